@@ -1,0 +1,41 @@
+# The two commands of the README are `make quick` and `make test`; each sets everything up by itself.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --constraint constraints.txt
+
+.PHONY: quick test check dashboard format clean
+.DEFAULT_GOAL := quick
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Pathfront into $(VENV) (once, a minute or two)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	@echo "installing the tools of the tests into $(VENV)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+quick: $(VENV)/run.stamp  ## search a real space of sparse multimodal models on this machine, in minutes
+	@$(BIN)/pathfront launch quick
+
+dashboard: $(VENV)/run.stamp  ## open the page over pathfront.db
+	@$(BIN)/pathfront dashboard
+
+check: $(VENV)/dev.stamp  ## lint, types, layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+test: check  ## everything that CI runs
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
+
+format: $(VENV)/dev.stamp
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:  ## forget the environment; studies and caches stay
+	rm -rf $(VENV)

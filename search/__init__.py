@@ -1,0 +1,1 @@
+"""How candidates are chosen, run, remembered and exported."""

@@ -1,0 +1,1 @@
+"""What may be searched, what it costs and how it is scored."""

@@ -1,0 +1,99 @@
+"""What is searched: an architecture, a mixture and a learning rate, with an id that never changes."""
+
+import hashlib
+import json
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from space.catalog import Frozen
+from space.mixture import TaskMixture
+
+
+class Architecture(Frozen):
+    """One sparse decoder: pre-norm RMSNorm, RoPE, grouped-query attention, SwiGLU experts, dropless top-k.
+
+    Attributes:
+        depth: layers.
+        width: size of the residual stream.
+        experts: routed experts a layer; 1 is a dense layer without a router.
+        top_k: experts that each token visits.
+        expert_ratio: hidden size of one expert over `width`.
+        shared_experts: experts that every token visits beside its top-k.
+        dense_layers: leading layers that are dense whatever `experts` says.
+        head_dim: size of an attention head.
+        kv_groups: query heads that share a key/value head.
+        qk_norm: RMSNorm on queries and keys of each head.
+    """
+
+    depth: int = Field(ge=1, le=256)
+    width: int = Field(ge=8, le=65536)
+    experts: int = Field(default=1, ge=1, le=4096)
+    top_k: int = Field(default=1, ge=1)
+    expert_ratio: float = Field(default=2.0, gt=0, le=16)
+    shared_experts: int = Field(default=0, ge=0, le=1)
+    dense_layers: int = Field(default=0, ge=0)
+    head_dim: int = Field(default=16, ge=4)
+    kv_groups: int = Field(default=1, ge=1)
+    qk_norm: bool = True
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        if self.top_k > self.experts:
+            raise ValueError(f"top_k is at most experts, got {self.top_k} of {self.experts}")
+        if self.width % self.head_dim or self.head_dim % 2:
+            raise ValueError(
+                f"width is a multiple of an even head_dim, got width {self.width}, head_dim {self.head_dim}"
+            )
+        if self.num_heads % self.kv_groups:
+            raise ValueError(f"kv_groups divides the {self.num_heads} heads, got {self.kv_groups}")
+        if self.dense_layers > self.depth:
+            raise ValueError(f"dense_layers is at most depth, got {self.dense_layers} of {self.depth}")
+        return self
+
+    @property
+    def num_heads(self) -> int:
+        """Query heads."""
+        return self.width // self.head_dim
+
+    @property
+    def num_kv_heads(self) -> int:
+        """Key/value heads."""
+        return self.num_heads // self.kv_groups
+
+    @property
+    def expert_width(self) -> int:
+        """Hidden size of one expert: a multiple of 8, at least 8."""
+        return max(8, round(self.width * self.expert_ratio / 8) * 8)
+
+    @property
+    def dense_width(self) -> int:
+        """Hidden size of a dense layer: as many active channels as a sparse layer of this architecture."""
+        return self.expert_width * (self.top_k + self.shared_experts)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether any layer routes."""
+        return self.experts > 1 and self.dense_layers < self.depth
+
+    def is_sparse_layer(self, layer: int) -> bool:
+        """Whether the layer with this index (from 0) routes."""
+        return self.experts > 1 and layer >= self.dense_layers
+
+
+class CandidateConfig(Frozen):
+    """A point of the search space: all that training needs beside the suite and the budget."""
+
+    architecture: Architecture
+    mixture: TaskMixture
+    learning_rate: float = Field(gt=0)
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of the canonical JSON.
+
+        Fields at their defaults are left out, so a knob that is added later changes no id.
+        """
+        data = self.model_dump(mode="json", exclude_defaults=True)
+        text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]

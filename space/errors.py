@@ -1,0 +1,73 @@
+"""Everything that Pathfront refuses, as one tree.
+
+```
+PathfrontError              exit 1
+├── StudyFileError          exit 2   a study file, an option or a value breaks a rule
+├── NotFoundError           exit 3   a study, a trial, a task or a folder does not exist
+├── StorageError            exit 4   a database or an artifact folder cannot be used
+├── TaskError               exit 1   a task breaks the contract of tasks
+├── CheckpointError         exit 1   a checkpoint or an export is damaged
+├── LeaseLost               exit 1   another worker has taken this trial over
+└── Interrupted             exit 130 somebody asked the run to stop
+```
+
+Each message is one line: the rule, then the values that broke it, then the fix.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PathfrontError(Exception):
+    """The root of what is shown to a user as one line."""
+
+    exit_code = 1
+
+
+class StudyFileError(PathfrontError):
+    """A study file, an option or a value breaks a rule."""
+
+    exit_code = 2
+
+
+class NotFoundError(PathfrontError):
+    """A study, a trial, a task or a folder does not exist."""
+
+    exit_code = 3
+
+
+class StorageError(PathfrontError):
+    """A database or an artifact folder cannot be used."""
+
+    exit_code = 4
+
+
+class TaskError(PathfrontError):
+    """A task breaks the contract of tasks."""
+
+
+class CheckpointError(PathfrontError):
+    """A checkpoint or an export is damaged."""
+
+
+class LeaseLost(PathfrontError):  # noqa: N818 - an event, named as the field names it
+    """Another worker has taken this trial over."""
+
+
+class Interrupted(PathfrontError):  # noqa: N818
+    """Somebody asked the run to stop; it has reached a checkpoint."""
+
+    exit_code = 130
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Say which known name is closest to a wrong one, or which names there are.
+
+    Returns:
+        A clause that starts with "; " and fits at the end of an error line; empty if nothing is known.
+    """
+    names = sorted(known)
+    close = get_close_matches(str(name), names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known: {', '.join(names)}" if names else ""

@@ -1,0 +1,79 @@
+"""The recipe of an exported candidate: `config.yaml`, all that full training needs.
+
+An export is a folder: `config.yaml` (this), `model.safetensors` (decayed weights), `tokenizer.model`
+(SentencePiece), `references.json` (floors and experts) and `README.md` (the card). Nothing in it is unpickled.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from space.candidate import CandidateConfig
+from space.catalog import Frozen, SuiteRecord
+from space.errors import CheckpointError, NotFoundError
+from space.study import explain
+
+CONFIG_FILE = "config.yaml"
+WEIGHTS_FILE = "model.safetensors"
+TOKENIZER_FILE = "tokenizer.model"
+REFERENCES_FILE = "references.json"
+CARD_FILE = "README.md"
+
+
+class Origin(Frozen):
+    """Where a recipe comes from."""
+
+    study: str
+    trial: int
+    rung: int
+    tokens: int
+    score: float
+    score_stderr: float
+
+
+class Recipe(Frozen):
+    """A candidate, its suite and how it is trained.
+
+    Attributes:
+        candidate: architecture, mixture and learning rate.
+        suite: tasks, sequence settings and frozen references.
+        decay: share of a training run that the decay branch takes.
+        seed: seed of the weights and of the order of the data.
+        precision: Lightning's name of the precision.
+        origin: the trial that was exported.
+        weights_sha256: of `model.safetensors`.
+    """
+
+    schema_version: Literal[1] = 1
+    candidate: CandidateConfig
+    suite: SuiteRecord
+    decay: float = Field(default=0.2, ge=0, le=1)
+    seed: int = 0
+    precision: str = "32-true"
+    origin: Origin
+    weights_sha256: str
+
+    def write(self, folder: Path) -> None:
+        """Write `config.yaml` into a folder."""
+        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Recipe":
+        """Read an export's `config.yaml`.
+
+        Raises:
+            NotFoundError: the folder or its `config.yaml` does not exist.
+            CheckpointError: the file is damaged.
+        """
+        path = folder / CONFIG_FILE
+        if not path.is_file():
+            raise NotFoundError(f"an export holds {CONFIG_FILE}, and '{folder}' has none; make one: pathfront export")
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            raise CheckpointError(f"{path}: {explain(error, cls)}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{path}: not YAML: {' '.join(str(error).split())}") from None

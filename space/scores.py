@@ -1,0 +1,195 @@
+"""How a candidate is scored: fractions of expert performance, by task, by domain and overall.
+
+The objective is the mean over domains of the mean over tasks of the fraction clipped to [-1, 1]; clipping at
+0 would lift a task that sits at its floor by its own noise. Raw values and unclipped fractions are kept.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from space.catalog import Frozen, Split, SuiteRecord, TaskRecord
+from space.errors import TaskError
+
+CheckpointKind = Literal["trunk", "decayed"]
+
+
+class TaskScore(Frozen):
+    """One task's score.
+
+    Attributes:
+        value: mean of the raw metric over the episodes.
+        stderr: its standard error.
+        n: episodes.
+        fraction: (value - floor) / (expert - floor), unclipped.
+        fraction_stderr: the episodes' share of its standard error; the references are frozen.
+    """
+
+    value: float
+    stderr: float
+    n: int
+    fraction: float
+    fraction_stderr: float
+
+
+class Spent(Frozen):
+    """What a trial has consumed.
+
+    Attributes:
+        tokens: input tokens of this trial, the decay branch included.
+        training_flops: all work executed for training, in FLOPs.
+        wall_seconds: training alone.
+        evaluation_seconds: scoring alone.
+        epochs: task -> how often its training data was seen, over the candidate's whole life.
+        device: what it ran on.
+    """
+
+    tokens: int = 0
+    training_flops: float = 0
+    wall_seconds: float = 0
+    evaluation_seconds: float = 0
+    epochs: dict[str, float] = Field(default_factory=dict)
+    device: str = "cpu"
+
+
+class Scorecard(Frozen):
+    """What a trial ends with."""
+
+    split: Split
+    tasks: dict[str, TaskScore]
+    domains: dict[str, float]
+    score: float
+    stderr: float
+    memorisable_score: float | None = None
+    generalising_score: float | None = None
+    spent: Spent = Spent()
+    routing: dict[str, list[list[float]]] = Field(default_factory=dict)  # domain -> layers x experts, load
+
+    @classmethod
+    def of(
+        cls,
+        suite: SuiteRecord,
+        values: Mapping[str, Sequence[float] | np.ndarray],
+        split: Split = "select",
+        spent: Spent | None = None,
+        routing: dict[str, list[list[float]]] | None = None,
+    ) -> "Scorecard":
+        """Score the raw values of each task's episodes, task -> (episodes,).
+
+        Raises:
+            TaskError: a task of the suite has no values, or a value is not finite.
+        """
+        records = suite.records
+        tasks = {name: _task_score(records[name], values.get(name), split) for name in suite.tasks}
+        domain_of = {name: records[name].domain for name in suite.tasks}
+        weights = _domain_weights(domain_of)
+        clipped = {name: float(np.clip(score.fraction, -1, 1)) for name, score in tasks.items()}
+        domains = {
+            domain: float(np.mean([clipped[n] for n in suite.tasks if domain_of[n] == domain]))
+            for domain in sorted(set(domain_of.values()))
+        }
+        variance = sum((weights[n] * tasks[n].fraction_stderr) ** 2 for n in suite.tasks)
+        known = [clipped[n] for n in suite.tasks if records[n].memorisable]
+        fresh = [clipped[n] for n in suite.tasks if not records[n].memorisable]
+        return cls(
+            split=split,
+            tasks=tasks,
+            domains=domains,
+            score=float(np.mean(list(domains.values()))),
+            stderr=float(variance**0.5),
+            memorisable_score=float(np.mean(known)) if known else None,
+            generalising_score=float(np.mean(fresh)) if fresh else None,
+            spent=spent or Spent(),
+            routing=routing or {},
+        )
+
+    def above(self, threshold: float) -> int:
+        """Tasks whose fraction of the expert is above a threshold (Gato's headline figure)."""
+        return sum(score.fraction > threshold for score in self.tasks.values())
+
+
+def expert_fraction(record: TaskRecord, value: float, split: Split) -> float:
+    """(value - floor) / (expert - floor) of a task on a split, unclipped."""
+    return record.fraction(value, split)
+
+
+def _task_score(record: TaskRecord, values: object, split: Split) -> TaskScore:
+    raw = np.asarray([] if values is None else values, dtype=float).reshape(-1)
+    if raw.size == 0 or not np.isfinite(raw).all():
+        raise TaskError(
+            f"task '{record.name}' needs finite values of at least one episode, got {raw.tolist()[:5]}"
+        )
+    floor, expert = record.checked(split)
+    stderr = float(raw.std(ddof=1) / raw.size**0.5) if raw.size > 1 else 0.0
+    value = float(raw.mean())
+    return TaskScore(
+        value=value,
+        stderr=stderr,
+        n=int(raw.size),
+        fraction=expert_fraction(record, value, split),
+        fraction_stderr=stderr / abs(expert.mean - floor.mean),
+    )
+
+
+def _domain_weights(domain_of: Mapping[str, str]) -> dict[str, float]:
+    """Each task's weight in the mean over domains of means over tasks."""
+    sizes: dict[str, int] = {}
+    for domain in domain_of.values():
+        sizes[domain] = sizes.get(domain, 0) + 1
+    return {name: 1 / (len(sizes) * sizes[domain]) for name, domain in domain_of.items()}
+
+
+class Budget(Frozen):
+    """What one trial may spend: it takes a candidate from one rung to the next.
+
+    Attributes:
+        start_tokens: trunk tokens that the candidate has behind it; 0 at the first rung.
+        tokens: trunk tokens that it has when the trial ends: the rung.
+        decay_tokens: tokens of the decay branch that is forked at the rung and scored.
+        rung: index of the rung, from 0.
+        seed: seed of the weights and of the order of the data.
+        split: episodes that score the trial.
+        episodes: share of each task's evaluation episodes to use, in (0, 1]; subsets are nested.
+        checkpoint_seconds: longest time between two checkpoints of the trunk.
+        device: "cpu", "cuda" or "auto".
+        precision: Lightning's name, such as "32-true" or "bf16-mixed".
+        logger: Lightning logger: "csv", "tensorboard", "none" or a class by its path.
+        log_dir: folder of the logger; None when nothing is logged to files.
+    """
+
+    start_tokens: int = Field(default=0, ge=0)
+    tokens: int = Field(gt=0)
+    decay_tokens: int = Field(ge=0)
+    rung: int = Field(default=0, ge=0)
+    seed: int = 0
+    split: Split = "select"
+    episodes: float = Field(default=1.0, gt=0, le=1)
+    checkpoint_seconds: float = Field(default=30.0, gt=0)
+    device: str = "auto"
+    precision: str = "32-true"
+    logger: str = "none"
+    log_dir: str | None = None
+
+
+class Report(Protocol):
+    """How a running trial talks to whoever started it."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether to stop at the next checkpoint; the trainer then raises `Interrupted`."""
+        ...
+
+    def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
+        """One point of the training curve at a number of tokens of the candidate's life; renews the lease.
+
+        Raises:
+            LeaseLost: another worker has taken the trial over; stop at once.
+        """
+        ...
+
+    def checkpoint(self, save: Callable[[Path], None], tokens: int, kind: CheckpointKind) -> None:
+        """Make a checkpoint durable: `save` writes one file to the path that it is given."""
+        ...
