@@ -106,7 +106,7 @@ def _params(arch: Architecture, suite: SuiteRecord) -> tuple[int, int]:
 
 
 def _activation_bytes(arch: Architecture, suite: SuiteRecord) -> int:
-    """What one batch keeps for the backward pass, in fp32: residuals, projections, hidden channels, logits."""
+    """What a batch keeps for its backward pass, in fp32: residuals, projections, hidden channels, logits."""
     visits = arch.top_k + arch.shared_experts
     layer = (
         8 * arch.width + 2 * arch.num_kv_heads * arch.head_dim + visits * (4 * arch.expert_width + arch.width)

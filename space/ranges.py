@@ -1,4 +1,4 @@
-"""What may be searched: a range for each knob, limits on the costs, and the way from parameters to candidates.
+"""What may be searched: a range for each knob, limits on costs, the way from parameters to candidates.
 
 Parameters are flat (nested conditionals are modelled badly by most samplers): one a knob that is not fixed,
 and one bounded log-ratio a task for the mixture. Which proposals are sensible is not decided here.
@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from space.candidate import Architecture, CandidateConfig
 from space.catalog import Frozen, SuiteRecord
 from space.cost import Cost, price
-from space.errors import StudyFileError
+from space.errors import StudyFileError, nearest
 from space.mixture import TaskMixture
 
 MIXTURE_PREFIX = "mixture."
@@ -104,7 +104,8 @@ class MixtureSpace(Frozen):
         """
         if self.floor * len(suite.tasks) >= 1:
             raise StudyFileError(
-                f"space.mixture.floor: the floors of {len(suite.tasks)} tasks sum to less than 1, got {self.floor}"
+                f"space.mixture.floor: the floors of {len(suite.tasks)} tasks sum to less than 1,"
+                f" got {self.floor}"
             )
         if isinstance(self.prior, str):
             return dict.fromkeys(suite.tasks, 1 / len(suite.tasks))
@@ -115,8 +116,6 @@ class MixtureSpace(Frozen):
         for name, weight in self.prior.items():
             members = [name] if name in weights else domains.get(name)
             if members is None:
-                from space.errors import nearest
-
                 raise StudyFileError(
                     f"space.mixture.prior.{name}: neither a task nor a domain of suite '{suite.name}'"
                     + nearest(name, [*suite.tasks, *domains])
@@ -225,7 +224,7 @@ class SearchSpace(Frozen):
         logits = {task: float(params.get(MIXTURE_PREFIX + task, 0.0)) for task in suite.tasks}
         mixture = TaskMixture.from_logits(logits, prior, self.mixture.floor)
         try:
-            architecture = Architecture(**knobs)
+            architecture = Architecture.model_validate(knobs)
         except ValueError:
             return None
         return CandidateConfig(architecture=architecture, mixture=mixture, learning_rate=float(f"{rate:.6g}"))
@@ -235,7 +234,7 @@ class SearchSpace(Frozen):
         names = [name for name in self.knobs() if name != "learning_rate"]
         for values in itertools.product(*(self._finite(name) for name in names)):
             try:
-                yield Architecture(**dict(zip(names, values, strict=True)))
+                yield Architecture.model_validate(dict(zip(names, values, strict=True)))
             except ValueError:
                 continue
 
@@ -247,7 +246,7 @@ class SearchSpace(Frozen):
         return np.linspace(knob.low, knob.high, 5).tolist()
 
     def feasible(self, suite: SuiteRecord, limits: Limits) -> list[tuple[Architecture, Cost]]:
-        """Every architecture within the limits, with its cost, cheapest first (real-valued knobs at 5 points).
+        """Every architecture within the limits with its cost, cheapest first (real knobs at 5 points).
 
         Raises:
             StudyFileError: there is none.

@@ -1,7 +1,7 @@
 """The recipe of an exported candidate: `config.yaml`, all that full training needs.
 
 An export is a folder: `config.yaml` (this), `model.safetensors` (decayed weights), `tokenizer.model`
-(SentencePiece), `references.json` (floors and experts) and `README.md` (the card). Nothing in it is unpickled.
+(SentencePiece), `references.json` (floors and experts) and `README.md` (the card). None of it is unpickled.
 """
 
 from pathlib import Path
@@ -70,7 +70,9 @@ class Recipe(Frozen):
         """
         path = folder / CONFIG_FILE
         if not path.is_file():
-            raise NotFoundError(f"an export holds {CONFIG_FILE}, and '{folder}' has none; make one: pathfront export")
+            raise NotFoundError(
+                f"an export holds {CONFIG_FILE}, and '{folder}' has none; make one: pathfront export"
+            )
         try:
             return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
         except ValidationError as error:

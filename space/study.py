@@ -1,5 +1,7 @@
 """The study file: read, checked, and explained in one line where it is wrong."""
 
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -32,7 +34,7 @@ class Rungs(Frozen):
     @field_validator("tokens")
     @classmethod
     def _rise(cls, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        if tokens[0] <= 0 or any(b <= a for a, b in zip(tokens, tokens[1:], strict=False)):
+        if tokens[0] <= 0 or any(b <= a for a, b in pairwise(tokens)):
             raise ValueError(f"token budgets are above 0 and rise from rung to rung, got {list(tokens)}")
         return tokens
 
@@ -166,28 +168,22 @@ def read_study(spec: str) -> StudyConfig:
 
 
 class _StudyLoader(yaml.SafeLoader):
-    """YAML in which 1e6 is a number, as everywhere but in YAML 1.1, and a key stands once."""
+    """YAML in which a key stands once, and 1e6 is a number as it is everywhere but in YAML 1.1."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key '{twice.pop()}' stands twice", node.start_mark
-            )
+            problem = f"the key '{twice.pop()}' stands twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 
-    def construct_yaml_str(self, node: yaml.ScalarNode) -> Any:
-        text = self.construct_scalar(node)
-        if node.style is None:
-            try:
-                return float(text)
-            except ValueError:
-                return text
-        return text
 
-
-_StudyLoader.add_constructor("tag:yaml.org,2002:str", _StudyLoader.construct_yaml_str)
+_StudyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
