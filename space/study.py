@@ -1,12 +1,14 @@
 """The study file: read, checked, and explained in one line where it is wrong."""
 
 import re
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from space.catalog import Frozen, SuiteRecord, load_catalog
 from space.errors import NotFoundError, StudyFileError, nearest
@@ -188,8 +190,8 @@ _StudyLoader.add_implicit_resolver(
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first error of a validation as one line: path of the key, rule, value, nearest name."""
-    first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"])))
-    path = [str(part) for part in first["loc"] if str(part) not in ("Between", "Choices")]
+    first = min(_of_likeliest_kind(error), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"])))
+    path = [str(part) for part in first["loc"] if not _is_kind(part)]
     where = ".".join(path) or "study file"
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key{nearest(path[-1], _keys(model, path[:-1]))}"
@@ -201,6 +203,23 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{where}: {rule}"
     hint = nearest(value, SAMPLERS) if path[-1:] == ["sampler"] else ""
     return f"{where}: {rule[:1].lower()}{rule[1:]}, got {value!r}{hint}"
+
+
+def _of_likeliest_kind(error: ValidationError) -> list[ErrorDetails]:
+    """All errors, but of a range only those of the kind (`Between` or `Choices`) that it comes closest to."""
+
+    def kind(detail: ErrorDetails) -> tuple[int | str, ...]:
+        loc = detail["loc"]
+        return next((loc[: i + 1] for i, part in enumerate(loc) if _is_kind(part)), ())
+
+    counts = Counter(kind(detail) for detail in error.errors())
+    least = {name: min(n for other, n in counts.items() if other[:-1] == name[:-1]) for name in counts}
+    return [detail for detail in error.errors() if counts[kind(detail)] == least[kind(detail)]]
+
+
+def _is_kind(part: int | str) -> bool:
+    """Whether a part of an error's path is pydantic's name of a kind of range, not a key."""
+    return isinstance(part, str) and ("Between" in part or "Choices" in part)
 
 
 def _keys(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -1,0 +1,1 @@
+"""Rows of a study as Plotly figures; nothing here knows Streamlit or a database."""

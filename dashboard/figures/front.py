@@ -1,0 +1,212 @@
+"""Score against compute: every finished trial, the front's staircase, the trial that is selected.
+
+Each point carries its trial's number as the first entry of its `customdata`, so that a click can be answered
+without counting points.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dashboard import units
+from dashboard.figures import style
+from search.pareto import staircase
+from search.rows import FrontRow, TrialRow
+
+SPARSE_SYMBOL, DENSE_SYMBOL = "circle", "diamond"
+SVG_POINTS = 1500  # beyond this many points WebGL draws faster than SVG
+
+
+def front_figure(
+    trials: Sequence[TrialRow],
+    front: Sequence[FrontRow],
+    rungs: Sequence[int],
+    selected: int | None = None,
+    marks: dict[int, str] | None = None,
+    height: int = 520,
+) -> go.Figure:
+    """Draw a study.
+
+    Args:
+        trials: all trials; those without a score are left out.
+        front: the front's trials.
+        rungs: trunk tokens at each rung.
+        selected: number of the trial to ring, with its candidate's climb.
+        marks: trial number -> words beside its point, such as "best" or "knee".
+        height: in pixels.
+    """
+    scored = [t for t in trials if t.state == "done" and t.score is not None]
+    if not scored:
+        return style.notice("No trial has finished yet; points appear here as they do.", height)
+    figure = style.blank(height, hovermode="closest", clickmode="event+select", dragmode="zoom")
+    scatter = go.Scatter if len(scored) <= SVG_POINTS else go.Scattergl
+    colors = style.rung_colors(len(rungs))
+    for sparse in (True, False):
+        for rung, tokens in enumerate(rungs):
+            members = [t for t in scored if t.rung == rung and t.sparse == sparse]
+            if members:
+                strength = (rung + 1) / len(rungs)
+                figure.add_trace(scatter(**_points(members, colors[rung], strength, tokens)))
+    _add_staircase(figure, front, scored)
+    _add_selection(figure, scored, selected)
+    for number, words in (marks or {}).items():
+        _add_mark(figure, front, number, words)
+    _label_axes(figure, scored)
+    return figure
+
+
+def trial_at(point: dict) -> int | None:
+    """Number of the trial behind a point of a selection event."""
+    data = point.get("customdata")
+    if isinstance(data, dict):  # Streamlit's page sends rows of packed arrays as objects
+        data = [data[key] for key in sorted(data, key=int)]
+    return int(data[0]) if data else None
+
+
+def front_steps(front: Sequence[FrontRow], dearest: float) -> tuple[list[float], list[float]]:
+    """FLOPs and scores of the staircase's corners, cheapest first, drawn on to the dearest point's FLOPs."""
+    corners = staircase([(row.score, row.flops_per_token) for row in front])
+    flops, scores = corners[:, 1].tolist(), corners[:, 0].tolist()
+    return [*flops, max(dearest, flops[-1])], [*scores, scores[-1]]
+
+
+def _points(trials: list[TrialRow], color: str, strength: float, tokens: int) -> dict:
+    """A trace of the trials of one rung, all sparse or all dense; `strength` is 1 at the last rung."""
+    sparse = trials[0].sparse
+    opacity = 0.5 + 0.5 * strength
+    return {
+        "x": np.array([t.flops_per_token for t in trials]),
+        "y": np.array([t.score for t in trials]),
+        "customdata": _facts(trials),
+        "text": [t.candidate for t in trials],
+        "mode": "markers",
+        "name": f"{units.short(tokens)} tokens",
+        "legendgroup": "sparse" if sparse else "dense",
+        "legendgrouptitle": {
+            "text": "Sparse" if sparse else "Dense",
+            "font": {"size": 12, "color": style.MUTED},
+        },
+        "marker": {
+            "color": color,
+            "symbol": SPARSE_SYMBOL if sparse else DENSE_SYMBOL,
+            "size": 6 + 4 * strength,
+            "opacity": opacity,
+            "line": {"width": 0.8, "color": "white"},
+        },
+        "selected": {"marker": {"opacity": opacity}},
+        "unselected": {"marker": {"opacity": opacity}},
+        "hovertemplate": (
+            "<b>Trial %{customdata[0]}</b> · candidate %{text}<br>"
+            "score %{y:.3f} · %{x:.3s}FLOPs per token<br>"
+            + ("%{customdata[1]} experts, top-%{customdata[2]}" if sparse else "dense")
+            + ", depth %{customdata[3]}, width %{customdata[4]}<br>"
+            "%{customdata[5]:.3s} active of %{customdata[6]:.3s} parameters<br>"
+            f"trained on {units.short(tokens)} tokens<extra></extra>"
+        ),
+    }
+
+
+def _facts(trials: Sequence[TrialRow]) -> np.ndarray:
+    """What hovering shows: (trials, 7) number, experts, top-k, depth, width, active and total parameters.
+
+    Single precision halves what travels to the browser; whole numbers up to 16.7 million are exact.
+    """
+    rows = [(t.number, t.experts, t.top_k, t.depth, t.width, t.active_params, t.total_params) for t in trials]
+    return np.array(rows, dtype=np.float32)
+
+
+def _add_staircase(figure: go.Figure, front: Sequence[FrontRow], scored: Sequence[TrialRow]) -> None:
+    if not front:
+        return
+    flops, scores = front_steps(front, max(t.flops_per_token for t in scored))
+    figure.add_scatter(
+        x=flops,
+        y=scores,
+        mode="lines",
+        line={"shape": "hv", "color": style.FRONT, "width": 2},
+        name="front",
+        legendgroup="front",
+        legendgrouptitle={"text": "Best for its compute", "font": {"size": 12, "color": style.MUTED}},
+        hoverinfo="skip",
+    )
+    on_front = {row.trial for row in front}
+    members = [t for t in scored if t.number in on_front]
+    figure.add_scatter(
+        x=[t.flops_per_token for t in members],
+        y=[t.score for t in members],
+        error_y={"array": [t.stderr or 0 for t in members], "color": style.FRONT, "thickness": 1, "width": 3},
+        mode="markers",
+        marker={
+            "symbol": [SPARSE_SYMBOL if t.sparse else DENSE_SYMBOL for t in members],
+            "size": 14,
+            "color": "rgba(0,0,0,0)",
+            "line": {"color": style.FRONT, "width": 2},
+        },
+        name="front, ± one standard error",
+        showlegend=False,
+        legendgroup="front",
+        hoverinfo="skip",
+    )
+
+
+def _add_selection(figure: go.Figure, scored: Sequence[TrialRow], selected: int | None) -> None:
+    chosen = next((t for t in scored if t.number == selected), None)
+    if chosen is None:
+        return
+    climb = sorted((t for t in scored if t.candidate == chosen.candidate), key=lambda t: t.rung)
+    figure.add_scatter(
+        x=[t.flops_per_token for t in climb],
+        y=[t.score for t in climb],
+        mode="lines",
+        line={"color": style.SELECTED, "width": 1, "dash": "dot"},
+        showlegend=False,
+        hoverinfo="skip",
+        name="climb of the selected candidate",
+    )
+    figure.add_scatter(
+        x=[chosen.flops_per_token],
+        y=[chosen.score],
+        mode="markers",
+        marker={
+            "symbol": "circle",
+            "size": 22,
+            "color": "rgba(0,0,0,0)",
+            "line": {"color": style.SELECTED, "width": 2.5},
+        },
+        name=f"trial {chosen.number}, selected",
+        legendgroup="selected",
+        hoverinfo="skip",
+    )
+
+
+def _add_mark(figure: go.Figure, front: Sequence[FrontRow], number: int, words: str) -> None:
+    row = next((row for row in front if row.trial == number), None)
+    if row is not None:
+        figure.add_annotation(
+            x=np.log10(row.flops_per_token),
+            y=row.score,
+            text=words,
+            showarrow=False,
+            xanchor="right",
+            xshift=-12,
+            yshift=13,
+            font={"color": style.FRONT, "size": 13},
+        )
+
+
+def _label_axes(figure: go.Figure, scored: Iterable[TrialRow]) -> None:
+    flops = [t.flops_per_token for t in scored]
+    low, high = np.log10(min(flops)), np.log10(max(flops))
+    pad = 0.06 * max(high - low, 0.3)
+    leads = (1, 1.5, 2, 3, 4, 5, 7) if high - low < 1 else (1, 2, 5) if high - low < 3 else (1,)
+    figure.update_xaxes(
+        type="log",
+        range=[low - pad, high + pad],
+        title_text="Compute: forward FLOPs per token (log scale)",
+        tickvals=[lead * 10.0**power for power in range(int(low) - 1, int(high) + 2) for lead in leads],
+        tickformat="~s",
+    )
+    figure.update_yaxes(
+        title_text="Score: mean fraction of the expert (0 floor, 1 expert)", tickformat=".2~f"
+    )

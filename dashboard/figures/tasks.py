@@ -1,0 +1,136 @@
+"""The front task by task: who reaches what fraction of the expert, on how many tasks, with which mixture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dashboard.figures import style
+from search.rows import FrontRow
+from space.catalog import SuiteRecord
+
+ROW, HEAD = 26, 96  # pixels of a row of a table-like figure, and of its axes
+THRESHOLDS = np.linspace(0, 1, 101)
+MOST_BARS = len(style.CATEGORIES)
+
+
+def tasks_by_domain(suite: SuiteRecord) -> list[str]:
+    """Tasks of a suite with those of a domain side by side, domains in the order of their first task."""
+    domains = list(dict.fromkeys(suite.records[task].domain for task in suite.tasks))
+    return sorted(suite.tasks, key=lambda task: domains.index(suite.records[task].domain))
+
+
+def heat_map(front: Sequence[FrontRow], suite: SuiteRecord, selected: int | None = None) -> go.Figure:
+    """Fractions of the expert of front x tasks: colours clipped to [0, 1], the numbers as they are."""
+    if not front:
+        return style.notice("No trial is on the front yet.")
+    tasks = tasks_by_domain(suite)
+    fractions = np.array([[row.tasks.get(task, np.nan) for task in tasks] for row in front])
+    figure = style.blank(HEAD + ROW * len(front) + 30)
+    figure.add_heatmap(
+        x=[[suite.records[task].domain for task in tasks], tasks],
+        y=_labels(front, selected),
+        z=np.clip(fractions, 0, 1),
+        customdata=fractions,
+        text=[["" if np.isnan(value) else f"{value:.2f}" for value in row] for row in fractions],
+        texttemplate="%{text}",
+        textfont={"size": 13},
+        zmin=0,
+        zmax=1,
+        colorscale=style.FRACTION,
+        xgap=2,
+        ygap=2,
+        colorbar={
+            "title": {"text": "of expert"},
+            "thickness": 12,
+            "tickvals": [0, 0.5, 1],
+            "outlinewidth": 0,
+        },
+        hovertemplate="<b>%{y}</b><br>%{x}<br>%{customdata:.3f} of the expert<extra></extra>",
+    )
+    figure.update_yaxes(autorange="reversed", ticks="", type="category", showgrid=False)
+    figure.update_xaxes(
+        side="top", ticks="", showgrid=False, showdividers=True, dividercolor=style.FAINT, tickangle=0
+    )
+    figure.update_layout(margin={"l": 90, "r": 16, "t": 48, "b": 16})
+    return figure
+
+
+def tasks_above(fractions: Sequence[float], thresholds: np.ndarray = THRESHOLDS) -> np.ndarray:
+    """How many fractions lie above each threshold. Shape (thresholds,)."""
+    return (np.asarray(fractions, dtype=float)[None, :] > thresholds[:, None]).sum(axis=1)
+
+
+def threshold_curves(front: Sequence[FrontRow], highlighted: dict[int, str]) -> go.Figure:
+    """Number of tasks above each fraction of the expert, one line a trial (Reed 2022, figure 5).
+
+    Args:
+        front: the front's trials.
+        highlighted: trial number -> what it is, such as "best"; the others are drawn faint.
+    """
+    if not front:
+        return style.notice("No trial is on the front yet.")
+    figure = style.blank(340, hovermode="closest")
+    colors = iter((style.FRONT, style.BLUE, style.SELECTED))
+    faint = [row for row in front if row.trial not in highlighted]
+    for i, row in enumerate(faint):
+        _add_curve(
+            figure, row, {"color": style.FAINT, "width": 1.2}, "other trials of the front", "other", i == 0
+        )
+    for row in front:
+        if row.trial in highlighted:
+            name = f"trial {row.trial}, {highlighted[row.trial]}"
+            _add_curve(figure, row, {"color": next(colors), "width": 2.5}, name, str(row.trial), True)
+    figure.add_vline(x=0.5, line={"color": style.MUTED, "width": 1, "dash": "dot"})
+    figure.update_xaxes(title_text="Threshold: fraction of the expert", range=[0, 1], tickformat=".1f")
+    figure.update_yaxes(
+        title_text="Tasks above it", range=[0, len(front[0].tasks) + 0.3], tickformat="d", dtick=_step(front)
+    )
+    figure.update_layout(legend={"x": 0.02, "y": 0.03, "xanchor": "left", "yanchor": "bottom"})
+    return figure
+
+
+def mixture_bars(front: Sequence[FrontRow], suite: SuiteRecord, selected: int | None = None) -> go.Figure:
+    """Each front trial's shares of input tokens, stacked to 1; by domain where a suite has many tasks."""
+    if not front:
+        return style.notice("No trial is on the front yet.")
+    tasks = tasks_by_domain(suite)
+    group = {task: task if len(tasks) <= MOST_BARS else suite.records[task].domain for task in tasks}
+    names = list(dict.fromkeys(group.values()))
+    colors = style.category_colors(names)
+    figure = style.blank(max(200, HEAD + ROW * len(front)), barmode="stack", bargap=0.25)
+    for name in names:
+        shares = [sum(row.mixture.get(t, 0.0) for t in tasks if group[t] == name) for row in front]
+        figure.add_bar(
+            x=shares,
+            y=_labels(front, selected),
+            orientation="h",
+            name=name,
+            marker={"color": colors[name], "line": {"color": "white", "width": 1}},
+            hovertemplate="<b>%{y}</b><br>" + name + ": %{x:.1%} of the tokens<extra></extra>",
+        )
+    figure.update_yaxes(autorange="reversed", ticks="", type="category", showgrid=False)
+    figure.update_xaxes(title_text="Share of the input tokens", range=[0, 1], tickformat=".0%")
+    figure.update_layout(legend={"traceorder": "normal"}, margin={"l": 90, "t": 8})
+    return figure
+
+
+def _add_curve(figure: go.Figure, row: FrontRow, line: dict, name: str, group: str, legend: bool) -> None:
+    figure.add_scatter(
+        x=THRESHOLDS,
+        y=tasks_above(list(row.tasks.values())),
+        mode="lines",
+        line={"shape": "hv", **line},
+        name=name,
+        legendgroup=group,
+        showlegend=legend,
+        hovertemplate=f"<b>trial {row.trial}</b><br>%{{y}} tasks above %{{x:.2f}}<extra></extra>",
+    )
+
+
+def _labels(front: Sequence[FrontRow], selected: int | None) -> list[str]:
+    return [f"<b>▸ trial {row.trial}</b>" if row.trial == selected else f"trial {row.trial}" for row in front]
+
+
+def _step(front: Sequence[FrontRow]) -> int:
+    return max(1, round(len(front[0].tasks) / 8))

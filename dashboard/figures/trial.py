@@ -1,0 +1,183 @@
+"""One trial: its scores with intervals, its mixture, how it learned, which experts it used."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dashboard import units
+from dashboard.figures import style
+from dashboard.figures.tasks import tasks_by_domain
+from search.rows import CurvePoint
+from space.catalog import SuiteRecord
+from space.scores import TaskScore
+
+BAR, HEAD = 30, 64  # pixels of a bar, and of the axes
+INTERVAL = 1.96  # standard errors on each side of a 95% interval
+
+
+def score_bars(scores: Mapping[str, TaskScore], suite: SuiteRecord) -> go.Figure:
+    """Fraction of the expert on each task with its 95% interval, raw values on hovering."""
+    tasks = [task for task in tasks_by_domain(suite) if task in scores]
+    if not tasks:
+        return style.notice("Not scored yet.")
+    figure = style.blank(HEAD + BAR * len(tasks))
+    facts = [
+        [suite.records[t].domain, scores[t].value, scores[t].stderr, scores[t].n, suite.records[t].metric]
+        for t in tasks
+    ]
+    figure.add_bar(
+        x=[scores[t].fraction for t in tasks],
+        y=tasks,
+        orientation="h",
+        error_x={
+            "array": [INTERVAL * scores[t].fraction_stderr for t in tasks],
+            "color": style.INK,
+            "thickness": 1.2,
+            "width": 4,
+        },
+        marker={"color": [style.BLUE if scores[t].fraction > 0.5 else style.RUNGS[1] for t in tasks]},
+        customdata=facts,
+        hovertemplate=(
+            "<b>%{y}</b> (%{customdata[0]})<br>%{x:.3f} of the expert<br>"
+            "%{customdata[4]} %{customdata[1]:.3f} ± %{customdata[2]:.3f}, n = %{customdata[3]}"
+            "<extra></extra>"
+        ),
+        showlegend=False,
+    )
+    for x, words in ((0, "floor"), (0.5, "half"), (1, "expert")):
+        figure.add_vline(x=x, line={"color": style.MUTED, "width": 1, "dash": "solid" if x == 0 else "dot"})
+        figure.add_annotation(
+            x=x,
+            y=1,
+            yref="paper",
+            yanchor="bottom",
+            text=words,
+            showarrow=False,
+            font={"size": 12, "color": style.MUTED},
+        )
+    low = min([0.0, *(scores[t].fraction - INTERVAL * scores[t].fraction_stderr for t in tasks)])
+    high = max([1.0, *(scores[t].fraction + INTERVAL * scores[t].fraction_stderr for t in tasks)])
+    figure.update_xaxes(
+        range=[max(low, -1.5) - 0.04, min(high, 2) + 0.04], title_text="Fraction of the expert"
+    )
+    figure.update_yaxes(autorange="reversed", ticks="", showgrid=False, ticksuffix=" ")
+    figure.update_layout(margin={"t": 28}, bargap=0.35)
+    return figure
+
+
+def share_bars(mixture: Mapping[str, float], epochs: Mapping[str, float], suite: SuiteRecord) -> go.Figure:
+    """Share of the input tokens of each task against the uniform share, with how often its data was seen."""
+    tasks = [task for task in tasks_by_domain(suite) if task in mixture]
+    if not tasks:
+        return style.notice("The mixture names no task of this suite.")
+    figure = style.blank(HEAD + BAR * len(tasks))
+    figure.add_bar(
+        x=[mixture[t] for t in tasks],
+        y=tasks,
+        orientation="h",
+        marker={"color": style.GREEN, "opacity": 0.75},
+        text=[f" {mixture[t]:.0%}" + (f" · seen {_times(epochs[t])}" if t in epochs else "") for t in tasks],
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate="<b>%{y}</b><br>%{x:.1%} of the input tokens<extra></extra>",
+        showlegend=False,
+    )
+    uniform = 1 / len(tasks)
+    figure.add_vline(x=uniform, line={"color": style.MUTED, "width": 1, "dash": "dot"}, layer="below")
+    figure.add_annotation(
+        x=uniform, y=1, yref="paper", yanchor="bottom", text="uniform", showarrow=False,
+        font={"size": 12, "color": style.MUTED},
+    )  # fmt: skip
+    figure.update_xaxes(
+        title_text="Share of the input tokens",
+        tickformat=".0%",
+        range=[0, 1.55 * max(mixture[t] for t in tasks)],
+    )
+    figure.update_yaxes(autorange="reversed", ticks="", showgrid=False, ticksuffix=" ")
+    figure.update_layout(margin={"t": 28}, bargap=0.35)
+    return figure
+
+
+def loss_curves(curves: Sequence[CurvePoint], rungs: Sequence[int], suite: SuiteRecord) -> go.Figure:
+    """Training loss over the candidate's tokens, in total and of each task, over all its rungs."""
+    if not curves:
+        return style.notice("No training curve was recorded.", 340)
+    points = sorted(curves, key=lambda point: (point.tokens, point.rung))
+    figure = style.blank(340, hovermode="x unified")
+    tasks = [t for t in tasks_by_domain(suite) if any(t in point.task_losses for point in points)]
+    colors = style.category_colors(tasks)
+    for task in tasks:
+        members = [point for point in points if task in point.task_losses]
+        figure.add_scatter(
+            x=[point.tokens for point in members],
+            y=[point.task_losses[task] for point in members],
+            mode="lines",
+            line={"color": colors[task], "width": 1.3},
+            name=task,
+        )
+    figure.add_scatter(
+        x=[point.tokens for point in points],
+        y=[point.loss for point in points],
+        mode="lines+markers" if len(points) < 3 else "lines",
+        line={"color": style.INK, "width": 2.5},
+        name="total",
+    )
+    for rung, tokens in enumerate(rungs):
+        if rung <= max(point.rung for point in points):
+            figure.add_vline(x=tokens, line={"color": style.FAINT, "width": 1, "dash": "dot"})
+            figure.add_annotation(
+                x=tokens, y=1, yref="paper", yanchor="bottom", text=f"rung {rung}", showarrow=False,
+                font={"size": 12, "color": style.MUTED},
+            )  # fmt: skip
+    figure.update_traces(hovertemplate="%{y:.3f}")
+    figure.update_xaxes(
+        title_text="Trunk tokens of the candidate's life", tickformat="~s", rangemode="tozero"
+    )
+    figure.update_yaxes(title_text="Training loss (nats per token)", rangemode="tozero")
+    figure.update_layout(margin={"t": 28})
+    return figure
+
+
+def load_map(load: Sequence[Sequence[float]]) -> go.Figure:
+    """Tokens that each expert of each layer got, over an even share: 1 is balanced, 0 is a dead expert.
+
+    Args:
+        load: (layers, experts) shares of a layer's tokens; rows of dense layers may be empty.
+    """
+    rows = [np.asarray(row, dtype=float) for row in load]
+    width = max((len(row) for row in rows), default=0)
+    if width < 2:
+        return style.notice("Every layer is dense: there are no experts to load.")
+    even = np.full((len(rows), width), np.nan)
+    for layer, row in enumerate(rows):
+        if row.sum() > 0:
+            even[layer, : len(row)] = row / row.sum() * len(row)
+    figure = style.blank(HEAD + 76 + 30 * len(rows))
+    figure.add_heatmap(
+        x=[str(expert) for expert in range(width)],
+        y=[f"layer {layer}" for layer in range(len(rows))],
+        z=np.clip(even, 0, 2),
+        customdata=even,
+        text=[["" if np.isnan(v) else f"{v:.2f}" for v in row] for row in even],
+        texttemplate="%{text}" if width <= 32 else None,
+        zmin=0,
+        zmax=2,
+        colorscale=style.LOAD,
+        xgap=2,
+        ygap=2,
+        colorbar={
+            "thickness": 12,
+            "outlinewidth": 0,
+            "tickvals": [0, 1, 2],
+            "ticktext": ["0 unused", "1 even", "2 or more"],
+        },
+        hovertemplate="%{y}, expert %{x}<br>%{customdata:.2f} times an even share<extra></extra>",
+    )
+    figure.update_xaxes(title_text="Expert", ticks="", showgrid=False, type="category")
+    figure.update_yaxes(autorange="reversed", ticks="", showgrid=False, type="category")
+    return figure
+
+
+def _times(epochs: float) -> str:
+    return f"{units.short(epochs)} times"

@@ -1,0 +1,172 @@
+"""Reads of a study, cached until what they show has changed.
+
+Two keys say what has changed. The change token moves with every step of a running trial; the results key only
+when a trial ends, so that ten thousand trials are not read again for one more point of a training curve.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+from sqlalchemy.engine import make_url
+
+from search.pareto import knee
+from search.results import Reader
+from search.rows import FrontRow, StudyStatus, StudySummary, TrialDetail, TrialRow
+from search.storage import resolve_url
+from space.catalog import SuiteRecord
+
+BUSY_SECONDS, IDLE_SECONDS = 2.0, 15.0  # between two looks at the change token
+TRIALS_PER_SECOND = 1000  # a long study is looked at less often
+KEPT = 8  # states of studies that stay in memory
+
+
+def storage() -> str:
+    """URL of the database: PATHFRONT_STORAGE, else the default.
+
+    Raises:
+        StorageError: it is no URL.
+    """
+    return resolve_url(None)
+
+
+def studies(url: str) -> list[StudySummary]:
+    """All studies, the latest launch first.
+
+    Raises:
+        NotFoundError: there is no database yet.
+        StorageError: it cannot be read.
+    """
+    return reader(url).studies()
+
+
+def reader(url: str) -> Reader:
+    """The reader that all sessions share; a new one where the database file was replaced."""
+    return _reader(url, _file_identity(url))
+
+
+def token(url: str, study: str) -> str:
+    """The change token: cheap, never cached."""
+    return reader(url).change_token(study)
+
+
+def status(url: str, study: str) -> StudyStatus:
+    """Where a study stands now."""
+    return _status(url, study, token(url, study))
+
+
+def results_key(now: StudyStatus) -> str:
+    """Changes whenever a trial ends, the study ends, or it begins or ceases to run."""
+    settled = {state: count for state, count in now.states.items() if state in ("done", "failed")}
+    return repr((sorted(settled.items()), now.finished, now.stopping, bool(now.running)))
+
+
+def poll_seconds(now: StudyStatus) -> float:
+    """How long to wait before the next look at the change token."""
+    if not now.running:
+        return IDLE_SECONDS
+    return max(BUSY_SECONDS, sum(now.states.values()) / TRIALS_PER_SECOND)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study as it stood at one moment; `key` is its results key."""
+
+    url: str
+    name: str
+    key: str
+
+    @property
+    def suite(self) -> SuiteRecord:
+        """Its tasks."""
+        return _suite(self.url, self.name, self.key)
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Trunk tokens at each rung."""
+        return _rungs(self.url, self.name, self.key)
+
+    @property
+    def trials(self) -> list[TrialRow]:
+        """All trials by number."""
+        return _trials(self.url, self.name, self.key)
+
+    @property
+    def front(self) -> list[FrontRow]:
+        """The front, best score first."""
+        return _front(self.url, self.name, self.key)
+
+    @property
+    def marks(self) -> dict[int, str]:
+        """Trial number -> "best" or "knee": the trials that `export --pick` takes."""
+        rows = self.front
+        if not rows:
+            return {}
+        middle = rows[knee([(row.score, row.flops_per_token) for row in rows])].trial
+        best = rows[0].trial
+        return {best: "best, knee"} if best == middle else {best: "best", middle: "knee"}
+
+    def detail(self, number: int) -> TrialDetail:
+        """One trial.
+
+        Raises:
+            NotFoundError: there is no such trial.
+        """
+        return _detail(self.url, self.name, number, token(self.url, self.name))
+
+    def command(self, name: str, rest: str = "") -> str:
+        """A command line about this study."""
+        return reader(self.url).command(name, self.name, rest)
+
+
+def open_study(url: str, name: str) -> Study:
+    """The study as it stands now.
+
+    Raises:
+        NotFoundError: there is no such study.
+    """
+    return Study(url, name, results_key(status(url, name)))
+
+
+def _file_identity(url: str) -> int:
+    """The inode of an SQLite file, else 0: a database that was deleted and made anew is opened again."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return 0
+    path = Path(parsed.database)
+    return path.stat().st_ino if path.is_file() else 0
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _reader(url: str, identity: int) -> Reader:
+    return Reader(url)
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _status(url: str, study: str, changed: str) -> StudyStatus:
+    return reader(url).status(study)
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _suite(url: str, study: str, key: str) -> SuiteRecord:
+    return reader(url).suite(study)
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _rungs(url: str, study: str, key: str) -> tuple[int, ...]:
+    return reader(url).config(study).rungs.tokens
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _trials(url: str, study: str, key: str) -> list[TrialRow]:
+    return reader(url).trials(study)
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _front(url: str, study: str, key: str) -> list[FrontRow]:
+    return reader(url).front(study)
+
+
+@st.cache_resource(max_entries=8 * KEPT, show_spinner=False)
+def _detail(url: str, study: str, number: int, changed: str) -> TrialDetail:
+    return reader(url).trial(study, number)

@@ -1,0 +1,1 @@
+"""The four pages; each has one function `render`, which `dashboard.app` calls."""

@@ -1,0 +1,139 @@
+"""One trial: what it is, what it reached, how it learned, which experts it used, how to export it."""
+
+import streamlit as st
+
+from dashboard import load, selection, units
+from dashboard.figures import style
+from dashboard.figures.trial import load_map, loss_curves, score_bars, share_bars
+from dashboard.views import parts
+from search.rows import TrialDetail
+from space.catalog import SuiteRecord
+
+
+def render() -> None:
+    """Draw the page."""
+    study = parts.study_in_view(
+        "Trial", "One candidate at one rung: configuration, scores, training, experts."
+    )
+    number = selection.trial()
+    if number is None and study.front:
+        number = study.front[0].trial
+        selection.choose_trial(number)
+    if number is None:
+        parts.live_strip(study)
+        st.info("No trial has finished yet; the first one will appear here.")
+        return
+    left, right = st.columns([1, 6], vertical_alignment="center")
+    with left:
+        _number_box(study, number)
+    detail = study.detail(number)
+    _refresh(study, detail)
+    with right:
+        _summary(detail)
+    _outcome(detail)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        parts.heading("Score on each task", "Fraction of the expert with its 95% interval; dark: above half.")
+        _draw(score_bars(detail.tasks, study.suite), "trial_scores")
+        parts.heading("Training", "Loss on the trunk over all rungs of this candidate up to this trial.")
+        _draw(loss_curves(detail.curves, study.rungs, study.suite), "trial_curves")
+    with right:
+        parts.heading("Mixture", "Share of the training tokens, and how often each task's data was seen.")
+        _draw(share_bars(detail.config.mixture.weights, detail.epochs, study.suite), "trial_mixture")
+        _experts(detail, study.suite)
+        parts.heading("Configuration")
+        st.html(parts.facts_html(_configuration(detail)))
+
+
+def _number_box(study: load.Study, number: int) -> None:
+    last = max((trial.number for trial in study.trials), default=number)
+    st.session_state["trial_box"] = number
+    st.number_input(
+        "Trial",
+        min_value=0,
+        max_value=max(last, number),
+        key="trial_box",
+        on_change=lambda: selection.choose_trial(int(st.session_state["trial_box"])),
+    )
+
+
+def _refresh(study: load.Study, detail: TrialDetail) -> None:
+    """Draw the page again when the study's results change, or anything at all while this trial runs."""
+    now = load.status(study.url, study.name)
+    running = detail.row.state == "running"
+    shown = load.token(study.url, study.name)
+
+    @st.fragment(run_every=load.poll_seconds(now))
+    def watch() -> None:
+        changed = load.token(study.url, study.name) != shown
+        if changed and (running or load.results_key(load.status(study.url, study.name)) != study.key):
+            st.rerun()
+
+    watch()
+
+
+def _summary(detail: TrialDetail) -> None:
+    row = detail.row
+    stats = [
+        ("State", row.state + (", on the front" if detail.on_front else "")),
+        ("Score", units.signed(row.score, row.stderr)),
+        *((f"{domain.capitalize()}", units.signed(score)) for domain, score in detail.domains.items()),
+        ("FLOPs per token", units.short(row.flops_per_token)),
+        ("Active parameters", f"{units.short(row.active_params)} of {units.short(row.total_params)}"),
+        ("Rung", f"{row.rung}, {units.short(row.tokens)} tokens"),
+    ]
+    st.html(parts.stats_html(stats))
+
+
+def _outcome(detail: TrialDetail) -> None:
+    """Why the trial failed, or how it is exported."""
+    row = detail.row
+    if detail.error:
+        st.error(f"Attempt {row.attempt} failed: {detail.error}")
+    if row.state == "done":
+        st.code(detail.export_command, language=None, wrap_lines=True)
+
+
+def _experts(detail: TrialDetail, suite: SuiteRecord) -> None:
+    parts.heading(
+        "Expert load", "Tokens that each expert got, over an even share: 1 is balanced, 0 is a dead expert."
+    )
+    if not detail.config.architecture.sparse:
+        st.info("This candidate is dense: every token passes the same layers, so there is no expert load.")
+        return
+    if not detail.routing:
+        st.info("The load is recorded when a trial is scored.")
+        return
+    domain = st.segmented_control(
+        "Domain", list(detail.routing), default=next(iter(detail.routing)), key="trial_domain"
+    )
+    _draw(load_map(detail.routing[domain or next(iter(detail.routing))]), "trial_load")
+
+
+def _configuration(detail: TrialDetail) -> list[tuple[str, str]]:
+    row, arch = detail.row, detail.config.architecture
+    experts = f"{arch.experts}, top-{arch.top_k}" if arch.sparse else "none: dense"
+    if arch.shared_experts:
+        experts += f", {arch.shared_experts} shared"
+    if arch.sparse and arch.dense_layers:
+        experts += f", the first {arch.dense_layers} layers dense"
+    return [
+        ("Candidate", f"{row.candidate}, proposed by {row.origin}"),
+        ("Experts", experts),
+        ("Depth, width", f"{arch.depth}, {arch.width}"),
+        ("Expert width", f"{arch.expert_width} ({arch.expert_ratio:g} times the width)"),
+        ("Attention", f"{arch.num_heads} heads of {arch.head_dim}, {arch.num_kv_heads} for keys and values"),
+        ("Learning rate", f"{detail.config.learning_rate:.4g}"),
+        ("Seed, attempt", f"{row.seed}, {row.attempt}"),
+        (
+            "Training",
+            f"{units.flops(row.training_flops)} in {units.duration(row.wall_seconds)} on {detail.device}",
+        ),
+        ("Evaluation", units.duration(detail.evaluation_seconds)),
+        ("Memorisable tasks", units.signed(detail.memorisable_score)),
+        ("Other tasks", units.signed(detail.generalising_score)),
+    ]
+
+
+def _draw(figure: object, key: str) -> None:
+    st.plotly_chart(figure, theme=None, key=key, config=style.CONFIG)  # pyright: ignore[reportArgumentType]

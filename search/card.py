@@ -1,0 +1,148 @@
+"""The card of an export: what was measured, what it costs, where it stands, and the commands that use it."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.rows import FrontRow, TrialDetail
+from space.cost import price
+from space.recipe import (
+    CARD_FILE,
+    CONFIG_FILE,
+    REFERENCES_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    Recipe,
+)
+
+Z95 = 1.96  # standard errors on either side of a 95% interval
+HALF = 0.5
+
+
+def card(recipe: Recipe, detail: TrialDetail, front: Sequence[FrontRow], folder: Path) -> str:
+    """Write the card as Markdown.
+
+    Args:
+        recipe: the export's recipe.
+        detail: the exported trial.
+        front: its study's front, best score first.
+        folder: where the export goes; the commands name it.
+    """
+    origin = recipe.origin
+    return "\n".join(
+        [
+            f"# Trial {origin.trial} of study `{origin.study}`",
+            "",
+            f"A {_kind(recipe)} over {len(recipe.suite.tasks)} tasks of suite `{recipe.suite.name}`, exported"
+            f" at rung {origin.rung} ({origin.tokens:,} tokens) with its decayed weights.",
+            "",
+            *_scores(recipe, detail),
+            *_cost(recipe, detail),
+            *_place(detail, front),
+            *_commands(folder),
+            *_files(),
+        ]
+    )
+
+
+def _kind(recipe: Recipe) -> str:
+    architecture = recipe.candidate.architecture
+    shape = f"decoder of {architecture.depth} layers, width {architecture.width}"
+    if not architecture.sparse:
+        return f"dense {shape}"
+    return f"sparse {shape}, {architecture.experts} experts a layer with top-{architecture.top_k} routing"
+
+
+def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:
+    origin = recipe.origin
+    above = sum(score.fraction > HALF for score in detail.tasks.values())
+    lines = [
+        "## Scores",
+        "",
+        f"Fraction of expert performance on the **select** episodes, which the search itself saw: overall"
+        f" **{_interval(origin.score, origin.score_stderr)}** (mean over domains, 95% interval);"
+        f" above half of the expert on {above} of {len(detail.tasks)} tasks. `pathfront eval` scores the"
+        " report episodes, which no search has seen.",
+        "",
+        "| task | domain | share of tokens | measured | floor | expert | of the expert (95%) | episodes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for task, score in sorted(detail.tasks.items(), key=lambda item: -item[1].fraction):
+        record = recipe.suite.records[task]
+        floor, expert = record.checked("select")
+        share = recipe.candidate.mixture.weights.get(task, 0.0)
+        lines.append(
+            f"| {task} | {record.domain} | {share:.1%} | {score.value:.4g} {record.unit} | {floor.mean:.4g}"
+            f" | {expert.mean:.4g} | {_interval(score.fraction, score.fraction_stderr)} | {score.n} |"
+        )
+    lines += ["", *[f"- {domain}: {value:.3f}" for domain, value in sorted(detail.domains.items())], ""]
+    return lines
+
+
+def _cost(recipe: Recipe, detail: TrialDetail) -> list[str]:
+    row, cost = detail.row, price(recipe.candidate.architecture, recipe.suite)
+    return [
+        "## Cost",
+        "",
+        f"- {row.flops_per_token:,.0f} FLOPs per token (forward, context {recipe.suite.context}, uniform"
+        " mixture, head at every position)",
+        f"- {row.active_params:,} active of {row.total_params:,} parameters",
+        f"- {cost.training_bytes / 2**20:,.1f} MiB to train in fp32 with AdamW,"
+        f" {cost.cache_bytes_per_sequence / 2**10:,.1f} KiB of keys and values a sequence",
+        f"- this rung: {row.training_flops:.3g} training FLOPs, {row.wall_seconds:.1f} s of training and"
+        f" {detail.evaluation_seconds:.1f} s of scoring on {detail.device}",
+        f"- learning rate {recipe.candidate.learning_rate:g}, {recipe.precision}, seed {recipe.seed}",
+        "",
+    ]
+
+
+def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
+    numbers = [row.trial for row in front]
+    lines = ["## Where it stands on the front", ""]
+    if detail.row.number in numbers:
+        place = numbers.index(detail.row.number) + 1
+        lines.append(f"Number {place} of {len(front)} on the front, best score first; it is marked.")
+    else:
+        lines.append(f"Not on the front of {len(front)}: another candidate is better at no more FLOPs.")
+    lines += [
+        "",
+        "| trial | score (95%) | FLOPs per token | total parameters | rung |",
+        "|---|---|---|---|---|",
+    ]
+    for row in front:
+        mark = "**" if row.trial == detail.row.number else ""
+        lines.append(
+            f"| {mark}{row.trial}{mark} | {_interval(row.score, row.score_stderr)}"
+            f" | {row.flops_per_token:,.0f} | {row.total_params:,} | {row.rung} |"
+        )
+    return [*lines, ""]
+
+
+def _commands(folder: Path) -> list[str]:
+    name = shlex.quote(str(folder))
+    return [
+        "## Use it",
+        "",
+        "```",
+        f"pathfront train {name} --tokens 50M      # train it in full, resumable, with a card of its own",
+        f"pathfront eval {name} --split report     # score the weights that are here",
+        "```",
+        "",
+    ]
+
+
+def _files() -> list[str]:
+    return [
+        "## Files",
+        "",
+        f"- `{CONFIG_FILE}`: architecture, mixture, learning rate, suite; all that `train` needs",
+        f"- `{WEIGHTS_FILE}`: decayed weights",
+        f"- `{TOKENIZER_FILE}`: SentencePiece model of the text",
+        f"- `{REFERENCES_FILE}`: floor and expert of each task, as measured and frozen",
+        f"- `{CARD_FILE}`: this card",
+        "",
+    ]
+
+
+def _interval(value: float, stderr: float) -> str:
+    return f"{value:.3f} [{value - Z95 * stderr:.3f}, {value + Z95 * stderr:.3f}]"

@@ -1,0 +1,95 @@
+"""The command `pathfront`: errors become one line on stderr and an exit code, never a traceback.
+
+Exit codes: 0 done, 1 failed, 2 usage or a bad study file, 3 not found, 4 storage unreachable,
+130 interrupted. The modules of the commands are light; what is slow to import is imported when one runs.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from search.commands import (
+    dashboard,
+    evaluate,
+    export,
+    front,
+    launch,
+    show,
+    status,
+    tasks,
+    train,
+    worker,
+)
+from search.commands.options import examples
+from space.errors import Interrupted, PathfrontError, StorageError
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="pathfront",
+    help="Search architecture and task mixture of a sparse multimodal generalist.",
+    epilog=examples(
+        [
+            "pathfront launch quick            # a real study on this machine, some minutes",
+            "pathfront dashboard               # its front, tasks, mixtures and experts",
+            "pathfront export quick -o best/   # the best candidate as a folder",
+            "pathfront train best/ --tokens 50M",
+        ]
+    ),
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for module in (launch, worker, status, front, show, export, train, evaluate, dashboard):
+    app.command(module.NAME, epilog=examples(module.EXAMPLES))(module.run)
+app.add_typer(tasks.app, name="tasks")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit with its code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = typer.main.get_command(app).main(
+            given or ["--help"], prog_name="pathfront", standalone_mode=False
+        )
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except BrokenPipeError:  # the reader of stdout has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Interrupted as error:
+        _fail(error, error.exit_code, "interrupted")
+    except PathfrontError as error:
+        _fail(error, error.exit_code)
+    except typer.TyperException as error:
+        _fail(_usage(error), USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("stopped by Ctrl-C", INTERRUPTED, "interrupted")
+    except OSError as error:
+        _fail(error, FAILED)
+    except Exception as error:
+        if not type(error).__module__.startswith("sqlalchemy."):
+            raise
+        _fail(getattr(error, "orig", None) or error, StorageError.exit_code)
+
+
+def _fail(error: object, code: int, kind: str = "error") -> NoReturn:
+    print(f"{kind}: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _usage(error: Exception) -> str:
+    """A wrong use in one line, with the command that explains the right one."""
+    message = str(getattr(error, "format_message", error.__str__)())
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "pathfront"
+    return f"{message.rstrip('.')}; see {path} --help"
+
+
+if __name__ == "__main__":
+    main()

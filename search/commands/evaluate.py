@@ -1,0 +1,41 @@
+"""`pathfront eval`: an export scored on held-out episodes."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from search.commands.options import Device, Folder, Json
+
+NAME = "eval"
+EXAMPLES = ["pathfront eval best/", "pathfront eval best/ --split select --json"]
+
+
+def run(
+    folder: Folder,
+    split: Annotated[
+        Literal["report", "select"],
+        typer.Option(help="Episodes: report (no choice was made on them) or select (what the search saw)."),
+    ] = "report",
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Score an export on held-out episodes.
+
+    The weights of its full training where there are any, else those that it came with.
+    """
+    from pathlib import Path
+
+    from search.commands import output
+    from search.commands.scores import print_scorecard
+    from space.recipe import Recipe
+
+    path = Path(folder)
+    recipe = Recipe.read(path)
+    output.say(f"scoring {folder} on the {split} episodes of suite {recipe.suite.name}")
+    from trainers.full import evaluate_export
+
+    card = evaluate_export(path, split, device)
+    if json:
+        output.print_json(card)
+    else:
+        print_scorecard(card, recipe.suite)

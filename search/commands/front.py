@@ -1,0 +1,60 @@
+"""`pathfront front`: the candidates that nothing beats in both score and FLOPs."""
+
+from typing import TYPE_CHECKING
+
+from search.commands.options import Json, MaxFlops, Storage, Study
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from search.rows import FrontRow
+
+NAME = "front"
+EXAMPLES = [
+    "pathfront front quick",
+    "pathfront front quick --max-flops 1M",
+    "pathfront front quick --json | jq '.[0].tasks'",
+]
+HALF = 0.5  # of the expert: Gato's headline threshold
+
+
+def run(study: Study, max_flops: MaxFlops = None, storage: Storage = None, json: Json = False) -> None:
+    """Print a study's front, best score first."""
+    from search.commands import output
+    from search.results import Reader
+    from search.storage import resolve_url
+
+    rows = Reader(resolve_url(storage)).front(study, max_flops)
+    if json:
+        output.print_json(rows)
+    elif rows:
+        print_front(rows)
+    else:
+        limit = "" if max_flops is None else f" within {output.short(max_flops)} FLOPs per token"
+        output.say(f"study '{study}' has no done trial{limit} yet")
+
+
+def print_front(rows: "Sequence[FrontRow]") -> None:
+    """Print a front as a table on stdout."""
+    from search.commands import output
+    from space.candidate import CandidateConfig
+
+    lines = []
+    for row in rows:
+        architecture = CandidateConfig.model_validate(row.config).architecture
+        lines.append(
+            (
+                str(row.trial),
+                output.score(row.score, row.score_stderr),
+                output.short(row.flops_per_token),
+                output.short(row.active_params),
+                output.short(row.total_params),
+                f"{architecture.experts} / {architecture.top_k}" if architecture.sparse else "dense",
+                f"{architecture.depth} x {architecture.width}",
+                str(row.rung),
+                output.short(row.tokens),
+                f"{row.above(HALF)} of {len(row.tasks)}",
+            )
+        )
+    columns = [">trial", ">score", ">FLOPs/token", ">active", ">params", ">experts / top-k", ">depth x width"]
+    output.print_table([*columns, ">rung", ">tokens", ">tasks > 1/2 expert"], lines)

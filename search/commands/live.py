@@ -1,0 +1,132 @@
+"""The display of a launch: the study's bar, its rungs, and a bar for each running trial, all on stderr.
+
+Where stderr is no terminal, one plain line every 15 seconds says the same.
+"""
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from search.commands import output
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from search.results import Reader
+    from search.rows import RunningTrial, StudyStatus
+
+
+class LaunchDisplay:
+    """Shows where a study stands each time that `tick` is called.
+
+    Args:
+        reader: the storage.
+        study: name of the study.
+    """
+
+    def __init__(self, reader: "Reader", study: str) -> None:
+        self._reader, self._study = reader, study
+        self._ticker = output.Ticker()
+        self._live: Any = None
+
+    def __enter__(self) -> Self:
+        """Start to draw."""
+        if sys.stderr.isatty():
+            from rich.live import Live
+
+            self._live = Live(console=output.console(stderr=True), auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def tick(self) -> None:
+        """Read the study and show it."""
+        if self._live is not None:
+            self._live.update(draw(self._reader.status(self._study)), refresh=True)
+        elif self._ticker.due():
+            output.say(line(self._reader.status(self._study)))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave one last line."""
+        if self._live is not None:
+            self._live.stop()
+        output.say(line(self._reader.status(self._study)))
+
+
+def line(status: "StudyStatus") -> str:
+    """Where a study stands, in one plain line."""
+    rungs = " ".join(
+        f"{rung.done}/{'?' if rung.expected is None else rung.expected}" for rung in status.rungs
+    )
+    parts = [
+        f"{status.study}: {status.fraction_done:.0%}",
+        f"{_trials(status)} trials (rungs {rungs})",
+        f"{len(status.running)} running",
+    ]
+    if status.states.get("failed"):
+        parts.append(f"{status.states['failed']} failed")
+    if status.best:
+        parts.append(f"best {output.score(status.best.score, status.best.stderr)}")
+    parts.append(f"{output.short(status.training_flops)} FLOPs")
+    if status.seconds_left:
+        parts.append(f"about {output.duration(status.seconds_left)} left")
+    return ", ".join(parts)
+
+
+def draw(status: "StudyStatus") -> "RenderableType":
+    """Where a study stands, as a bar, a table of rungs and the running trials."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+
+    head = Table.grid(padding=(0, 2))
+    head.add_row(
+        f"[bold]{status.study}[/]",
+        ProgressBar(total=1.0, completed=status.fraction_done, width=32),
+        f"{status.fraction_done:.0%}",
+        f"{_trials(status)} trials",
+        f"best {_best(status)}",
+        f"{output.short(status.training_flops)} FLOPs",
+        f"{output.duration(status.seconds_left)} left" if status.seconds_left else "",
+    )
+    rungs = Table.grid(padding=(0, 2))
+    for rung in status.rungs:
+        expected = "" if rung.expected is None else f" of {rung.expected}"
+        state = f"{rung.running} running" if rung.running else ""
+        failed = f"{rung.failed} failed" if rung.failed else ""
+        tokens = f"{output.short(rung.tokens)} tokens"
+        rungs.add_row(f"  rung {rung.rung}", tokens, f"{rung.done}{expected} done", state, failed)
+    trials = Table.grid(padding=(0, 2))
+    for trial in status.running:
+        trials.add_row(*_trial(trial))
+    return Group(head, rungs, trials)
+
+
+def _trial(trial: "RunningTrial") -> tuple[Any, ...]:
+    from rich.progress_bar import ProgressBar
+
+    experts = "dense" if trial.experts == 1 else f"{trial.experts} experts, top-{trial.top_k}"
+    done = trial.progress_tokens - trial.start_tokens
+    scoring = trial.progress_tokens > trial.tokens
+    loss = "" if trial.loss is None else f"loss {trial.loss:.3f}"
+    return (
+        f"  trial {'-' if trial.number is None else trial.number}",
+        f"rung {trial.rung}",
+        ProgressBar(total=trial.tokens - trial.start_tokens, completed=done, width=24),
+        f"{output.short(trial.progress_tokens)} of {output.short(trial.tokens)}",
+        "decay and scores" if scoring else loss,
+        f"{trial.depth} x {trial.width}, {experts}",
+    )
+
+
+def _trials(status: "StudyStatus") -> str:
+    done = status.states.get("done", 0)
+    expected = [rung.expected for rung in status.rungs if rung.expected is not None]
+    return f"{done} of {sum(expected)}" if expected and done <= sum(expected) else str(done)
+
+
+def _best(status: "StudyStatus") -> str:
+    if status.best is None:
+        return "-"
+    return f"{output.score(status.best.score, status.best.stderr)} (trial {status.best.number})"

@@ -1,0 +1,75 @@
+"""Options and arguments that several commands share, and how a number is read from the command line."""
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+import typer
+
+SUFFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
+DEFAULT_STORAGE = "sqlite:///pathfront.db"
+
+
+def number(text: str) -> float:
+    """Read a number above 0: 50000000, 50_000_000, 50e6 or 50M.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    bare = text.strip().replace("_", "").lower()
+    factor = SUFFIXES.get(bare[-1:], 1.0)
+    try:
+        value = float(bare[:-1] if bare[-1:] in SUFFIXES else bare) * factor
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise typer.BadParameter(f"a number above 0 such as 50e6, 50_000_000 or 50M, got '{text}'")
+    return value
+
+
+def whole(text: str) -> int:
+    """Read a whole number of at least 1, in the same forms.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    value = number(text)
+    if value != round(value):
+        raise typer.BadParameter(f"a whole number such as 50e6, 50_000_000 or 50M, got '{text}'")
+    return round(value)
+
+
+def examples(lines: Iterable[str]) -> str:
+    """An epilog that shows how a command is used, one example a line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+Study = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the storage.")]
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="Folder that `pathfront export` wrote.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help=f"Database with the studies; else PATHFRONT_STORAGE, else {DEFAULT_STORAGE}.",
+    ),
+]
+Artifacts = Annotated[
+    str | None,
+    typer.Option(
+        "--artifacts",
+        metavar="URL",
+        help="Where checkpoints live; else PATHFRONT_ARTIFACTS, else a folder beside the database.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+MaxFlops = Annotated[
+    float | None,
+    typer.Option(
+        "--max-flops",
+        metavar="F",
+        parser=number,
+        help="Only candidates of at most F FLOPs per token (1.2e6, 1.2M).",
+    ),
+]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run.")]

@@ -1,0 +1,38 @@
+"""A scorecard as a table: what `train` ends with and `eval` prints."""
+
+from typing import TYPE_CHECKING
+
+from search.commands import output
+
+if TYPE_CHECKING:
+    from space.catalog import SuiteRecord
+    from space.scores import Scorecard
+
+Z95 = 1.96  # standard errors to either side of a 95% interval
+HALF = 0.5
+
+
+def print_scorecard(card: "Scorecard", suite: "SuiteRecord") -> None:
+    """Print scores per task with 95% intervals, then per domain and overall."""
+    rows = []
+    for task, score in card.tasks.items():
+        record = suite.records[task]
+        floor, expert = record.checked(card.split)
+        rows.append(
+            (
+                task,
+                record.domain,
+                f"{score.value:.4g}",
+                record.metric,
+                f"{floor.mean:.4g}",
+                f"{expert.mean:.4g}",
+                f"{score.fraction:.3f} ± {Z95 * score.fraction_stderr:.3f}",
+                str(score.n),
+            )
+        )
+    title = f"{card.split} episodes, fraction of the expert with 95% intervals"
+    columns = ["task", "domain", ">measured", "metric", ">floor", ">expert", ">of the expert", ">episodes"]
+    output.print_table(columns, rows, title=title)
+    print("domains: " + ", ".join(f"{domain} {value:.3f}" for domain, value in card.domains.items()))
+    above = f"above half of the expert on {card.above(HALF)} of {len(card.tasks)} tasks"
+    print(f"score {card.score:.3f} ± {Z95 * card.stderr:.3f}, {above}")

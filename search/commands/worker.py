@@ -1,0 +1,20 @@
+"""`pathfront worker`: one worker of a study, until the study ends."""
+
+from search.commands.options import Artifacts, Storage, Study
+
+NAME = "worker"
+EXAMPLES = ["pathfront worker quick", "pathfront worker quick --storage postgresql://host/studies"]
+
+
+def run(study: Study, storage: Storage = None, artifacts: Artifacts = None) -> None:
+    """Run trials of a study that exists.
+
+    One after another until the study ends; any number of workers may share a study. The first Ctrl-C stops at
+    the next checkpoint, the second at once.
+    """
+    from search.storage import resolve_artifacts, resolve_url
+
+    url = resolve_url(storage)
+    from search.worker import run_worker
+
+    run_worker(url, study, resolve_artifacts(url, artifacts))

@@ -1,0 +1,180 @@
+"""A trial as a folder that full training reads: `config.yaml`, weights, tokenizer, references and a card.
+
+Only safetensors, JSON, YAML, Markdown and the tokenizer's own model leave; the weights are copied byte for
+byte. The folder appears whole or not at all.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+
+from search.artifacts import file_sha256
+from search.card import card
+from search.pareto import knee
+from search.results import Reader
+from search.rows import CheckpointRow, FrontRow, TrialDetail
+from space.catalog import SuiteRecord
+from space.errors import CheckpointError, NotFoundError, StorageError, StudyFileError, nearest
+from space.recipe import CARD_FILE, REFERENCES_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Origin, Recipe
+
+PICKS = ("best", "knee")
+BLOCK = 1 << 20  # bytes
+
+
+def export(
+    reader: Reader,
+    study: str,
+    folder: Path,
+    tokenizer: Callable[[SuiteRecord], bytes],
+    pick: str | None = None,
+    trial: int | None = None,
+    max_flops: float | None = None,
+) -> TrialDetail:
+    """Write one trial's export.
+
+    Args:
+        reader: the storage.
+        study: name of the study.
+        folder: where to write; it must not exist yet.
+        tokenizer: gives the model file of a suite's tokenizer.
+        pick: "best" (the default) for the best score of the front, "knee" for the front's bend.
+        trial: number of a done trial, instead of a pick.
+        max_flops: pick among candidates of at most that many FLOPs per token.
+
+    Returns:
+        The trial that was exported.
+
+    Raises:
+        StudyFileError: the options contradict each other, or the folder exists.
+        NotFoundError: there is no such study or trial, or the front is empty.
+        CheckpointError: the trial's weights are missing or damaged.
+        StorageError: the artifacts cannot be reached.
+    """
+    if folder.exists():
+        raise StudyFileError(
+            f"an export goes into a new folder, and '{folder}' exists; choose another with -o"
+        )
+    detail = choose(reader, study, pick, trial, max_flops)
+    weights = _decayed(detail)
+    config, suite = reader.config(study), reader.suite(study)
+    recipe = Recipe(
+        candidate=detail.config,
+        suite=suite,
+        decay=config.rungs.decay,
+        seed=detail.row.seed,
+        precision=config.precision,
+        origin=_origin(study, detail),
+        weights_sha256=weights.sha256,
+    )
+    text = card(recipe, detail, reader.front(study), folder)
+    with _whole(folder) as partial:
+        _copy_checked(weights, partial / WEIGHTS_FILE)
+        recipe.write(partial)
+        (partial / TOKENIZER_FILE).write_bytes(tokenizer(suite))
+        (partial / REFERENCES_FILE).write_text(_references(suite), encoding="utf-8")
+        (partial / CARD_FILE).write_text(text, encoding="utf-8")
+    return detail
+
+
+def choose(
+    reader: Reader,
+    study: str,
+    pick: str | None = None,
+    trial: int | None = None,
+    max_flops: float | None = None,
+) -> TrialDetail:
+    """Find the trial that a choice means.
+
+    Raises:
+        StudyFileError: the choice contradicts itself, or the trial is not done.
+        NotFoundError: there is no such study or trial, or no candidate is within the limit.
+    """
+    if pick is not None and pick not in PICKS:
+        raise StudyFileError(f"--pick is best or knee, got '{pick}'{nearest(pick, PICKS)}")
+    if trial is not None:
+        if pick is not None or max_flops is not None:
+            other = "--pick" if pick is not None else "--max-flops"
+            raise StudyFileError(f"--trial names the trial itself: leave {other} out")
+        detail = reader.trial(study, trial)
+        if detail.row.state != "done":
+            raise StudyFileError(
+                f"only a done trial can be exported, and trial {trial} is {detail.row.state}"
+            )
+        return detail
+    front = reader.front(study, max_flops)
+    if not front:
+        limit = "" if max_flops is None else f" within {max_flops:g} FLOPs per token"
+        raise NotFoundError(f"study '{study}' has no done trial{limit}; see pathfront status {study}")
+    return reader.trial(study, picked(front, pick or "best").trial)
+
+
+def picked(front: list[FrontRow], pick: str) -> FrontRow:
+    """The best or the knee of a front that is sorted by falling score."""
+    if pick == "best":
+        return front[0]
+    return front[knee([(row.score, row.flops_per_token) for row in front])]
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder beside the place of another, moved there in one step at the end of the block, or removed."""
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
+    partial.mkdir()
+    try:
+        yield partial
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _decayed(detail: TrialDetail) -> CheckpointRow:
+    """The trial's decayed weights."""
+    decayed = [file for file in detail.checkpoints if file.kind == "decayed"]
+    if not decayed:
+        raise CheckpointError(
+            f"trial {detail.row.number} left no decayed weights, which an export carries; choose another"
+        )
+    return max(decayed, key=lambda file: file.tokens)
+
+
+def _copy_checked(file: CheckpointRow, target: Path) -> None:
+    """Copy a stored file and check that it is what was stored."""
+    try:
+        with fsspec.open(file.uri, "rb") as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, BLOCK)  # pyright: ignore[reportArgumentType]
+    except FileNotFoundError:
+        raise CheckpointError(f"a checkpoint is gone: '{file.uri}' does not exist") from None
+    except (OSError, ValueError, ImportError) as error:
+        raise StorageError(f"artifact '{file.uri}' cannot be copied: {error}") from None
+    found, size = file_sha256(target), target.stat().st_size
+    if found != file.sha256:
+        raise CheckpointError(
+            f"checkpoint '{file.uri}' is damaged: stored were {file.bytes} bytes with SHA-256"
+            f" {file.sha256[:12]}, found {size} with {found[:12]}"
+        )
+
+
+def _origin(study: str, detail: TrialDetail) -> Origin:
+    row = detail.row
+    assert row.score is not None
+    return Origin(
+        study=study,
+        trial=row.number,
+        rung=row.rung,
+        tokens=row.tokens,
+        score=row.score,
+        score_stderr=row.stderr or 0.0,
+    )
+
+
+def _references(suite: SuiteRecord) -> str:
+    records = {name: record.model_dump(mode="json") for name, record in suite.records.items()}
+    return json.dumps(records, indent=2) + "\n"

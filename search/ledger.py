@@ -1,0 +1,401 @@
+"""The ledger: who works on what, and what came of it. It is the truth and commits first, Optuna second.
+
+An attempt goes through claim, create, number, beat, finish, tell; each is a transaction of its own, and a
+worker's writes hold only while key, attempt and worker still agree. A worker may die between any two of them:
+`mend` and `take_over` bring the study forward from whatever they find. All times are the database's.
+"""
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Table,
+    and_,
+    delete,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from search.optuna_trials import OptunaTrials, attempt_of, label_of
+from search.storage import reachable
+from search.tables import candidates, clock, curves, events, routing, studies, task_scores, trials
+from space.errors import LeaseLost, TaskError
+from space.scores import Scorecard, Spent
+
+KEY = ("study", "candidate", "rung", "seed")
+LEASE_SECONDS = 60.0
+RETRIES = 2  # of a trial that crashed or lost its worker
+
+EXPIRED = and_(trials.c.state == "running", trials.c.lease_until < clock())
+PENDING = or_(  # begun, not final, and in nobody's hands
+    trials.c.state == "paused", and_(trials.c.state == "failed", trials.c.final.is_(False)), EXPIRED
+)
+
+
+def step(name: str) -> None:
+    """A point between two durable steps, where a worker may die; tests make it die here."""
+
+
+def lease_seconds() -> float:
+    """How long a silent worker keeps its trial: PATHFRONT_LEASE_SECONDS, or a minute."""
+    return float(os.environ.get("PATHFRONT_LEASE_SECONDS", LEASE_SECONDS))
+
+
+@dataclass(frozen=True)
+class NewTrial:
+    """A climb that nobody has begun.
+
+    Attributes:
+        tokens: trunk tokens at its end.
+        planned_flops: estimate of its training FLOPs.
+    """
+
+    candidate: str
+    rung: int
+    seed: int
+    tokens: int
+    flops_per_token: float
+    planned_flops: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to one attempt at a trial."""
+
+    study: str
+    candidate: str
+    rung: int
+    seed: int
+    attempt: int
+    worker: str
+
+    @property
+    def label(self) -> str:
+        """What names the attempt in Optuna's study."""
+        return label_of(self.candidate, self.rung, self.seed, self.attempt)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The trial's key in every table."""
+        return {name: getattr(self, name) for name in KEY}
+
+    def of(self, table: Table) -> ColumnElement[bool]:
+        """A table's rows of this trial, whichever attempt wrote them."""
+        return and_(*(table.c[name] == value for name, value in self.key.items()))
+
+
+class Ledger:
+    """One study's ledger, in one worker's hands.
+
+    Args:
+        engine: the database, open to write.
+        url: its URL.
+        study: the study's name; it exists.
+        worker: this worker's name, unlike any other's.
+    """
+
+    def __init__(self, engine: Engine, url: str, study: str, worker: str) -> None:
+        self.engine = engine
+        self.url = url
+        self.study = study
+        self.worker = worker
+        self.lease = lease_seconds()
+        self._optuna = OptunaTrials(url, study)
+
+    def claim(self, trial: NewTrial, candidate: Mapping[str, Any] | None = None) -> Claim | None:
+        """Claim a trial that nobody has begun.
+
+        Args:
+            trial: what to claim.
+            candidate: its row of `pf_candidates` (without study and time), if the candidate is new.
+
+        Returns:
+            None if another worker was faster.
+        """
+        claim = Claim(self.study, trial.candidate, trial.rung, trial.seed, 1, self.worker)
+        about = "new candidate" if candidate is not None else f"climbs to rung {trial.rung}"
+        try:
+            with self._write() as connection:
+                if candidate is not None:
+                    row = {**candidate, "study": self.study, "created_at": clock()}
+                    connection.execute(insert(candidates).values(row))
+                connection.execute(
+                    insert(trials).values(
+                        study=self.study,
+                        **asdict(trial),
+                        attempt=1,
+                        worker=self.worker,
+                        state="running",
+                        started_at=clock(),
+                        lease_until=clock() + self.lease,
+                    )
+                )
+                self._note(connection, "proposed" if candidate is not None else "promoted", about, claim)
+        except IntegrityError:
+            return None
+        step("claimed")
+        return claim
+
+    def take_over(self) -> Claim | None:
+        """Claim the next attempt at a trial that was paused, crashed or lost its worker, if there is one."""
+        while True:
+            with self._read() as connection:
+                query = select(trials).where(trials.c.study == self.study, PENDING)
+                row = connection.execute(query.order_by(trials.c.rung.desc(), trials.c.started_at)).first()
+            if row is None:
+                return None
+            claim = self._next_attempt(row)
+            if claim is not None:
+                step("taken over")
+                return claim
+
+    def _next_attempt(self, row: Row[Any]) -> Claim | None:
+        """Compare and set; None if another worker was faster, or no attempt is left."""
+        lost = row.state == "running"
+        claim = Claim(self.study, row.candidate, row.rung, row.seed, row.attempt + 1, self.worker)
+        found = and_(claim.of(trials), trials.c.attempt == row.attempt, PENDING, trials.c.state == row.state)
+        crashes = row.crashes + lost
+        if lost and crashes > RETRIES:
+            error = f"its worker was lost {crashes} times; is it out of memory?"
+            values = {"state": "failed", "final": True, "error": error, "finished_at": clock()}
+        else:
+            error = f"worker {row.worker} was lost; the trial goes on" if lost else ""
+            values = {
+                "state": "running",
+                "attempt": row.attempt + 1,
+                "worker": self.worker,
+                "lease_until": clock() + self.lease,
+                "number": None,
+                "told": False,
+                "started_at": clock(),
+                "finished_at": None,
+            }
+        with self._write() as connection:
+            changed = connection.execute(update(trials).where(found).values(crashes=crashes, **values))
+            if changed.rowcount and lost:
+                self._note(connection, "lost" if values["state"] == "running" else "failed", error, claim)
+        return claim if changed.rowcount and values["state"] == "running" else None
+
+    def start(self, claim: Claim, params: dict[str, Any], distributions: dict[str, str], tokens: int) -> int:
+        """Create the attempt's trial in Optuna's study and note its number.
+
+        Raises:
+            LeaseLost: another worker has taken the trial over.
+        """
+        if claim.attempt > 1:
+            self.mend(thorough=True)
+        attrs = {
+            "candidate": claim.candidate,
+            "rung": claim.rung,
+            "seed": claim.seed,
+            "attempt": claim.attempt,
+            "tokens": tokens,
+        }
+        number = self._optuna.create(claim.label, params, distributions, attrs)
+        step("created")
+        try:
+            with self.held(claim, number=number):
+                pass
+        except LeaseLost:
+            self._optuna.tell(number, None)
+            raise
+        step("numbered")
+        return number
+
+    def rewind(self, claim: Claim, tokens: int) -> None:
+        """Forget the curve beyond the checkpoint from which an attempt goes on.
+
+        Raises:
+            LeaseLost: another worker has taken the trial over.
+        """
+        with self.held(claim, progress_tokens=tokens) as connection:
+            connection.execute(delete(curves).where(claim.of(curves), curves.c.tokens > tokens))
+
+    def beat(self, claim: Claim, points: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Renew the lease, and add points of the curve: `tokens`, `loss`, `task_losses`.
+
+        Raises:
+            LeaseLost: another worker has taken the trial over.
+        """
+        latest = {point["tokens"]: point for point in points}
+        progress = {"progress_tokens": max(latest)} if latest else {}
+        with self.held(claim, **progress) as connection:
+            if latest:
+                again = curves.c.tokens.in_(list(latest))
+                connection.execute(delete(curves).where(claim.of(curves), again))
+                rows = [{**claim.key, **point} for point in latest.values()]
+                connection.execute(insert(curves), rows)
+
+    def finish(self, claim: Claim, card: Scorecard) -> None:
+        """Note a trial's scores, then tell Optuna.
+
+        Raises:
+            LeaseLost: another worker has taken the trial over.
+            TaskError: the score is not finite.
+        """
+        if not (math.isfinite(card.score) and math.isfinite(card.stderr)):
+            raise TaskError(f"a score and its standard error are finite, got {card.score} and {card.stderr}")
+        shared = set(Spent.model_fields) - {"tokens"}
+        results = {
+            **{name: getattr(card, name) for name in ("score", "stderr", "domains")},
+            **{name: getattr(card, name) for name in ("memorisable_score", "generalising_score")},
+            **{name: getattr(card.spent, name) for name in shared},
+        }
+        with self._end(claim, "done", final=True, error=None, **results) as connection:
+            for table in (task_scores, routing):
+                connection.execute(delete(table).where(claim.of(table)))
+            scores = [{**claim.key, "task": task, **score.model_dump()} for task, score in card.tasks.items()]
+            loads = [{**claim.key, "domain": domain, "load": load} for domain, load in card.routing.items()]
+            for table, rows in ((task_scores, scores), (routing, loads)):
+                if rows:
+                    connection.execute(insert(table), rows)
+            self._note(connection, "done", f"scored {card.score:.3f} at rung {claim.rung}", claim)
+        step("scored")
+        self.mend()
+
+    def fail(self, claim: Claim, error: str, hopeless: bool) -> None:
+        """Note that an attempt failed, and whether another one would fail as well; then tell Optuna.
+
+        Raises:
+            LeaseLost: another worker has taken the trial over.
+        """
+        crashes = trials.c.crashes + 1
+        final = true() if hopeless else crashes > RETRIES
+        with self._end(
+            claim, "failed", final=final, crashes=crashes, diverged=hopeless, error=error
+        ) as connection:
+            self._note(connection, "failed", f"attempt {claim.attempt}: {error}", claim)
+        step("failed")
+        self.mend()
+
+    def pause(self, claim: Claim) -> None:
+        """Lay a trial down at its checkpoint for any worker to take up; then tell Optuna.
+
+        Raises:
+            LeaseLost: another worker has taken the trial over.
+        """
+        with self._end(claim, "paused") as connection:
+            self._note(connection, "paused", f"laid down at rung {claim.rung}", claim)
+        step("paused")
+        self.mend()
+
+    def mend(self, thorough: bool = False) -> None:
+        """Tell Optuna what it does not know: how attempts ended, and which were taken over.
+
+        Args:
+            thorough: look for trials that are RUNNING without reason even if nothing is known to be untold.
+        """
+        own = and_(trials.c.study == self.study, trials.c.state != "running", trials.c.told.is_(False))
+        with self._read() as connection:
+            untold = connection.execute(select(trials).where(own)).all()
+        if not untold and not thorough:
+            return
+        running = self._optuna.running()
+        ended = self._trials({attempt_of(label)[0] for label in running})
+        for label, number in running.items():
+            *key, attempt = attempt_of(label)
+            row = ended.get(tuple(key))
+            if row is None or attempt > row.attempt or (attempt == row.attempt and row.state == "running"):
+                continue
+            self._optuna.tell(number, _values(row) if attempt == row.attempt else None)
+        for row in untold:  # whose trial Optuna does not list as RUNNING: most likely told before
+            if row.number is not None and row.number not in running.values():
+                self._optuna.tell(row.number, _values(row))
+        step("told")
+        with self._write() as connection:
+            for row in untold:
+                claim = Claim(self.study, row.candidate, row.rung, row.seed, row.attempt, row.worker)
+                same = and_(claim.of(trials), trials.c.attempt == row.attempt, trials.c.state == row.state)
+                connection.execute(update(trials).where(same).values(told=True))
+
+    def _trials(self, of: set[str]) -> dict[tuple[Any, ...], Row[Any]]:
+        """Trials of some candidates by candidate, rung and seed."""
+        where = and_(trials.c.study == self.study, trials.c.candidate.in_(of))
+        with self._read() as connection:
+            rows = connection.execute(select(trials).where(where)).all()
+        return {(row.candidate, row.rung, row.seed): row for row in rows}
+
+    def note(self, kind: str, text: str, claim: Claim | None = None) -> None:
+        """Add an event."""
+        with self._write() as connection:
+            self._note(connection, kind, text, claim)
+
+    def stop_requested(self) -> bool:
+        """Whether somebody asked the whole study to stop."""
+        with self._read() as connection:
+            return bool(
+                connection.scalar(select(studies.c.stop_requested).where(studies.c.name == self.study))
+            )
+
+    def candidate(self, candidate: str) -> Row[Any]:
+        """A candidate's row."""
+        where = and_(candidates.c.study == self.study, candidates.c.candidate == candidate)
+        with self._read() as connection:
+            return connection.execute(select(candidates).where(where)).one()
+
+    @contextmanager
+    def held(self, claim: Claim, **changes: Any) -> Iterator[Connection]:
+        """A transaction that holds only while the claim does; it renews the lease.
+
+        Raises:
+            LeaseLost: another worker has taken the trial over; nothing was written.
+        """
+        with self._write() as connection:
+            self._change(connection, claim, lease_until=clock() + self.lease, **changes)
+            yield connection
+
+    @contextmanager
+    def _end(self, claim: Claim, state: str, **changes: Any) -> Iterator[Connection]:
+        with self._write() as connection:
+            self._change(connection, claim, state=state, told=False, finished_at=clock(), **changes)
+            yield connection
+
+    def _change(self, connection: Connection, claim: Claim, **values: Any) -> None:
+        own = and_(
+            claim.of(trials),
+            trials.c.attempt == claim.attempt,
+            trials.c.worker == claim.worker,
+            trials.c.state == "running",
+        )
+        if not connection.execute(update(trials).where(own).values(values)).rowcount:
+            raise LeaseLost(f"another worker has taken trial {claim.label} over")
+
+    def _note(self, connection: Connection, kind: str, text: str, claim: Claim | None) -> None:
+        row = {"study": self.study, "at": clock(), "kind": kind, "text": text}
+        if claim is not None:
+            row |= {"candidate": claim.candidate, "rung": claim.rung}
+        connection.execute(insert(events).values(row))
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with reachable(self.url), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with reachable(self.url), self.engine.connect() as connection:
+            yield connection
+
+
+def _values(row: Row[Any]) -> list[float] | None:
+    """What Optuna is told of a trial's last attempt: its values, or None where it failed."""
+    return [row.score, row.flops_per_token] if row.state == "done" else None
+
+
+def expire_leases(engine: Engine, study: str, worker: str) -> None:
+    """Let go at once of what a worker held that is known to be dead."""
+    held = and_(trials.c.study == study, trials.c.worker == worker, trials.c.state == "running")
+    with engine.begin() as connection:
+        connection.execute(update(trials).where(held).values(lease_until=0.0))

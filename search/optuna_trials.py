@@ -1,0 +1,151 @@
+"""The study as Optuna sees it: one RUNNING trial for each attempt under way, told once how it ended.
+
+Only Optuna's public API is used, and never inside a transaction of ours. The ledger has always committed
+before anything here is called; whatever a killed worker left undone here is mended from the ledger.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from search.storage import optuna_storage, reachable
+from space.errors import StorageError
+
+LABEL = "pathfront:label"
+METRICS = ("score", "flops_per_token")
+DIRECTIONS = ("maximize", "minimize")
+
+
+class OptunaTrials:
+    """The trials of one study in Optuna's tables.
+
+    Args:
+        url: the database's URL.
+        study: the study's name; Optuna's study exists already.
+    """
+
+    def __init__(self, url: str, study: str) -> None:
+        self._url = url
+        self._name = study
+        self._open()
+
+    def create(
+        self,
+        label: str,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, str],
+        attrs: Mapping[str, Any],
+    ) -> int:
+        """Add a RUNNING trial that bears a label.
+
+        Args:
+            label: names candidate, rung, seed and attempt.
+            params: Optuna's parameters.
+            distributions: parameter -> Optuna's distribution as JSON.
+            attrs: user attributes beside the label.
+
+        Returns:
+            The trial's number.
+
+        Raises:
+            StorageError: the trial cannot be added or found.
+        """
+        from optuna.distributions import json_to_distribution
+        from optuna.trial import TrialState, create_trial
+
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(params),
+            distributions={name: json_to_distribution(text) for name, text in distributions.items()},
+            user_attrs={LABEL: label, **attrs},
+        )
+        with reachable(self._url):
+            self._study.add_trial(trial)
+        running = self.running()
+        if (
+            label not in running
+        ):  # trial ids of PostgreSQL may commit out of order, and Optuna's cache skips one
+            self._open()
+            running = self.running()
+        if label not in running:
+            raise StorageError(f"Optuna's study '{self._name}' does not hold the trial '{label}' just added")
+        return running[label]
+
+    def running(self) -> dict[str, int]:
+        """Label -> number of the trials that are RUNNING."""
+        from optuna.trial import TrialState
+
+        with reachable(self._url):
+            trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return {trial.user_attrs[LABEL]: trial.number for trial in trials if LABEL in trial.user_attrs}
+
+    def tell(self, number: int, values: Sequence[float] | None) -> None:
+        """End a trial: COMPLETE with values, FAIL with None; one that has ended already stays as it is.
+
+        Raises:
+            StorageError: the trial cannot be told.
+        """
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import TrialState
+
+        state = TrialState.FAIL if values is None else TrialState.COMPLETE
+        with reachable(self._url):
+            try:
+                self._study.tell(number, values, state=state, skip_if_finished=True)
+            except (ValueError, UpdateFinishedTrialError):
+                if self._is_running(number):
+                    raise  # else another worker told it in the same moment
+
+    def _is_running(self, number: int) -> bool:
+        return number in self.running().values()
+
+    def _open(self) -> None:
+        import optuna
+
+        storage = optuna_storage(self._url)
+        with reachable(self._url):
+            sampler = optuna.samplers.RandomSampler()  # never asked: proposals are not made here
+            self._study = optuna.load_study(study_name=self._name, storage=storage, sampler=sampler)
+
+
+def label_of(candidate: str, rung: int, seed: int, attempt: int) -> str:
+    """What names an attempt in Optuna's study."""
+    return f"{candidate}/{rung}/{seed}/{attempt}"
+
+
+def attempt_of(label: str) -> tuple[str, int, int, int]:
+    """Candidate, rung, seed and attempt of a label."""
+    candidate, rung, seed, attempt = label.split("/")
+    return candidate, int(rung), int(seed), int(attempt)
+
+
+def create_study(url: str, study: str) -> None:
+    """Create Optuna's tables and study where they are missing.
+
+    Raises:
+        StorageError: the database refuses.
+    """
+    import warnings
+
+    import optuna
+
+    storage = optuna_storage(url, create=True)
+    with reachable(url), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # metric names
+        made = optuna.create_study(
+            study_name=study, storage=storage, directions=list(DIRECTIONS), load_if_exists=True
+        )
+        if made.metric_names is None:
+            made.set_metric_names(list(METRICS))
+
+
+def has_study(url: str, study: str) -> bool:
+    """Whether Optuna's tables hold a study of this name.
+
+    Raises:
+        StorageError: the database refuses.
+    """
+    import optuna
+
+    storage = optuna_storage(url, create=True)
+    with reachable(url):
+        return study in optuna.get_all_study_names(storage)

@@ -1,0 +1,192 @@
+"""The SQL behind `search.results`: functions from a connection and a study's name to rows.
+
+Nothing here opens a database, and nothing writes.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, and_, case, func, select
+from sqlalchemy.engine import Connection
+
+from search.pareto import pareto
+from search.rows import CurvePoint, TrialRow
+from search.tables import candidates, clock, curves, task_scores, trials
+from space.scores import TaskScore
+
+OF_TRIAL = and_(trials.c.study == candidates.c.study, trials.c.candidate == candidates.c.candidate)
+LIVE = and_(trials.c.state == "running", trials.c.lease_until > clock())
+_ROW = (  # in the order of TrialRow
+    trials.c.number,
+    trials.c.candidate,
+    trials.c.rung,
+    trials.c.seed,
+    trials.c.attempt,
+    trials.c.state,
+    trials.c.score,
+    trials.c.stderr,
+    trials.c.flops_per_token,
+    candidates.c.active_params,
+    candidates.c.total_params,
+    trials.c.tokens,
+    trials.c.progress_tokens,
+    func.coalesce(trials.c.training_flops, 0.0),
+    func.coalesce(trials.c.wall_seconds, 0.0),
+    candidates.c.sparse,
+    candidates.c.experts,
+    candidates.c.top_k,
+    candidates.c.depth,
+    candidates.c.width,
+    candidates.c.origin,
+)
+
+
+class Finalist(NamedTuple):
+    """A candidate at its highest rung: the mean over its seeds there, named by the first of them."""
+
+    number: int
+    candidate: str
+    rung: int
+    score: float
+    stderr: float
+    flops: float
+    seeds: int
+
+
+def highest(connection: Connection, study: str) -> list[Finalist]:
+    """Each candidate at its highest done rung."""
+    columns = (
+        trials.c.candidate,
+        trials.c.rung,
+        trials.c.number,
+        trials.c.score,
+        trials.c.stderr,
+        trials.c.flops_per_token,
+    )
+    done = select(*columns).where(
+        trials.c.study == study, trials.c.state == "done", trials.c.number.is_not(None)
+    )
+    groups: dict[str, list[tuple[int, int, float, float, float]]] = {}
+    for candidate, *entry in connection.execute(done.order_by(trials.c.seed)):
+        group = groups.setdefault(candidate, [])
+        if not group or entry[0] == group[0][0]:
+            group.append(tuple(entry))
+        elif entry[0] > group[0][0]:
+            group[:] = [tuple(entry)]
+    return [_mean(candidate, group) for candidate, group in groups.items()]
+
+
+def _mean(candidate: str, group: list[tuple[int, int, float, float, float]]) -> Finalist:
+    rung, number, score, stderr, flops = group[0]
+    n = len(group)
+    if n > 1:
+        score = sum(entry[2] for entry in group) / n
+        stderr = math.sqrt(sum((entry[3] or 0.0) ** 2 for entry in group)) / n
+    return Finalist(number, candidate, rung, score, stderr or 0.0, flops, n)
+
+
+def front(finalists: list[Finalist], max_flops: float | None = None) -> list[Finalist]:
+    """The non-dominated ones within a limit, best score first; ties are kept."""
+    ordered = sorted(finalists)  # by number, so that equal points stand in a fixed order
+    kept = [row for row in ordered if max_flops is None or row.flops <= max_flops]
+    return [kept[i] for i in pareto([(row.score, row.flops) for row in kept])]
+
+
+def best(finalists: list[Finalist]) -> Finalist | None:
+    """The one with the best score."""
+    return max(finalists, key=lambda row: row.score, default=None)
+
+
+def best_score(connection: Connection, study: str) -> float | None:
+    """The best score over the candidates' highest rungs."""
+    finalist = best(highest(connection, study))
+    return None if finalist is None else finalist.score
+
+
+def on_front(connection: Connection, study: str, number: int) -> bool:
+    """Whether a trial stands on its study's front."""
+    return any(point.number == number for point in front(highest(connection, study)))
+
+
+def merged(row: TrialRow, finalist: Finalist) -> TrialRow:
+    """A trial with the mean score over the seeds of its candidate's highest rung."""
+    if finalist.seeds == 1:
+        return row
+    return replace(row, score=finalist.score, stderr=finalist.stderr, confirmed=True)
+
+
+def trial_rows(connection: Connection, where: ColumnElement[bool]) -> list[TrialRow]:
+    """Trials that Optuna has a number for, by that number."""
+    numbered = select(*_ROW).join(candidates, OF_TRIAL).where(where, trials.c.number.is_not(None))
+    return [TrialRow(*row) for row in connection.execute(numbered.order_by(trials.c.number))]
+
+
+def fractions(connection: Connection, study: str, front: Iterable[Finalist]) -> dict[str, dict[str, float]]:
+    """Candidate -> task -> mean fraction over the seeds of its highest rung."""
+    rungs = {row.candidate: row.rung for row in front}
+    found = connection.execute(
+        select(task_scores.c.candidate, task_scores.c.rung, task_scores.c.task, task_scores.c.fraction)
+        .where(task_scores.c.study == study, task_scores.c.candidate.in_(list(rungs)))
+        .order_by(task_scores.c.task)
+    )
+    values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for candidate, rung, task, fraction in found:
+        if rung == rungs[candidate]:
+            values[candidate][task].append(fraction)
+    return {c: {task: sum(v) / len(v) for task, v in tasks.items()} for c, tasks in values.items()}
+
+
+def scores_by_task(
+    connection: Connection, study: str, numbers: Sequence[int]
+) -> dict[int, dict[str, TaskScore]]:
+    """Number of a trial -> task -> score."""
+    keys = ("study", "candidate", "rung", "seed")
+    same = and_(*(task_scores.c[key] == trials.c[key] for key in keys))
+    found = connection.execute(
+        select(trials.c.number, task_scores)
+        .join(trials, same)
+        .where(trials.c.study == study, trials.c.number.in_(list(numbers)))
+        .order_by(task_scores.c.task)
+    )
+    scores: dict[int, dict[str, TaskScore]] = {}
+    for row in found:
+        scores.setdefault(row.number, {})[row.task] = TaskScore(
+            value=row.value,
+            stderr=row.stderr,
+            n=row.n,
+            fraction=row.fraction,
+            fraction_stderr=row.fraction_stderr,
+        )
+    return scores
+
+
+def curve(connection: Connection, study: str, trial: TrialRow) -> list[CurvePoint]:
+    """The training curve of a candidate from its first rung to the trial's."""
+    found = connection.execute(
+        select(curves.c.tokens, curves.c.rung, curves.c.loss, curves.c.task_losses)
+        .filter_by(study=study, candidate=trial.candidate, seed=trial.seed)
+        .where(curves.c.rung <= trial.rung)
+        .order_by(curves.c.rung, curves.c.tokens)
+    )
+    return [CurvePoint(*row) for row in found]
+
+
+def numbers(connection: Connection, study: str) -> str:
+    """A clause that says which trials there are."""
+    last = connection.scalar(select(func.max(trials.c.number)).where(trials.c.study == study))
+    return "; it has none yet" if last is None else f"; it has trials up to {last}"
+
+
+def totals() -> Any:
+    """A statement: counts and compute of every study."""
+    return select(
+        trials.c.study,
+        func.count(trials.c.number).label("trials"),
+        func.sum(case((LIVE, 1), else_=0)).label("live"),
+        func.sum(case((trials.c.state == "failed", 1), else_=0)).label("failed"),
+        func.coalesce(func.sum(trials.c.training_flops), 0.0).label("training_flops"),
+        func.coalesce(func.sum(trials.c.wall_seconds), 0.0).label("wall_seconds"),
+    ).group_by(trials.c.study)

@@ -1,0 +1,66 @@
+"""Pictures of the four pages from a study's database, in a real Chromium.
+
+python tests/benchmarks/screenshots.py --storage sqlite:///pathfront.db --out docs [--study quick] [--trial 12]
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from browser import CHROMIUM, DRIVER, MISSING, chromium, dashboard, settled, wait
+
+from search.results import Reader
+
+SIZE = (1400, 900)
+
+
+def main() -> None:
+    """Write studies.png, front.png, tasks.png and trial.png."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--storage", required=True, help="URL of the database")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the pictures")
+    parser.add_argument("--study", help="a study; else the latest")
+    parser.add_argument("--trial", type=int, help="a trial to select; else the knee of the front")
+    parser.add_argument("--whole", action="store_true", help="the whole page instead of what is in view")
+    options = parser.parse_args()
+    if not (CHROMIUM and DRIVER):
+        parser.exit(1, f"{MISSING}\n")
+    study, trial = _subject(options.storage, options.study, options.trial)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with dashboard(options.storage) as address, chromium(*SIZE) as browser:
+        for page in ("studies", "front", "tasks", "trial"):
+            browser.get(f"{address}/{'' if page == 'studies' else page}?study={study}&trial={trial}")
+            wait(browser, settled)
+            time.sleep(1.5)  # fonts and the last animation
+            if options.whole:
+                _grow(browser)
+            path = options.out / f"{page}.png"
+            browser.save_screenshot(str(path))
+            print(path)
+
+
+def _subject(storage: str, study: str | None, trial: int | None) -> tuple[str, int]:
+    from search.pareto import knee
+
+    reader = Reader(storage)
+    name = study or reader.studies()[0].name
+    front = reader.front(name)
+    if trial is None:
+        trial = front[knee([(row.score, row.flops_per_token) for row in front])].trial
+    return name, trial
+
+
+def _grow(browser) -> None:
+    height = browser.execute_script(
+        "return Math.max(...[...document.querySelectorAll('[data-testid=stMain], body')].map(s => s.scrollHeight))"
+    )
+    metrics = {"width": SIZE[0], "height": height + 80, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    time.sleep(1.0)
+
+
+if __name__ == "__main__":
+    main()

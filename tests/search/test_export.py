@@ -1,0 +1,144 @@
+"""Exports: what is in the folder, what is refused, and that nothing is left behind."""
+
+import hashlib
+import json
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+from factories import make_study, suite
+from sqlalchemy import create_engine, update
+
+from search import tables
+from search.export import choose, export, picked
+from search.pareto import knee
+from search.results import Reader
+from space.errors import CheckpointError, NotFoundError, StudyFileError
+from space.recipe import Recipe
+
+FILES = {"config.yaml", "model.safetensors", "tokenizer.model", "references.json", "README.md"}
+
+
+def tokenizer(_) -> bytes:
+    return b"sentencepiece"
+
+
+@pytest.fixture
+def reader(tmp_path):
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    make_study(url, trials=24, running=1, artifacts=tmp_path / "artifacts")
+    reader = Reader(url)
+    yield reader
+    reader.close()
+
+
+def weights_of(detail) -> Path:
+    return Path(urlparse(detail.checkpoints[0].uri).path)
+
+
+def left_behind(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name not in ("studies.db", "artifacts"))
+
+
+def test_an_export_holds_all_that_training_needs(reader, tmp_path):
+    folder = tmp_path / "deep" / "best"
+    detail = export(reader, "quick", folder, tokenizer)
+    assert {path.name for path in folder.iterdir()} == FILES
+    recipe = Recipe.read(folder)
+    assert recipe.candidate == detail.config
+    assert recipe.suite == reader.suite("quick")
+    assert recipe.origin.trial == reader.front("quick")[0].trial
+    weights = (folder / "model.safetensors").read_bytes()
+    assert weights == weights_of(detail).read_bytes()
+    assert recipe.weights_sha256 == hashlib.sha256(weights).hexdigest()
+    assert (folder / "tokenizer.model").read_bytes() == b"sentencepiece"
+    references = json.loads((folder / "references.json").read_text())
+    assert references["docs"]["references"]["report"]["expert"]["mean"] == 2.3
+    assert left_behind(tmp_path / "deep") == ["best"]
+
+
+def test_the_card_says_scores_cost_place_and_commands(reader, tmp_path):
+    folder = tmp_path / "my best"
+    detail = export(reader, "quick", folder, tokenizer, pick="knee")
+    card = (folder / "README.md").read_text()
+    for task, score in detail.tasks.items():
+        low, high = (score.fraction + sign * 1.96 * score.fraction_stderr for sign in (-1, 1))
+        row = next(line for line in card.splitlines() if line.startswith(f"| {task} |"))
+        assert f"{score.fraction:.3f} [{low:.3f}, {high:.3f}]" in row
+    assert f"{detail.row.flops_per_token:,.0f} FLOPs per token" in card
+    assert f"of {len(reader.front('quick'))} on the front" in card
+    assert f"pathfront train '{folder}' --tokens" in card
+    assert f"pathfront eval '{folder}'" in card
+
+
+def test_picks(reader):
+    front = reader.front("quick")
+    assert choose(reader, "quick").row.number == front[0].trial
+    bend = knee([(row.score, row.flops_per_token) for row in front])
+    assert picked(front, "knee").trial == front[bend].trial
+    limit = front[-1].flops_per_token
+    assert choose(reader, "quick", max_flops=limit).row.number == front[-1].trial
+    assert choose(reader, "quick", trial=5).row.number == 5
+
+
+@pytest.mark.parametrize(
+    ("choice", "error", "message"),
+    [
+        ({"pick": "bst"}, StudyFileError, "--pick is best or knee, got 'bst'; did you mean 'best'?"),
+        ({"pick": "best", "trial": 3}, StudyFileError, "--trial names the trial itself: leave --pick out"),
+        ({"max_flops": 1e6, "trial": 3}, StudyFileError, "leave --max-flops out"),
+        ({"trial": 24}, StudyFileError, "only a done trial can be exported, and trial 24 is running"),
+        ({"trial": 99}, NotFoundError, "has no trial 99"),
+        ({"max_flops": 10.0}, NotFoundError, "has no done trial within 10 FLOPs per token"),
+    ],
+)
+def test_choices_that_mean_nothing_are_refused(reader, tmp_path, choice, error, message):
+    with pytest.raises(error) as raised:
+        export(reader, "quick", tmp_path / "new", tokenizer, **choice)
+    assert message in str(raised.value)
+    assert left_behind(tmp_path) == []
+
+
+def test_an_existing_folder_is_left_alone(reader, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    with pytest.raises(StudyFileError, match="goes into a new folder"):
+        export(reader, "quick", folder, tokenizer)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "never"])
+def test_damaged_weights_are_refused_and_nothing_is_left(reader, tmp_path, damage):
+    detail = choose(reader, "quick")
+    path = weights_of(detail)
+    if damage == "flip":
+        data = bytearray(path.read_bytes())
+        data[100] ^= 1
+        path.write_bytes(data)
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:100])
+    elif damage == "gone":
+        path.unlink()
+    else:
+        engine = create_engine(reader.url)
+        with engine.begin() as connection:
+            connection.execute(update(tables.checkpoints).values(kind="trunk"))
+        engine.dispose()
+    with pytest.raises(CheckpointError) as error:
+        export(reader, "quick", tmp_path / "new", tokenizer)
+    assert "\n" not in str(error.value)
+    assert left_behind(tmp_path) == []
+
+
+def test_a_failure_half_way_leaves_nothing(reader, tmp_path):
+    def fails(_) -> bytes:
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        export(reader, "quick", tmp_path / "new", fails)
+    assert left_behind(tmp_path) == []
+
+
+def test_the_suite_of_an_export_is_the_one_frozen_with_the_study(reader, tmp_path):
+    export(reader, "quick", tmp_path / "new", tokenizer)
+    assert Recipe.read(tmp_path / "new").suite == suite()

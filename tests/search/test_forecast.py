@@ -1,0 +1,64 @@
+"""The price of a study: by hand, and against the stop rules."""
+
+import pytest
+from factories import suite
+
+from search.forecast import Speed, expected_trials, forecast, trial_tokens
+from space.study import Rungs, StudyConfig
+
+SPEED = Speed(flops_per_second=1e9, evaluation_seconds=2.0)
+
+
+@pytest.fixture(autouse=True)
+def _suite(monkeypatch):
+    monkeypatch.setattr(StudyConfig, "check", lambda self: suite())
+
+
+def study(**change) -> StudyConfig:
+    base = {
+        "study": "priced",
+        "space": {"depth": 2, "width": 64, "experts": 4, "top_k": 2, "expert_ratio": 1},
+        "rungs": {"tokens": [10_000, 20_000, 40_000], "eta": 2},
+        "stop": {"candidates": 12},
+    }
+    return StudyConfig.model_validate(base | change)
+
+
+def test_one_of_eta_climbs():
+    assert expected_trials(Rungs(tokens=(1, 2, 3), eta=2), 12) == [12, 6, 3]
+    assert expected_trials(Rungs(tokens=(1, 2, 3), eta=3), 10) == [10, 3, 1]
+
+
+def test_a_trial_pays_its_part_of_the_trunk_and_its_decay_branch():
+    rungs = Rungs(tokens=(100, 300), decay=0.2)
+    assert [trial_tokens(rungs, rung) for rung in (0, 1)] == [120, 260]
+
+
+def test_a_space_of_one_architecture_is_priced_exactly():
+    priced = forecast(study(), workers=2, device="cpu", speed=SPEED)
+    assert (priced.architectures, priced.within_limits) == (1, 1)
+    per_token = priced.flops_per_token[0]
+    tokens = 12 * 12_000 + 6 * 14_000 + 3 * 28_000
+    assert priced.training_tokens == tokens
+    assert priced.training_flops == pytest.approx(3 * per_token * tokens)
+    assert priced.wall_seconds == pytest.approx((3 * per_token * tokens / 1e9 + 21 * 2.0) / 2)
+    assert [rung.trials for rung in priced.rungs] == [12, 6, 3]
+
+
+def test_ranges_span_the_architectures_within_the_limits():
+    space = {"width": {"choices": [64, 128, 256]}}
+    wide = forecast(study(space=space), 1, "cpu", SPEED)
+    narrow = forecast(study(space=space, limits={"flops_per_token": 1e6}), 1, "cpu", SPEED)
+    assert narrow.architectures == wide.architectures
+    assert narrow.within_limits < wide.within_limits
+    assert narrow.flops_per_token[1] <= 1e6 < wide.flops_per_token[1]
+
+
+@pytest.mark.parametrize("stop", [{"training_flops": 1e12}, {"wall_minutes": 10}])
+def test_other_stop_rules_bound_the_candidates(stop):
+    priced = forecast(study(stop=stop), 2, "cpu", SPEED)
+    limit = stop.get("training_flops", 0) or stop["wall_minutes"] * 60
+    spent = priced.training_flops if "training_flops" in stop else priced.wall_seconds
+    assert spent == pytest.approx(limit, rel=0.25)
+    both = forecast(study(stop=stop | {"candidates": 1}), 2, "cpu", SPEED)
+    assert both.candidates == 1

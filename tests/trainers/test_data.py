@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+from toys import ToyTask, toy_suite
+
+from space.errors import TaskError
+from space.mixture import TaskMixture
+from trainers.data import Corpus, Mixer
+from trainers.tokens import sequence
+from trainers.tokens.vocabulary import Vocabulary
+
+
+@pytest.fixture
+def corpora(suite):
+    vocabulary = Vocabulary.of(suite)
+    return {name: Corpus.of(name, ToyTask(name, suite).episodes(), vocabulary) for name in suite.tasks}
+
+
+def mixer(corpora, suite, seed=0, **weights):
+    mixture = TaskMixture.of(weights) if weights else TaskMixture.uniform(suite.tasks)
+    return Mixer(corpora, mixture, suite, seed)
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return all(same(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_a_batch_is_a_function_of_seed_and_step(corpora, suite):
+    first, again = mixer(corpora, suite), mixer(corpora, suite)
+    first.batch(3)
+    assert same(first.batch(7), again.batch(7))
+    assert not same(first.batch(7), first.batch(8))
+    assert not same(first.batch(7), mixer(corpora, suite, seed=1).batch(7))
+
+
+@pytest.mark.parametrize(
+    "weights", [{"echo": 1, "spell": 1, "read": 1}, {"echo": 0.61, "spell": 0.02, "read": 0.37}]
+)
+def test_shares_are_the_mixture(corpora, suite, weights):
+    mixed = mixer(corpora, suite, **weights)
+    drawn = mixed.schedule(np.arange(1000))
+    share = np.array([weights[name] for name in suite.tasks]) / sum(weights.values())
+    for step in (10, 100, 1000):
+        counts = np.bincount(drawn[:step].ravel(), minlength=3)
+        assert np.abs(counts - share * step * mixed.num_sequences).max() < 4
+    each = np.stack([(drawn == task).sum(axis=1) for task in range(3)])
+    exact = share[:, None] * mixed.num_sequences
+    assert (each >= np.floor(exact) - 1).all()
+    assert (each <= np.ceil(exact) + 1).all()
+
+
+def test_epochs_are_tokens_drawn_over_tokens_there(corpora, suite):
+    mixed = mixer(corpora, suite, echo=1, spell=1, read=1)
+    epochs = mixed.epochs(100)
+    drawn = sum(epochs[name] * len(corpora[name]) for name in suite.tasks)
+    assert drawn == pytest.approx(100 * mixed.step_tokens)
+
+
+def test_windows_are_runs_of_episodes_from_a_start(corpora):
+    corpus = corpora["echo"]
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        runs = corpus.window(rng, 25)
+        assert sum(stop - start for start, stop in runs) == 25
+        assert runs[0][0] in corpus.starts
+        assert all(start in corpus.offsets for start, _ in runs[1:])
+        assert all(stop in corpus.offsets for _, stop in runs[:-1])
+
+
+def test_targets_are_the_next_scored_tokens_of_the_same_segment(corpora, suite):
+    vocabulary = Vocabulary.of(suite)
+    low, high = vocabulary.choices(4)
+    mixed = mixer(corpora, suite, echo=1)
+    for step in range(20):
+        batch = mixed.batch(step)
+        assert batch.tokens.shape == (8, 24)
+        assert ((batch.targets >= low) & (batch.targets < high)).all()
+        tokens, segment = batch.tokens.flatten(), batch.segment.flatten()
+        inside = (batch.at + 1) % 24 != 0
+        after = batch.at[inside] + 1
+        assert torch.equal(tokens[after], batch.targets[inside])
+        assert torch.equal(segment[after], segment[batch.at[inside]])
+
+
+def test_each_patch_stands_at_its_placeholder(corpora, suite):
+    vocabulary = Vocabulary.of(suite)
+    mixed = mixer(corpora, suite)
+    for step in range(20):
+        batch = mixed.batch(step)
+        at, pixels = batch.patches["image"]
+        placeholders = (batch.tokens.flatten() == vocabulary.placeholder("image")).nonzero().flatten()
+        assert torch.equal(at, placeholders)
+        value = vocabulary.discrete_range[0] + pixels.argmax(-1)
+        inside = (at + 1) % 24 != 0
+        assert torch.equal(batch.tokens.flatten()[at[inside] + 1], value[inside])
+
+
+def test_each_task_weighs_its_share_of_the_sequences(corpora, suite):
+    batch = mixer(corpora, suite, echo=0.5, spell=0.25, read=0.25).batch(0)
+    for task in range(3):
+        weight = batch.weights[batch.task == task].sum().item()
+        assert weight == pytest.approx((batch.sequence_task == task).float().mean().item())
+
+
+def test_a_task_without_targets_is_refused():
+    vocabulary = Vocabulary.of(toy_suite())
+    with pytest.raises(TaskError, match="scored tokens"):
+        Corpus.of("mute", [sequence.text([1, 2, 3], scored=False)], vocabulary)

@@ -1,0 +1,99 @@
+import hashlib
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toys import toy_suite
+
+from space.errors import CheckpointError, Interrupted, NotFoundError, StudyFileError
+from space.recipe import WEIGHTS_FILE, Origin, Recipe
+from trainers.full import evaluate_export, train_export
+from trainers.model.decoder import Decoder
+from trainers.train import save_weights
+
+STEP = 192
+
+pytestmark = pytest.mark.usefixtures("toys")
+
+
+@pytest.fixture
+def export(candidate, tmp_path):
+    """An export of a candidate that was never trained."""
+    suite = toy_suite()
+    torch.manual_seed(0)
+    path = tmp_path / WEIGHTS_FILE
+    save_weights(Decoder(candidate.architecture, suite), candidate, path)
+    origin = Origin(study="toy", trial=3, rung=0, tokens=1, score=0.1, score_stderr=0.01)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    Recipe(candidate=candidate, suite=suite, origin=origin, weights_sha256=sha256).write(tmp_path)
+    return tmp_path
+
+
+def ignore(tokens, loss, tokens_per_second):
+    pass
+
+
+def test_full_training_scores_writes_a_card_and_beats_the_export(export):
+    before = evaluate_export(export)
+    told = []
+    card = train_export(export, 100 * STEP, lambda *point: told.append(point))
+    assert card.split == before.split == "report"
+    assert card.score > before.score
+    assert told[-1][0] == 100 * STEP
+    assert all(speed > 0 for _, _, speed in told[1:])
+    assert json.loads((export / "full" / "scorecard.json").read_text())["score"] == card.score
+    text = (export / "full" / "README.md").read_text()
+    assert all(name in text for name in card.tasks)
+    assert f"{card.score:.3f}" in text
+    assert evaluate_export(export).tasks == card.tasks
+    assert evaluate_export(export, "select").split == "select"
+
+
+def test_interrupted_and_gone_on_equals_uninterrupted(export, tmp_path_factory):
+    calls = iter(range(100))
+    with pytest.raises(Interrupted):
+        train_export(export, 20 * STEP, ignore, stopping=lambda: next(calls) >= 8)
+    train_export(export, 20 * STEP, ignore)
+    resumed = load_file(export / "full" / WEIGHTS_FILE)
+    other = tmp_path_factory.mktemp("other")
+    for name in ("config.yaml", WEIGHTS_FILE):
+        (other / name).write_bytes((export / name).read_bytes())
+    train_export(other, 20 * STEP, ignore)
+    whole = load_file(other / "full" / WEIGHTS_FILE)
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_more_tokens_go_on_from_the_trunk_and_fewer_are_refused(export):
+    train_export(export, 10 * STEP, ignore)
+    told = []
+    train_export(export, 20 * STEP, lambda *point: told.append(point))
+    assert told[0][0] == 9 * STEP
+    assert [path.name for path in (export / "full").glob("*.ckpt")] == [f"trunk-{16 * STEP:015d}.ckpt"]
+    with pytest.raises(StudyFileError, match="give more"):
+        train_export(export, 10 * STEP, ignore)
+
+
+@pytest.mark.parametrize("file", [WEIGHTS_FILE, f"full/{WEIGHTS_FILE}", "full/trunk-000000000000768.ckpt"])
+def test_a_damaged_file_is_one_line(export, file):
+    if file.startswith("full"):
+        train_export(export, 5 * STEP, ignore)
+    path = export / file
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(CheckpointError, match="is damaged") as caught:
+        train_export(export, 9 * STEP, ignore) if file.endswith("ckpt") else evaluate_export(export)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_without_their_seal_are_refused(export):
+    train_export(export, 5 * STEP, ignore)
+    (export / "full" / f"{WEIGHTS_FILE}.sha256").unlink()
+    with pytest.raises(CheckpointError, match="is missing"):
+        evaluate_export(export)
+
+
+def test_a_folder_that_is_no_export_is_not_found(tmp_path):
+    with pytest.raises(NotFoundError):
+        train_export(tmp_path / "nothing", 1000, ignore)

@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import linear, silu
+from torch.utils.flop_counter import FlopCounterMode
+from toys import toy_suite
+
+from space.candidate import Architecture
+from space.cost import price
+from trainers.model.attention import Cache, Slots, rotary_table, rotate
+from trainers.model.decoder import Decoder
+from trainers.model.embedding import Patches, waves
+from trainers.model.experts import dispatch
+from trainers.model.routing import Router, Routing, balance_loss, expert_load, z_loss
+from trainers.module import visible
+
+ARCHITECTURES = [
+    Architecture(depth=1, width=32, head_dim=8),
+    Architecture(depth=2, width=48, expert_ratio=0.5, head_dim=16, qk_norm=False),
+    Architecture(depth=2, width=32, experts=4, top_k=1, head_dim=8, kv_groups=4),
+    Architecture(depth=3, width=32, experts=8, top_k=2, shared_experts=1, dense_layers=1, head_dim=16),
+    Architecture(depth=2, width=64, experts=16, top_k=4, expert_ratio=0.5, kv_groups=2),
+]
+
+
+def inputs(suite, sequences=3, patches=10, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(suite.vocab_size - 1, (sequences, suite.context), generator=generator)
+    local = torch.randint(4, tokens.shape, generator=generator)
+    at = torch.randperm(tokens.numel(), generator=generator)[:patches].sort().values
+    pixels = torch.randn(patches, suite.encoders["image"], generator=generator)
+    tokens.view(-1)[at] = suite.vocab_size - 1
+    return tokens, local, {"image": Patches(at, pixels)}
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_costs_are_those_of_the_model(arch):
+    suite = toy_suite()
+    model, cost = Decoder(arch, suite), price(arch, suite)
+    assert sum(p.numel() for p in model.parameters()) == cost.total_params
+    tokens, local, patches = inputs(suite)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model.logits(model(tokens, local, patches)[0])
+    whole = tokens.numel() * (cost.body_flops_per_token + cost.head_flops_per_token)
+    assert counter.get_total_flops() == whole + 10 * cost.encoder_flops_per_patch["image"]
+
+
+def loop(x, routing, gate_up, down):
+    """Dispatch, spelled out."""
+    y = torch.zeros_like(x)
+    for token in range(len(x)):
+        for expert, weight in zip(routing.experts[token], routing.weights[token], strict=True):
+            gate, up = linear(x[token], gate_up[expert]).chunk(2)
+            y[token] += weight * linear(silu(gate) * up, down[expert])
+    return y
+
+
+@pytest.mark.parametrize("skew", [0.0, 50.0], ids=["even", "skewed"])
+def test_dispatch_is_a_plain_loop_with_its_gradients(skew):
+    torch.manual_seed(0)
+    router = Router(16, 6, 2)
+    weights = [torch.randn(6, 16), torch.randn(6, 24, 16), torch.randn(6, 16, 12)]
+    x = torch.randn(40, 16)
+    results = []
+    for way in (dispatch, loop):
+        leaves = [t.clone().double().requires_grad_() for t in (x, *weights)]
+        logits = linear(leaves[0], leaves[1]) + skew * torch.tensor([1.0, 0.5, 0, 0, 0, -1]).double()
+        best, experts = logits.topk(2)
+        y = way(leaves[0], Routing(logits, experts, best.softmax(-1)), *leaves[2:])
+        y.square().sum().backward()
+        results.append([y.detach(), *(leaf.grad for leaf in leaves)])
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain)
+    if skew:
+        assert experts.unique().tolist() == [0, 1]
+    assert router.top_k == 2
+
+
+@given(st.integers(1, 50), st.integers(1, 12), st.data())
+@settings(max_examples=30, deadline=None)
+def test_routing_conserves_tokens(num_tokens, num_experts, data):
+    top_k = data.draw(st.integers(1, num_experts))
+    scale = data.draw(st.sampled_from([0.0, 1.0, 100.0]))
+    router = Router(8, num_experts, top_k)
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+    with torch.no_grad():
+        router.weight.normal_().mul_(scale)
+    routing = router(torch.randn(num_tokens, 8))
+    assert expert_load(routing).sum() == num_tokens * top_k
+    assert all(len(set(row)) == top_k for row in routing.experts.tolist())
+    torch.testing.assert_close(routing.weights.sum(-1), torch.ones(num_tokens))
+
+
+def test_balance_loss_is_one_when_even_and_the_number_of_experts_when_all_go_to_one():
+    even = torch.eye(4).repeat(3, 1) * 1e-4
+    routing = Routing(even, even.argmax(-1, keepdim=True), torch.ones(12, 1))
+    assert balance_loss(routing).item() == pytest.approx(1, abs=1e-3)
+    one = torch.zeros(12, 4)
+    one[:, 2] = 50
+    routing = Routing(one, one.argmax(-1, keepdim=True), torch.ones(12, 1))
+    assert balance_loss(routing).item() == pytest.approx(4)
+    assert z_loss(routing).item() == pytest.approx(2500)
+
+
+def test_rotation_depends_on_distance_only():
+    table = rotary_table(8, 32)
+    torch.manual_seed(0)
+    q, k = torch.randn(2, 8)
+    turned = rotate(torch.stack([q, k]).repeat(32, 1, 1), table)
+    scores = torch.einsum("ph,rh->pr", turned[:, 0], turned[:, 1])
+    torch.testing.assert_close(scores[5, 2], scores[25, 22])
+    torch.testing.assert_close(turned.norm(dim=-1), torch.stack([q, k]).norm(dim=-1).repeat(32, 1))
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_cached_logits_are_uncached_logits(arch):
+    suite = toy_suite()
+    torch.manual_seed(0)
+    model = Decoder(arch, suite)
+    tokens, local, patches = inputs(suite)
+    with torch.no_grad():
+        expected, _ = model(tokens, local, patches)
+        cache = Cache(arch, 3, suite.context, like=expected)
+        done = np.zeros(3, dtype=int)
+        rng = np.random.default_rng(0)
+        while (done < suite.context).all():
+            new = np.minimum(rng.integers(1, 6, size=3), suite.context - done)
+            pieces = [
+                slice(row * suite.context + a, row * suite.context + a + n)
+                for row, (a, n) in enumerate(zip(done, new, strict=True))
+            ]
+            index = torch.cat([torch.arange(piece.start, piece.stop) for piece in pieces])
+            at = (index.unsqueeze(1) == patches["image"].at).nonzero()
+            some = {"image": Patches(at[:, 0], patches["image"].pixels[at[:, 1]])}
+            slots = Slots.of(done, new, torch.device("cpu"))
+            hidden = model.extend(tokens.view(-1)[index], local.view(-1)[index], some, slots, cache)
+            done += new
+            torch.testing.assert_close(hidden, expected[torch.arange(3), torch.from_numpy(done - 1)])
+
+
+def test_segments_do_not_see_each_other(sparse_arch):
+    suite = toy_suite()
+    torch.manual_seed(0)
+    model = Decoder(sparse_arch, suite)
+    tokens, local, _ = inputs(suite, sequences=1, patches=0)
+    segment = torch.zeros_like(tokens)
+    segment[0, 10:] = 1
+    with torch.no_grad():
+        packed, _ = model(tokens, local, {}, visible(segment))
+        alone, _ = model(tokens[:, 10:], local[:, 10:], {})
+    torch.testing.assert_close(packed[:, 10:], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_bins_begin_as_smooth_functions_of_their_value():
+    features = waves(64, 32)
+    near = (features[1:] - features[:-1]).norm(dim=-1).mean()
+    far = (features[32:] - features[:32]).norm(dim=-1).mean()
+    assert near < far
+    assert features.std().item() == pytest.approx(1)

@@ -1,0 +1,222 @@
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from toys import Recorder, budget, toy_suite
+
+from space.candidate import CandidateConfig
+from space.cost import price
+from space.errors import CheckpointError, Interrupted, PathfrontError, StudyFileError
+from trainers.module import WARMUP_STEPS, Schedule
+from trainers.train import train_candidate
+
+STEP = 192  # tokens of a step of the toy suite
+
+pytestmark = pytest.mark.usefixtures("toys")
+
+
+def state(path):
+    return torch.load(path, weights_only=True)
+
+
+def equal(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def same_training(a, b):
+    """Whether two checkpoints hold the same weights, optimiser, schedule and position."""
+    keys = ("state_dict", "optimizer_states", "lr_schedulers", "global_step")
+    return all(equal(state(a)[key], state(b)[key]) for key in keys)
+
+
+def test_a_candidate_learns_and_is_scored(candidate, suite, tmp_path):
+    report = Recorder(tmp_path)
+    card = train_candidate(candidate, suite, budget(300 * STEP, decay_tokens=60 * STEP), None, report)
+    assert card.tasks["echo"].fraction > 0.5
+    assert card.tasks["read"].fraction > 0.5
+    assert card.score > 0.3
+    assert report.saved == [("trunk", 300 * STEP), ("decayed", 360 * STEP)]
+    assert [tokens for tokens, _, _ in report.curve] == sorted({t for t, _, _ in report.curve})
+    assert 40 <= len(report.curve) <= 70
+    assert report.curve[-1][1] < report.curve[0][1] / 2
+    assert set(report.curve[-1][2]) == set(suite.tasks)
+
+
+def test_what_was_spent_is_counted(candidate, suite, tmp_path):
+    card = train_candidate(candidate, suite, budget(10 * STEP), None, Recorder(tmp_path))
+    assert card.spent.tokens == 14 * STEP
+    cost = price(candidate.architecture, suite)
+    body = 3 * 14 * STEP * cost.body_flops_per_token
+    assert (
+        body
+        < card.spent.training_flops
+        < body + 3 * 14 * STEP * (cost.head_flops_per_token + cost.encoder_flops_per_patch["image"])
+    )
+    assert card.spent.wall_seconds > 0
+    assert card.spent.evaluation_seconds > 0
+    assert set(card.spent.epochs) == set(suite.tasks)
+    assert card.spent.device == "cpu"
+
+
+def test_load_is_shares_by_domain_layer_and_expert(candidate, suite, tmp_path):
+    card = train_candidate(candidate, suite, budget(4 * STEP), None, Recorder(tmp_path))
+    assert set(card.routing) == {"control", "language"}
+    for layers in card.routing.values():
+        assert np.array(layers).shape == (2, 4)
+        assert np.sum(layers, axis=1) == pytest.approx([1, 1])
+
+
+def test_a_promoted_trunk_is_the_trunk_that_was_never_stopped(candidate, suite, tmp_path):
+    straight, first, second = (Recorder(tmp_path / name) for name in ("straight", "first", "second"))
+    for report in (straight, first, second):
+        report.folder.mkdir()
+    whole = train_candidate(candidate, suite, budget(12 * STEP), None, straight)
+    train_candidate(candidate, suite, budget(5 * STEP), None, first)
+    rung = first.path("trunk", 5 * STEP)
+    card = train_candidate(candidate, suite, budget(12 * STEP, start_tokens=5 * STEP), rung, second)
+    assert same_training(straight.path("trunk", 12 * STEP), second.path("trunk", 12 * STEP))
+    ours, theirs = (load_file(r.path("decayed", 16 * STEP)) for r in (straight, second))
+    assert equal(ours, theirs)
+    assert card.tasks == whole.tasks
+    assert card.spent.tokens == 11 * STEP
+    assert card.spent.epochs == whole.spent.epochs
+
+
+def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(candidate, suite, tmp_path):
+    straight, broken, again = (Recorder(tmp_path / name) for name in ("straight", "broken", "again"))
+    for report in (straight, broken, again):
+        report.folder.mkdir()
+    whole = train_candidate(candidate, suite, budget(12 * STEP), None, straight)
+    broken.stop_at = 7
+    with pytest.raises(Interrupted):
+        train_candidate(candidate, suite, budget(12 * STEP), None, broken)
+    assert broken.saved == [("trunk", 7 * STEP)]
+    card = train_candidate(candidate, suite, budget(12 * STEP), broken.path("trunk", 7 * STEP), again)
+    assert same_training(straight.path("trunk", 12 * STEP), again.path("trunk", 12 * STEP))
+    assert card.tasks == whole.tasks
+    assert card.spent.training_flops == whole.spent.training_flops
+    assert card.spent.tokens == whole.spent.tokens
+
+
+def test_a_stop_in_the_branch_leaves_the_trunk(candidate, suite, tmp_path):
+    report = Recorder(tmp_path, stop_at=14)
+    with pytest.raises(Interrupted):
+        train_candidate(candidate, suite, budget(12 * STEP), None, report)
+    assert report.saved == [("trunk", 12 * STEP)]
+    again = Recorder(tmp_path)
+    train_candidate(candidate, suite, budget(12 * STEP), report.path("trunk", 12 * STEP), again)
+    assert again.saved == [("decayed", 16 * STEP)]
+
+
+def test_checkpoints_come_by_the_clock(candidate, suite, tmp_path):
+    report = Recorder(tmp_path)
+    train_candidate(candidate, suite, budget(6 * STEP, checkpoint_seconds=1e-6), None, report)
+    assert [tokens for kind, tokens in report.saved if kind == "trunk"] == [STEP * n for n in range(1, 7)]
+
+
+def test_decayed_weights_name_their_candidate(candidate, suite, tmp_path):
+    report = Recorder(tmp_path)
+    train_candidate(candidate, suite, budget(2 * STEP), None, report)
+    with safe_open(report.path("decayed", 6 * STEP), "pt") as file:
+        assert CandidateConfig.model_validate_json(file.metadata()["candidate"]) == candidate
+
+
+@pytest.mark.parametrize("damage", ["missing", "torn", "garbage", "other candidate", "other seed", "too far"])
+def test_a_checkpoint_that_does_not_fit_is_one_line(candidate, suite, tmp_path, damage):
+    report = Recorder(tmp_path)
+    train_candidate(candidate, suite, budget(4 * STEP), None, report)
+    path = report.path("trunk", 4 * STEP)
+    spend = budget(8 * STEP, start_tokens=4 * STEP)
+    if damage == "missing":
+        path = tmp_path / "nowhere"
+    elif damage == "torn":
+        path.write_bytes(path.read_bytes()[:5000])
+    elif damage == "garbage":
+        path.write_bytes(b"no checkpoint at all")
+    elif damage == "other candidate":
+        candidate = candidate.model_copy(update={"learning_rate": 1e-3})
+    elif damage == "other seed":
+        spend = spend.model_copy(update={"seed": 1})
+    else:
+        spend = budget(2 * STEP)
+    with pytest.raises(CheckpointError) as caught:
+        train_candidate(candidate, suite, spend, path, report)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_later_rung_needs_a_checkpoint(candidate, suite, tmp_path):
+    with pytest.raises(CheckpointError, match="none is given"):
+        train_candidate(candidate, suite, budget(8 * STEP, start_tokens=STEP), None, Recorder(tmp_path))
+
+
+def test_divergence_is_one_line(candidate, suite, tmp_path):
+    hot = candidate.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(PathfrontError, match="diverged"):
+        train_candidate(hot, suite, budget(40 * STEP), None, Recorder(tmp_path))
+
+
+@pytest.mark.parametrize("logger", ["csv", "tensorboard", "lightning.pytorch.loggers.CSVLogger"])
+def test_loggers_write_the_curve(candidate, suite, tmp_path, logger):
+    spend = budget(4 * STEP, logger=logger, log_dir=str(tmp_path / "logs"))
+    train_candidate(candidate, suite, spend, None, Recorder(tmp_path))
+    written = [path for path in (tmp_path / "logs").rglob("*") if path.is_file()]
+    assert any(path.name == "metrics.csv" or "tfevents" in path.name for path in written)
+
+
+@pytest.mark.parametrize("logger", ["cvs", "no.such.Logger", "math.pi", "csv"])
+def test_a_logger_that_cannot_be_is_one_line(candidate, suite, tmp_path, logger):
+    folder = None if logger == "csv" else str(tmp_path)
+    with pytest.raises(StudyFileError, match=r"^logger: "):
+        train_candidate(
+            candidate, suite, budget(4 * STEP, logger=logger, log_dir=folder), None, Recorder(tmp_path)
+        )
+
+
+def test_cuda_where_there_is_none_is_one_line(candidate, suite, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(PathfrontError, match="needs a CUDA device"):
+        train_candidate(candidate, suite, budget(4 * STEP, device="cuda"), None, Recorder(tmp_path))
+
+
+def test_training_says_nothing(candidate, suite, tmp_path, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train_candidate(candidate, suite, budget(4 * STEP), None, Recorder(tmp_path))
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
+def test_ten_steps_are_those_of_the_day_they_were_written(candidate, suite, tmp_path):
+    report = Recorder(tmp_path)
+    train_candidate(candidate, suite, budget(10 * STEP, decay_tokens=0), None, report)
+    losses = [loss for _, loss, _ in report.curve]
+    assert losses == pytest.approx(GOLDEN, abs=2e-4)
+
+
+GOLDEN = [0.0] * 10
+
+
+def test_schedule_warms_up_holds_and_falls():
+    schedule = Schedule(100, 20)
+    assert [schedule.factor(step) for step in (0, WARMUP_STEPS - 1, 50, 100)] == [1 / WARMUP_STEPS, 1, 1, 1]
+    assert schedule.factor(110) == pytest.approx(0.5)
+    assert schedule.factor(120) == 0
+    assert Schedule(100, 0).factor(100) == 1
+    assert schedule.steps == 120
+
+
+def test_a_trial_rounds_to_whole_steps_and_takes_at_least_one(candidate, tmp_path):
+    report = Recorder(tmp_path)
+    train_candidate(candidate, toy_suite(batch_tokens=200), budget(3, decay_tokens=0), None, report)
+    assert report.saved == [("trunk", STEP), ("decayed", STEP)]
+    assert all(math.isfinite(loss) for _, loss, _ in report.curve)

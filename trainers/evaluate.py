@@ -1,0 +1,263 @@
+"""A trained decoder as a policy: many episodes side by side over one key/value cache.
+
+What it answers is what it would answer to each episode alone. When a window is full, the episode's last half
+window is encoded anew from a timestep boundary, so that the decoder always sees what it was trained on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from space.catalog import Split, SuiteRecord
+from space.errors import TaskError
+from trainers.model.attention import Cache, Slots
+from trainers.model.decoder import Decoder
+from trainers.model.embedding import Patches
+from trainers.tasks.base import ActionSpec, Session
+from trainers.tasks.registry import load_task
+from trainers.tokens.sequence import Chunk
+from trainers.tokens.vocabulary import Vocabulary
+
+NATS_ROWS = 32  # chunks that are scored in one forward pass
+
+
+def score_candidate(
+    decoder: Decoder,
+    suite: SuiteRecord,
+    split: Split,
+    share: float = 1.0,
+    between: Callable[[], None] = lambda: None,
+) -> dict[str, np.ndarray]:
+    """Play every task of a suite.
+
+    Args:
+        decoder: where it is, it plays.
+        suite: the tasks and how many episodes each has.
+        split: which episodes.
+        share: share of them to play, in (0, 1]; the first ones, so that shares are nested.
+        between: called before each task; what it raises ends the scoring.
+
+    Returns:
+        Task -> raw values (episodes,).
+    """
+    policy = ModelPolicy(decoder)
+    values = {}
+    for name in suite.tasks:
+        between()
+        count = max(1, round(suite.episodes[name] * share))
+        values[name] = load_task(name, suite).score(policy, split, count)
+    return values
+
+
+class ModelPolicy:
+    """Plays many sessions of one task side by side, greedily; implements `trainers.tasks.base.Policy`."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder.eval()
+        self.context = decoder.suite.context
+        self.vocabulary = Vocabulary.of(decoder.suite)
+        self._cache: Cache | None = None
+        self._rows: list[int] = []  # session that each row of the cache belongs to
+        self._windows: dict[int, _Window] = {}
+
+    def begin(self, count: int) -> None:
+        """Forget everything and make room for `count` episodes."""
+        rows = self.decoder.embedding.table.weight
+        self._cache = Cache(self.decoder.arch, count, self.context, like=rows)
+        self._rows = list(range(count))
+        self._windows = {row: _Window(self.context, self.vocabulary) for row in self._rows}
+
+    @torch.inference_mode()
+    def act(
+        self, live: Sequence[int], observations: Sequence[Chunk], sessions: Sequence[Session]
+    ) -> list[np.ndarray]:
+        """Answer the live episodes.
+
+        Args:
+            live: which of the episodes that were begun still run, in ascending order.
+            observations: what each of them has seen since its last action.
+            sessions: the episodes themselves; only their `spec` and `action_local` are used.
+
+        Returns:
+            Ids of each one's action, without the id that stops an answer.
+        """
+        self._drop_finished(live)
+        windows = [self._windows[index] for index in live]
+        specs = [session.spec for session in sessions]
+        for window, observed, spec in zip(windows, observations, specs, strict=True):
+            window.add(observed, room=spec.length - 1)
+        answers: list[list[int]] = [[] for _ in live]
+        places = [session.action_local() for session in sessions]
+        for position in range(max(spec.length for spec in specs)):
+            rows = [row for row in range(len(live)) if _open(specs[row], answers[row], position)]
+            if not rows:
+                break
+            hidden = self._feed([windows[row] for row in rows], None if len(rows) == len(live) else rows)
+            ranges = [specs[row].range_at(position) for row in rows]
+            for row, token in zip(rows, self._greedy(hidden, ranges), strict=True):
+                windows[row].push(token, int(places[row][position]))
+                answers[row].append(token)
+        return [_without_stop(spec, answer) for spec, answer in zip(specs, answers, strict=True)]
+
+    @torch.inference_mode()
+    def nats(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
+        """Negative log-likelihood in nats of each token given those before it.
+
+        Args:
+            chunks: each of at most context + 1 tokens.
+
+        Returns:
+            For each chunk (length - 1,): of its tokens from the second on.
+        """
+        order = np.argsort([len(chunk) for chunk in chunks], kind="stable")
+        found: list[np.ndarray] = [np.empty(0)] * len(chunks)
+        for first in range(0, len(order), NATS_ROWS):
+            rows = order[first : first + NATS_ROWS]
+            for row, nats in zip(rows, self._nats([chunks[row] for row in rows]), strict=True):
+                found[row] = nats
+        return found
+
+    def _drop_finished(self, live: Sequence[int]) -> None:
+        assert self._cache is not None, "begin() comes before act()"
+        if len(live) < len(self._rows):
+            self._cache.keep([self._rows.index(index) for index in live])
+            self._rows = list(live)
+
+    def _feed(self, windows: Sequence["_Window"], rows: list[int] | None) -> Tensor:
+        """Decode what the cache does not hold yet, one last hidden state a window: (windows, width)."""
+        assert self._cache is not None
+        device = self.decoder.device
+        done = np.array([window.fed for window in windows])
+        new = np.array([window.length - window.fed for window in windows])
+        slots = Slots.of(done, new, device, rows)
+        fresh = [window.take() for window in windows]
+        tokens, local = np.stack([np.concatenate(parts) for parts in zip(*fresh, strict=True)])
+        patches = self._patches(tokens, [window.take_patches() for window in windows])
+        tokens, local = torch.from_numpy(tokens).to(device), torch.from_numpy(local).to(device)
+        return self.decoder.extend(tokens, local, patches, slots, self._cache)
+
+    def _patches(self, tokens: np.ndarray, given: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Patches]:
+        patches = {}
+        for name in {name for some in given for name in some}:
+            at = np.flatnonzero(tokens == self.vocabulary.placeholder(name))
+            pixels = np.concatenate([some[name] for some in given if name in some])
+            patches[name] = Patches(
+                torch.from_numpy(at).to(self.decoder.device),
+                torch.from_numpy(pixels).to(self.decoder.device),
+            )
+        return patches
+
+    def _greedy(self, hidden: Tensor, ranges: Sequence[tuple[int, int]]) -> list[int]:
+        """The likeliest allowed id of each row."""
+        tokens = [0] * len(ranges)
+        for low, high in set(ranges):
+            rows = [row for row, allowed in enumerate(ranges) if allowed == (low, high)]
+            logits = F.linear(hidden[rows], self.decoder.head.weight[low:high])
+            for row, best in zip(rows, logits.argmax(dim=-1).tolist(), strict=True):
+                tokens[row] = low + best
+        return tokens
+
+    def _nats(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
+        device = self.decoder.device
+        lengths = [len(chunk) for chunk in chunks]
+        if max(lengths) > self.context + 1:
+            most = self.context + 1
+            raise TaskError(
+                f"a chunk to be scored has at most context + 1 = {most} tokens, got {max(lengths)}"
+            )
+        tokens = np.zeros((2, len(chunks), max(lengths)), dtype=np.int64)
+        for row, chunk in enumerate(chunks):
+            tokens[0, row, : len(chunk)] = chunk.tokens
+            tokens[1, row, : len(chunk)] = chunk.local
+        inputs = [chunk.slice(0, len(chunk) - 1).patches for chunk in chunks]
+        patches = self._patches(tokens[0, :, :-1].ravel(), inputs)
+        both = torch.from_numpy(tokens).to(device)
+        hidden, _ = self.decoder(both[0, :, :-1], both[1, :, :-1], patches)
+        found = []
+        for row, length in enumerate(lengths):
+            logits = self.decoder.logits(hidden[row, : length - 1]).float()
+            nats = F.cross_entropy(logits, both[0, row, 1:length], reduction="none")
+            found.append(nats.cpu().numpy())
+        return found
+
+
+class _Window:
+    """What one episode's decoder sees: its tokens since the window began, and how many the cache holds."""
+
+    def __init__(self, context: int, vocabulary: Vocabulary) -> None:
+        self.context = context
+        self.vocabulary = vocabulary
+        self.length = 0
+        self.fed = 0
+        self._tokens = np.zeros((2, 2 * context), dtype=np.int64)  # ids and local positions
+        self._starts = np.zeros(2 * context, dtype=bool)
+        self._patches: dict[str, np.ndarray] = {}
+
+    def add(self, chunk: Chunk, room: int) -> None:
+        """Append an observation; where it and `room` more tokens do not fit, keep the last half window.
+
+        Raises:
+            TaskError: a timestep alone does not fit into the context.
+        """
+        if self.length + len(chunk) + room > self.context:
+            self._shorten(chunk, room)
+        end = self.length + len(chunk)
+        self._tokens[0, self.length : end] = chunk.tokens
+        self._tokens[1, self.length : end] = chunk.local
+        self._starts[self.length : end] = chunk.starts
+        self.length = end
+        for name, pixels in chunk.patches.items():
+            past = self._patches.get(name)
+            self._patches[name] = pixels if past is None else np.concatenate([past, pixels])
+
+    def push(self, token: int, local: int) -> None:
+        """Append a token of an answer; `add` has left room for all but the last, which is never fed alone."""
+        self._tokens[:, self.length] = token, local
+        self._starts[self.length] = False
+        self.length += 1
+
+    def take(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and local positions that the cache does not hold."""
+        return self._tokens[0, self.fed : self.length], self._tokens[1, self.fed : self.length]
+
+    def take_patches(self) -> dict[str, np.ndarray]:
+        """Their patches; from now on the cache holds them all."""
+        past = {name: self._count(name, self.fed) for name in self._patches}
+        self.fed = self.length
+        return {
+            name: pixels[past[name] :] for name, pixels in self._patches.items() if past[name] < len(pixels)
+        }
+
+    def _shorten(self, chunk: Chunk, room: int) -> None:
+        """Drop timesteps from the front until what stays, the chunk included, fits into half a window."""
+        if len(chunk) + room > self.context:
+            raise TaskError(
+                f"a timestep fits into the context of {self.context} tokens, got {len(chunk) + room}"
+            )
+        most = max(self.context // 2 - len(chunk), 0)
+        boundaries = np.flatnonzero(self._starts[: self.length])
+        kept = boundaries[boundaries >= self.length - most]
+        first = int(kept[0]) if len(kept) else self.length
+        for name in list(self._patches):
+            self._patches[name] = self._patches[name][self._count(name, first) :]
+        stay = self.length - first
+        self._tokens[:, :stay] = self._tokens[:, first : self.length]
+        self._starts[:stay] = self._starts[first : self.length]
+        self.length, self.fed = stay, 0
+
+    def _count(self, encoder: str, stop: int) -> int:
+        return int((self._tokens[0, :stop] == self.vocabulary.placeholder(encoder)).sum())
+
+
+def _open(spec: ActionSpec, answer: Sequence[int], position: int) -> bool:
+    """Whether an answer goes on at a position."""
+    return position < spec.length and not (answer and answer[-1] == spec.stop)
+
+
+def _without_stop(spec: ActionSpec, answer: list[int]) -> np.ndarray:
+    if answer and answer[-1] == spec.stop:
+        answer = answer[:-1]
+    return np.array(answer, dtype=np.int32)

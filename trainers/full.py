@@ -1,0 +1,247 @@
+"""An export trained in full, and scored on the episodes that no choice was made on.
+
+Everything that comes of it stands in the export's folder under `full/`: the trunk's last checkpoint, the
+decayed weights, the scorecard and a card. Each file appears whole, and what is read again has its SHA-256
+beside it.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from space.catalog import Split
+from space.cost import price
+from space.errors import CheckpointError, StudyFileError
+from space.recipe import CARD_FILE, WEIGHTS_FILE, Recipe
+from space.scores import Budget, CheckpointKind, Scorecard, Spent
+from trainers.evaluate import score_candidate
+from trainers.model.decoder import Decoder
+from trainers.runtime import accelerator
+from trainers.train import train_candidate
+
+FOLDER = "full"
+SCORECARD_FILE = "scorecard.json"
+CHECKPOINT_SECONDS = 60.0
+NORMAL_95 = 1.96  # standard errors to either side of a 95% interval
+
+Progress = Callable[[int, float, float], None]  # tokens so far, loss, tokens per second
+
+
+def train_export(
+    folder: Path,
+    tokens: int,
+    progress: Progress,
+    stopping: Callable[[], bool] = lambda: False,
+    device: str = "auto",
+) -> Scorecard:
+    """Train an export from its first step for a number of tokens, the last share of them decaying.
+
+    What an earlier call left in the folder is gone on from: after an interruption, or towards more tokens.
+
+    Args:
+        folder: the export.
+        tokens: input tokens in all.
+        progress: told of each point of the curve.
+        stopping: asked at each step whether to stop at a checkpoint.
+        device: "cpu", "cuda" or "auto".
+
+    Returns:
+        Scores on the report episodes; they also stand in `full/scorecard.json` and `full/README.md`.
+
+    Raises:
+        NotFoundError: the folder is no export.
+        StudyFileError: the trunk has already gone further than `tokens` allow.
+        CheckpointError: a file in the folder is damaged.
+        Interrupted: `stopping` said so; the next call goes on from there.
+    """
+    recipe = Recipe.read(folder)
+    home = folder / FOLDER
+    home.mkdir(exist_ok=True)
+    decay = round(tokens * recipe.decay)
+    budget = Budget(
+        tokens=max(1, tokens - decay),
+        decay_tokens=decay,
+        seed=recipe.seed,
+        split="report",
+        checkpoint_seconds=CHECKPOINT_SECONDS,
+        device=device,
+        precision=recipe.precision,
+        logger="csv",
+        log_dir=str(home / "logs"),
+    )
+    report = _FolderReport(home, progress, stopping)
+    resume = report.last_trunk()
+    if resume is not None and _tokens_of(resume) > budget.tokens + recipe.suite.batch_tokens // 2:
+        raise StudyFileError(
+            f"tokens: the trunk in '{home}' is at {_tokens_of(resume)} tokens already and {tokens} leave it"
+            f" {budget.tokens}; give more, or remove the folder to start anew"
+        )
+    card = train_candidate(recipe.candidate, recipe.suite, budget, resume, report)
+    write_sealed(home / SCORECARD_FILE, lambda path: path.write_text(card.model_dump_json(indent=2)))
+    (home / CARD_FILE).write_text(describe(recipe, card), encoding="utf-8")
+    return card
+
+
+def evaluate_export(folder: Path, split: Split = "report", device: str = "auto") -> Scorecard:
+    """Score an export: the weights of its full training where there are any, or those it came with.
+
+    Raises:
+        NotFoundError: the folder is no export.
+        CheckpointError: a file in the folder is missing or damaged.
+    """
+    recipe = Recipe.read(folder)
+    decoder = load_decoder(folder, recipe).to("cuda" if accelerator(device) == "gpu" else "cpu")
+    started = time.monotonic()
+    values = score_candidate(decoder, recipe.suite, split)
+    seconds = time.monotonic() - started
+    spent = Spent(evaluation_seconds=seconds, device=str(decoder.device))
+    return Scorecard.of(recipe.suite, values, split, spent)
+
+
+def load_decoder(folder: Path, recipe: Recipe) -> Decoder:
+    """The newest weights of an export in the decoder that they belong to, on the CPU.
+
+    Raises:
+        CheckpointError: they are missing or damaged.
+    """
+    path = folder / FOLDER / WEIGHTS_FILE
+    if path.is_file():
+        check_seal(path)
+    else:
+        path = folder / WEIGHTS_FILE
+        _check_sha256(path, recipe.weights_sha256)
+    decoder = Decoder(recipe.candidate.architecture, recipe.suite)
+    try:
+        decoder.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"'{path}' holds the weights of this export's decoder: {reason}") from None
+    return decoder
+
+
+def describe(recipe: Recipe, card: Scorecard) -> str:
+    """The card of a full training, in Markdown."""
+    arch = recipe.candidate.architecture
+    cost = price(arch, recipe.suite)
+    rows = [
+        f"| {name} | {recipe.suite.records[name].metric} | {task.value:.3f} | {task.n}"
+        f" | {task.fraction:.2f} ± {NORMAL_95 * task.fraction_stderr:.2f}"
+        f" | {recipe.candidate.mixture.weights.get(name, 0.0):.3f} | {card.spent.epochs.get(name, 0.0):.1f} |"
+        for name, task in card.tasks.items()
+    ]
+    return "\n".join(
+        [
+            f"# {recipe.origin.study}, trial {recipe.origin.trial}, trained in full",
+            "",
+            f"Score {card.score:.3f} ± {NORMAL_95 * card.stderr:.3f} on the {card.split} episodes: the mean"
+            " over domains of the fraction of expert performance; 95% intervals.",
+            f"{card.above(0.5)} of {len(card.tasks)} tasks are above half of their expert.",
+            "",
+            "| task | metric | value | episodes | fraction of expert | share of tokens | epochs |",
+            "|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+            f"{arch.depth} layers of width {arch.width}, {arch.experts} experts, top {arch.top_k};"
+            f" {cost.total_params:,} parameters, {cost.active_params:,} active;"
+            f" {cost.flops_per_token:.3g} FLOPs a token.",
+            f"Trained with {card.spent.training_flops:.3g} FLOPs"
+            f" in {card.spent.wall_seconds:,.0f} s on {card.spent.device}.",
+            "",
+        ]
+    )
+
+
+def write_sealed(path: Path, save: Callable[[Path], object]) -> None:
+    """Let `save` write a file aside, put its SHA-256 beside it, and move it into place."""
+    aside = path.with_name(f".{path.name}.part")
+    save(aside)
+    with aside.open("rb+") as file:
+        os.fsync(file.fileno())
+    _seal(path).write_text(f"{_sha256(aside)}  {path.name}\n", encoding="ascii")
+    os.replace(aside, path)
+
+
+def check_seal(path: Path) -> None:
+    """Check a file against the SHA-256 beside it.
+
+    Raises:
+        CheckpointError: one of the two is missing, or they disagree.
+    """
+    seal = _seal(path)
+    if not seal.is_file():
+        raise CheckpointError(f"'{path}' has its SHA-256 beside it in '{seal.name}', which is missing")
+    _check_sha256(path, seal.read_text(encoding="utf-8", errors="replace").split(" ")[0])
+
+
+def _check_sha256(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"an export holds '{path.name}', and '{path.parent}' has none")
+    found = _sha256(path)
+    if found != expected:
+        raise CheckpointError(
+            f"'{path}' is damaged: its SHA-256 is {expected[:12]}..., got {found[:12]}...;"
+            " remove it, or restore it from a copy"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seal(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _tokens_of(trunk: Path) -> int:
+    return int(trunk.stem.removeprefix("trunk-"))
+
+
+class _FolderReport:
+    """Checkpoints into a folder, progress to a function."""
+
+    def __init__(self, home: Path, progress: Progress, stopping: Callable[[], bool]) -> None:
+        self.home = home
+        self._tell = progress
+        self._stopping = stopping
+        self._last: tuple[float, int] | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the caller wants to stop."""
+        return self._stopping()
+
+    def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
+        """Pass a point of the curve on, with the speed since the last one."""
+        now = time.monotonic()
+        since, before = self._last or (now, tokens)
+        self._last = (now, tokens)
+        self._tell(tokens, loss, (tokens - before) / (now - since) if now > since else 0.0)
+
+    def checkpoint(self, save: Callable[[Path], None], tokens: int, kind: CheckpointKind) -> None:
+        """Keep the trunk's last checkpoint, and the decayed weights."""
+        if kind == "decayed":
+            write_sealed(self.home / WEIGHTS_FILE, save)
+            return
+        path = self.home / f"trunk-{tokens:015d}.ckpt"
+        write_sealed(path, save)
+        for older in self._trunks():
+            if older != path:
+                older.unlink()
+                _seal(older).unlink(missing_ok=True)
+
+    def last_trunk(self) -> Path | None:
+        """The trunk's last checkpoint, checked."""
+        trunks = self._trunks()
+        if not trunks:
+            return None
+        check_seal(trunks[-1])
+        return trunks[-1]
+
+    def _trunks(self) -> list[Path]:
+        return sorted(self.home.glob("trunk-*.ckpt"))

@@ -1,0 +1,1 @@
+"""The sparse decoder, one file a part: routing, experts, attention, embedding, decoder."""

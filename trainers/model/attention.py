@@ -1,0 +1,181 @@
+"""Grouped-query attention with rotary positions, over whole windows or over a key/value cache.
+
+RoPE: Su 2021, https://arxiv.org/abs/2104.09864, in the half-split layout that transformers uses.
+Grouped queries: Ainslie 2023, https://arxiv.org/abs/2305.13245.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from space.candidate import Architecture
+
+ROPE_BASE = 10_000.0
+NORM_EPS = 1e-6
+
+
+def rotary_table(head_dim: int, context: int) -> Tensor:
+    """Cosine and sine of each position's angles. Shape (2, context, head_dim / 2)."""
+    rates = ROPE_BASE ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    angles = torch.outer(torch.arange(context, dtype=torch.float32), rates)
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Turn heads (..., positions, heads, head_dim) by angles (2, ..., positions, head_dim / 2)."""
+    cos, sin = rotation.to(x.dtype).unsqueeze(-2)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Where the new tokens of many rows stand, row after row, each row's tokens in order.
+
+    Attributes:
+        row: (tokens,) which row.
+        position: (tokens,) position within the row's window.
+        offset: (tokens,) position among the row's new tokens.
+        last: (rows,) index of each row's last new token.
+        most: new tokens of the row that has most.
+        reach: positions of the cache that are in use once these tokens are in.
+        even: whether all rows have equally many new tokens.
+        rows: (rows,) the rows of the cache that these are; None is all of them.
+    """
+
+    row: Tensor
+    position: Tensor
+    offset: Tensor
+    last: Tensor
+    most: int
+    reach: int
+    even: bool
+    rows: Tensor | None
+
+    @classmethod
+    def of(
+        cls, done: np.ndarray, new: np.ndarray, device: torch.device, rows: Sequence[int] | None = None
+    ) -> "Slots":
+        """Slots of `new` tokens (rows,), at least one each, after `done` (rows,) that the cache holds."""
+        row = np.repeat(np.arange(len(new)), new)
+        last = new.cumsum() - 1
+        offset = np.arange(len(row)) - (last - new + 1)[row]
+        index = torch.from_numpy(np.stack([row, done[row] + offset, offset])).to(device)
+        most, reach = int(new.max()), int((done + new).max())
+        even = bool((new == most).all())
+        some = None if rows is None else torch.tensor(rows, device=device)
+        last = torch.from_numpy(last).to(device)
+        return cls(index[0], index[1], index[2], last, most, reach, even, some)
+
+
+class Past(NamedTuple):
+    """What one layer's new tokens attend to beside themselves.
+
+    Attributes:
+        slots: where the new tokens stand.
+        keys: (rows, context, kv heads, head_dim), which take up those of the new tokens.
+        values: the same.
+    """
+
+    slots: Slots
+    keys: Tensor
+    values: Tensor
+
+
+class Cache:
+    """Keys and values of all layers for many rows, left-aligned.
+
+    Attributes:
+        keys: (layers, rows, context, kv heads, head_dim).
+        values: the same.
+    """
+
+    def __init__(self, arch: Architecture, rows: int, context: int, like: Tensor) -> None:
+        shape = (arch.depth, rows, context, arch.num_kv_heads, arch.head_dim)
+        self.keys = torch.zeros(shape, device=like.device, dtype=like.dtype)
+        self.values = torch.zeros_like(self.keys)
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all rows but these."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
+    def layers(self, slots: Slots) -> list[Past]:
+        """What each layer's new tokens attend to."""
+        return [Past(slots, keys, values) for keys, values in zip(self.keys, self.values, strict=True)]
+
+
+class Attention(nn.Module):
+    """Causal self-attention: no biases, optional RMSNorm on the queries and keys of each head."""
+
+    def __init__(self, arch: Architecture) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = arch.num_heads, arch.num_kv_heads, arch.head_dim
+        inner = self.heads * self.head_dim
+        self.qkv = nn.Linear(arch.width, inner + 2 * self.kv_heads * self.head_dim, bias=False)
+        self.out = nn.Linear(inner, arch.width, bias=False)
+        self.query_norm = nn.Parameter(torch.ones(self.head_dim)) if arch.qk_norm else None
+        self.key_norm = nn.Parameter(torch.ones(self.head_dim)) if arch.qk_norm else None
+
+    def forward(
+        self, x: Tensor, rotation: Tensor, mask: Tensor | None = None, past: Past | None = None
+    ) -> Tensor:
+        """Attend within windows, or from new tokens to the cache.
+
+        Args:
+            x: (sequences, positions, width); with `past`, the new tokens of all rows (tokens, width).
+            rotation: (2, positions, head_dim / 2), or (2, tokens, head_dim / 2).
+            mask: (sequences, positions, positions), true where a position sees another; None is plain causal.
+            past: the cache, which is changed in place.
+        """
+        q, k, v = self._project(x, rotation)
+        if past is not None:
+            return self.out(self._attend_past(q, k, v, past).flatten(-2))
+        seen = None if mask is None else mask.unsqueeze(1)
+        return self.out(self._attend(q, k, v, seen, causal=mask is None).flatten(-2))
+
+    def _attend_past(self, q: Tensor, k: Tensor, v: Tensor, past: Past) -> Tensor:
+        """Attention of new tokens (tokens, heads, head_dim), whose keys and values go into the cache."""
+        slots, keys, values = past
+        place = slots.row if slots.rows is None else slots.rows[slots.row]
+        keys[place, slots.position] = k.to(keys.dtype)
+        values[place, slots.position] = v.to(values.dtype)
+        if slots.rows is not None:
+            keys, values = keys[slots.rows], values[slots.rows]
+        ragged = (len(keys), slots.most)
+        if slots.even:
+            queries, position = q.unflatten(0, ragged), slots.position.view(ragged)
+        else:
+            queries = q.new_zeros(*ragged, self.heads, self.head_dim)
+            queries[slots.row, slots.offset] = q
+            position = slots.position.new_zeros(ragged)
+            position[slots.row, slots.offset] = slots.position
+        seen = torch.arange(slots.reach, device=q.device) <= position.unsqueeze(-1)
+        y = self._attend(
+            queries,
+            keys[:, : slots.reach].to(q.dtype),
+            values[:, : slots.reach].to(q.dtype),
+            seen.unsqueeze(1),
+        )
+        return y.flatten(0, 1) if slots.even else y[slots.row, slots.offset]
+
+    def _project(self, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (..., heads, head_dim)."""
+        qkv = self.qkv(x).unflatten(-1, (-1, self.head_dim))
+        qk, v = qkv.split([self.heads + self.kv_heads, self.kv_heads], dim=-2)
+        if self.query_norm is not None and self.key_norm is not None:
+            scales = self.query_norm.expand(self.heads, -1), self.key_norm.expand(self.kv_heads, -1)
+            qk = F.rms_norm(qk, (self.head_dim,), eps=NORM_EPS) * torch.cat(scales)
+        q, k = rotate(qk.to(v.dtype), rotation).split([self.heads, self.kv_heads], dim=-2)
+        return q, k, v
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, causal: bool = False) -> Tensor:
+        """Attention of (rows, positions, heads, head_dim) tensors; the same shape as the queries."""
+        q, k, v = (part.transpose(-3, -2) for part in (q, k, v))
+        grouped = self.heads != self.kv_heads
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=causal, enable_gqa=grouped)
+        return y.transpose(-3, -2)

@@ -1,0 +1,121 @@
+"""The network that is searched: a pre-norm decoder whose layers are dense or sparse."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from space.candidate import Architecture
+from space.catalog import SuiteRecord
+from trainers.model.attention import NORM_EPS, Attention, Cache, Past, Slots, rotary_table
+from trainers.model.embedding import Embedding, Patches, waves
+from trainers.model.experts import DenseNetwork, SparseNetwork
+from trainers.model.routing import Routing
+
+INIT_STD = 0.02
+
+
+class Layer(nn.Module):
+    """Attention and a network, each behind an RMSNorm and added to the stream."""
+
+    def __init__(self, arch: Architecture, index: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(arch.width, eps=NORM_EPS)
+        self.attention = Attention(arch)
+        self.network_norm = nn.RMSNorm(arch.width, eps=NORM_EPS)
+        self.network: DenseNetwork | SparseNetwork
+        if arch.is_sparse_layer(index):
+            shared = arch.shared_experts > 0
+            self.network = SparseNetwork(arch.width, arch.expert_width, arch.experts, arch.top_k, shared)
+        else:
+            self.network = DenseNetwork(arch.width, arch.dense_width)
+
+    def forward(
+        self, x: Tensor, rotation: Tensor, mask: Tensor | None = None, past: Past | None = None
+    ) -> tuple[Tensor, Routing | None]:
+        """Map the stream (..., width), and say where its tokens went; the rest is as in `Attention`."""
+        x = x + self.attention(self.attention_norm(x), rotation, mask, past)
+        y, routing = self.network(self.network_norm(x).flatten(0, -2))
+        return x + y.view(x.shape), routing
+
+
+class Decoder(nn.Module):
+    """One stream of tokens in, hidden states out; the head is applied where it is needed.
+
+    Args:
+        arch: the architecture.
+        suite: vocabulary, context and patch encoders.
+    """
+
+    rotation: Tensor
+
+    def __init__(self, arch: Architecture, suite: SuiteRecord) -> None:
+        super().__init__()
+        self.arch = arch
+        self.suite = suite
+        self.embedding = Embedding(arch.width, suite)
+        self.layers = nn.ModuleList(Layer(arch, index) for index in range(arch.depth))
+        self.norm = nn.RMSNorm(arch.width, eps=NORM_EPS)
+        self.head = nn.Linear(arch.width, suite.vocab_size, bias=False)
+        self.register_buffer("rotation", rotary_table(arch.head_dim, suite.context), persistent=False)
+        self._initialise()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.norm.weight.device
+
+    def forward(
+        self, tokens: Tensor, local: Tensor, patches: Mapping[str, Patches], mask: Tensor | None = None
+    ) -> tuple[Tensor, list[Routing]]:
+        """Decode whole windows.
+
+        Args:
+            tokens: (sequences, positions) int64.
+            local: (sequences, positions) int64 positions within the timestep.
+            patches: encoder -> patches of the batch.
+            mask: (sequences, positions, positions), true where a position sees another; None is plain causal.
+
+        Returns:
+            Hidden states (sequences, positions, width), normalised, ready for `logits`; the routing of each
+            sparse layer.
+        """
+        x = self.embedding(tokens, local, patches)
+        rotation = self.rotation[:, : tokens.shape[1]]
+        routings = []
+        for layer in self.layers:
+            x, routing = layer(x, rotation, mask)
+            if routing is not None:
+                routings.append(routing)
+        return self.norm(x), routings
+
+    def extend(
+        self, tokens: Tensor, local: Tensor, patches: Mapping[str, Patches], slots: Slots, cache: Cache
+    ) -> Tensor:
+        """Decode new tokens (tokens,) of many rows after those in the cache, which takes them up.
+
+        Returns:
+            Hidden state of each row's last token, (rows, width).
+        """
+        x = self.embedding(tokens, local, patches)
+        rotation = self.rotation[:, slots.position]
+        for layer, past in zip(self.layers, cache.layers(slots), strict=True):
+            x, _ = layer(x, rotation, past=past)
+        return self.norm(x[slots.last])
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores of every token of the vocabulary for hidden states (..., width)."""
+        return self.head(hidden)
+
+    def _initialise(self) -> None:
+        """Normal weights, smaller where they write to the stream; bins as smooth functions of their value."""
+        writes = INIT_STD / (2 * self.arch.depth) ** 0.5
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif parameter.ndim > 1:
+                nn.init.normal_(parameter, std=writes if name.endswith(("out.weight", "down")) else INIT_STD)
+        first = self.suite.text_vocab
+        with torch.no_grad():
+            smooth = INIT_STD * waves(self.suite.bins, self.arch.width)
+            self.embedding.table.weight[first : first + self.suite.bins] = smooth

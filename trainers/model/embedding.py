@@ -1,0 +1,71 @@
+"""How tokens become vectors: a table, a learned position within the timestep, and patch encoders."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from space.catalog import SuiteRecord
+from space.cost import ENCODER_RATIO, LOCAL_POSITIONS
+from trainers.model.attention import NORM_EPS
+
+SLOWEST_WAVE = 0.5  # periods of a bin's waves over the range of the bins
+FASTEST_WAVE = 32.0
+
+
+class Patches(NamedTuple):
+    """Patches of one encoder in a batch.
+
+    Attributes:
+        at: (patches,) int64, index of each one's placeholder in the flattened tokens.
+        pixels: (patches, patch_size) float32.
+    """
+
+    at: Tensor
+    pixels: Tensor
+
+
+class PatchEncoder(nn.Module):
+    """A projection and one residual block (Gato, https://arxiv.org/abs/2205.06175, section 2.2)."""
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(patch_size, width)
+        self.norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.up = nn.Linear(width, ENCODER_RATIO * width)
+        self.down = nn.Linear(ENCODER_RATIO * width, width)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode patches (patches, patch_size) to (patches, width)."""
+        x = self.project(pixels)
+        return x + self.down(F.gelu(self.up(self.norm(x))))
+
+
+class Embedding(nn.Module):
+    """Token table + local position; where a placeholder stands, its patch is added."""
+
+    def __init__(self, width: int, suite: SuiteRecord) -> None:
+        super().__init__()
+        self.table = nn.Embedding(suite.vocab_size, width)
+        self.local = nn.Embedding(LOCAL_POSITIONS, width)
+        self.encoders = nn.ModuleDict({name: PatchEncoder(n, width) for name, n in suite.encoders.items()})
+
+    def forward(self, tokens: Tensor, local: Tensor, patches: Mapping[str, Patches]) -> Tensor:
+        """Embed tokens (...) with local positions (...) to (..., width)."""
+        x = self.table(tokens) + self.local(local)
+        flat = x.flatten(0, -2)
+        for name, (at, pixels) in patches.items():
+            flat = flat.index_add(0, at, self.encoders[name](pixels).to(x.dtype))
+        return flat.view(x.shape)
+
+
+def waves(bins: int, width: int) -> Tensor:
+    """Smooth features of a bin's place in the range: neighbours look alike. Shape (bins, width), std 1."""
+    place = torch.linspace(0, 1, bins).unsqueeze(-1)
+    rates = torch.logspace(math.log2(SLOWEST_WAVE), math.log2(FASTEST_WAVE), (width + 1) // 2, base=2)
+    angles = 2 * math.pi * place * rates
+    features = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]
+    return features / features.std()

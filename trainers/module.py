@@ -1,0 +1,155 @@
+"""How a candidate learns: its loss, its optimiser, its schedule, and what its training has cost so far."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from space.candidate import CandidateConfig
+from space.catalog import SuiteRecord
+from space.cost import Cost
+from trainers.data import Batch
+from trainers.model.decoder import Decoder
+from trainers.model.routing import balance_loss, z_loss
+
+BALANCE_COEFFICIENT = 1e-2
+Z_COEFFICIENT = 1e-3
+BETAS = (0.9, 0.95)
+WEIGHT_DECAY = 0.1
+WARMUP_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Warm-up, a constant trunk, and a decay branch that falls linearly to 0.
+
+    The trunk's rate does not depend on how far it goes, so that a rung can be resumed towards the next one.
+
+    Attributes:
+        trunk_steps: step at which the decay branch is forked.
+        decay_steps: length of the branch.
+    """
+
+    trunk_steps: int
+    decay_steps: int
+
+    @property
+    def steps(self) -> int:
+        """All steps."""
+        return self.trunk_steps + self.decay_steps
+
+    def factor(self, step: int) -> float:
+        """Factor of the learning rate at a step; 1 at the fork, which belongs to trunk and branch alike."""
+        warm = min(1.0, (step + 1) / WARMUP_STEPS)
+        if step <= self.trunk_steps or not self.decay_steps:
+            return warm
+        return warm * max(0.0, 1 - (step - self.trunk_steps) / self.decay_steps)
+
+
+@dataclass
+class Work:
+    """What was trained with since a rung: counted from the batches, and kept in the checkpoints."""
+
+    tokens: int = 0
+    scored_tokens: int = 0
+    patches: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch."""
+        self.tokens += batch.tokens.numel()
+        self.scored_tokens += len(batch.targets)
+        for name, patches in batch.patches.items():
+            self.patches[name] = self.patches.get(name, 0) + len(patches.at)
+
+    def flops(self, cost: Cost) -> int:
+        """What this work costs in training FLOPs."""
+        return cost.training_flops(self.tokens, self.scored_tokens, self.patches)
+
+
+class CandidateModule(L.LightningModule):
+    """A decoder with its loss and its optimiser.
+
+    Args:
+        candidate: what is trained.
+        suite: what it is trained on.
+        schedule: how long.
+        seed: seed of the weights.
+    """
+
+    def __init__(self, candidate: CandidateConfig, suite: SuiteRecord, schedule: Schedule, seed: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.decoder = Decoder(candidate.architecture, suite)
+        self.learning_rate = candidate.learning_rate
+        self.schedule = schedule
+        self.work = Work()
+        self.meter = LossMeter(suite.tasks)
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """Mean loss of each task weighted by its share of the sequences, plus the routers' losses."""
+        hidden, routings = self.decoder(batch.tokens, batch.local, batch.patches, visible(batch.segment))
+        logits = self.decoder.logits(hidden.flatten(0, 1)[batch.at])
+        losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
+        loss = (losses * batch.weights).sum()
+        self.meter.add(loss.detach(), losses.detach(), batch.task)
+        self.work.add(batch)
+        if not routings:
+            return loss
+        balance = torch.stack([balance_loss(routing) for routing in routings]).mean()
+        z = torch.stack([z_loss(routing) for routing in routings]).mean()
+        return loss + BALANCE_COEFFICIENT * balance + Z_COEFFICIENT * z
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; only matrices decay."""
+        matrices, others = [], []
+        for parameter in self.parameters():
+            (matrices if parameter.ndim > 1 else others).append(parameter)
+        groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=BETAS, fused=True)
+        # a bound method: the state of a callable object would be restored with a checkpoint
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule.factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class LossMeter:
+    """Losses since they were last read, summed on the device so that no step waits for them."""
+
+    def __init__(self, tasks: tuple[str, ...]) -> None:
+        self.tasks = tasks
+        self._sums: Tensor | None = None  # (2, tasks + 1): sums and counts, by task and of all steps
+
+    def add(self, loss: Tensor, losses: Tensor, task: Tensor) -> None:
+        """Add a step's loss () and the losses (targets,) of targets of tasks (targets,)."""
+        if self._sums is None:
+            self._sums = torch.zeros(2, len(self.tasks) + 1, device=loss.device)
+        both = torch.stack([losses.float(), torch.ones_like(losses, dtype=torch.float32)])
+        self._sums.index_add_(1, task, both)
+        self._sums[:, -1] += torch.stack([loss.float(), torch.ones_like(loss, dtype=torch.float32)])
+
+    def read(self) -> tuple[float, dict[str, float]]:
+        """Mean loss a step, and mean loss a target of each task that was seen; starts anew."""
+        assert self._sums is not None, "a meter is read after a step"
+        means = [value / count if count else None for value, count in self._sums.T.tolist()]
+        self._sums.zero_()
+        assert means[-1] is not None, "a meter is read after a step"
+        by_task = {name: mean for name, mean in zip(self.tasks, means, strict=False) if mean is not None}
+        return means[-1], by_task
+
+
+def visible(segment: Tensor) -> Tensor:
+    """Which position sees which: no later one, and none of another segment.
+
+    Args:
+        segment: (sequences, positions).
+
+    Returns:
+        (sequences, positions, positions) bool.
+    """
+    length = segment.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segment.device).tril()
+    return (segment.unsqueeze(2) == segment.unsqueeze(1)) & causal

@@ -1,0 +1,113 @@
+"""What sessions of control share: time, and actions among choices or in a box."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from trainers.tasks.base import ActionSpec
+from trainers.tokens import sequence, values
+from trainers.tokens.sequence import Chunk
+from trainers.tokens.vocabulary import Vocabulary
+
+
+class ControlSession(ABC):
+    """An episode of an environment, with a limit on its timesteps.
+
+    Subclasses say what is seen, what the expert would do and what an action does.
+
+    Args:
+        vocabulary: the suite's.
+        spec: what each action looks like.
+        limit: timesteps after which the episode ends.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, spec: ActionSpec, limit: int) -> None:
+        self.vocabulary = vocabulary
+        self.spec = spec
+        self.limit = limit
+        self.steps = 0
+        self.value = 0.0
+        self._seen: Chunk | None = None
+
+    @abstractmethod
+    def look(self) -> Chunk:
+        """The observation at this moment, separator included."""
+
+    @abstractmethod
+    def expert(self) -> np.ndarray:
+        """The expert's action at this moment, ids (length,)."""
+
+    @abstractmethod
+    def random(self, rng: np.random.Generator) -> np.ndarray:
+        """A uniformly random action, ids (length,)."""
+
+    @abstractmethod
+    def step(self, tokens: np.ndarray) -> bool:
+        """Do what the ids say, (length,), and keep `value` up to date; True when nothing more can change."""
+
+    def observe(self) -> Chunk:
+        """What is seen now."""
+        self._seen = self.look()
+        return self._seen
+
+    def action_local(self) -> np.ndarray:
+        """Positions in the timestep after what was just observed, (spec.length,) int16."""
+        assert self._seen is not None, "a session is observed before it is acted on"
+        return sequence.action_local(self._seen, self.spec.length)
+
+    def act(self, tokens: np.ndarray) -> bool:
+        """Take an action's ids, (length,); True when the episode is over."""
+        self.steps += 1
+        return self.step(np.asarray(tokens)) or self.steps >= self.limit
+
+
+class Choices:
+    """Actions that are one of `number` discrete values."""
+
+    def __init__(self, vocabulary: Vocabulary, number: int) -> None:
+        self.number = number
+        self.vocabulary = vocabulary
+        self.spec = ActionSpec(1, (vocabulary.choices(number),))
+
+    def encode(self, choice: int) -> np.ndarray:
+        """A choice -> ids (1,)."""
+        return self.vocabulary.discrete_ids(np.array([choice]))
+
+    def decode(self, tokens: np.ndarray) -> int:
+        """Ids (1,) -> the choice."""
+        return int(self.vocabulary.discrete_values(tokens)[0])
+
+    def random(self, rng: np.random.Generator) -> np.ndarray:
+        """Ids (1,) of a uniformly random choice."""
+        return self.encode(int(rng.integers(self.number)))
+
+    def constants(self) -> list[np.ndarray]:
+        """Ids (1,) of each choice."""
+        return [self.encode(choice) for choice in range(self.number)]
+
+
+class Box:
+    """Actions that are `size` floats in [-1, 1], in linear bins."""
+
+    def __init__(self, vocabulary: Vocabulary, size: int) -> None:
+        self.size = size
+        self.vocabulary = vocabulary
+        self.scale = values.Linear()
+        self.spec = ActionSpec(size, (vocabulary.continuous_range,))
+
+    def encode(self, action: np.ndarray) -> np.ndarray:
+        """Floats (size,) -> ids (size,)."""
+        return self.vocabulary.continuous_ids(values.encode(action, self.vocabulary.bins, self.scale))
+
+    def decode(self, tokens: np.ndarray) -> np.ndarray:
+        """Ids (size,) -> floats at the centres of their bins, (size,)."""
+        return values.decode(self.vocabulary.continuous_bins(tokens), self.vocabulary.bins, self.scale)
+
+    def random(self, rng: np.random.Generator) -> np.ndarray:
+        """Ids (size,) of uniformly random floats."""
+        return self.encode(rng.uniform(-1, 1, self.size))
+
+    def constants(self) -> list[np.ndarray]:
+        """Ids (size,) of standing still and of going to either end of each axis."""
+        ends = np.concatenate([np.zeros((1, self.size)), np.eye(self.size), -np.eye(self.size)])
+        return [self.encode(end) for end in ends]

@@ -1,0 +1,174 @@
+"""Python's own documentation as text, in bits per byte: language topics, and docstrings read from the sources.
+
+Nothing is imported to read its docstrings, so reading has no side effects and prints nothing.
+"""
+
+import ast
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from space.catalog import Sense, Split
+from space.errors import TaskError
+from trainers.tasks.base import Policy
+from trainers.tasks.cache import cached_arrays
+from trainers.tasks.ngram import NGramPolicy
+from trainers.tasks.sessions import BaseTask
+from trainers.tasks.versions import versions_of
+from trainers.tokens import sequence
+from trainers.tokens.sequence import Chunk
+from trainers.tokens.text import BOS
+
+EXCERPT = 1000  # characters
+SHORTEST_EXCERPT = 400
+ORDER = 6
+SKIPPED = frozenset(
+    "test tests idle_test site-packages dist-packages idlelib lib2to3 turtledemo __pycache__".split()
+)
+
+
+class PythonDocs(BaseTask):
+    """Bits per byte on excerpts of documents that training has not seen."""
+
+    name = "python-docs"
+    family = "text"
+    domain = "text"
+    modality: ClassVar[Sense] = "text"
+    metric = "bits per byte"
+    unit = "bits/byte"
+    lower_is_better = True
+    eval_episodes = 32
+    reference_episodes = 120
+    num_train_episodes = 100_000  # all there are
+
+    def demonstrations(self) -> list[Chunk]:
+        """Every document of the train split; a window may begin at any token."""
+        documents = texts("train")[: self.train_episodes]
+        return [
+            Chunk.concat(
+                [
+                    sequence.text([BOS], scored=False, starts=True),
+                    sequence.text(self.tokenizer.encode(document), scored=True, starts=True),
+                ]
+            )
+            for document in documents
+        ]
+
+    def score(self, policy: Policy, split: Split, count: int) -> np.ndarray:
+        """Bits per byte of each of `count` excerpts, (count,); lower is better.
+
+        Raises:
+            TaskError: the split has fewer excerpts.
+        """
+        chosen = excerpts(split)[:count]
+        if len(chosen) < count:
+            raise TaskError(f"{self.name} has {len(chosen)} excerpts of {split}, got a request for {count}")
+        pieces = [np.r_[BOS, self.tokenizer.encode(excerpt)] for excerpt in chosen]
+        windows = [list(overlapping(len(ids), self.suite.context)) for ids in pieces]
+        chunks = [
+            sequence.text(ids[start:stop], scored=True)
+            for ids, spans in zip(pieces, windows, strict=True)
+            for start, stop, _ in spans
+        ]
+        nats = iter(policy.nats(chunks))
+        totals = [sum(next(nats)[-fresh:].sum() for *_, fresh in spans) for spans in windows]
+        sizes = [len(excerpt.encode()) for excerpt in chosen]
+        return np.array(totals, dtype=np.float64) / np.log(2) / sizes
+
+    def floor_policies(self) -> dict[str, Policy]:
+        """The frequencies of single tokens."""
+        return {"unigram": self._ngram(1)}
+
+    def expert_policy(self) -> tuple[str, Policy]:
+        """A smoothed n-gram that has read the whole train split."""
+        return f"Kneser-Ney {ORDER}-gram", self._ngram(ORDER)
+
+    def _ngram(self, order: int) -> NGramPolicy:
+        documents = [np.r_[BOS, self.tokenizer.encode(text)] for text in texts("train")]
+        return NGramPolicy(documents, order, self.vocabulary.text)
+
+
+def overlapping(length: int, context: int) -> Iterator[tuple[int, int, int]]:
+    """Windows (start, stop, fresh) over a text: half a window overlaps, the last `fresh` tokens are new.
+
+    Each token but the first is new once, and a window has at most `context + 1` tokens.
+    """
+    start, done = 0, 1
+    while done < length:
+        stop = min(length, start + context + 1)
+        yield start, stop, stop - done
+        start, done = start + context // 2, stop
+
+
+def document_split(name: str) -> Split:
+    """The only split that shows this document: 80% train, 10% select, 10% report."""
+    share = sha256(name.encode()).digest()[0] / 256
+    return "train" if share < 0.8 else "select" if share < 0.9 else "report"
+
+
+@cache
+def texts(split: Split) -> list[str]:
+    """The documents of a split."""
+    return [text for name, text in _documents() if document_split(name) == split]
+
+
+@cache
+def excerpts(split: Split) -> list[str]:
+    """Pieces of the split's documents that do not overlap, in random order."""
+    cut = [text[i : i + EXCERPT] for text in texts(split) for i in range(0, len(text), EXCERPT)]
+    long = [piece for piece in cut if len(piece) >= SHORTEST_EXCERPT]
+    return [long[i] for i in np.random.default_rng(0).permutation(len(long))]
+
+
+@cache
+def _documents() -> list[tuple[str, str]]:
+    """(name, text) of each document, read from the disk once they are extracted."""
+    key = {"code": sha256(Path(__file__).read_bytes()).hexdigest(), "versions": versions_of([])}
+    arrays = cached_arrays("documents", key, _extract)
+    names = arrays["names"].tobytes().decode().split("\n")
+    text = arrays["text"].tobytes()
+    spans = pairwise([0, *arrays["ends"].tolist()])
+    return [(name, text[i:j].decode()) for name, (i, j) in zip(names, spans, strict=True)]
+
+
+def _extract() -> dict[str, np.ndarray]:
+    documents = dict(_topics()) | dict(_docstrings())
+    encoded = [text.encode() for text in documents.values()]
+    return {
+        "names": np.frombuffer("\n".join(documents).encode(), dtype=np.uint8),
+        "text": np.frombuffer(b"".join(encoded), dtype=np.uint8),
+        "ends": np.cumsum([len(text) for text in encoded]),
+    }
+
+
+def _topics() -> Iterator[tuple[str, str]]:
+    from pydoc_data.topics import topics
+
+    for name in sorted(topics):
+        yield f"topics/{name}", topics[name]
+
+
+def _docstrings() -> Iterator[tuple[str, str]]:
+    """Each module's docstrings in one document; a docstring that stands twice is kept where it stands first."""
+    library = Path(sysconfig.get_paths()["stdlib"])
+    known: set[str] = set()
+    for path in sorted(library.rglob("*.py")):
+        name = path.relative_to(library)
+        if SKIPPED.intersection(name.parts):
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # escapes that a later Python will refuse
+            tree = ast.parse(path.read_bytes())
+        nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        found = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, nodes)]
+        fresh = dict.fromkeys(text for text in found if text and text not in known)
+        known.update(fresh)
+        if fresh:
+            yield name.as_posix(), "\n\n".join(fresh)

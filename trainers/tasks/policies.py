@@ -1,0 +1,59 @@
+"""Policies that need no model: what 0 and 1 of a task's scale are measured with."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trainers.tasks.base import Session
+from trainers.tokens.sequence import Chunk
+
+
+class ActingPolicy:
+    """A policy that acts on the session itself and models no tokens."""
+
+    def begin(self, count: int) -> None:
+        """Nothing to forget."""
+
+    def choose(self, session: Session) -> np.ndarray:
+        """The action for one session, ids (length,)."""
+        raise NotImplementedError
+
+    def act(
+        self, live: Sequence[int], observations: Sequence[Chunk], sessions: Sequence[Session]
+    ) -> list[np.ndarray]:
+        """One action for each session."""
+        return [self.choose(session) for session in sessions]
+
+    def nats(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
+        """Refused: a policy that only acts gives tokens no likelihood."""
+        raise TypeError(f"{type(self).__name__} acts, and gives tokens no likelihood")
+
+
+class ExpertPolicy(ActingPolicy):
+    """Takes the expert's action."""
+
+    def choose(self, session: Session) -> np.ndarray:
+        """Ask the session's expert."""
+        return session.expert()
+
+
+class RandomPolicy(ActingPolicy):
+    """Takes a random legal action; the same ones after each construction with the same seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def choose(self, session: Session) -> np.ndarray:
+        """Draw one."""
+        return session.random(self._rng)
+
+
+class ConstantPolicy(ActingPolicy):
+    """Takes the same action always."""
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self.ids = ids
+
+    def choose(self, session: Session) -> np.ndarray:
+        """The one action."""
+        return self.ids

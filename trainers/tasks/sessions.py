@@ -1,0 +1,203 @@
+"""What shipped tasks share: expert episodes cached on disk, and sessions played side by side.
+
+A new task of control or of answers is a `SessionTask` whose `session` opens one episode.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import ClassVar
+
+import numpy as np
+
+from space.catalog import References, Sense, Split, SuiteRecord, TaskRecord
+from trainers.tasks.base import Policy, Session
+from trainers.tasks.cache import cache_path, cached_chunks, code_fingerprint, is_intact
+from trainers.tasks.policies import ConstantPolicy, ExpertPolicy, RandomPolicy
+from trainers.tasks.versions import versions_of
+from trainers.tokens import sequence
+from trainers.tokens.sequence import Chunk
+from trainers.tokens.text import Tokenizer
+from trainers.tokens.vocabulary import Vocabulary
+
+
+class BaseTask(ABC):
+    """What all shipped tasks share: a record, a vocabulary, and episodes that are cached on disk.
+
+    Args:
+        suite: sequence settings.
+        tokenizer: the suite's.
+        train_episodes: how many expert episodes to make; None for the task's own number.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    domain: ClassVar[str]
+    modality: ClassVar[Sense]
+    metric: ClassVar[str]
+    unit: ClassVar[str]
+    variant: ClassVar[bool] = False
+    memorisable: ClassVar[bool] = False
+    lower_is_better: ClassVar[bool] = False
+    eval_episodes: ClassVar[int] = 32
+    reference_episodes: ClassVar[int] = 300
+    num_train_episodes: ClassVar[int] = 1000
+    packages: ClassVar[tuple[str, ...]] = ("numpy",)
+
+    def __init__(self, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None) -> None:
+        self.suite = suite
+        self.tokenizer = tokenizer
+        self.vocabulary = Vocabulary.of(suite)
+        self.train_episodes = train_episodes or self.num_train_episodes
+
+    @abstractmethod
+    def demonstrations(self) -> list[Chunk]:
+        """Make the expert episodes of the train split; the same ones each time."""
+
+    @abstractmethod
+    def score(self, policy: Policy, split: Split, count: int) -> np.ndarray:
+        """Raw value of each of `count` held-out episodes, (count,)."""
+
+    @abstractmethod
+    def floor_policies(self) -> dict[str, Policy]:
+        """The policies of which the better one is the floor, by name."""
+
+    @abstractmethod
+    def expert_policy(self) -> tuple[str, Policy]:
+        """The expert's name and the expert."""
+
+    def episodes(self) -> list[Chunk]:
+        """Expert episodes of the train split, made once and then read from the disk."""
+        return cached_chunks(self.name, self._cache_key(), self.demonstrations)
+
+    def is_prepared(self) -> bool:
+        """Whether the expert episodes are on the disk, undamaged."""
+        return is_intact(cache_path(self.name, self._cache_key()))
+
+    def _cache_key(self) -> dict[str, object]:
+        return {
+            "task": self.name,
+            "episodes": self.train_episodes,
+            "vocabulary": repr(self.vocabulary),
+            "patches": self.suite.encoders,
+            "tokenizer": sha256(self.tokenizer.model).hexdigest(),
+            "code": code_fingerprint(type(self)),
+            "versions": versions_of(self.packages),
+        }
+
+    @classmethod
+    def record(cls, references: dict[Split, References] | None = None) -> TaskRecord:
+        """What the catalog says of this task."""
+        return TaskRecord(
+            name=cls.name,
+            family=cls.family,
+            domain=cls.domain,
+            modality=cls.modality,
+            metric=cls.metric,
+            unit=cls.unit,
+            variant=cls.variant,
+            memorisable=cls.memorisable,
+            lower_is_better=cls.lower_is_better,
+            references=references or {},
+        )
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Slips of a demonstrating expert: random actions that stand in the tokens and are no targets.
+
+    A student that has seen them knows how to go on after its own errors.
+
+    Attributes:
+        rate: probability that a slip begins at a timestep.
+        longest: timesteps that one random action may last.
+    """
+
+    rate: float = 0.0
+    longest: int = 1
+
+
+class SessionTask(BaseTask):
+    """A task whose episodes are sessions; subclasses say how one is opened."""
+
+    expert_name: ClassVar[str] = "expert"
+    noise: ClassVar[Noise] = Noise()
+    lanes: ClassVar[int] = 64
+
+    @abstractmethod
+    def session(self, split: Split, index: int) -> Session:
+        """Open an episode; the same one for the same arguments, and splits share none."""
+
+    @abstractmethod
+    def constants(self) -> list[np.ndarray]:
+        """Actions of which the best constant policy is one, ids (length,) each."""
+
+    def training_session(self, index: int) -> Session:
+        """Open an episode to demonstrate in; it may start where no evaluation starts."""
+        return self.session("train", index)
+
+    def demonstrations(self) -> list[Chunk]:
+        """Expert episodes of the train split, with slips."""
+        return [
+            demonstrate(self.training_session(index), self.rng("slips", index), self.noise)
+            for index in range(self.train_episodes)
+        ]
+
+    def score(self, policy: Policy, split: Split, count: int) -> np.ndarray:
+        """Play `count` held-out episodes, `lanes` at a time; their raw values, (count,)."""
+        values = []
+        for first in range(0, count, self.lanes):
+            last = min(count, first + self.lanes)
+            values.append(play(policy, [self.session(split, i) for i in range(first, last)]))
+        return np.concatenate(values) if values else np.empty(0)
+
+    def floor_policies(self) -> dict[str, Policy]:
+        """Random play and the action that is best when it is always taken, chosen on train episodes."""
+        constants = [ConstantPolicy(ids) for ids in self.constants()]
+        best = max(constants, key=lambda policy: self.score(policy, "train", self.eval_episodes).mean())
+        return {"random": RandomPolicy(0), "best constant": best}
+
+    def expert_policy(self) -> tuple[str, Policy]:
+        """The session's own expert."""
+        return self.expert_name, ExpertPolicy()
+
+    def seed(self, split: str, index: int) -> int:
+        """A 31-bit seed for an episode."""
+        digest = sha256(f"{self.name}/{split}/{index}".encode()).digest()
+        return int.from_bytes(digest[:4], "big") >> 1
+
+    def rng(self, split: str, index: int) -> np.random.Generator:
+        """Random numbers for an episode."""
+        return np.random.default_rng(self.seed(split, index))
+
+
+def play(policy: Policy, sessions: Sequence[Session]) -> np.ndarray:
+    """Play sessions in lock-step to their ends; their values, (sessions,)."""
+    policy.begin(len(sessions))
+    live = list(range(len(sessions)))
+    while live:
+        observations = [sessions[i].observe() for i in live]
+        actions = policy.act(live, observations, [sessions[i] for i in live])
+        live = [i for i, ids in zip(live, actions, strict=True) if not sessions[i].act(ids)]
+    return np.array([session.value for session in sessions], dtype=np.float64)
+
+
+def demonstrate(session: Session, rng: np.random.Generator, noise: Noise) -> Chunk:
+    """Let the expert play a session, slips included, and write everything down."""
+    parts: list[Chunk] = []
+    over, slipping = False, 0
+    slip = np.empty(0, dtype=np.int32)
+    while not over:
+        parts.append(session.observe())
+        ids = session.expert()
+        if not slipping and rng.random() < noise.rate:
+            slipping = int(rng.integers(1, noise.longest + 1))
+            slip = session.random(rng)
+        taken = slip if slipping else ids
+        stop = [] if session.spec.stop is None else [session.spec.stop]
+        written = np.concatenate([taken, stop]).astype(np.int32)
+        parts.append(sequence.action(written, session.action_local(), scored=not slipping))
+        slipping = max(0, slipping - 1)
+        over = session.act(taken)
+    return Chunk.concat(parts)

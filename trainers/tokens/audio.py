@@ -1,0 +1,56 @@
+"""Sounds become log-mel patches in the order of time."""
+
+from functools import cache
+
+import numpy as np
+
+DYNAMIC_RANGE = 8.0  # nepers of power below the loudest cell that stay audible, about 35 dB
+
+
+def log_mel(
+    samples: np.ndarray,
+    rate: int,
+    bands: int,
+    frame: int,
+    hop: int,
+    limits: tuple[float, float],
+) -> np.ndarray:
+    """(samples,) -> (frames, bands) float32 in [-1, 1].
+
+    The loudest cell of a sound is 1 and `DYNAMIC_RANGE` below it is -1, so that loudness carries nothing.
+
+    Args:
+        samples: the sound.
+        rate: samples per second.
+        bands: triangular mel bands.
+        frame: samples in a Hann window.
+        hop: samples between two windows.
+        limits: lowest and highest frequency, in Hz.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(samples, frame)[::hop]
+    spectrum = np.fft.rfft(windows * np.hanning(frame), n=4 * frame, axis=1)
+    energy = np.log((np.abs(spectrum) ** 2) @ _filters(rate, bands, 4 * frame, limits) + 1e-12)
+    level = 1 + 2 * (energy - energy.max()) / DYNAMIC_RANGE
+    return np.clip(level, -1, 1).astype(np.float32)
+
+
+def audio_patches(mel: np.ndarray, frames: int) -> np.ndarray:
+    """(frames in all, bands) in [-1, 1] -> (patches, frames * bands) float32, divided by sqrt(bands) / 4.
+
+    Raises:
+        ValueError: the patches do not tile the sound.
+    """
+    if len(mel) % frames:
+        raise ValueError(f"patches of {frames} frames tile a sound, got {len(mel)} frames")
+    return (mel / np.float32(np.sqrt(mel.shape[1]) / 4)).reshape(-1, frames * mel.shape[1]).astype(np.float32)
+
+
+@cache
+def _filters(rate: int, bands: int, size: int, limits: tuple[float, float]) -> np.ndarray:
+    """Triangular filters, evenly spaced on the mel scale: (size // 2 + 1, bands)."""
+    mel = np.linspace(*(1127 * np.log(1 + np.asarray(limits) / 700)), bands + 2)
+    edges = 700 * (np.exp(mel / 1127) - 1)
+    frequency = np.fft.rfftfreq(size, 1 / rate)[:, None]
+    rising = (frequency - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - frequency) / (edges[2:] - edges[1:-1])
+    return np.maximum(0, np.minimum(rising, falling))

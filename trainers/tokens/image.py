@@ -1,0 +1,28 @@
+"""Images become patches in raster order (Gato section 2.1)."""
+
+import numpy as np
+
+
+def image_patches(pixels: np.ndarray, side: int) -> np.ndarray:
+    """(height, width, channels) in [0, 1] -> (patches, side * side * channels) float32.
+
+    Pixels are scaled to [-1, 1] and divided by the square root of the patch's side; patches stand in raster
+    order, and each is flattened row by row.
+
+    Raises:
+        ValueError: the patches do not tile the image.
+    """
+    height, width, channels = pixels.shape
+    if height % side or width % side:
+        raise ValueError(f"patches of side {side} tile an image, got {height} x {width}")
+    scaled = (pixels.astype(np.float32) * 2 - 1) / np.float32(np.sqrt(side))
+    tiles = scaled.reshape(height // side, side, width // side, side, channels).swapaxes(1, 2)
+    return tiles.reshape(-1, side * side * channels)
+
+
+def image_pixels(patches: np.ndarray, side: int, width: int) -> np.ndarray:
+    """The inverse of `image_patches` for an image of this width: (height, width, channels) in [0, 1]."""
+    columns = width // side
+    channels = patches.shape[1] // (side * side)
+    tiles = patches.reshape(-1, columns, side, side, channels).swapaxes(1, 2)
+    return (tiles.reshape(-1, width, channels) * np.sqrt(side) + 1) / 2

@@ -1,0 +1,114 @@
+"""One candidate's way from one rung to the next: trunk, decay branch, score.
+
+`train_candidate` is the one public call of the search. It knows neither studies nor databases: whoever calls
+it gives a budget and a report, and gets a scorecard.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from safetensors.torch import save_file
+
+from space.candidate import CandidateConfig
+from space.catalog import SuiteRecord
+from space.cost import price
+from space.errors import CheckpointError
+from space.scores import Budget, Report, Scorecard, Spent
+from trainers.data import Corpus, Mixer, MixtureData
+from trainers.evaluate import score_candidate
+from trainers.expert_load import measure_load
+from trainers.model.decoder import Decoder
+from trainers.module import CandidateModule, Schedule
+from trainers.runtime import accelerator, make_logger, quiet
+from trainers.tasks.registry import load_task
+from trainers.tokens.vocabulary import Vocabulary
+from trainers.trial import Trial
+
+GRADIENT_CLIP = 1.0
+
+
+def train_candidate(
+    candidate: CandidateConfig, suite: SuiteRecord, budget: Budget, resume: Path | None, report: Report
+) -> Scorecard:
+    """Train a candidate to its next rung and score it there.
+
+    The trunk runs at a constant rate from `budget.start_tokens` (or from where `resume` left off) to
+    `budget.tokens`; a decay branch is forked from it, saved and scored. The trunk itself stays undecayed.
+
+    Args:
+        candidate: what to train.
+        suite: what to train it on.
+        budget: from where, to where, how it is scored.
+        resume: checkpoint of the trunk, at `budget.start_tokens` or between it and `budget.tokens`.
+        report: takes progress and checkpoints, and may ask to stop.
+
+    Raises:
+        CheckpointError: `resume` is missing, damaged or another candidate's.
+        Interrupted: the report asked to stop; the trunk's last checkpoint is the place to go on from.
+        PathfrontError: training diverged.
+    """
+    if budget.start_tokens and resume is None:
+        raise CheckpointError(
+            f"a trial that starts at {budget.start_tokens} tokens resumes a checkpoint, and none is given"
+        )
+    mixer = Mixer(load_corpora(suite), candidate.mixture, suite, budget.seed)
+    trunk_steps = max(1, round(budget.tokens / mixer.step_tokens))
+    schedule = Schedule(trunk_steps, round(budget.decay_tokens / mixer.step_tokens))
+    trial = Trial(candidate, budget, report, schedule, mixer.step_tokens)
+    if resume is not None:
+        trial.check_resumable(resume)
+    module = CandidateModule(candidate, suite, schedule, budget.seed)
+    _fit(module, MixtureData(mixer), trial, resume)
+    decoder = module.decoder
+    report.checkpoint(
+        lambda path: save_weights(decoder, candidate, path), schedule.steps * mixer.step_tokens, "decayed"
+    )
+    decoder.to("cuda" if accelerator(budget.device) == "gpu" else "cpu")
+    started = time.monotonic()
+    with torch.autocast(decoder.device.type, torch.bfloat16, enabled="bf16" in budget.precision):
+        values = score_candidate(decoder, suite, budget.split, budget.episodes, trial.stop_if_asked)
+        load = measure_load(decoder, suite, mixer, schedule.steps)
+    spent = Spent(
+        tokens=module.work.tokens,
+        training_flops=module.work.flops(price(candidate.architecture, suite)),
+        wall_seconds=module.work.seconds,
+        evaluation_seconds=time.monotonic() - started,
+        epochs=mixer.epochs(schedule.steps),
+        device=str(decoder.device),
+    )
+    return Scorecard.of(suite, values, budget.split, spent, load)
+
+
+def load_corpora(suite: SuiteRecord) -> dict[str, Corpus]:
+    """The training data of every task of a suite."""
+    vocabulary = Vocabulary.of(suite)
+    return {name: Corpus.of(name, load_task(name, suite).episodes(), vocabulary) for name in suite.tasks}
+
+
+def save_weights(decoder: Decoder, candidate: CandidateConfig, path: Path) -> None:
+    """Write a decoder's weights as safetensors, with the candidate in the header."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in decoder.state_dict().items()}
+    save_file(weights, path, {"format": "pt", "candidate": candidate.model_dump_json()})
+
+
+def _fit(module: CandidateModule, data: MixtureData, trial: Trial, resume: Path | None) -> None:
+    budget = trial.budget
+    precision: Any = budget.precision  # a plain string, which Lightning checks
+    with quiet():
+        trainer = L.Trainer(
+            accelerator=accelerator(budget.device),
+            devices=1,
+            precision=precision,
+            max_steps=trial.schedule.steps,
+            max_epochs=-1,
+            gradient_clip_val=GRADIENT_CLIP,
+            callbacks=[trial],
+            logger=make_logger(budget),
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, data, ckpt_path=resume, weights_only=True)

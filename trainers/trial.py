@@ -1,0 +1,160 @@
+"""What happens beside the steps of a trial: curve points, checkpoints of the trunk, and stopping."""
+
+import math
+import pickle
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from space.candidate import CandidateConfig
+from space.errors import CheckpointError, Interrupted, PathfrontError
+from space.scores import Budget, Report
+from trainers.module import CandidateModule, Schedule, Work
+
+CURVE_POINTS = 50  # of a trial
+SILENCE_SECONDS = 5.0  # longest time between two curve points: they renew the lease
+STATE = "pathfront"  # key of our part of a checkpoint
+UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
+
+
+class Trial(L.Callback):
+    """Talks to the report while Lightning trains.
+
+    A checkpoint is Lightning's own, with what identifies the candidate, the work counted since the rung and
+    the random state beside it. The position in the data is the step.
+
+    Args:
+        candidate: what is trained.
+        budget: from where, to where.
+        report: who is told.
+        schedule: the same in steps.
+        step_tokens: tokens of a step.
+    """
+
+    def __init__(
+        self,
+        candidate: CandidateConfig,
+        budget: Budget,
+        report: Report,
+        schedule: Schedule,
+        step_tokens: int,
+    ) -> None:
+        self.candidate = candidate
+        self.budget = budget
+        self.report = report
+        self.schedule = schedule
+        self.step_tokens = step_tokens
+        first = round(budget.start_tokens / step_tokens)
+        self._first = first
+        self._every = max(1, (schedule.steps - first) // CURVE_POINTS)
+        self._clock = self._saved = self._spoken = 0.0
+
+    def stop_if_asked(self) -> None:
+        """Heed a wish to stop where there is nothing to save.
+
+        Raises:
+            Interrupted: the report asks to stop.
+        """
+        if self.report.stopping:
+            raise Interrupted("stopped as asked; the trial goes on from its last checkpoint")
+
+    def check_resumable(self, path: Path) -> None:
+        """Check that a checkpoint is whole, this candidate's, and between this trial's rungs.
+
+        Raises:
+            CheckpointError: it is not.
+        """
+        if not path.is_file():
+            raise CheckpointError(f"a trial resumes a checkpoint that exists, and '{path}' does not")
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            step, state = found["global_step"], found[STATE]
+        except UNREADABLE as error:
+            reason = " ".join(str(error).split())[:120]
+            raise CheckpointError(f"checkpoint '{path}' is damaged and cannot be read: {reason}") from None
+        ours = self._identity()
+        theirs = {key: state.get(key) for key in ours}
+        if theirs != ours:
+            raise CheckpointError(f"checkpoint '{path.name}' is another run's: needs {ours}, got {theirs}")
+        if not self._first <= step <= self.schedule.trunk_steps:
+            low, high = self._first * self.step_tokens, self.schedule.trunk_steps * self.step_tokens
+            raise CheckpointError(
+                f"checkpoint '{path.name}' lies between the rungs {low} and {high} tokens,"
+                f" got {step * self.step_tokens}"
+            )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clocks."""
+        self._clock = self._saved = self._spoken = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report, save and stop as it is due."""
+        assert isinstance(pl_module, CandidateModule)
+        now, step = time.monotonic(), trainer.global_step
+        pl_module.work.seconds += now - self._clock
+        self._clock = now
+        stopping = self.report.stopping
+        due = step == self.schedule.trunk_steps or now - self._saved >= self.budget.checkpoint_seconds
+        save = step <= self.schedule.trunk_steps and (due or stopping)
+        regular = step % self._every == 0 or step == self.schedule.steps
+        if save or regular or now - self._spoken >= SILENCE_SECONDS:
+            self._speak(trainer, pl_module, step)
+            self._spoken = now
+        if save:
+            self.report.checkpoint(trainer.save_checkpoint, step * self.step_tokens, "trunk")
+            self._saved = time.monotonic()
+        if stopping:
+            self.stop_if_asked()
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add our part to Lightning's checkpoint."""
+        assert isinstance(pl_module, CandidateModule)
+        checkpoint[STATE] = {
+            **self._identity(),
+            "start_tokens": self.budget.start_tokens,
+            "work": asdict(pl_module.work),
+            "random": torch.get_rng_state(),
+        }
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take up the work counted since the rung, and the random state."""
+        assert isinstance(pl_module, CandidateModule)
+        state = checkpoint[STATE]
+        if state["start_tokens"] == self.budget.start_tokens:
+            pl_module.work = Work(**state["work"])
+        torch.set_rng_state(state["random"])
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree on to be gone on from."""
+        return {
+            "candidate": self.candidate.id,
+            "seed": self.budget.seed,
+            "step_tokens": self.step_tokens,
+        }
+
+    def _speak(self, trainer: L.Trainer, module: CandidateModule, step: int) -> None:
+        loss, task_losses = module.meter.read()
+        if not math.isfinite(loss):
+            raise PathfrontError(
+                f"training diverged: the loss is {loss} before step {step} at learning rate"
+                f" {self.candidate.learning_rate:g}; a lower rate may hold"
+            )
+        _log(trainer, {"loss": loss, **{f"loss/{name}": value for name, value in task_losses.items()}}, step)
+        self.report.progress(step * self.step_tokens, loss, task_losses)
+
+
+def _log(trainer: L.Trainer, values: Mapping[str, float], step: int) -> None:
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(values), step)
+        logger.save()
