@@ -46,11 +46,9 @@ class Artifacts:
             raise StorageError(f"the artifact folder '{root}' cannot be used: {_line(error)}") from error
         self._local = isinstance(self._files, LocalFileSystem)
 
-    def folder(self, name: str) -> Path | None:
-        """A folder on this machine for what needs one, such as logs; None where files live elsewhere."""
-        if not self._local:
-            return None
-        path = Path(self._path) / name
+    def folder(self, name: str) -> Path:
+        """A folder on this machine for logs and the like: in `pathfront-logs` if files go elsewhere."""
+        path = (Path(self._path) if self._local else Path.cwd() / "pathfront-logs") / name
         path.mkdir(parents=True, exist_ok=True)
         return path
 

@@ -75,8 +75,8 @@ def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:
             f"| {task} | {record.domain} | {share:.1%} | {score.value:.4g} {record.unit} | {floor.mean:.4g}"
             f" | {expert.mean:.4g} | {_interval(score.fraction, score.fraction_stderr)} | {score.n} |"
         )
-    lines += ["", *[f"- {domain}: {value:.3f}" for domain, value in sorted(detail.domains.items())], ""]
-    return lines
+    domains = ", ".join(f"{domain} {value:.3f}" for domain, value in sorted(detail.domains.items()))
+    return [*lines, "", f"Mean over each domain's tasks: {domains}.", ""]
 
 
 def _cost(recipe: Recipe, detail: TrialDetail) -> list[str]:

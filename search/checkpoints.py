@@ -5,7 +5,7 @@ names a file that was whole. What a killed worker leaves without a row is swept 
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,15 @@ from space.scores import CheckpointKind
 
 SPARE_TRUNKS = 2  # trunk checkpoints kept while a trial runs, since one may turn out to be damaged
 SUFFIXES: dict[CheckpointKind, str] = {"trunk": "ckpt", "decayed": "safetensors"}
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A trunk to go on from: a file on this machine, the rung whose trial wrote it, its tokens."""
+
+    path: Path
+    rung: int
+    tokens: int
 
 
 class Checkpoints:
@@ -64,7 +73,7 @@ class Checkpoints:
             if row.uri != stored.uri:
                 self._artifacts.remove(row.uri)
 
-    def latest_trunk(self, claim: Claim, folder: Path) -> tuple[Path, int, int] | None:
+    def latest_trunk(self, claim: Claim, folder: Path) -> Trunk | None:
         """The newest trunk of a candidate that is whole; damaged ones become events and are forgotten.
 
         Args:
@@ -72,11 +81,11 @@ class Checkpoints:
             folder: where a copy may be put.
 
         Returns:
-            Its path on this machine, the rung whose trial wrote it, and its tokens; None if there is none.
+            None if there is none.
         """
         for row in self._trunks(claim):
             try:
-                return self._artifacts.fetch(row.uri, row.sha256, folder), row.rung, row.tokens
+                return Trunk(self._artifacts.fetch(row.uri, row.sha256, folder), row.rung, row.tokens)
             except CheckpointError as error:
                 self.forget(claim, row, str(error))
         return None
@@ -94,7 +103,7 @@ class Checkpoints:
 
     def settle(self, claim: Claim) -> None:
         """After a trial is done: keep its last trunk and its decayed weights, and sweep its folder."""
-        with self._ledger.engine.begin() as connection:
+        with self._ledger.write() as connection:
             kept = connection.execute(
                 select(checkpoints).where(claim.of(checkpoints)).order_by(checkpoints.c.tokens.desc())
             ).all()
@@ -113,7 +122,7 @@ class Checkpoints:
             table.rung <= claim.rung,
             table.kind == "trunk",
         )
-        with self._ledger.engine.connect() as connection:
+        with self._ledger.read() as connection:
             return list(connection.execute(query.order_by(table.rung.desc(), table.tokens.desc())).all())
 
 

@@ -5,7 +5,6 @@ worker's writes hold only while key, attempt and worker still agree. A worker ma
 `mend` and `take_over` bring the study forward from whatever they find. All times are the database's.
 """
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from sqlalchemy.exc import IntegrityError
 from search.optuna_trials import OptunaTrials, attempt_of, label_of
 from search.storage import reachable
 from search.tables import candidates, clock, curves, events, routing, studies, task_scores, trials
-from space.errors import LeaseLost, TaskError
+from space.errors import LeaseLost
 from space.scores import Scorecard, Spent
 
 KEY = ("study", "candidate", "rung", "seed")
@@ -114,6 +113,11 @@ class Ledger:
         self.lease = lease_seconds()
         self._optuna = OptunaTrials(url, study)
 
+    def close(self) -> None:
+        """Let the database go."""
+        self._optuna.close()
+        self.engine.dispose()
+
     def claim(self, trial: NewTrial, candidate: Mapping[str, Any] | None = None) -> Claim | None:
         """Claim a trial that nobody has begun.
 
@@ -127,7 +131,7 @@ class Ledger:
         claim = Claim(self.study, trial.candidate, trial.rung, trial.seed, 1, self.worker)
         about = "new candidate" if candidate is not None else f"climbs to rung {trial.rung}"
         try:
-            with self._write() as connection:
+            with self.write() as connection:
                 if candidate is not None:
                     row = {**candidate, "study": self.study, "created_at": clock()}
                     connection.execute(insert(candidates).values(row))
@@ -151,7 +155,7 @@ class Ledger:
     def take_over(self) -> Claim | None:
         """Claim the next attempt at a trial that was paused, crashed or lost its worker, if there is one."""
         while True:
-            with self._read() as connection:
+            with self.read() as connection:
                 query = select(trials).where(trials.c.study == self.study, PENDING)
                 row = connection.execute(query.order_by(trials.c.rung.desc(), trials.c.started_at)).first()
             if row is None:
@@ -182,7 +186,7 @@ class Ledger:
                 "started_at": clock(),
                 "finished_at": None,
             }
-        with self._write() as connection:
+        with self.write() as connection:
             changed = connection.execute(update(trials).where(found).values(crashes=crashes, **values))
             if changed.rowcount and lost:
                 self._note(connection, "lost" if values["state"] == "running" else "failed", error, claim)
@@ -243,10 +247,7 @@ class Ledger:
 
         Raises:
             LeaseLost: another worker has taken the trial over.
-            TaskError: the score is not finite.
         """
-        if not (math.isfinite(card.score) and math.isfinite(card.stderr)):
-            raise TaskError(f"a score and its standard error are finite, got {card.score} and {card.stderr}")
         shared = set(Spent.model_fields) - {"tokens"}
         results = {
             **{name: getattr(card, name) for name in ("score", "stderr", "domains")},
@@ -298,7 +299,7 @@ class Ledger:
             thorough: look for trials that are RUNNING without reason even if nothing is known to be untold.
         """
         own = and_(trials.c.study == self.study, trials.c.state != "running", trials.c.told.is_(False))
-        with self._read() as connection:
+        with self.read() as connection:
             untold = connection.execute(select(trials).where(own)).all()
         if not untold and not thorough:
             return
@@ -314,7 +315,7 @@ class Ledger:
             if row.number is not None and row.number not in running.values():
                 self._optuna.tell(row.number, _values(row))
         step("told")
-        with self._write() as connection:
+        with self.write() as connection:
             for row in untold:
                 claim = Claim(self.study, row.candidate, row.rung, row.seed, row.attempt, row.worker)
                 same = and_(claim.of(trials), trials.c.attempt == row.attempt, trials.c.state == row.state)
@@ -323,18 +324,18 @@ class Ledger:
     def _trials(self, of: set[str]) -> dict[tuple[Any, ...], Row[Any]]:
         """Trials of some candidates by candidate, rung and seed."""
         where = and_(trials.c.study == self.study, trials.c.candidate.in_(of))
-        with self._read() as connection:
+        with self.read() as connection:
             rows = connection.execute(select(trials).where(where)).all()
         return {(row.candidate, row.rung, row.seed): row for row in rows}
 
     def note(self, kind: str, text: str, claim: Claim | None = None) -> None:
         """Add an event."""
-        with self._write() as connection:
+        with self.write() as connection:
             self._note(connection, kind, text, claim)
 
     def stop_requested(self) -> bool:
         """Whether somebody asked the whole study to stop."""
-        with self._read() as connection:
+        with self.read() as connection:
             return bool(
                 connection.scalar(select(studies.c.stop_requested).where(studies.c.name == self.study))
             )
@@ -342,7 +343,7 @@ class Ledger:
     def candidate(self, candidate: str) -> Row[Any]:
         """A candidate's row."""
         where = and_(candidates.c.study == self.study, candidates.c.candidate == candidate)
-        with self._read() as connection:
+        with self.read() as connection:
             return connection.execute(select(candidates).where(where)).one()
 
     @contextmanager
@@ -352,13 +353,13 @@ class Ledger:
         Raises:
             LeaseLost: another worker has taken the trial over; nothing was written.
         """
-        with self._write() as connection:
+        with self.write() as connection:
             self._change(connection, claim, lease_until=clock() + self.lease, **changes)
             yield connection
 
     @contextmanager
     def _end(self, claim: Claim, state: str, **changes: Any) -> Iterator[Connection]:
-        with self._write() as connection:
+        with self.write() as connection:
             self._change(connection, claim, state=state, told=False, finished_at=clock(), **changes)
             yield connection
 
@@ -379,12 +380,14 @@ class Ledger:
         connection.execute(insert(events).values(row))
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
+    def write(self) -> Iterator[Connection]:
+        """A transaction; Optuna must not be called inside it."""
         with reachable(self.url), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def read(self) -> Iterator[Connection]:
+        """A connection to read through."""
         with reachable(self.url), self.engine.connect() as connection:
             yield connection
 

@@ -5,10 +5,13 @@ before anything here is called; whatever a killed worker left undone here is men
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.storage import optuna_storage, reachable
 from space.errors import StorageError
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
 
 LABEL = "pathfront:label"
 METRICS = ("score", "flops_per_token")
@@ -64,6 +67,7 @@ class OptunaTrials:
         if (
             label not in running
         ):  # trial ids of PostgreSQL may commit out of order, and Optuna's cache skips one
+            self.close()
             self._open()
             running = self.running()
         if label not in running:
@@ -101,10 +105,14 @@ class OptunaTrials:
     def _open(self) -> None:
         import optuna
 
-        storage = optuna_storage(self._url)
+        self._storage = optuna_storage(self._url)
         with reachable(self._url):
             sampler = optuna.samplers.RandomSampler()  # never asked: proposals are not made here
-            self._study = optuna.load_study(study_name=self._name, storage=storage, sampler=sampler)
+            self._study = optuna.load_study(study_name=self._name, storage=self._storage, sampler=sampler)
+
+    def close(self) -> None:
+        """Let the database go."""
+        close_storage(self._storage)
 
 
 def label_of(candidate: str, rung: int, seed: int, attempt: int) -> str:
@@ -118,18 +126,19 @@ def attempt_of(label: str) -> tuple[str, int, int, int]:
     return candidate, int(rung), int(seed), int(attempt)
 
 
-def create_study(url: str, study: str) -> None:
-    """Create Optuna's tables and study where they are missing.
+def close_storage(storage: "RDBStorage") -> None:
+    """Close a storage's connections."""
+    storage.remove_session()
+    storage.engine.dispose()
 
-    Raises:
-        StorageError: the database refuses.
-    """
+
+def create_study(storage: "RDBStorage", study: str) -> None:
+    """Create Optuna's study in its tables, if it is not there."""
     import warnings
 
     import optuna
 
-    storage = optuna_storage(url, create=True)
-    with reachable(url), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # metric names
         made = optuna.create_study(
             study_name=study, storage=storage, directions=list(DIRECTIONS), load_if_exists=True
@@ -138,14 +147,8 @@ def create_study(url: str, study: str) -> None:
             made.set_metric_names(list(METRICS))
 
 
-def has_study(url: str, study: str) -> bool:
-    """Whether Optuna's tables hold a study of this name.
-
-    Raises:
-        StorageError: the database refuses.
-    """
+def has_study(storage: "RDBStorage", study: str) -> bool:
+    """Whether Optuna's tables hold a study of this name."""
     import optuna
 
-    storage = optuna_storage(url, create=True)
-    with reachable(url):
-        return study in optuna.get_all_study_names(storage)
+    return study in optuna.get_all_study_names(storage)

@@ -1,8 +1,8 @@
 """Who climbs: of those that ended at a rung, one in `eta`, by non-dominated rank in (score, FLOPs per token).
 
 Within a layer the best score comes first, then whoever stands most alone (the crowding distance of Deb 2002,
-https://doi.org/10.1109/4235.996017), then chance. A candidate that cannot be told from its floor never climbs:
-the cheapest one of all is always non-dominated.
+https://doi.org/10.1109/4235.996017), then chance. Whoever cannot be told from the floor never climbs,
+since the cheapest candidate of all is always non-dominated.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ def quota(ended: int, eta: float) -> int:
 
 
 def ranked(ended: list[Standing], seed: int) -> list[Standing]:
-    """Those that deserve to climb, the most deserving first; failed ones and those at their floor are left out."""
+    """Those that may climb, the most deserving first; failed ones and those at their floor may not."""
     able = [trial for trial in ended if not trial.at_floor]
     if not able:
         return []
@@ -62,10 +62,8 @@ def ranked(ended: list[Standing], seed: int) -> list[Standing]:
     for layer in np.unique(layers):
         members = np.flatnonzero(layers == layer)
         lonely[members] = _crowding(scores[members], flops[members])
-        lonely[members[np.argmax(scores[members])]] = np.inf
     chance = [hashlib.sha256(f"{seed}/{trial.rung}/{trial.candidate}".encode()).digest() for trial in able]
-    best = [-score if alone == np.inf else 0.0 for score, alone in zip(scores, lonely, strict=True)]
-    order = sorted(range(len(able)), key=lambda i: (layers[i], -lonely[i], best[i], chance[i]))
+    order = sorted(range(len(able)), key=lambda i: (layers[i], -lonely[i], -scores[i], chance[i]))
     return [able[i] for i in order]
 
 

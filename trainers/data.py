@@ -99,21 +99,28 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def window(self, rng: np.random.Generator, length: int) -> list[tuple[int, int]]:
-        """Runs of tokens [start, stop) that fill a window.
+    def window(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a window: tokens from a random start on, then random episodes from their beginnings.
 
-        It begins at a random start (so an episode is drawn in proportion to its length) and goes on with
-        random episodes from their beginnings.
+        A start is drawn among all, so an episode in proportion to its own.
+
+        Returns:
+            Which tokens fill the window, and which segment each belongs to: (length,) int64 each.
         """
-        start = int(self.starts[rng.integers(len(self.starts))])
-        stop = int(self.offsets[np.searchsorted(self.offsets, start, side="right")])
-        runs = []
-        while length > 0:
-            runs.append((start, min(stop, start + length)))
-            length -= stop - start
-            episode = rng.integers(len(self.offsets) - 1)
-            start, stop = self.offsets[episode : episode + 2].tolist()
-        return runs
+        start = self.starts[rng.integers(len(self.starts))]
+        end = self.offsets[np.searchsorted(self.offsets, start, side="right")]
+        begins, sizes = [np.array([start])], [np.array([end - start])]
+        missing = length - int(end - start)
+        while missing > 0:
+            number = 1 + missing * (len(self.offsets) - 1) // len(self)
+            drawn = rng.integers(len(self.offsets) - 1, size=number)
+            begins.append(self.offsets[drawn])
+            sizes.append(self.offsets[drawn + 1] - self.offsets[drawn])
+            missing -= int(sizes[-1].sum())
+        size = np.concatenate(sizes)
+        segment = np.repeat(np.arange(len(size)), size)[:length]
+        shift = np.concatenate(begins) - (np.cumsum(size) - size)
+        return np.arange(length) + shift[segment], segment
 
 
 class Mixer:
@@ -162,25 +169,22 @@ class Mixer:
         """Assemble the batch of a step."""
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
         tasks = self.schedule(np.array([step]))[0]
-        length = self.context + 1
-        runs = [(task, run) for task in tasks for run in self.corpora[task].window(rng, length)]
-
-        def gather(field: str) -> np.ndarray:
-            parts = [getattr(self.corpora[task], field)[start:stop] for task, (start, stop) in runs]
-            return np.concatenate(parts).reshape(len(tasks), length)
-
-        tokens, scored = gather("tokens"), gather("scored")
-        lengths = [stop - start for _, (start, stop) in runs]
-        segment = np.repeat(np.arange(len(runs)), lengths).reshape(scored.shape)
+        corpora = [self.corpora[task] for task in tasks]
+        windows = [corpus.window(rng, self.context + 1) for corpus in corpora]
+        tokens, local, scored = (
+            np.stack([getattr(c, field)[index] for c, (index, _) in zip(corpora, windows, strict=True)])
+            for field in ("tokens", "local", "scored")
+        )
+        segment = np.stack([segment for _, segment in windows])
         at = np.flatnonzero(scored[:, 1:] & (segment[:, 1:] == segment[:, :-1]))
         task = tasks[at // self.context]
         targets = np.bincount(task, minlength=len(self.corpora))
         weights = np.bincount(tasks, minlength=len(targets)) / (len(tasks) * np.maximum(targets, 1))
         return Batch(
             tokens=torch.from_numpy(tokens[:, :-1]),
-            local=torch.from_numpy(gather("local")[:, :-1]),
+            local=torch.from_numpy(local[:, :-1]),
             segment=torch.from_numpy(segment[:, :-1]),
-            patches=self._patches(runs, segment),
+            patches=self._patches(corpora, [index[:-1] for index, _ in windows]),
             at=torch.from_numpy(at),
             targets=torch.from_numpy(tokens[:, 1:].ravel()[at]),
             weights=torch.from_numpy(weights[task].astype(np.float32)),
@@ -188,22 +192,16 @@ class Mixer:
             sequence_task=torch.from_numpy(tasks),
         )
 
-    def _patches(
-        self, runs: Sequence[tuple[int, tuple[int, int]]], segment: np.ndarray
-    ) -> dict[str, Patches]:
-        """The patches of a batch; a window's last token is a target only, so its patch is left out."""
-        first = np.r_[0, np.cumsum([stop - start for _, (start, stop) in runs])]
-        length = segment.shape[1]
+    def _patches(self, corpora: Sequence[Corpus], inputs: Sequence[np.ndarray]) -> dict[str, Patches]:
+        """The patches among the input tokens (context,) of each sequence."""
         found: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
-        for begin, (task, (start, stop)) in zip(first, runs, strict=False):
-            sequence = begin // length
-            stop = min(stop, start + (sequence + 1) * length - 1 - begin)
-            corpus = self.corpora[task]
+        for sequence, (corpus, index) in enumerate(zip(corpora, inputs, strict=True)):
             for name, before in corpus.before.items():
-                if before[stop] > before[start]:
-                    at, pixels = found.setdefault(name, ([], []))
-                    at.append(np.flatnonzero(np.diff(before[start : stop + 1])) + begin - sequence)
-                    pixels.append(corpus.patches[name][before[start] : before[stop]])
+                which = before[index]
+                here = np.flatnonzero(before[index + 1] > which)
+                at, pixels = found.setdefault(name, ([], []))
+                at.append(here + sequence * self.context)
+                pixels.append(corpus.patches[name][which[here]])
         return {
             name: Patches(torch.from_numpy(np.concatenate(at)), torch.from_numpy(np.concatenate(pixels)))
             for name, (at, pixels) in found.items()

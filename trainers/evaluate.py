@@ -66,7 +66,7 @@ class ModelPolicy:
     def begin(self, count: int) -> None:
         """Forget everything and make room for `count` episodes."""
         rows = self.decoder.embedding.table.weight
-        self._cache = Cache(self.decoder.arch, count, self.context, like=rows)
+        self._cache = Cache(self.decoder.arch, count, like=rows)
         self._rows = list(range(count))
         self._windows = {row: _Window(self.context, self.vocabulary) for row in self._rows}
 

@@ -20,6 +20,7 @@ Z_COEFFICIENT = 1e-3
 BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.1
 WARMUP_STEPS = 20
+GRADIENT_CLIP = 1.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,15 @@ class CandidateModule(L.LightningModule):
         z = torch.stack([z_loss(routing) for routing in routings]).mean()
         return loss + BALANCE_COEFFICIENT * balance + Z_COEFFICIENT * z
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients; Lightning itself refuses to beside a fused optimiser in bf16."""
+        torch.nn.utils.clip_grad_norm_(self.parameters(), GRADIENT_CLIP)
+
     def configure_optimizers(self) -> Any:
         """AdamW; only matrices decay."""
         matrices, others = [], []
@@ -126,7 +136,7 @@ class LossMeter:
     def add(self, loss: Tensor, losses: Tensor, task: Tensor) -> None:
         """Add a step's loss () and the losses (targets,) of targets of tasks (targets,)."""
         if self._sums is None:
-            self._sums = torch.zeros(2, len(self.tasks) + 1, device=loss.device)
+            self._sums = torch.zeros(2, len(self.tasks) + 1, device=loss.device, dtype=torch.float32)
         both = torch.stack([losses.float(), torch.ones_like(losses, dtype=torch.float32)])
         self._sums.index_add_(1, task, both)
         self._sums[:, -1] += torch.stack([loss.float(), torch.ones_like(loss, dtype=torch.float32)])

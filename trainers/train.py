@@ -5,6 +5,7 @@ it gives a budget and a report, and gets a scorecard.
 """
 
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,6 @@ from trainers.runtime import accelerator, make_logger, quiet
 from trainers.tasks.registry import load_task
 from trainers.tokens.vocabulary import Vocabulary
 from trainers.trial import Trial
-
-GRADIENT_CLIP = 1.0
 
 
 def train_candidate(
@@ -83,7 +82,13 @@ def train_candidate(
 
 
 def load_corpora(suite: SuiteRecord) -> dict[str, Corpus]:
-    """The training data of every task of a suite."""
+    """The training data of every task of a suite; a worker's trials share it."""
+    return _corpora(suite.model_dump_json())
+
+
+@lru_cache(maxsize=1)
+def _corpora(suite_json: str) -> dict[str, Corpus]:
+    suite = SuiteRecord.model_validate_json(suite_json)
     vocabulary = Vocabulary.of(suite)
     return {name: Corpus.of(name, load_task(name, suite).episodes(), vocabulary) for name in suite.tasks}
 
@@ -104,7 +109,6 @@ def _fit(module: CandidateModule, data: MixtureData, trial: Trial, resume: Path 
             precision=precision,
             max_steps=trial.schedule.steps,
             max_epochs=-1,
-            gradient_clip_val=GRADIENT_CLIP,
             callbacks=[trial],
             logger=make_logger(budget),
             enable_checkpointing=False,

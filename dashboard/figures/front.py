@@ -4,7 +4,8 @@ Each point carries its trial's number as the first entry of its `customdata`, so
 without counting points.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,6 +16,13 @@ from search.pareto import staircase
 from search.rows import FrontRow, TrialRow
 
 SPARSE_SYMBOL, DENSE_SYMBOL = "circle", "diamond"
+View = tuple[tuple[float, float], tuple[float, float]]  # log10 FLOPs and score, low to high
+TICKS = (  # decades in view -> marks within each of them
+    (1, (1, 1.5, 2, 3, 4, 5, 7)),
+    (2, (1, 2, 3, 5)),
+    (3, (1, 2, 5)),
+    (float("inf"), (1,)),
+)
 SVG_POINTS = 1500  # beyond this many points WebGL draws faster than SVG
 
 
@@ -24,6 +32,7 @@ def front_figure(
     rungs: Sequence[int],
     selected: int | None = None,
     marks: dict[int, str] | None = None,
+    view: View | None = None,
     height: int = 520,
 ) -> go.Figure:
     """Draw a study.
@@ -34,34 +43,38 @@ def front_figure(
         rungs: trunk tokens at each rung.
         selected: number of the trial to ring, with its candidate's climb.
         marks: trial number -> words beside its point, such as "best" or "knee".
+        view: the part to show; all of it where None.
         height: in pixels.
     """
     scored = [t for t in trials if t.state == "done" and t.score is not None]
     if not scored:
         return style.notice("No trial has finished yet; points appear here as they do.", height)
     figure = style.blank(height, hovermode="closest", clickmode="event+select", dragmode="zoom")
-    scatter = go.Scatter if len(scored) <= SVG_POINTS else go.Scattergl
+    crowded = len(scored) > SVG_POINTS
+    draw = (
+        figure.add_scattergl if crowded else figure.add_scatter
+    )  # one kind for all, so that they stack in order
     colors = style.rung_colors(len(rungs))
     for sparse in (True, False):
         for rung, tokens in enumerate(rungs):
             members = [t for t in scored if t.rung == rung and t.sparse == sparse]
             if members:
                 strength = (rung + 1) / len(rungs)
-                figure.add_trace(scatter(**_points(members, colors[rung], strength, tokens)))
-    _add_staircase(figure, front, scored)
-    _add_selection(figure, scored, selected)
+                draw(**_points(members, tokens), **_look(members[0], colors[rung], strength, crowded))
+    _add_staircase(draw, front, scored)
+    _add_selection(draw, scored, selected)
     for number, words in (marks or {}).items():
         _add_mark(figure, front, number, words)
-    _label_axes(figure, scored)
+    _label_axes(figure, view or _everything(scored))
     return figure
 
 
 def trial_at(point: dict) -> int | None:
     """Number of the trial behind a point of a selection event."""
     data = point.get("customdata")
-    if isinstance(data, dict):  # Streamlit's page sends rows of packed arrays as objects
-        data = [data[key] for key in sorted(data, key=int)]
-    return int(data[0]) if data else None
+    if not data:
+        return None
+    return int(data["0"] if isinstance(data, dict) else data[0])  # packed rows come back as objects
 
 
 def front_steps(front: Sequence[FrontRow], dearest: float) -> tuple[list[float], list[float]]:
@@ -71,31 +84,17 @@ def front_steps(front: Sequence[FrontRow], dearest: float) -> tuple[list[float],
     return [*flops, max(dearest, flops[-1])], [*scores, scores[-1]]
 
 
-def _points(trials: list[TrialRow], color: str, strength: float, tokens: int) -> dict:
-    """A trace of the trials of one rung, all sparse or all dense; `strength` is 1 at the last rung."""
+def _points(trials: list[TrialRow], tokens: int) -> dict[str, Any]:
+    """Data of a trace: the trials of one rung, all sparse or all dense.
+
+    Single precision halves what travels to the browser; whole numbers up to 16.7 million are exact.
+    """
     sparse = trials[0].sparse
-    opacity = 0.5 + 0.5 * strength
     return {
-        "x": np.array([t.flops_per_token for t in trials]),
-        "y": np.array([t.score for t in trials]),
+        "x": np.array([t.flops_per_token for t in trials], dtype=np.float32),
+        "y": np.array([t.score for t in trials], dtype=np.float32),
         "customdata": _facts(trials),
         "text": [t.candidate for t in trials],
-        "mode": "markers",
-        "name": f"{units.short(tokens)} tokens",
-        "legendgroup": "sparse" if sparse else "dense",
-        "legendgrouptitle": {
-            "text": "Sparse" if sparse else "Dense",
-            "font": {"size": 12, "color": style.MUTED},
-        },
-        "marker": {
-            "color": color,
-            "symbol": SPARSE_SYMBOL if sparse else DENSE_SYMBOL,
-            "size": 6 + 4 * strength,
-            "opacity": opacity,
-            "line": {"width": 0.8, "color": "white"},
-        },
-        "selected": {"marker": {"opacity": opacity}},
-        "unselected": {"marker": {"opacity": opacity}},
         "hovertemplate": (
             "<b>Trial %{customdata[0]}</b> · candidate %{text}<br>"
             "score %{y:.3f} · %{x:.3s}FLOPs per token<br>"
@@ -104,23 +103,43 @@ def _points(trials: list[TrialRow], color: str, strength: float, tokens: int) ->
             "%{customdata[5]:.3s} active of %{customdata[6]:.3s} parameters<br>"
             f"trained on {units.short(tokens)} tokens<extra></extra>"
         ),
+        "name": f"{units.short(tokens)} tokens",
+    }
+
+
+def _look(trial: TrialRow, color: str, strength: float, crowded: bool) -> dict[str, Any]:
+    """Look of a trace; `strength` is 1 at the last rung and falls to fainter ones, `crowded` draws small."""
+    kind = "Sparse" if trial.sparse else "Dense"
+    opacity = 0.5 + 0.5 * strength
+    return {
+        "mode": "markers",
+        "legendgroup": kind,
+        "legendgrouptitle": {"text": kind, "font": {"size": 12, "color": style.MUTED}},
+        "marker": {
+            "color": color,
+            "symbol": SPARSE_SYMBOL if trial.sparse else DENSE_SYMBOL,
+            "size": (4 if crowded else 6) + 4 * strength,
+            "opacity": opacity,
+            "line": {"width": 0 if crowded else 0.8, "color": "white"},
+        },
+        "selected": {"marker": {"opacity": opacity}},
+        "unselected": {"marker": {"opacity": opacity}},
     }
 
 
 def _facts(trials: Sequence[TrialRow]) -> np.ndarray:
-    """What hovering shows: (trials, 7) number, experts, top-k, depth, width, active and total parameters.
-
-    Single precision halves what travels to the browser; whole numbers up to 16.7 million are exact.
-    """
+    """Shape (trials, 7): number, experts, top-k, depth, width, active and total parameters."""
     rows = [(t.number, t.experts, t.top_k, t.depth, t.width, t.active_params, t.total_params) for t in trials]
     return np.array(rows, dtype=np.float32)
 
 
-def _add_staircase(figure: go.Figure, front: Sequence[FrontRow], scored: Sequence[TrialRow]) -> None:
+def _add_staircase(
+    draw: Callable[..., object], front: Sequence[FrontRow], scored: Sequence[TrialRow]
+) -> None:
     if not front:
         return
     flops, scores = front_steps(front, max(t.flops_per_token for t in scored))
-    figure.add_scatter(
+    draw(
         x=flops,
         y=scores,
         mode="lines",
@@ -132,7 +151,7 @@ def _add_staircase(figure: go.Figure, front: Sequence[FrontRow], scored: Sequenc
     )
     on_front = {row.trial for row in front}
     members = [t for t in scored if t.number in on_front]
-    figure.add_scatter(
+    draw(
         x=[t.flops_per_token for t in members],
         y=[t.score for t in members],
         error_y={"array": [t.stderr or 0 for t in members], "color": style.FRONT, "thickness": 1, "width": 3},
@@ -150,12 +169,12 @@ def _add_staircase(figure: go.Figure, front: Sequence[FrontRow], scored: Sequenc
     )
 
 
-def _add_selection(figure: go.Figure, scored: Sequence[TrialRow], selected: int | None) -> None:
+def _add_selection(draw: Callable[..., object], scored: Sequence[TrialRow], selected: int | None) -> None:
     chosen = next((t for t in scored if t.number == selected), None)
     if chosen is None:
         return
     climb = sorted((t for t in scored if t.candidate == chosen.candidate), key=lambda t: t.rung)
-    figure.add_scatter(
+    draw(
         x=[t.flops_per_token for t in climb],
         y=[t.score for t in climb],
         mode="lines",
@@ -164,7 +183,7 @@ def _add_selection(figure: go.Figure, scored: Sequence[TrialRow], selected: int 
         hoverinfo="skip",
         name="climb of the selected candidate",
     )
-    figure.add_scatter(
+    draw(
         x=[chosen.flops_per_token],
         y=[chosen.score],
         mode="markers",
@@ -195,18 +214,30 @@ def _add_mark(figure: go.Figure, front: Sequence[FrontRow], number: int, words: 
         )
 
 
-def _label_axes(figure: go.Figure, scored: Iterable[TrialRow]) -> None:
-    flops = [t.flops_per_token for t in scored]
-    low, high = np.log10(min(flops)), np.log10(max(flops))
-    pad = 0.06 * max(high - low, 0.3)
-    leads = (1, 1.5, 2, 3, 4, 5, 7) if high - low < 1 else (1, 2, 5) if high - low < 3 else (1,)
+def _everything(scored: Iterable[TrialRow]) -> View:
+    """A view of all trials, with a margin at each side."""
+    flops = np.log10([t.flops_per_token for t in scored])
+    scores = np.array([t.score for t in scored])
+    low, high = flops.min(), flops.max()
+    pad, rise = 0.06 * max(high - low, 0.3), 0.07 * max(scores.max() - scores.min(), 0.05)
+    return (low - pad, high + pad), (scores.min() - rise, scores.max() + rise)
+
+
+def _label_axes(figure: go.Figure, view: View) -> None:
+    low, high = view[0]
+    decades = high - low
+    leads = next(marks for width, marks in TICKS if decades < width)
+    powers = range(int(np.floor(low)), int(np.ceil(high)))
+    ticks = [lead * 10.0**power for power in powers for lead in leads]
     figure.update_xaxes(
         type="log",
-        range=[low - pad, high + pad],
+        range=[low, high],
         title_text="Compute: forward FLOPs per token (log scale)",
-        tickvals=[lead * 10.0**power for power in range(int(low) - 1, int(high) + 2) for lead in leads],
-        tickformat="~s",
+        tickformat=".3~s",
+        tickvals=ticks if decades > 0.4 else None,
     )
     figure.update_yaxes(
-        title_text="Score: mean fraction of the expert (0 floor, 1 expert)", tickformat=".2~f"
+        range=list(view[1]),
+        title_text="Score: mean fraction of the expert (0 floor, 1 expert)",
+        tickformat=".3~f",
     )

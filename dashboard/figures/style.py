@@ -28,7 +28,7 @@ CATEGORIES = (
 )  # fmt: skip
 
 FONT = "Source Sans, Source Sans Pro, Inter, system-ui, sans-serif"
-CONFIG = {"displayModeBar": False}
+CONFIG = {"displayModeBar": False, "doubleClick": "autosize"}
 
 
 def rung_colors(count: int) -> list[str]:

@@ -11,6 +11,7 @@ from space.catalog import SuiteRecord
 
 ROW, HEAD = 26, 96  # pixels of a row of a table-like figure, and of its axes
 THRESHOLDS = np.linspace(0, 1, 101)
+LINE = 15  # letters of a task's name that fit over its column
 MOST_BARS = len(style.CATEGORIES)
 
 
@@ -28,10 +29,10 @@ def heat_map(front: Sequence[FrontRow], suite: SuiteRecord, selected: int | None
     fractions = np.array([[row.tasks.get(task, np.nan) for task in tasks] for row in front])
     figure = style.blank(HEAD + ROW * len(front) + 30)
     figure.add_heatmap(
-        x=[[suite.records[task].domain for task in tasks], tasks],
+        x=[[suite.records[task].domain for task in tasks], [in_lines(task) for task in tasks]],
         y=_labels(front, selected),
         z=np.clip(fractions, 0, 1),
-        customdata=fractions,
+        customdata=[[(task, value) for task, value in zip(tasks, row, strict=True)] for row in fractions],
         text=[["" if np.isnan(value) else f"{value:.2f}" for value in row] for row in fractions],
         texttemplate="%{text}",
         textfont={"size": 13},
@@ -46,13 +47,13 @@ def heat_map(front: Sequence[FrontRow], suite: SuiteRecord, selected: int | None
             "tickvals": [0, 0.5, 1],
             "outlinewidth": 0,
         },
-        hovertemplate="<b>%{y}</b><br>%{x}<br>%{customdata:.3f} of the expert<extra></extra>",
+        hovertemplate="<b>%{y}</b><br>%{customdata[0]}<br>%{customdata[1]:.3f} of the expert<extra></extra>",
     )
     figure.update_yaxes(autorange="reversed", ticks="", type="category", showgrid=False)
     figure.update_xaxes(
         side="top", ticks="", showgrid=False, showdividers=True, dividercolor=style.FAINT, tickangle=0
     )
-    figure.update_layout(margin={"l": 90, "r": 16, "t": 48, "b": 16})
+    figure.update_layout(margin={"l": 90, "r": 16, "t": 64, "b": 16})
     return figure
 
 
@@ -126,6 +127,16 @@ def _add_curve(figure: go.Figure, row: FrontRow, line: dict, name: str, group: s
         showlegend=legend,
         hovertemplate=f"<b>trial {row.trial}</b><br>%{{y}} tasks above %{{x:.2f}}<extra></extra>",
     )
+
+
+def in_lines(name: str) -> str:
+    """A task's name in lines of about `LINE` letters, broken after hyphens."""
+    lines = [""]
+    for part in name.replace("-", "-\n").split("\n"):
+        if lines[-1] and len(lines[-1]) + len(part) > LINE:
+            lines.append("")
+        lines[-1] += part
+    return "<br>".join(lines)
 
 
 def _labels(front: Sequence[FrontRow], selected: int | None) -> list[str]:

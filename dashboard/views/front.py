@@ -3,13 +3,13 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import load, pages, selection, units
+from dashboard import load, pages, selection, units, zoom
 from dashboard.figures import style
 from dashboard.figures.front import front_figure, trial_at
 from dashboard.views import parts
 from search.rows import FrontRow, TrialRow
 
-CHART, TABLE = "front_chart", "front_table"
+TABLE = "front_table"
 HALF = 0.5
 
 
@@ -27,27 +27,29 @@ def render() -> None:
 @st.fragment
 def _chart_and_detail(study: load.Study) -> None:
     selected = selection.trial()
+    view = zoom.view(study.name, (study.key, selected))
     left, right = st.columns([2.6, 1], gap="medium")
-    with left:
-        st.plotly_chart(
-            front_figure(study.trials, study.front, study.rungs, selected, study.marks),
-            theme=None,
-            key=CHART,
-            on_select=_point_clicked,
-            selection_mode="points",
-            config=style.CONFIG,
-        )
-    with right:
+    with right:  # before the chart, which takes longer to travel
         row = next((t for t in study.trials if t.number == selected), None)
         if row is None:
             _nothing_selected(study, selected)
         else:
             _selected(study, row)
+    with left:
+        st.plotly_chart(
+            front_figure(study.trials, study.front, study.rungs, selected, study.marks, view),
+            theme=None,
+            key=zoom.CHART,
+            on_select=_point_clicked,
+            selection_mode="points",
+            config=style.CONFIG,
+        )
     _table(study)
+    zoom.listen(study.name)
 
 
 def _point_clicked() -> None:
-    points = st.session_state[CHART].selection.points
+    points = st.session_state[zoom.CHART].selection.points
     number = trial_at(points[0]) if points else None
     if number is not None:  # an empty selection is also what a redrawn chart reports
         selection.choose_trial(number)

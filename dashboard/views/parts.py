@@ -19,7 +19,7 @@ STYLE = """
 .pf-head.page {font-size: 1.6rem;}
 .pf-head.section {font-size: 1.12rem; margin-top: 0.5rem;}
 .pf-help {font-size: 0.88rem; color: #6b7785; margin: 0.15rem 0 0 0;}
-.pf-stats {display: flex; flex-wrap: wrap; gap: 0.35rem 2.1rem;}
+.pf-stats {display: flex; flex-wrap: wrap; gap: 0.35rem 1.7rem;}
 .pf-stats div {line-height: 1.25;}
 .pf-stats .name {font-size: 0.8rem; color: #6b7785; white-space: nowrap;}
 .pf-stats .value {font-size: 1.12rem; font-weight: 600; white-space: nowrap;}
@@ -74,10 +74,10 @@ def status_html(now: StudyStatus) -> str:
     stats = [
         ("State", state_words(now)),
         ("Best score", units.signed(best.score, best.stderr) if best else units.UNKNOWN),
-        ("Candidates", f"{now.candidates}"),
-        ("Trials done", f"{now.states.get('done', 0)}"),
+        ("Candidates", f"{now.candidates:,}"),
+        ("Trials done", f"{now.states.get('done', 0):,}"),
         ("Running", f"{len(now.running)}"),
-        ("Failed", f"{now.states.get('failed', 0)}"),
+        ("Failed", f"{now.states.get('failed', 0):,}"),
         ("Compute spent", units.flops(now.training_flops)),
         ("Training time", units.duration(now.wall_seconds)),
         ("Towards the stop rule", f"{now.fraction_done:.0%}"),
@@ -127,16 +127,13 @@ def shape(trial: TrialRow | RunningTrial) -> str:
 def invite() -> None:
     """Say how a first study is made."""
     st.info("No study here yet. This command searches a small space on this machine, in minutes:")
-    st.code(LAUNCH, language="shell")
+    st.code(LAUNCH, language=None)
 
 
 def explain(error: PathfrontError) -> None:
-    """One line for an error, and the command that leads on."""
-    if isinstance(error, NotFoundError):
-        st.info(f"{error}")
-        st.code(LAUNCH, language="shell")
-    else:
-        st.error(f"{error}")
+    """One line for an error; what is not there yet is no alarm."""
+    show = st.info if isinstance(error, NotFoundError) else st.error
+    show(str(error))
 
 
 def _head(title: str, help_line: str, summaries: list[StudySummary]) -> None:

@@ -38,7 +38,7 @@ def run(
     """
     import shlex
 
-    from search.commands.output import score
+    from search.commands.output import score, short
     from search.export import export
     from search.results import Reader
     from search.storage import resolve_url
@@ -52,4 +52,4 @@ def run(
     detail = export(reader, study, output, tokenizer, pick, trial, max_flops)
     row = detail.row
     print(f"exported trial {row.number} (score {score(row.score, row.stderr)}) to {output}")
-    print(f"train it:  pathfront train {shlex.quote(str(output))} --tokens 50M")
+    print(f"train it: pathfront train {shlex.quote(str(output))} --tokens {short(10 * row.tokens)}")

@@ -83,13 +83,12 @@ def draw(status: "StudyStatus") -> "RenderableType":
     head = Table.grid(padding=(0, 2))
     head.add_row(
         f"[bold]{status.study}[/]",
-        ProgressBar(total=1.0, completed=status.fraction_done, width=32),
+        ProgressBar(total=1.0, completed=status.fraction_done, width=24),
         f"{status.fraction_done:.0%}",
         f"{_trials(status)} trials",
-        f"best {_best(status)}",
-        f"{output.short(status.training_flops)} FLOPs",
         f"{output.duration(status.seconds_left)} left" if status.seconds_left else "",
     )
+    found = f"  best {_best(status)}, {output.short(status.training_flops)} FLOPs spent"
     rungs = Table.grid(padding=(0, 2))
     for rung in status.rungs:
         expected = "" if rung.expected is None else f" of {rung.expected}"
@@ -100,7 +99,7 @@ def draw(status: "StudyStatus") -> "RenderableType":
     trials = Table.grid(padding=(0, 2))
     for trial in status.running:
         trials.add_row(*_trial(trial))
-    return Group(head, rungs, trials)
+    return Group(head, found, rungs, trials)
 
 
 def _trial(trial: "RunningTrial") -> tuple[Any, ...]:
@@ -113,7 +112,7 @@ def _trial(trial: "RunningTrial") -> tuple[Any, ...]:
     return (
         f"  trial {'-' if trial.number is None else trial.number}",
         f"rung {trial.rung}",
-        ProgressBar(total=trial.tokens - trial.start_tokens, completed=done, width=24),
+        ProgressBar(total=trial.tokens - trial.start_tokens, completed=done, width=16),
         f"{output.short(trial.progress_tokens)} of {output.short(trial.tokens)}",
         "decay and scores" if scoring else loss,
         f"{trial.depth} x {trial.width}, {experts}",

@@ -58,7 +58,7 @@ def short(value: float | None) -> str:
     """A number in three digits: 1234567 -> 1.23M."""
     if value is None:
         return "-"
-    for suffix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    for suffix, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(value) >= 0.9995 * size:
             return f"{value / size:.3g}{suffix}" if value < 999.5 * size else f"{value / size:.0f}{suffix}"
     return f"{value:.3g}" if value % 1 else f"{value:.0f}"

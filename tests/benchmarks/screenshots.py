@@ -1,6 +1,6 @@
 """Pictures of the four pages from a study's database, in a real Chromium.
 
-python tests/benchmarks/screenshots.py --storage sqlite:///pathfront.db --out docs [--study quick] [--trial 12]
+python tests/benchmarks/screenshots.py --storage sqlite:///pathfront.db --out docs [--study quick] [--trial 1]
 """
 
 import argparse
@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.extend(str(folder) for folder in Path(__file__).resolve().parents[1:3])  # tests, and the packages
 
 from browser import CHROMIUM, DRIVER, MISSING, chromium, dashboard, settled, wait
 
@@ -55,7 +55,8 @@ def _subject(storage: str, study: str | None, trial: int | None) -> tuple[str, i
 
 def _grow(browser) -> None:
     height = browser.execute_script(
-        "return Math.max(...[...document.querySelectorAll('[data-testid=stMain], body')].map(s => s.scrollHeight))"
+        "const parts = [...document.querySelectorAll('[data-testid=stMain], body')];"
+        "return Math.max(...parts.map(part => part.scrollHeight))"
     )
     metrics = {"width": SIZE[0], "height": height + 80, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

@@ -64,11 +64,13 @@ def test_windows_are_runs_of_episodes_from_a_start(corpora):
     corpus = corpora["echo"]
     rng = np.random.default_rng(0)
     for _ in range(200):
-        runs = corpus.window(rng, 25)
-        assert sum(stop - start for start, stop in runs) == 25
-        assert runs[0][0] in corpus.starts
-        assert all(start in corpus.offsets for start, _ in runs[1:])
-        assert all(stop in corpus.offsets for _, stop in runs[:-1])
+        index, segment = corpus.window(rng, 25)
+        assert len(index) == len(segment) == 25
+        assert index[0] in corpus.starts
+        cuts = np.flatnonzero(np.diff(segment)) + 1
+        assert set(index[cuts]) <= set(corpus.offsets)
+        assert set(index[cuts - 1] + 1) <= set(corpus.offsets)
+        assert (np.diff(index)[np.diff(segment) == 0] == 1).all()
 
 
 def test_targets_are_the_next_scored_tokens_of_the_same_segment(corpora, suite):

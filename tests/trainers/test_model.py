@@ -123,7 +123,7 @@ def test_cached_logits_are_uncached_logits(arch):
     tokens, local, patches = inputs(suite)
     with torch.no_grad():
         expected, _ = model(tokens, local, patches)
-        cache = Cache(arch, 3, suite.context, like=expected)
+        cache = Cache(arch, 3, like=expected)
         done = np.zeros(3, dtype=int)
         rng = np.random.default_rng(0)
         while (done < suite.context).all():

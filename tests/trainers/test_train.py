@@ -188,6 +188,13 @@ def test_cuda_where_there_is_none_is_one_line(candidate, suite, tmp_path, monkey
         train_candidate(candidate, suite, budget(4 * STEP, device="cuda"), None, Recorder(tmp_path))
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_half_precision_learns_too(candidate, suite, tmp_path, precision):
+    report = Recorder(tmp_path)
+    train_candidate(candidate, suite, budget(60 * STEP, precision=precision), None, report)
+    assert report.curve[-1][1] < 0.8 * report.curve[0][1]
+
+
 def test_training_says_nothing(candidate, suite, tmp_path, capfd):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -78,7 +78,7 @@ class Past(NamedTuple):
 
     Attributes:
         slots: where the new tokens stand.
-        keys: (rows, context, kv heads, head_dim), which take up those of the new tokens.
+        keys: (rows, positions, kv heads, head_dim), which take up those of the new tokens.
         values: the same.
     """
 
@@ -88,17 +88,23 @@ class Past(NamedTuple):
 
 
 class Cache:
-    """Keys and values of all layers for many rows, left-aligned.
+    """Keys and values of all layers for many rows, left-aligned; it grows as they do.
 
     Attributes:
-        keys: (layers, rows, context, kv heads, head_dim).
+        keys: (layers, rows, positions, kv heads, head_dim).
         values: the same.
     """
 
-    def __init__(self, arch: Architecture, rows: int, context: int, like: Tensor) -> None:
-        shape = (arch.depth, rows, context, arch.num_kv_heads, arch.head_dim)
-        self.keys = torch.zeros(shape, device=like.device, dtype=like.dtype)
+    def __init__(self, arch: Architecture, rows: int, like: Tensor) -> None:
+        self.keys = like.new_zeros(arch.depth, rows, 0, arch.num_kv_heads, arch.head_dim)
         self.values = torch.zeros_like(self.keys)
+
+    def reserve(self, positions: int) -> None:
+        """Make room for so many positions a row; room is doubled, so that this is rare."""
+        there = self.keys.shape[2]
+        if positions > there:
+            more = (0, 0, 0, 0, 0, max(positions, 2 * there) - there)
+            self.keys, self.values = F.pad(self.keys, more), F.pad(self.values, more)
 
     def keep(self, rows: list[int]) -> None:
         """Drop all rows but these."""
@@ -106,6 +112,7 @@ class Cache:
 
     def layers(self, slots: Slots) -> list[Past]:
         """What each layer's new tokens attend to."""
+        self.reserve(slots.reach)
         return [Past(slots, keys, values) for keys, values in zip(self.keys, self.values, strict=True)]
 
 

@@ -40,7 +40,7 @@ class PatchEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode patches (patches, patch_size) to (patches, width)."""
-        x = self.project(pixels)
+        x = self.project(pixels).to(self.norm.weight.dtype)  # autocast projects in half precision
         return x + self.down(F.gelu(self.up(self.norm(x))))
 
 

@@ -1,1 +1,1 @@
-"""Where expert episodes come from and how a policy is scored on held-out ones; one file a family, no torch."""
+"""Where expert episodes come from, and how a policy is scored; one file a family, no torch."""

@@ -1,4 +1,4 @@
-"""Walk to what the mission names: a grid and a direction in, seven actions out; the expert is BabyAI's bot."""
+"""Walk to what the mission names: a grid and a direction in, actions out; the expert is BabyAI's bot."""
 
 import contextlib
 import io
@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import ClassVar
 
 import gymnasium
 import minigrid  # noqa: F401 - registers its environments with gymnasium
@@ -16,6 +15,7 @@ from minigrid.utils.baby_ai_bot import BabyAIBot
 
 from space.catalog import Sense, Split
 from space.errors import TaskError
+from trainers.tasks.base import Session
 from trainers.tasks.control import Choices, ControlSession
 from trainers.tasks.sessions import Noise, SessionTask
 from trainers.tokens import sequence
@@ -26,6 +26,7 @@ from trainers.tokens.vocabulary import Vocabulary
 MISSIONS = ("go to the red ball",)
 ENVIRONMENT = "BabyAI-GoToRedBallGrey-v0"
 NUM_ACTIONS = 7
+NUM_MOVES = 3  # left, right and forward stand first
 LIMIT = 64  # of the environment
 VIEW = 7
 EMPTY = OBJECT_TO_IDX["empty"]
@@ -56,7 +57,7 @@ class BabyAISession(ControlSession):
     def __init__(self, vocabulary: Vocabulary, tokenizer: Tokenizer, env: gymnasium.Env, seen: dict) -> None:
         self.actions = Choices(vocabulary, NUM_ACTIONS)
         super().__init__(vocabulary, self.actions.spec, LIMIT)
-        self._env = env
+        self.env = env
         self._observed = seen
         self._mission = tokenizer.encode(seen["mission"])
         self._bot = BabyAIBot(env)
@@ -76,7 +77,9 @@ class BabyAISession(ControlSession):
         """What the bot advises, who has been told what was done before."""
         if self._advice is None:
             with time_limit(BOT_SECONDS, f"the bot of {ENVIRONMENT}"):
-                self._advice = int(self._bot.replan(self._taken))
+                advice = self._bot.replan(self._taken)
+            assert advice is not None, "the bot always advises something"
+            self._advice = int(advice)
         return self.actions.encode(self._advice)
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
@@ -86,7 +89,7 @@ class BabyAISession(ControlSession):
     def step(self, tokens: np.ndarray) -> bool:
         """Turn, walk, pick up, drop, toggle or wait; True when the mission has ended."""
         self._taken, self._advice = self.actions.decode(tokens), None
-        self._observed, reward, terminated, truncated, _ = self._env.step(self._taken)
+        self._observed, reward, terminated, truncated, _ = self.env.step(self._taken)
         self.value = float(float(reward) > 0)
         return terminated or truncated
 
@@ -97,7 +100,7 @@ class GoToRedBallGrey(SessionTask):
     name = "babyai-goto-redball-grey"
     family = "babyai"
     domain = "discrete"
-    modality: ClassVar[Sense] = "discrete"
+    modality: Sense = "discrete"
     metric = "success"
     unit = "rate"
     expert_name = "BabyAIBot"
@@ -115,6 +118,14 @@ class GoToRedBallGrey(SessionTask):
                 seen, _ = env.reset(seed=int(rng.integers(2**31)))
             if layout_split(env) == split:
                 return BabyAISession(self.vocabulary, self.tokenizer, env, seen)
+
+    def identity(self, split: Split, index: int) -> bytes:
+        """The room in which the episode starts."""
+        return layout(self.session(split, index).env)
+
+    def slip(self, session: Session, rng: np.random.Generator) -> np.ndarray:
+        """Turn or walk: the bot gives up where something was opened that it would not have opened."""
+        return rng.choice(self.constants()[:NUM_MOVES])
 
     def constants(self) -> list[np.ndarray]:
         """Each of the seven actions."""

@@ -85,7 +85,7 @@ class Policy(Protocol):
         ...
 
     def nats(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
-        """Negative log-likelihoods, in nats, of each chunk's tokens 1 and on given those before: (len - 1,)."""
+        """Nats (-log p) of each chunk's tokens 1 and on, given those before, (len - 1,) each."""
         ...
 
 
@@ -113,7 +113,7 @@ class Task(Protocol):
         ...
 
     def score(self, policy: Policy, split: Split, count: int) -> np.ndarray:
-        """Raw value of each of `count` held-out episodes, (count,); the first m of n are the same episodes."""
+        """Raw values of `count` held-out episodes, (count,); the first m of n are the same episodes."""
         ...
 
     def floor_policies(self) -> dict[str, Policy]:

@@ -1,8 +1,8 @@
 """Generated data on disk: made once, checked on every read, made again when damaged.
 
-A file's name comes from a digest of everything that its content depends on, so nothing is ever stale; its first
-line is the SHA-256 of the rest. Files appear whole (temporary file, fsync, rename), so any number of processes
-may make and read the same one at once.
+A file's name comes from a digest of everything that its content depends on, so nothing is ever stale; its
+first line is the SHA-256 of the rest. Files appear whole (temporary file, fsync, rename), so any number of
+processes may make and read the same one at once.
 """
 
 import contextlib

@@ -1,7 +1,6 @@
 """Keep a pole upright on a cart: four floats in, left or right out; the expert is the sign of an LQR."""
 
 from functools import cache
-from typing import ClassVar
 
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
@@ -28,19 +27,19 @@ class CartPoleSession(ControlSession):
         self.actions = Choices(vocabulary, 2)
         super().__init__(vocabulary, self.actions.spec, limit)
         self._env = CartPoleEnv()
-        self._state, _ = self._env.reset(seed=seed)
+        self.state, _ = self._env.reset(seed=seed)
         if spread is not None:
             self._env.state = np.random.default_rng(seed).uniform(-spread, spread)
-            self._state = self._env.state
+            self.state = self._env.state
 
     def look(self) -> Chunk:
         """Cart position, cart velocity, pole angle, pole velocity."""
-        bins = values.encode(self._state, self.vocabulary.bins, STATE_SCALE)
+        bins = values.encode(self.state, self.vocabulary.bins, STATE_SCALE)
         return sequence.observation(self.vocabulary, ids=self.vocabulary.continuous_ids(bins))
 
     def expert(self) -> np.ndarray:
         """Push to the side that the linear-quadratic regulator pushes to."""
-        return self.actions.encode(int(_lqr_gain() @ self._state < 0))
+        return self.actions.encode(int(_lqr_gain() @ self.state < 0))
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
         """Left or right."""
@@ -48,7 +47,7 @@ class CartPoleSession(ControlSession):
 
     def step(self, tokens: np.ndarray) -> bool:
         """Push; True when the pole has fallen or the cart has left the track."""
-        self._state, _, fallen, _, _ = self._env.step(self.actions.decode(tokens))
+        self.state, _, fallen, _, _ = self._env.step(self.actions.decode(tokens))
         self.value += 1.0
         return bool(fallen)
 
@@ -59,7 +58,7 @@ class CartPole(SessionTask):
     name = "cartpole"
     family = "classic-control"
     domain = "continuous"
-    modality: ClassVar[Sense] = "continuous"
+    modality: Sense = "continuous"
     metric = "return"
     unit = "timesteps"
     expert_name = "sign of an LQR"
@@ -76,6 +75,10 @@ class CartPole(SessionTask):
         """Start anywhere from which the pole can mostly be saved; a fourth starts as evaluation does."""
         spread = None if index % 4 == 0 else WIDE_START
         return CartPoleSession(self.vocabulary, self.seed("train", index), spread, TRAIN_LIMIT)
+
+    def identity(self, split: Split, index: int) -> bytes:
+        """The state in which the episode starts."""
+        return self.session(split, index).state.tobytes()
 
     def constants(self) -> list[np.ndarray]:
         """Always left, always right."""
@@ -94,7 +97,7 @@ def _lqr_gain() -> np.ndarray:
     push = np.array([0, 1 / env.total_mass, 0, -1 / (pole * env.total_mass)])
     push[1] -= env.polemass_length / env.total_mass * push[3]
     a, b = np.eye(4) + env.tau * drift, env.tau * push[:, None]
-    cost = STATE_COST
+    cost, gain = STATE_COST, np.zeros((1, 4))
     for _ in range(2000):
         gain = np.linalg.solve(FORCE_COST + b.T @ cost @ b, b.T @ cost @ a)
         cost = STATE_COST + a.T @ cost @ (a - b @ gain)

@@ -1,6 +1,8 @@
-"""Python's own documentation as text, in bits per byte: language topics, and docstrings read from the sources.
+"""Python's own documentation as text, in bits per byte: language topics, and docstrings from the sources.
 
-Nothing is imported to read its docstrings, so reading has no side effects and prints nothing.
+Nothing is imported to read its docstrings, so reading has no side effects and prints nothing. A paragraph
+that stands twice (topics quote each other, docstrings are copied) is kept where it stands first, so that no
+split repeats another.
 """
 
 import ast
@@ -11,7 +13,6 @@ from functools import cache
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -28,10 +29,9 @@ from trainers.tokens.text import BOS
 
 EXCERPT = 1000  # characters
 SHORTEST_EXCERPT = 400
+REPEATABLE = 40  # characters; shorter paragraphs may stand twice
 ORDER = 6
-SKIPPED = frozenset(
-    "test tests idle_test site-packages dist-packages idlelib lib2to3 turtledemo __pycache__".split()
-)
+SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "idlelib", "lib2to3", "turtledemo"}
 
 
 class PythonDocs(BaseTask):
@@ -40,7 +40,7 @@ class PythonDocs(BaseTask):
     name = "python-docs"
     family = "text"
     domain = "text"
-    modality: ClassVar[Sense] = "text"
+    modality: Sense = "text"
     metric = "bits per byte"
     unit = "bits/byte"
     lower_is_better = True
@@ -139,13 +139,31 @@ def _documents() -> list[tuple[str, str]]:
 
 
 def _extract() -> dict[str, np.ndarray]:
-    documents = dict(_topics()) | dict(_docstrings())
+    known: set[str] = set()
+    documents = {name: _fresh(text, known) for name, text in (*_topics(), *_docstrings())}
+    documents = {name: text for name, text in documents.items() if text}
     encoded = [text.encode() for text in documents.values()]
     return {
         "names": np.frombuffer("\n".join(documents).encode(), dtype=np.uint8),
         "text": np.frombuffer(b"".join(encoded), dtype=np.uint8),
         "ends": np.cumsum([len(text) for text in encoded]),
     }
+
+
+def paragraphs(text: str) -> list[str]:
+    """Runs of lines between empty ones."""
+    return [paragraph for paragraph in text.split("\n\n") if paragraph.strip()]
+
+
+def _fresh(text: str, known: set[str]) -> str:
+    """A text without the paragraphs that are known, which from now on knows its own."""
+    kept = []
+    for paragraph in paragraphs(text):
+        words = " ".join(paragraph.split())
+        if len(words) < REPEATABLE or words not in known:
+            kept.append(paragraph)
+            known.add(words)
+    return "\n\n".join(kept)
 
 
 def _topics() -> Iterator[tuple[str, str]]:
@@ -156,9 +174,8 @@ def _topics() -> Iterator[tuple[str, str]]:
 
 
 def _docstrings() -> Iterator[tuple[str, str]]:
-    """Each module's docstrings in one document; a docstring that stands twice is kept where it stands first."""
+    """Each module's docstrings in one document."""
     library = Path(sysconfig.get_paths()["stdlib"])
-    known: set[str] = set()
     for path in sorted(library.rglob("*.py")):
         name = path.relative_to(library)
         if SKIPPED.intersection(name.parts):
@@ -168,7 +185,4 @@ def _docstrings() -> Iterator[tuple[str, str]]:
             tree = ast.parse(path.read_bytes())
         nodes = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         found = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, nodes)]
-        fresh = dict.fromkeys(text for text in found if text and text not in known)
-        known.update(fresh)
-        if fresh:
-            yield name.as_posix(), "\n\n".join(fresh)
+        yield name.as_posix(), "\n\n".join(text for text in found if text)

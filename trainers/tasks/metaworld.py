@@ -1,10 +1,13 @@
 """Reach a point with a robot's hand: six floats in, four out; the expert is Meta-World's scripted policy.
 
-One simulated arm serves a whole process: a session keeps its state as numbers and lends the arm for one step.
+One simulated arm serves a whole process: a session keeps its state as numbers, and borrows the arm for an
+action.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (mujoco is compiled and has no stubs)
+
 from functools import cache
-from typing import ClassVar
 
 import mujoco
 import numpy as np
@@ -53,7 +56,7 @@ class Arm:
     def move(
         self, state: np.ndarray, action: np.ndarray, goal: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Do an action for `ACTION_REPEAT` steps: state, place of the hand (3,), whether it came near the goal.
+        """Do an action for some steps: state, place of the hand (3,), whether it came near the goal.
 
         It ends early where the fingers are within the environment's target radius of the goal.
         """
@@ -117,7 +120,7 @@ class Reach(SessionTask):
     name = "metaworld-reach"
     family = "metaworld"
     domain = "continuous"
-    modality: ClassVar[Sense] = "continuous"
+    modality: Sense = "continuous"
     metric = "success"
     unit = "rate"
     expert_name = "SawyerReachV3Policy"

@@ -26,7 +26,9 @@ class NGramPolicy:
         self._size = size
         assert order * self._bits <= MAX_BITS, "an n-gram's code fits an integer"
         grams = [_count(self._codes(documents, n)) for n in range(1, order + 1)]
-        for n in range(1, order):  # below the highest order, count what stands before an n-gram, not the n-gram
+        for n in range(
+            1, order
+        ):  # below the highest order, count what stands before an n-gram, not the n-gram
             before = grams[n][0] & ((1 << self._bits * n) - 1)
             grams[n - 1] = _count(before)
         self._orders = [_Order(codes, counts, self._bits) for codes, counts in grams]

@@ -1,9 +1,11 @@
 """Make all generated data of a suite ahead of training, several tasks at once."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
 
 from space.catalog import SuiteRecord
 from space.errors import TaskError
@@ -34,14 +36,30 @@ def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
         progress(name, count, len(tasks))
     if not missing:
         return
-    with ProcessPoolExecutor(min(workers, len(missing)), mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_make, name, suite): name for name in missing}
+    with _pool(min(workers, len(missing))) as pool:
+        # a suite lists its senses from text to control, and simulation takes longest: the last ones first
+        futures = {pool.submit(_make, name, suite): name for name in reversed(missing)}
         for count, future in enumerate(as_completed(futures), start=len(ready) + 1):
             try:
                 future.result()
             except BrokenProcessPool:
                 raise TaskError(f"task '{futures[future]}': the process that made its data died") from None
             progress(futures[future], count, len(tasks))
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that leave Ctrl-C to their parent, and die at once where the block fails."""
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=signal.signal, initargs=ignore)
+    try:
+        yield pool
+    except BaseException:
+        for process in active_children():
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _is_prepared(task: Task) -> bool:

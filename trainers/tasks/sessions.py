@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import ClassVar
 
 import numpy as np
 
@@ -31,19 +30,19 @@ class BaseTask(ABC):
         train_episodes: how many expert episodes to make; None for the task's own number.
     """
 
-    name: ClassVar[str]
-    family: ClassVar[str]
-    domain: ClassVar[str]
-    modality: ClassVar[Sense]
-    metric: ClassVar[str]
-    unit: ClassVar[str]
-    variant: ClassVar[bool] = False
-    memorisable: ClassVar[bool] = False
-    lower_is_better: ClassVar[bool] = False
-    eval_episodes: ClassVar[int] = 32
-    reference_episodes: ClassVar[int] = 300
-    num_train_episodes: ClassVar[int] = 1000
-    packages: ClassVar[tuple[str, ...]] = ("numpy",)
+    name: str
+    family: str
+    domain: str
+    modality: Sense
+    metric: str
+    unit: str
+    variant: bool = False
+    memorisable: bool = False
+    lower_is_better: bool = False
+    eval_episodes: int = 32
+    reference_episodes: int = 300
+    num_train_episodes: int = 1000
+    packages: tuple[str, ...] = ("numpy",)
 
     def __init__(self, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None) -> None:
         self.suite = suite
@@ -121,9 +120,9 @@ class Noise:
 class SessionTask(BaseTask):
     """A task whose episodes are sessions; subclasses say how one is opened."""
 
-    expert_name: ClassVar[str] = "expert"
-    noise: ClassVar[Noise] = Noise()
-    lanes: ClassVar[int] = 64
+    expert_name: str = "expert"
+    noise: Noise = Noise()
+    lanes: int = 64
 
     @abstractmethod
     def session(self, split: Split, index: int) -> Session:
@@ -137,12 +136,18 @@ class SessionTask(BaseTask):
         """Open an episode to demonstrate in; it may start where no evaluation starts."""
         return self.session("train", index)
 
+    def identity(self, split: Split, index: int) -> bytes:
+        """What tells an episode from all others: splits share none. By default what is seen first."""
+        seen = self.session(split, index).observe()
+        return seen.tokens.tobytes() + b"".join(seen.patches[name].tobytes() for name in sorted(seen.patches))
+
+    def slip(self, session: Session, rng: np.random.Generator) -> np.ndarray:
+        """A wrong action for a demonstration, ids (length,): one that a student might take."""
+        return session.random(rng)
+
     def demonstrations(self) -> list[Chunk]:
         """Expert episodes of the train split, with slips."""
-        return [
-            demonstrate(self.training_session(index), self.rng("slips", index), self.noise)
-            for index in range(self.train_episodes)
-        ]
+        return [self._demonstrate(index) for index in range(self.train_episodes)]
 
     def score(self, policy: Policy, split: Split, count: int) -> np.ndarray:
         """Play `count` held-out episodes, `lanes` at a time; their raw values, (count,)."""
@@ -161,6 +166,25 @@ class SessionTask(BaseTask):
     def expert_policy(self) -> tuple[str, Policy]:
         """The session's own expert."""
         return self.expert_name, ExpertPolicy()
+
+    def _demonstrate(self, index: int) -> Chunk:
+        """Let the expert play a training session, slips included, and write everything down."""
+        session, rng = self.training_session(index), self.rng("slips", index)
+        stop = [] if session.spec.stop is None else [session.spec.stop]
+        parts: list[Chunk] = []
+        over, slips, wrong = False, 0, np.empty(0)
+        while not over:
+            parts.append(session.observe())
+            if not slips and rng.random() < self.noise.rate:
+                slips = int(rng.integers(1, self.noise.longest + 1))
+                wrong = self.slip(session, rng)
+            right = session.expert()  # asked even when it is not heeded: some experts remember
+            taken = wrong if slips else right
+            written = np.concatenate([taken, stop])
+            parts.append(sequence.action(written, session.action_local(), scored=not slips))
+            slips = max(0, slips - 1)
+            over = session.act(taken)
+        return Chunk.concat(parts)
 
     def seed(self, split: str, index: int) -> int:
         """A 31-bit seed for an episode."""
@@ -181,23 +205,3 @@ def play(policy: Policy, sessions: Sequence[Session]) -> np.ndarray:
         actions = policy.act(live, observations, [sessions[i] for i in live])
         live = [i for i, ids in zip(live, actions, strict=True) if not sessions[i].act(ids)]
     return np.array([session.value for session in sessions], dtype=np.float64)
-
-
-def demonstrate(session: Session, rng: np.random.Generator, noise: Noise) -> Chunk:
-    """Let the expert play a session, slips included, and write everything down."""
-    parts: list[Chunk] = []
-    over, slipping = False, 0
-    slip = np.empty(0, dtype=np.int32)
-    while not over:
-        parts.append(session.observe())
-        ids = session.expert()
-        if not slipping and rng.random() < noise.rate:
-            slipping = int(rng.integers(1, noise.longest + 1))
-            slip = session.random(rng)
-        taken = slip if slipping else ids
-        stop = [] if session.spec.stop is None else [session.spec.stop]
-        written = np.concatenate([taken, stop]).astype(np.int32)
-        parts.append(sequence.action(written, session.action_local(), scored=not slipping))
-        slipping = max(0, slipping - 1)
-        over = session.act(taken)
-    return Chunk.concat(parts)

@@ -1,7 +1,7 @@
 """Say what is drawn: 16x16 pictures of one or two coloured shapes in, a caption out."""
 
 from hashlib import sha256
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,12 +41,12 @@ Scene = tuple[Thing, ...]  # in raster order
 
 
 class ShapeCaptions(AnswerTask):
-    """Captions of drawn shapes, by the words they share with the right one; no split has a scene of another."""
+    """Captions of drawn shapes, by the words shared with the right one; no split has a scene of another."""
 
     name = "shape-captions"
     family = "images"
     domain = "image"
-    modality: ClassVar[Sense] = "image"
+    modality: Sense = "image"
     metric = "token F1"
     unit = "F1"
     expert_name = "by construction"
@@ -56,12 +56,17 @@ class ShapeCaptions(AnswerTask):
     def example(self, split: Split, index: int) -> Example:
         """Draw a scene of the split."""
         rng = self.rng(split, index)
-        scene = draw_scene(rng)
-        while scene_split(scene) != split:
-            scene = draw_scene(rng)
-        pixels = render(scene, rng)
-        caption = describe(scene)
+        scene = draw_scene_of(split, rng)
+        pixels, caption = render(scene, rng), describe(scene)
         return Example({"image": image_patches(pixels, PATCH_SIDE)}, caption, lambda: caption)
+
+    def answer(self, split: Split, index: int) -> str:
+        """The caption of the scene, which is drawn before it is rendered."""
+        return describe(draw_scene_of(split, self.rng(split, index)))
+
+    def identity(self, split: Split, index: int) -> bytes:
+        """The scene, however it is rendered."""
+        return repr(draw_scene_of(split, self.rng(split, index))).encode()
 
     def answer_score(self, answer: str, right: str) -> float:
         """Overlap of words."""
@@ -74,6 +79,13 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     quarters = sorted(rng.choice(4, number, replace=False).tolist())
     colours = list(COLOURS)
     return tuple(Thing(q, SHAPES[rng.integers(4)], colours[rng.integers(len(colours))]) for q in quarters)
+
+
+def draw_scene_of(split: Split, rng: np.random.Generator) -> Scene:
+    """One or two random shapes that a split shows."""
+    while scene_split(scene := draw_scene(rng)) != split:
+        pass
+    return scene
 
 
 def scene_split(scene: Scene) -> Split:

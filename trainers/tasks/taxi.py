@@ -1,7 +1,6 @@
 """Fetch a passenger and deliver: four discrete values in, six actions out; the expert is value iteration."""
 
 from functools import cache
-from typing import ClassVar
 
 import numpy as np
 from gymnasium.envs.toy_text.taxi import TaxiEnv
@@ -52,7 +51,7 @@ class Taxi(SessionTask):
     name = "taxi"
     family = "toy-text"
     domain = "discrete"
-    modality: ClassVar[Sense] = "discrete"
+    modality: Sense = "discrete"
     metric = "delivery"
     unit = "rate"
     expert_name = "value iteration"

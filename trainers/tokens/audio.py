@@ -48,7 +48,8 @@ def audio_patches(mel: np.ndarray, frames: int) -> np.ndarray:
 @cache
 def _filters(rate: int, bands: int, size: int, limits: tuple[float, float]) -> np.ndarray:
     """Triangular filters, evenly spaced on the mel scale: (size // 2 + 1, bands)."""
-    mel = np.linspace(*(1127 * np.log(1 + np.asarray(limits) / 700)), bands + 2)
+    low, high = 1127 * np.log(1 + np.asarray(limits) / 700)
+    mel = np.linspace(low, high, bands + 2)
     edges = 700 * (np.exp(mel / 1127) - 1)
     frequency = np.fft.rfftfreq(size, 1 / rate)[:, None]
     rising = (frequency - edges[:-2]) / (edges[1:-1] - edges[:-2])

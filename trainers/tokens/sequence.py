@@ -1,7 +1,8 @@
 """Runs of tokens, and the order in which a timestep's parts stand in them.
 
-A timestep is observation, separator, action. An observation is text, then patches in raster order, then values
-row by row; parts of a nested observation stand in the lexicographic order of their keys (Gato section 2.1).
+A timestep is observation, separator, action. An observation is text, then patches in raster order, then
+values row by row; parts of a nested observation stand in the lexicographic order of their keys (Gato
+section 2.1).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ class Chunk:
 
     Attributes:
         tokens: (length,) int32, vocabulary ids; where a patch stands, its encoder's placeholder.
-        local: (length,) int16, position within the timestep or the image, below `MAX_LOCAL`; 0 in running text.
+        local: (length,) int16, position within the timestep, below `MAX_LOCAL`; 0 in running text.
         scored: (length,) bool, whether the token is a target of the loss.
         starts: (length,) bool, whether a training window may begin at the token.
         patches: encoder -> (count, size) float32, in the order of their placeholders.
@@ -140,7 +141,7 @@ def action_local(observed: Chunk, length: int) -> np.ndarray:
 
 
 def leaves(tree: Any) -> Iterable[np.ndarray]:
-    """The arrays of a nested observation in the lexicographic order of its keys, each flattened row by row."""
+    """The arrays of a nested observation in the lexicographic order of its keys, each row by row."""
     if isinstance(tree, Mapping):
         for key in sorted(tree):
             yield from leaves(tree[key])

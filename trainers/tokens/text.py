@@ -1,4 +1,4 @@
-"""Text becomes SentencePiece pieces: byte-pair merges with byte fallback, trained to the same bytes each time."""
+"""Text becomes SentencePiece pieces: byte-pair merges with byte fallback, trained deterministically."""
 
 import io
 from collections.abc import Iterable

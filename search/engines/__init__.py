@@ -1,0 +1,1 @@
+"""Ways to run many workers side by side."""

@@ -1,0 +1,147 @@
+"""Optuna's samplers, asked through a study in memory: one finished trial for each candidate.
+
+They never see the study in SQL, where a candidate has one trial for each rung. A candidate enters with the
+score of its highest rung, lifted by what others gained on the rungs above. Choices of numbers are shown to a
+sampler as their rank, so that it sees their order.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from search.optuna_trials import DIRECTIONS
+from search.snapshot import Candidate, Snapshot
+from space.catalog import SuiteRecord
+from space.ranges import Between, Choices
+from space.study import StudyConfig
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+
+ASKS = {"tpe": 200, "nsga2": 200, "gp": 20}  # suggestions until the caller draws at random instead
+POPULATION = 20
+STARTUP = 5  # finished trials before a model is fitted
+
+Parameters = Mapping[str, Between | Choices]
+
+
+def distributions(parameters: Parameters) -> dict[str, str]:
+    """Parameters as a study in SQL shows them, the values themselves: parameter -> distribution as JSON."""
+    from optuna.distributions import CategoricalDistribution, distribution_to_json
+
+    return {
+        name: distribution_to_json(
+            _number(knob) if isinstance(knob, Between) else CategoricalDistribution(knob.choices)
+        )
+        for name, knob in parameters.items()
+    }
+
+
+def suggestions(config: StudyConfig, suite: SuiteRecord, view: Snapshot) -> Iterator[dict[str, Any]]:
+    """What the study's sampler suggests, given what the ledger holds; some may be infeasible or seen."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    parameters = config.space.parameters(suite)
+    seed = config.search.seed * 1_000_003 + len(view.candidates)
+    study = optuna.create_study(directions=list(DIRECTIONS), sampler=_sampler(config.search.sampler, seed))
+    space = {name: _encoded(knob) for name, knob in parameters.items()}
+    _fill(study, space, parameters, view)
+    for _ in range(ASKS[config.search.sampler]):
+        trial = study.ask(space)
+        yield {name: _decode(parameters[name], value) for name, value in trial.params.items()}
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+
+def corrected_scores(view: Snapshot) -> dict[str, float]:
+    """Candidate -> score of its highest rung plus the median gains of the rungs above it."""
+    done = [trial for trial in view.trials if trial.state == "done" and trial.score is not None]
+    scores: dict[str, dict[int, float]] = {}
+    for trial in done:
+        scores.setdefault(trial.candidate, {})[trial.rung] = trial.score or 0.0
+    rungs = sorted({trial.rung for trial in done})
+    gains = {
+        upper: median(s[upper] - s[lower] for s in scores.values() if lower in s and upper in s)
+        for lower, upper in pairwise(rungs)
+        if any(lower in s and upper in s for s in scores.values())
+    }
+    return {
+        candidate: by_rung[max(by_rung)] + sum(gain for rung, gain in gains.items() if rung > max(by_rung))
+        for candidate, by_rung in scores.items()
+    }
+
+
+def _sampler(name: str, seed: int) -> "BaseSampler":
+    import optuna
+
+    if name == "tpe":
+        return optuna.samplers.TPESampler(multivariate=True, n_startup_trials=STARTUP, seed=seed)
+    if name == "nsga2":
+        return optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
+    assert name == "gp", name
+    return optuna.samplers.GPSampler(n_startup_trials=STARTUP, seed=seed)
+
+
+def _fill(
+    study: "Study", space: dict[str, "BaseDistribution"], parameters: Parameters, view: Snapshot
+) -> None:
+    """Add every candidate; a diverged one as the worst seen, one that is still training as RUNNING."""
+    import optuna
+    from optuna.trial import TrialState, create_trial
+
+    scores = corrected_scores(view)
+    worst = min(scores.values(), default=0.0)
+    failed = {trial.candidate for trial in view.trials if trial.state == "failed" and trial.final}
+    replay = isinstance(study.sampler, optuna.samplers.NSGAIISampler)
+    for candidate in view.candidates:
+        params = _encode(candidate, parameters)
+        score = scores.get(candidate.id, worst if candidate.id in failed else None)
+        values = None if score is None else [score, candidate.flops_per_token]
+        if (
+            replay and values is not None
+        ):  # NSGA-II knows only trials that it has put into a generation itself
+            study.enqueue_trial(params)
+            study.tell(study.ask(space), values)
+        elif not replay:
+            state = TrialState.RUNNING if values is None else TrialState.COMPLETE
+            study.add_trial(create_trial(state=state, params=params, distributions=space, values=values))
+
+
+def _encode(candidate: Candidate, parameters: Parameters) -> dict[str, Any]:
+    return {
+        name: _ranks(knob).index(candidate.params[name]) if _ranks(knob) else candidate.params[name]
+        for name, knob in parameters.items()
+    }
+
+
+def _decode(knob: Between | Choices, value: Any) -> Any:
+    ranks = _ranks(knob)
+    return ranks[value] if ranks else value
+
+
+def _encoded(knob: Between | Choices) -> "BaseDistribution":
+    """A parameter as a sampler sees it."""
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    if isinstance(knob, Between):
+        return _number(knob)
+    ranks = _ranks(knob)
+    return IntDistribution(0, len(ranks) - 1) if ranks else CategoricalDistribution(knob.choices)
+
+
+def _ranks(knob: Between | Choices) -> list[int | float]:
+    """Choices of numbers in rising order; empty for anything else."""
+    if isinstance(knob, Between) or any(isinstance(choice, bool) for choice in knob.choices):
+        return []
+    return sorted(knob.choices)
+
+
+def _number(knob: Between) -> "BaseDistribution":
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    if knob.whole:
+        return IntDistribution(int(knob.low), int(knob.high), log=knob.log)
+    return FloatDistribution(float(knob.low), float(knob.high), log=knob.log)

@@ -1,0 +1,171 @@
+"""Studies: created once, resumed only under the same specification.
+
+The ledger's row comes first and Optuna's study second, so that a launcher killed in between is mended by the
+next launch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Engine, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from search.optuna_trials import close_storage, create_study, has_study
+from search.storage import open_writer, optuna_storage, reachable, shown
+from search.tables import clock, events, studies
+from space.catalog import SuiteRecord
+from space.errors import NotFoundError, StorageError, StudyFileError, nearest
+from space.study import SCHEMA_VERSION, StudyConfig
+
+MAY_CHANGE = ("stop", "workers", "logger", "checkpoint_seconds", "device", "trials_per_gpu")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as its row holds it."""
+
+    config: StudyConfig
+    suite: SuiteRecord
+    created: bool = False
+
+
+def create_or_resume(url: str, config: StudyConfig) -> Study:
+    """Create a study, or take one up again under the same specification and mark it as launched.
+
+    Args:
+        url: the database's URL; a SQLite file is made where there is none.
+        config: what to run. Keys that say where, how long or how visibly it runs may differ from last time.
+
+    Returns:
+        The study; its suite is the one that it was created with.
+
+    Raises:
+        StudyFileError: a study of this name has another specification, or is none of Pathfront's.
+        StorageError: the database cannot be used.
+    """
+    suite = config.check()
+    engine = open_writer(url)
+    optuna = optuna_storage(url, create=True)
+    try:
+        with reachable(url):
+            known = _row(engine, config.study)
+            if known is None:
+                if has_study(optuna, config.study):
+                    raise StudyFileError(
+                        f"study: no other study of the database bears its name, and '{config.study}' is"
+                        f" another program's in '{shown(url)}'; choose another name or another --storage"
+                    )
+                created = _create(engine, config, suite)
+                known = _row(engine, config.study)
+            else:
+                created = False
+            assert known is not None
+            study = _parse(known, config.study)
+            _compare(study.config, config)
+            _launch(engine, config)
+            create_study(optuna, config.study)
+        return Study(config, study.suite, created)
+    finally:
+        engine.dispose()
+        close_storage(optuna)
+
+
+def load_study(engine: Engine, url: str, name: str) -> Study:
+    """Read a study.
+
+    Raises:
+        NotFoundError: there is none of this name.
+        StorageError: it was written by another version of Pathfront.
+    """
+    with reachable(url):
+        row = _row(engine, name)
+        if row is not None:
+            return _parse(row, name)
+        with engine.connect() as connection:
+            names = connection.execute(select(studies.c.name)).scalars().all()
+    raise NotFoundError(f"no study '{name}' in '{shown(url)}'{nearest(name, names)}")
+
+
+def finish_study(engine: Engine, url: str, name: str, why: str) -> None:
+    """Note that nothing is left to do; only the first worker to see it does."""
+    unfinished = (studies.c.name == name) & studies.c.finished_at.is_(None)
+    with reachable(url), engine.begin() as connection:
+        if connection.execute(update(studies).where(unfinished).values(finished_at=clock())).rowcount:
+            _note(connection, name, "finished", why)
+
+
+def _create(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> bool:
+    row = {
+        "name": config.study,
+        "config": config.model_dump(mode="json"),
+        "suite": suite.model_dump(mode="json"),
+    }
+    try:
+        with engine.begin() as connection:
+            connection.execute(
+                insert(studies).values(**row, created_at=clock(), launched_at=clock(), stop_requested=False)
+            )
+    except IntegrityError:
+        return False  # another launcher was faster
+    return True
+
+
+def _launch(engine: Engine, config: StudyConfig) -> None:
+    changes = {
+        "config": config.model_dump(mode="json"),
+        "launched_at": clock(),
+        "finished_at": None,
+        "stop_requested": False,
+    }
+    with engine.begin() as connection:
+        connection.execute(update(studies).where(studies.c.name == config.study).values(changes))
+        _note(connection, config.study, "launched", "the study goes on")
+
+
+def _row(engine: Engine, name: str) -> Mapping[str, Any] | None:
+    with engine.connect() as connection:
+        row = connection.execute(select(studies).where(studies.c.name == name)).mappings().first()
+    return dict(row) if row is not None else None
+
+
+def _parse(row: Mapping[str, Any], name: str) -> Study:
+    version = row["config"].get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise StorageError(
+            f"this Pathfront reads studies of schema version {SCHEMA_VERSION}, and '{name}' has {version};"
+            " use the Pathfront that made it"
+        )
+    try:
+        return Study(StudyConfig.model_validate(row["config"]), SuiteRecord.model_validate(row["suite"]))
+    except ValidationError as error:
+        reason = " ".join(str(error).split())
+        raise StorageError(f"study '{name}' was written by another version of Pathfront: {reason}") from None
+
+
+def _compare(old: StudyConfig, new: StudyConfig) -> None:
+    """Refuse a specification that differs from the study's.
+
+    Raises:
+        StudyFileError: it names the first key that differs.
+    """
+    before, after = (_flat(c.model_dump(mode="json", exclude=set(MAY_CHANGE))) for c in (old, new))
+    for key in sorted(before | after):
+        if before.get(key) != after.get(key):
+            raise StudyFileError(
+                f"{key}: a study keeps its specification, and '{new.study}' has {before.get(key)!r},"
+                f" got {after.get(key)!r}; name a new study, or go back"
+            )
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _note(connection: Any, study: str, kind: str, text: str) -> None:
+    connection.execute(insert(events).values(study=study, at=clock(), kind=kind, text=text))

@@ -1,0 +1,322 @@
+"""One worker of a study: mend, take over, promote or propose, claim, train, finish; again until all is done.
+
+This is the main path of the search, and the only place outside the commands that reaches the trainers.
+"""
+
+import importlib
+import math
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from search.artifacts import Artifacts
+from search.checkpoints import Checkpoints
+from search.forecast import trial_tokens
+from search.ledger import Claim, Ledger, NewTrial
+from search.promote import promote
+from search.propose import Proposal, Proposer
+from search.report import TrialReport
+from search.samplers import distributions
+from search.snapshot import Snapshot, take_snapshot
+from search.storage import open_writer, reachable, resolve_artifacts, resolve_url
+from search.study import finish_study, load_study
+from space.candidate import CandidateConfig
+from space.cost import TRAINING_FACTOR
+from space.errors import (
+    CheckpointError,
+    Interrupted,
+    LeaseLost,
+    PathfrontError,
+    StorageError,
+    StudyFileError,
+    TaskError,
+)
+from space.scores import Budget, Scorecard
+from space.study import StudyConfig
+
+OUR_TRAINER = "trainers.train:train_candidate"
+POLL_SECONDS = 0.5  # of a worker that waits for others
+ERROR_LENGTH = 500
+
+Trainer = Callable[..., object]  # with the signature of `trainers.train.train_candidate`
+
+
+def run_worker(url: str | None, study: str, artifacts: str | None = None, name: str | None = None) -> int:
+    """Work on a study until nothing is left to do, or until somebody asks to stop.
+
+    The first SIGINT or SIGTERM lets the running trial reach a checkpoint, the second SIGINT stops at once.
+
+    Args:
+        url: the database's URL; as `resolve_url` understands it.
+        study: name of a study that exists.
+        artifacts: where checkpoints go; as `resolve_artifacts` understands it.
+        name: of the worker, unlike any other's; else PATHFRONT_WORKER, else made up.
+
+    Returns:
+        Trials that it finished.
+
+    Raises:
+        NotFoundError: there is no such study.
+        StudyFileError: the study's trainer cannot be imported.
+        StorageError: the database or the artifacts cannot be used.
+        Interrupted: it was asked to stop; its trial lies at a checkpoint.
+    """
+    url = resolve_url(url)
+    name = name or os.environ.get("PATHFRONT_WORKER") or worker_name()
+    worker = Worker(url, study, resolve_artifacts(url, artifacts), name)
+    try:
+        with _signals(worker.stop):
+            finished = worker.run()
+    finally:
+        worker.ledger.close()
+    if worker.asked_to_stop:
+        raise Interrupted("stopped as asked; launch the study again to go on")
+    return finished
+
+
+def worker_name() -> str:
+    """A name that no other worker bears."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+class Worker:
+    """A worker of one study; see `run_worker`."""
+
+    def __init__(self, url: str, study: str, artifacts: str, name: str) -> None:
+        self.url = url
+        self.engine = open_writer(url, create=False)
+        found = load_study(self.engine, url, study)
+        self.config, self.suite = found.config, found.suite
+        self.train = load_trainer(self.config)
+        self.artifacts = Artifacts(artifacts)
+        self.ledger = Ledger(self.engine, url, study, name)
+        self.checkpoints = Checkpoints(self.ledger, self.artifacts)
+        self.proposer = Proposer(self.config, self.suite)
+        self.distributions = distributions(self.proposer.parameters)
+        self.finished = 0
+        self._stopping = False
+        self._launcher = os.environ.get("PATHFRONT_LAUNCHER")
+        self._exhausted = False
+        self._combed = -float("inf")
+
+    def stop(self) -> None:
+        """Ask the worker to stop at its trial's next checkpoint."""
+        self._stopping = True
+
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether somebody asked, or the launcher that started this worker is gone."""
+        return self._stopping or (self._launcher is not None and self._launcher != str(os.getppid()))
+
+    def run(self) -> int:
+        """Work; returns the number of trials finished."""
+        while not (self.asked_to_stop or self.ledger.stop_requested()):
+            claim = self.choose()
+            if claim is not None:
+                self.work(claim)
+            elif self.view().under_way:
+                time.sleep(POLL_SECONDS)
+            else:
+                self.ledger.mend(thorough=True)
+                why = "no unseen candidate is left" if self._exhausted else "its stop rule is reached"
+                finish_study(self.engine, self.url, self.config.study, why)
+                break
+        return self.finished
+
+    def choose(self) -> Claim | None:
+        """Claim the next trial; None if there is nothing to do right now."""
+        while True:
+            self.mend()
+            claim = self.ledger.take_over()
+            if claim is not None:
+                return claim
+            view = self.view()
+            choice = self.next_step(view)
+            if choice is None:
+                return None
+            if isinstance(choice, Proposal):
+                row = choice.row(len(view.candidates), self.distributions)
+                trial = self.new_trial(choice.candidate.id, 0, choice.cost.flops_per_token)
+                claim = self.ledger.claim(trial, row)
+            else:
+                candidate, rung = choice
+                flops = next(c.flops_per_token for c in view.candidates if c.id == candidate)
+                claim = self.ledger.claim(self.new_trial(candidate, rung, flops))
+            if claim is not None:
+                return claim
+
+    def next_step(self, view: Snapshot) -> tuple[str, int] | Proposal | None:
+        """Promote where peers allow a judgement, else try a new candidate, else promote whom one can."""
+        if not view.may_start(self.config.stop):
+            return None
+        rungs, seed = self.config.rungs, self.config.search.seed
+        promotion = promote(view, rungs, seed, patient=True)
+        if promotion is not None:
+            return promotion
+        if view.may_propose(self.config.stop):
+            proposal = self.proposer.propose(view)
+            self._exhausted = proposal is None
+            if proposal is not None:
+                return proposal
+        return promote(view, rungs, seed, patient=False)
+
+    def mend(self) -> None:
+        """Tell Optuna what it missed; look for trials that nobody works on once a lease."""
+        thorough = time.monotonic() - self._combed > self.ledger.lease
+        self.ledger.mend(thorough)
+        if thorough:
+            self._combed = time.monotonic()
+
+    def view(self) -> Snapshot:
+        """The study as it stands."""
+        with reachable(self.url):
+            return take_snapshot(self.engine, self.config.study, self.config.search.seed)
+
+    def work(self, claim: Claim) -> None:
+        """Train a claimed trial to its rung, and note how it ended."""
+        row = self.ledger.candidate(claim.candidate)
+        candidate = CandidateConfig.model_validate(row.config)
+        _say(f"{claim.label}: {candidate.architecture.depth} layers of {candidate.architecture.width}")
+        try:
+            self.ledger.start(claim, row.params, row.distributions, self.config.rungs.tokens[claim.rung])
+            with TrialReport(self.ledger, self.checkpoints, claim, lambda: self.asked_to_stop) as report:
+                card = self._train(claim, candidate, report)
+            if card is not None:
+                self.ledger.finish(claim, card)
+                self.checkpoints.settle(claim)
+                self.finished += 1
+                _say(f"{claim.label}: scored {card.score:.3f}")
+        except LeaseLost as error:
+            _say(f"{claim.label}: {error}")
+
+    def new_trial(self, candidate: str, rung: int, flops_per_token: float) -> NewTrial:
+        """A climb to a rung, with what it will cost at most."""
+        tokens = trial_tokens(self.config.rungs, rung)
+        return NewTrial(
+            candidate=candidate,
+            rung=rung,
+            seed=self.config.search.seed,
+            tokens=self.config.rungs.tokens[rung],
+            flops_per_token=flops_per_token,
+            planned_flops=TRAINING_FACTOR * flops_per_token * tokens,
+        )
+
+    def _train(self, claim: Claim, candidate: CandidateConfig, report: TrialReport) -> Scorecard | None:
+        """Run the trainer from the newest whole trunk; None if nothing came of it, which is noted."""
+        with tempfile.TemporaryDirectory(prefix="pathfront-") as folder:
+            trunk = self.checkpoints.latest_trunk(claim, Path(folder))
+            self.ledger.rewind(claim, trunk.tokens if trunk else 0)
+            budget = self._budget(claim, trunk.rung if trunk else None)
+            try:
+                card = self.train(candidate, self.suite, budget, trunk.path if trunk else None, report)
+                report.flush()
+                return _checked(card)
+            except (LeaseLost, StorageError):
+                raise
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
+                self._give_up(claim, error, asked=report.stopping, resumed=trunk is not None)
+                return None
+
+    def _budget(self, claim: Claim, resumed: int | None) -> Budget:
+        """What an attempt may spend that goes on from the trunk of a rung, or from nothing."""
+        config = self.config
+        budget = config.rungs.budget(
+            claim.rung,
+            seed=claim.seed,
+            checkpoint_seconds=config.checkpoint_seconds,
+            device=config.device,
+            precision=config.precision,
+            logger=config.logger,
+            log_dir=None
+            if config.logger == "none"
+            else str(self.artifacts.folder(f"{claim.study}/{claim.candidate}/logs")),
+        )
+        if resumed is None:
+            return budget.model_copy(update={"start_tokens": 0})
+        if resumed < claim.rung:  # the trunk at the end of that rung
+            return budget.model_copy(update={"start_tokens": config.rungs.tokens[resumed]})
+        return budget
+
+    def _give_up(self, claim: Claim, error: BaseException, asked: bool, resumed: bool) -> None:
+        """Lay a trial down if somebody asked for it, else note why it failed."""
+        if asked and isinstance(error, Interrupted | SystemExit | KeyboardInterrupt):
+            self.ledger.pause(claim)
+            _say(f"{claim.label}: laid down at its last checkpoint")
+            return
+        reason = f"{type(error).__name__}: " if not isinstance(error, PathfrontError) else ""
+        reason = (reason + " ".join(str(error).split()))[:ERROR_LENGTH]
+        if isinstance(error, CheckpointError) and resumed:
+            self.checkpoints.refuse_latest(claim, reason)
+        hopeless = isinstance(error, PathfrontError | ArithmeticError) and not isinstance(
+            error, CheckpointError | Interrupted
+        )
+        traceback.print_exception(error)
+        self.ledger.fail(claim, reason, hopeless)
+        _say(f"{claim.label}: failed: {reason}")
+
+
+def load_trainer(config: StudyConfig) -> Trainer:
+    """Import the study's trainer, ours or the one that `trainer` names.
+
+    Raises:
+        StudyFileError: there is no such function.
+    """
+    name = config.trainer or OUR_TRAINER
+    module, _, function = name.partition(":")
+    rule = "trainer: a function as package.module:function"
+    if not module or not function:
+        raise StudyFileError(f"{rule}, got '{name}'")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where a module of one's own most likely stands
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise StudyFileError(f"{rule} that can be imported, got '{name}': {error}") from error
+    if not callable(found):
+        raise StudyFileError(f"{rule}, and '{name}' is a {type(found).__name__}")
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and (config.device == "cpu" or not torch.cuda.is_available()):
+        torch.set_num_threads(1)  # trials run side by side, one core each
+    return found
+
+
+def _checked(card: object) -> Scorecard:
+    """What a trainer returned, if it can stand in the ledger."""
+    if not isinstance(card, Scorecard):
+        raise TaskError(f"a trainer returns a Scorecard, got {type(card).__name__}")
+    if not (math.isfinite(card.score) and math.isfinite(card.stderr)):  # Optuna takes -inf for a value
+        raise TaskError(f"a score and its standard error are finite, got {card.score} and {card.stderr}")
+    return card
+
+
+@contextmanager
+def _signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM call `stop`; the second SIGINT raises KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():  # only that one may say so
+        yield
+        return
+
+    def ask(*_: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop()
+
+    before = {which: signal.signal(which, ask) for which in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

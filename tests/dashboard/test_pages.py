@@ -1,0 +1,172 @@
+"""The pages run without an exception and say what they must, by Streamlit's own test double."""
+
+from pathlib import Path
+
+import pytest
+from factories import make_study
+from sqlalchemy import create_engine, text
+from streamlit.testing.v1 import AppTest
+
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+
+
+@pytest.fixture
+def visit(monkeypatch):
+    """Open a page of the app with parameters in its address."""
+
+    def open_page(storage, page, **address):
+        monkeypatch.setenv("PATHFRONT_STORAGE", storage)
+        app = AppTest.from_file(str(APP), default_timeout=30).run()
+        if page != "studies":
+            hashes = {info["url_pathname"]: key for key, info in app._registered_pages.items()}
+            app._page_hash = hashes[page]
+        for name, value in address.items():
+            app.query_params[name] = value
+        return app.run()
+
+    return open_page
+
+
+def words(app):
+    """All text of a page."""
+    kinds = ("markdown", "caption", "code", "info", "error", "header", "subheader")
+    found = [element.value for kind in kinds for element in app.get(kind)]
+    return "\n".join([*found, *(element.proto.body for element in app.get("html"))])
+
+
+@pytest.mark.parametrize(("page", "charts"), [("studies", 0), ("front", 1), ("tasks", 3)])
+def test_every_page_runs(visit, storage, page, charts):
+    app = visit(storage, page)
+    assert not app.exception
+    assert len(app.get("plotly_chart")) == charts
+    assert "Running" in words(app)
+
+
+def test_studies_show_what_was_found_and_spent(visit, storage, study):
+    text = words(visit(storage, "studies"))
+    for part in (
+        "Best score",
+        f"{study.front[0].score:.3f}",
+        "Compute spent",
+        "FLOPs",
+        "Towards the stop rule",
+    ):
+        assert part in text
+
+
+def test_front_shows_the_trial_of_the_address(visit, storage, study):
+    number = study.front[-1].trial
+    app = visit(storage, "front", study="quick", trial=str(number))
+    assert f"Trial {number} · on the front" in words(app)
+    assert f"--trial {number} " in words(app)
+    assert app.query_params["trial"] in (str(number), [str(number)])
+    table = app.dataframe[0].value
+    assert list(table["Trial"]) == [row.trial for row in study.front]
+    assert list(table["Above half"]) == [f"{row.above(0.5)} of 8" for row in study.front]
+    assert "best" in set(table["Mark"])
+
+
+def test_front_without_a_selection_says_how_to_export(visit, storage):
+    text = words(visit(storage, "front"))
+    assert "No trial selected" in text
+    assert "--pick best" in text
+    assert "--pick knee" in text
+
+
+def test_a_selection_can_be_cleared(visit, storage, study):
+    app = visit(storage, "front", study="quick", trial=str(study.front[0].trial))
+    app.button[0].click().run()
+    assert not app.exception
+    assert "No trial selected" in words(app)
+    assert "trial" not in app.query_params
+
+
+def test_trial_page_opens_the_best_and_goes_to_another(visit, storage, study):
+    app = visit(storage, "trial")
+    assert f"--trial {study.front[0].trial} " in words(app)
+    app.number_input[0].set_value(0).run()
+    assert not app.exception
+    assert "--trial 0 " in words(app)
+
+
+def test_a_dense_trial_says_that_it_has_no_experts(visit, storage, study):
+    dense = next(trial for trial in study.trials if not trial.sparse and trial.state == "done")
+    app = visit(storage, "trial", study="quick", trial=str(dense.number))
+    assert "This candidate is dense" in words(app)
+    assert len(app.get("plotly_chart")) == 3
+    sparse = next(trial for trial in study.trials if trial.sparse and trial.state == "done")
+    app = visit(storage, "trial", study="quick", trial=str(sparse.number))
+    assert "This candidate is dense" not in words(app)
+    assert len(app.get("plotly_chart")) == 4
+
+
+@pytest.mark.parametrize("state", ["failed", "running"])
+def test_unfinished_trials_open(visit, storage, study, state):
+    trial = next(trial for trial in study.trials if trial.state == state)
+    for page in ("front", "trial"):
+        app = visit(storage, page, study="quick", trial=str(trial.number))
+        assert not app.exception
+    assert ("the loss is not finite" in words(app)) == (state == "failed")
+
+
+@pytest.mark.parametrize("page", ["front", "trial"])
+def test_a_trial_that_is_not_there_gets_one_line(visit, storage, page):
+    app = visit(storage, page, study="quick", trial="99999")
+    assert not app.exception
+    assert "no trial 99999" in words(app)
+
+
+@pytest.mark.parametrize("page", ["front", "tasks", "trial"])
+def test_a_missing_study_names_the_nearest(visit, storage, page):
+    app = visit(storage, page, study="quikc")
+    assert not app.exception
+    assert "did you mean 'quick'?" in words(app)
+
+
+@pytest.mark.parametrize("page", ["studies", "front", "tasks", "trial"])
+def test_no_database_invites_to_launch_and_creates_none(visit, tmp_path, page):
+    app = visit(f"sqlite:///{tmp_path / 'none.db'}", page)
+    assert not app.exception
+    assert "pathfront launch quick" in words(app)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_no_database_gets_one_line(visit, tmp_path):
+    (tmp_path / "letter.db").write_text("Dear reader, " * 200)
+    app = visit(f"sqlite:///{tmp_path / 'letter.db'}", "studies")
+    assert not app.exception
+    assert app.error
+
+
+@pytest.mark.parametrize("page", ["studies", "front", "tasks", "trial"])
+def test_a_study_without_results_opens(visit, tmp_path, page):
+    url = f"sqlite:///{tmp_path / 'young.db'}"
+    make_study(url, trials=1, running=2, finished=False)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for table in ("task_scores", "curves", "routing"):
+            connection.execute(text(f"delete from pf_{table}"))
+        connection.execute(text("delete from pf_trials where state = 'done'"))
+    engine.dispose()
+    app = visit(url, page)
+    assert not app.exception
+
+
+def test_reading_writes_nothing(visit, tmp_path):
+    url = f"sqlite:///{tmp_path / 'quiet.db'}"
+    make_study(url, trials=4)
+    before = (tmp_path / "quiet.db").read_bytes()
+    for page in ("studies", "front", "tasks", "trial"):
+        visit(url, page)
+    assert (tmp_path / "quiet.db").read_bytes() == before
+
+
+def test_choosing_another_study_lets_the_trial_go(visit, tmp_path):
+    url = f"sqlite:///{tmp_path / 'two.db'}"
+    make_study(url, trials=8)
+    make_study(url, name="other", trials=8, seed=1)
+    app = visit(url, "front", study="quick", trial="3")
+    app.selectbox[0].select("other").run()
+    assert not app.exception
+    assert app.query_params["study"] in ("other", ["other"])
+    assert "trial" not in app.query_params

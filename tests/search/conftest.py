@@ -1,0 +1,156 @@
+"""Studies with toy trainers, on SQLite and on PostgreSQL."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from factories import suite
+from sqlalchemy import create_engine, select, text
+from toy_trainers import toy_config
+
+from search import tables
+from search.optuna_trials import close_storage
+from search.study import create_or_resume
+from space.study import StudyConfig
+
+
+@pytest.fixture
+def toy_suite(monkeypatch):
+    """Studies get a suite whose references are written by hand."""
+    monkeypatch.setattr(StudyConfig, "suite_record", lambda self: suite())
+    return suite()
+
+
+@pytest.fixture
+def launch(toy_suite, url, tmp_path, monkeypatch):
+    """Create a study; worker processes of the test find the toys, and leave their files in its folder."""
+    here = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent), str(here.parent.parent)]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+
+    def create(**changes) -> StudyConfig:
+        config = toy_config(**changes)
+        create_or_resume(url, config)
+        return config
+
+    return create
+
+
+@pytest.fixture
+def postgresql_url(postgresql):
+    """A new PostgreSQL database."""
+    name = f"study{time.monotonic_ns()}"
+    engine = create_engine(postgresql + "postgres", isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return postgresql + name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_url(request, tmp_path):
+    """A new database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    return request.getfixturevalue("postgresql_url")
+
+
+@pytest.fixture
+def url(tmp_path) -> str:
+    """A new SQLite database; a test of the contract overrides it with `any_url`."""
+    return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory):
+    """A PostgreSQL server of this test session's own, on loopback; the URL of its databases."""
+    binaries = _postgresql_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL's own programs (initdb, pg_ctl) are not installed")
+    user, prefix = "postgres", ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    folder = Path("/tmp") / f"pathfront-postgresql-{os.getpid()}"
+    folder.mkdir()
+    if prefix:
+        shutil.chown(folder, "postgres")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off"
+
+    def call(program, *arguments):
+        command = [*prefix, str(binaries / program), "-D", str(folder / "data"), *arguments]
+        subprocess.run(command, check=True, capture_output=True, cwd="/")
+
+    try:
+        call("initdb", "-U", user, "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8")
+        call("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
+        yield f"postgresql+psycopg://{user}@127.0.0.1:{port}/"
+        call("pg_ctl", "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+def _postgresql_binaries() -> Path | None:
+    folders = [Path("/usr/lib/postgresql/15/bin")]
+    if shutil.which("pg_config"):
+        found = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True)
+        folders.insert(0, Path(found.stdout.strip()))
+    return next((folder for folder in folders if (folder / "initdb").is_file()), None)
+
+
+@pytest.fixture
+def rows(url):
+    """Read a table of ours: every row as a mapping."""
+
+    def read(table, *where):
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            found = connection.execute(select(table).where(*where)).mappings().all()
+        engine.dispose()
+        return found
+
+    return read
+
+
+@pytest.fixture
+def events(rows):
+    """Kinds of the events so far."""
+    return lambda: [row["kind"] for row in rows(tables.events)]
+
+
+@pytest.fixture
+def audit(url, rows):
+    """Check that nothing is lost, doubled or left behind: ledger and Optuna hold the same."""
+
+    def check(study="toy", failed=None):
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = optuna.storages.RDBStorage(url)
+        trials = optuna.load_study(study_name=study, storage=storage).trials
+        close_storage(storage)
+        states = [trial.state.name for trial in trials]
+        assert set(states) <= {"COMPLETE", "FAIL"}
+        ledger = rows(tables.trials)
+        done = {row["number"]: row for row in ledger if row["state"] == "done"}
+        complete = {trial.number: trial for trial in trials if trial.state.name == "COMPLETE"}
+        assert complete.keys() == done.keys()
+        for number, row in done.items():
+            trial = complete[number]
+            assert trial.values == [row["score"], row["flops_per_token"]]
+            label = f"{row['candidate']}/{row['rung']}/{row['seed']}/{row['attempt']}"
+            assert trial.user_attrs["pathfront:label"] == label
+        labels = [trial.user_attrs["pathfront:label"] for trial in trials]
+        assert len(set(labels)) == len(labels)
+        assert all(row["told"] for row in ledger)
+        assert not [row for row in ledger if row["state"] in ("running", "paused")]
+        if failed is not None:
+            assert states.count("FAIL") == failed
+        return ledger
+
+    return check

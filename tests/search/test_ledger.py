@@ -1,0 +1,226 @@
+"""The contract of the ledger on every storage: claims, leases, and workers that stall between two steps."""
+
+import optuna
+import pytest
+from sqlalchemy import create_engine, update
+
+from search import tables
+from search.artifacts import Artifacts
+from search.checkpoints import Checkpoints
+from search.ledger import RETRIES, Ledger, NewTrial, expire_leases
+from search.optuna_trials import close_storage
+from search.samplers import distributions
+from search.snapshot import take_snapshot
+from search.storage import open_writer
+from search.worker import Worker, run_worker
+from space.errors import LeaseLost
+
+
+@pytest.fixture
+def url(any_url):
+    return any_url
+
+
+@pytest.fixture
+def study(launch):
+    return launch(stop={"candidates": 3}, rungs={"tokens": [3_000, 6_000], "eta": 2})
+
+
+@pytest.fixture
+def worker(study, url):
+    """Makes workers by name; their files go to one folder."""
+    made = []
+
+    def make(name):
+        made.append(Worker(url, "toy", "artifacts", name))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.ledger.close()
+
+
+def expire(url, name):
+    engine = create_engine(url)
+    expire_leases(engine, "toy", name)
+    engine.dispose()
+
+
+def start(worker, claim):
+    row = worker.ledger.candidate(claim.candidate)
+    return worker.ledger.start(claim, row.params, row.distributions, 3_000)
+
+
+def test_a_study_ends_whole(study, url, audit):
+    assert run_worker(url, "toy", "artifacts") == 4
+    assert len(audit(failed=0)) == 4
+
+
+def test_a_trial_is_claimed_once(worker):
+    one, other = worker("one"), worker("other")
+    proposal = one.proposer.propose(one.view())
+    trial = one.new_trial(proposal.candidate.id, 0, proposal.cost.flops_per_token)
+    row = proposal.row(0, distributions(one.proposer.parameters))
+    assert one.ledger.claim(trial, row) is not None
+    assert other.ledger.claim(trial, row) is None
+    assert other.ledger.claim(trial) is None
+
+
+def test_no_two_candidates_share_an_ordinal(worker):
+    one, other = worker("one"), worker("other")
+    view = one.view()
+    first = one.proposer.propose(view)
+    second = next(one.proposer._feasible(iter([one.config.space.sample(one.suite, _rng())] * 9), view, "x"))
+    texts = distributions(one.proposer.parameters)
+    assert one.ledger.claim(one.new_trial(first.candidate.id, 0, 1.0), first.row(0, texts))
+    assert other.ledger.claim(other.new_trial(second.candidate.id, 0, 1.0), second.row(0, texts)) is None
+    assert [c.ordinal for c in one.view().candidates] == [0]
+
+
+def _rng():
+    import numpy as np
+
+    return np.random.default_rng(5)
+
+
+def test_a_live_lease_is_not_taken_over(worker):
+    one, other = worker("one"), worker("other")
+    claim = one.choose()
+    assert other.ledger.take_over() is None
+    one.ledger.beat(claim)
+
+
+def test_whoever_stalls_past_the_lease_loses_everything(worker, url, audit):
+    one, other = worker("one"), worker("other")
+    claim = one.choose()
+    start(one, claim)
+    expire(url, "one")
+    taken = other.ledger.take_over()
+    assert (taken.candidate, taken.rung, taken.attempt) == (claim.candidate, 0, 2)
+    point = {"tokens": 1, "loss": 1.0, "task_losses": {}}
+    checkpoints = Checkpoints(one.ledger, Artifacts("artifacts"))
+    for write in (
+        lambda: one.ledger.beat(claim, [point]),
+        lambda: one.ledger.finish(claim, _card(one, claim)),
+        lambda: one.ledger.fail(claim, "no", hopeless=True),
+        lambda: one.ledger.pause(claim),
+        lambda: checkpoints.save(claim, lambda path: path.write_text("1"), 1, "trunk"),
+    ):
+        with pytest.raises(LeaseLost, match="has taken trial"):
+            write()
+    other.work(taken)
+    other.run()
+    ledger = audit(failed=1)
+    assert next(row["crashes"] for row in ledger if row["candidate"] == claim.candidate) == 1
+
+
+def _card(worker, claim):
+    from toy_trainers import score
+
+    from space.candidate import CandidateConfig
+
+    candidate = CandidateConfig.model_validate(worker.ledger.candidate(claim.candidate).config)
+    return score(candidate, worker.suite, worker.config.rungs.budget(0))
+
+
+def test_a_trial_created_too_late_is_told_to_fail(worker, url, audit):
+    one, other = worker("one"), worker("other")
+    claim = one.choose()
+    expire(url, "one")
+    other.work(other.ledger.take_over())
+    with pytest.raises(LeaseLost):
+        start(one, claim)
+    other.run()
+    audit(failed=1)
+
+
+def test_a_lost_trial_is_given_up_after_its_retries(worker, url, audit, events):
+    names = iter("abcdefgh")
+    holder = worker(next(names))
+    claim = holder.choose()
+    start(holder, claim)
+    for _ in range(RETRIES):
+        expire(url, holder.ledger.worker)
+        holder = worker(next(names))
+        claim = holder.ledger.take_over()
+        start(holder, claim)
+    expire(url, holder.ledger.worker)
+    last = worker(next(names))
+    assert last.ledger.take_over() is None
+    last.run()
+    lost = next(row for row in audit(failed=RETRIES + 1) if row["state"] == "failed")
+    assert "was lost 3 times" in lost["error"]
+    assert events().count("lost") == RETRIES
+
+
+def test_what_optuna_missed_is_told(worker, url, audit, rows):
+    one = worker("one")
+    claim = one.choose()
+    number = start(one, claim)
+    one.ledger._optuna.tell = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        one.ledger.finish(claim, _card(one, claim))
+    assert [(row["state"], row["told"]) for row in rows(tables.trials)] == [("done", False)]
+    worker("other").run()
+    assert number in [row["number"] for row in audit(failed=0)]
+
+
+def test_telling_twice_changes_nothing(worker, url, audit, rows):
+    one = worker("one")
+    one.work(one.choose())
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(update(tables.trials).values(told=False))
+    engine.dispose()
+    worker("other").run()
+    audit(failed=0)
+
+
+def test_curves_keep_one_point_a_token_and_no_nan(worker, rows):
+    one = worker("one")
+    claim = one.choose()
+    point = {"tokens": 10, "loss": 1.0, "task_losses": {}}
+    one.ledger.beat(claim, [point, {**point, "loss": None}, {**point, "tokens": 20}])
+    one.ledger.beat(claim, [{**point, "loss": 2.0}])
+    assert [(row["tokens"], row["loss"]) for row in rows(tables.curves)] == [(20, 1.0), (10, 2.0)]
+    one.ledger.rewind(claim, 10)
+    assert [row["tokens"] for row in rows(tables.curves)] == [10]
+    assert rows(tables.trials)[0]["progress_tokens"] == 10
+
+
+def test_the_snapshot_is_what_the_ledger_holds(worker, url):
+    one = worker("one")
+    one.work(one.choose())
+    engine = open_writer(url)
+    view = take_snapshot(engine, "toy", 0)
+    engine.dispose()
+    assert [trial.state for trial in view.trials] == ["done"]
+    assert view.candidates[0].id == view.trials[0].candidate
+    assert view.training_flops == 1e9
+    assert view.under_way == 0
+    assert 0 <= view.launched_seconds < 60
+
+
+def test_plain_optuna_sees_the_same(study, url, rows):
+    run_worker(url, "toy", "artifacts")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = optuna.storages.RDBStorage(url)
+    plain = optuna.load_study(study_name="toy", storage=storage)
+    assert plain.metric_names == ["score", "flops_per_token"]
+    assert [direction.name for direction in plain.directions] == ["MAXIMIZE", "MINIMIZE"]
+    params = {row["candidate"]: row["params"] for row in rows(tables.candidates)}
+    for trial in plain.trials:
+        assert trial.params == params[trial.user_attrs["candidate"]]
+        assert trial.user_attrs["tokens"] == plain_tokens(trial)
+    assert plain.best_trials
+    close_storage(storage)
+
+
+def plain_tokens(trial):
+    return [3_000, 6_000][trial.user_attrs["rung"]]
+
+
+def test_new_trials_are_as_the_ladder_says(worker):
+    trial = worker("one").new_trial("abc", 1, 10.0)
+    assert trial == NewTrial("abc", 1, 0, 6_000, 10.0, 3 * 10.0 * (6_000 - 3_000 + 1_200))
+    assert isinstance(worker("two").ledger, Ledger)

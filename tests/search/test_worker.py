@@ -1,0 +1,227 @@
+"""A worker's whole way through studies whose trainers are toys."""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, update
+from toy_trainers import RUNGS
+
+from search import tables
+from search.worker import Worker, load_trainer, run_worker
+from space.errors import Interrupted, NotFoundError, StorageError, StudyFileError
+
+
+def by_rung(ledger, state="done"):
+    counts = Counter(row["rung"] for row in ledger if row["state"] == state)
+    return [counts[rung] for rung in range(len(RUNGS))]
+
+
+def test_a_study_of_twelve_climbs_twelve_six_three(launch, url, audit, rows, events):
+    launch()
+    assert run_worker(url, "toy") == 21
+    ledger = audit(failed=0)
+    assert by_rung(ledger) == [12, 6, 3]
+    assert events()[-1] == "finished"
+    for row in ledger:
+        start = RUNGS[row["rung"] - 1] if row["rung"] else 0
+        assert row["epochs"] == {"start": start, "from": start}  # resumed where the rung below ended
+    curve = rows(tables.curves)
+    assert len(curve) == 12 * 3 + 6 * 2 + 3 * 2  # a third of each rung lies below the one before
+    assert len(rows(tables.task_scores)) == 21 * 8
+    assert len(rows(tables.routing)) == 21
+
+
+def test_checkpoints_that_stay_are_whole(launch, url, rows, tmp_path):
+    launch(stop={"candidates": 4})
+    run_worker(url, "toy")
+    kept = rows(tables.checkpoints)
+    assert Counter(row["kind"] for row in kept) == {"trunk": 7, "decayed": 7}
+    assert {row["tokens"] for row in kept if row["kind"] == "trunk"} == set(RUNGS)
+    files = {path.as_uri() for path in (tmp_path / "study-artifacts").rglob("*") if path.is_file()}
+    assert files == {row["uri"] for row in kept}
+
+
+def test_a_damaged_trunk_is_told_and_an_older_one_taken(launch, url, rows, audit):
+    config = launch(stop={"candidates": 4})
+    worker = Worker(url, "toy", "study-artifacts", "first")
+    while (claim := worker.choose()) is not None and claim.rung < 2:
+        worker.work(claim)
+    (damaged,) = rows(
+        tables.checkpoints,
+        tables.checkpoints.c.candidate == claim.candidate,
+        tables.checkpoints.c.rung == 1,
+        tables.checkpoints.c.kind == "trunk",
+    )
+    Path(damaged["uri"].removeprefix("file://")).write_text("11111")
+    worker.work(claim)
+    worker.ledger.close()
+    row = next(row for row in audit() if row["rung"] == 2)
+    assert row["epochs"] == {"start": config.rungs.tokens[0], "from": config.rungs.tokens[0]}
+    (event,) = rows(tables.events, tables.events.c.kind == "damaged")
+    assert "SHA-256" in event["text"]
+
+
+def test_a_missing_trunk_means_from_the_start(launch, url, rows, audit, tmp_path):
+    launch(stop={"candidates": 2}, rungs={"tokens": RUNGS[:2], "eta": 2})
+    worker = Worker(url, "toy", "study-artifacts", "first")
+    while (claim := worker.choose()) is not None and claim.rung == 0:
+        worker.work(claim)
+    for path in (tmp_path / "study-artifacts").rglob("*.ckpt"):
+        path.unlink()
+    worker.work(claim)
+    worker.ledger.close()
+    row = next(row for row in audit() if row["rung"] == 1)
+    assert row["epochs"] == {"start": 0, "from": 0}
+    assert row["state"] == "done"
+
+
+def test_a_crash_is_retried_from_its_checkpoint(launch, url, audit, events):
+    launch(stop={"candidates": 2}, trainer="toy_trainers:crash_at_first")
+    run_worker(url, "toy")
+    ledger = audit(failed=2)
+    assert by_rung(ledger) == [2, 1, 0]
+    assert {row["attempt"] for row in ledger if row["rung"] == 0} == {2}
+    assert {row["epochs"]["start"] for row in ledger if row["rung"] == 0} == {RUNGS[0] // 3}
+    assert events().count("failed") == 2
+
+
+def test_a_crash_is_retried_twice_and_no_more(launch, url, audit):
+    launch(stop={"candidates": 2}, trainer="toy_trainers:crash")
+    assert run_worker(url, "toy") == 0
+    ledger = audit(failed=6)
+    assert {(row["state"], row["attempt"], row["error"]) for row in ledger} == {
+        ("failed", 3, "RuntimeError: out of luck")
+    }
+
+
+def test_divergence_is_final_and_counts_as_a_place(launch, url, audit):
+    launch(stop={"candidates": 6}, trainer="toy_trainers:diverge")
+    run_worker(url, "toy")
+    ledger = audit()
+    assert {row["attempt"] for row in ledger} == {1}
+    lost = [row for row in ledger if row["state"] == "failed"]
+    assert len(lost) == 2
+    assert all(row["diverged"] and row["error"].startswith("training diverged") for row in lost)
+    assert by_rung(ledger) == [4, 3, 1]
+
+
+@pytest.mark.parametrize("trainer", ["infinite", "nothing"])
+def test_what_is_no_score_is_refused(launch, url, audit, trainer):
+    launch(stop={"candidates": 1}, trainer=f"toy_trainers:{trainer}")
+    run_worker(url, "toy")
+    (row,) = audit(failed=1)
+    assert row["state"] == "failed"
+
+
+def test_nobody_climbs_from_the_floor(launch, url, audit):
+    launch(stop={"candidates": 4}, trainer="toy_trainers:floor")
+    run_worker(url, "toy")
+    assert by_rung(audit()) == [4, 0, 0]
+
+
+def test_flops_end_a_study(launch, url, audit, rows):
+    launch(stop={"training_flops": 5e9})
+    run_worker(url, "toy")
+    ledger = audit()
+    assert 5e9 <= sum(row["training_flops"] for row in ledger) < 8e9
+    assert by_rung(ledger)[1] == 0  # too few peers to promote anybody
+
+
+def test_minutes_end_a_study_and_a_launch_goes_on(launch, url, audit):
+    launch(stop={"wall_minutes": 1e-9})
+    assert run_worker(url, "toy") == 0
+    launch(stop={"candidates": 1})
+    assert run_worker(url, "toy") == 1
+    audit(failed=0)
+
+
+def test_a_space_that_is_used_up_ends_a_study(launch, url, audit, rows):
+    fixed = dict.fromkeys(("depth", "width", "experts", "top_k", "expert_ratio"), 1) | {"width": 48}
+    launch(space={**fixed, "learning_rate": {"choices": [0.001, 0.002]}, "mixture": {"fixed": True}})
+    assert run_worker(url, "toy") == 3
+    audit(failed=0)
+    assert rows(tables.events)[-1]["text"] == "no unseen candidate is left"
+
+
+def test_a_stopped_trial_is_laid_down_and_taken_up(launch, url, audit, rows, tmp_path):
+    launch(stop={"candidates": 2}, trainer="toy_trainers:patient")
+    (tmp_path / "wait").touch()
+    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(Interrupted):
+        run_worker(url, "toy")
+    timer.join()
+    (row,) = rows(tables.trials)
+    assert (row["state"], row["told"], row["crashes"]) == ("paused", True, 0)
+    (tmp_path / "wait").unlink()
+    run_worker(url, "toy")
+    ledger = audit(failed=1)
+    first = next(row for row in ledger if row["attempt"] == 2)
+    assert first["epochs"]["start"] == RUNGS[0] // 3
+
+
+def test_a_study_may_be_asked_to_stop(launch, url, rows, tmp_path):
+    launch(trainer="toy_trainers:patient")
+    (tmp_path / "wait").touch()
+
+    def ask():
+        time.sleep(0.3)
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(update(tables.studies).values(stop_requested=True))
+        engine.dispose()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert run_worker(url, "toy") == 0
+    thread.join()
+    assert [row["state"] for row in rows(tables.trials)] == ["paused"]
+
+
+def test_a_silent_trial_keeps_its_lease(launch, url, rows, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATHFRONT_LEASE_SECONDS", "0.5")
+    launch(stop={"candidates": 1}, trainer="toy_trainers:patient")
+    (tmp_path / "wait").touch()
+    timer = threading.Timer(2.0, (tmp_path / "wait").unlink)
+    timer.start()
+    results = []
+    other = threading.Thread(target=lambda: results.append(run_worker(url, "toy", name="other")))
+    other.start()
+    results.append(run_worker(url, "toy", name="one"))
+    other.join()
+    assert sorted(results) == [0, 1]
+    assert [row["attempt"] for row in rows(tables.trials)] == [1]
+
+
+def test_what_is_missing_is_said(launch, url):
+    launch()
+    with pytest.raises(NotFoundError, match=r"no study 'toi' in .*did you mean 'toy'"):
+        run_worker(url, "toi")
+    with pytest.raises(NotFoundError, match="no study database"):
+        run_worker("sqlite:///nowhere.db", "toy")
+    assert not Path("nowhere.db").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["toy_trainers", "no_module:run", "toy_trainers:no", "toy_trainers:not_a_function"]
+)
+def test_a_trainer_that_is_none_is_said_in_one_line(launch, name):
+    with pytest.raises(StudyFileError, match=r"^trainer: .*package\.module:function") as caught:
+        load_trainer(launch(trainer=name))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_newer_schema_is_refused(launch, url):
+    launch()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config = dict(connection.execute(tables.studies.select()).mappings().one()["config"])
+        connection.execute(update(tables.studies).values(config={**config, "schema_version": 9}))
+    engine.dispose()
+    with pytest.raises(StorageError, match="schema version 1, and 'toy' has 9"):
+        run_worker(url, "toy")

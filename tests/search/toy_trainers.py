@@ -1,0 +1,117 @@
+"""A study whose trainers train nothing, as its `trainer` names them: quick, exact, and without torch."""
+
+import os
+import time
+from pathlib import Path
+
+from space.errors import Interrupted, PathfrontError
+from space.scores import Scorecard, Spent
+from space.study import StudyConfig
+
+RUNGS = (3_000, 6_000, 12_000)
+
+
+def toy_config(**changes) -> StudyConfig:
+    """A study shaped as `quick`, whose trainer is a toy."""
+    keys = {
+        "study": "toy",
+        "space": {"mixture": {"spread": 1.0}},
+        "limits": {"flops_per_token": 1.5e6, "total_params": 2.0e7},
+        "rungs": {"tokens": list(RUNGS), "eta": 2},
+        "stop": {"candidates": 12},
+        "trainer": "toy_trainers:climb",
+    }
+    return StudyConfig.model_validate({**keys, **changes})
+
+
+def quality(candidate, rung):
+    """What a candidate scores at a rung."""
+    return 0.2 + 0.5 * (int(candidate.id, 16) % 1000) / 1000 + 0.1 * rung
+
+
+def climb(candidate, suite, budget, resume, report):
+    """Three points of a curve, a checkpoint after each, then a score; says from where it went on."""
+    start = int(resume.read_text()) if resume else 0
+    for part in (1, 2, 3):
+        tokens = budget.tokens * part // 3
+        if tokens <= start:
+            continue
+        report.progress(tokens, 3.0 / part, dict.fromkeys(suite.tasks, 3.0 / part))
+        report.checkpoint(lambda path, tokens=tokens: _write(path, tokens), tokens, "trunk")
+        if report.stopping:
+            raise Interrupted("stopped")
+    report.checkpoint(lambda path: _write(path, "weights"), budget.tokens + budget.decay_tokens, "decayed")
+    return score(candidate, suite, budget, start)
+
+
+def score(candidate, suite, budget, start=0):
+    values = {}
+    for name, record in suite.records.items():
+        references = record.references["select"]
+        gain = references.expert.mean - references.floor.mean
+        values[name] = [references.floor.mean + quality(candidate, budget.rung) * gain] * 2
+    loads = {"text": [[0.5] * candidate.architecture.experts] * candidate.architecture.depth}
+    spent = Spent(training_flops=1e9, wall_seconds=0.1, epochs={"start": start, "from": budget.start_tokens})
+    return Scorecard.of(suite, values, spent=spent, routing=loads)
+
+
+def crash(candidate, suite, budget, resume, report):
+    raise RuntimeError("out of\nluck")
+
+
+def crash_at_first(candidate, suite, budget, resume, report):
+    """The first attempt at rung 0 dies half way."""
+    if resume is None:
+        report.checkpoint(lambda path: _write(path, budget.tokens // 3), budget.tokens // 3, "trunk")
+        raise RuntimeError("out of luck, once")
+    return climb(candidate, suite, budget, resume, report)
+
+
+def diverge(candidate, suite, budget, resume, report):
+    """Dense candidates diverge."""
+    if not candidate.architecture.sparse:
+        report.progress(1, float("nan"), {"docs": float("inf")})
+        raise PathfrontError("training diverged: the loss is nan")
+    return climb(candidate, suite, budget, resume, report)
+
+
+def infinite(candidate, suite, budget, resume, report):
+    return score(candidate, suite, budget).model_copy(update={"score": float("-inf")})
+
+
+def nothing(candidate, suite, budget, resume, report):
+    return None
+
+
+def floor(candidate, suite, budget, resume, report):
+    """Every candidate plays at its floor."""
+    values = {name: [record.references["select"].floor.mean] * 2 for name, record in suite.records.items()}
+    return Scorecard.of(suite, values)
+
+
+def patient(candidate, suite, budget, resume, report):
+    """Climbs until somebody asks it to stop, if the file `wait` is in the working folder."""
+    while Path("wait").exists() and not report.stopping:
+        time.sleep(0.02)
+    return climb(candidate, suite, budget, resume, report)
+
+
+def fatal_once(candidate, suite, budget, resume, report):
+    """The first trial of all takes its process with it."""
+    try:
+        Path("died").touch(exist_ok=False)
+    except FileExistsError:
+        return climb(candidate, suite, budget, resume, report)
+    os.kill(os.getpid(), 9)
+
+
+def fatal(candidate, suite, budget, resume, report):
+    """Every trial takes its process with it."""
+    os.kill(os.getpid(), 9)
+
+
+not_a_function = 3
+
+
+def _write(path, content):
+    path.write_text(str(content))
