@@ -27,12 +27,15 @@ STEPS = [
 
 
 def die(url, step, name="mortal"):
-    ended = subprocess.run(
-        [sys.executable, MORTAL, url, step, name], capture_output=True, check=False, text=True
-    )
+    command = [sys.executable, MORTAL, url, step, name]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+
+def let_go(url, name="mortal"):
+    """As the launcher does that sees its worker die."""
     engine = create_engine(url)
-    expire_leases(engine, "toy", name)  # as the launcher does that sees its worker die
+    expire_leases(engine, "toy", name)
     engine.dispose()
 
 
@@ -44,6 +47,7 @@ def small(launch, **other):
 def test_a_death_costs_that_attempt_and_nothing_else(launch, url, audit, step):
     small(launch)
     die(url, step)
+    let_go(url)
     run_worker(url, "toy")
     retried = step not in ("scored", "told")
     created = step != "claimed"
@@ -59,6 +63,7 @@ def test_deaths_in_a_row_at_every_step_of_taking_over(launch, url, audit):
     small(launch, trainer="toy_trainers:crash_at_first")
     for worker, step in enumerate(["failed", "taken over", "created"]):
         die(url, step, f"mortal {worker}")
+        let_go(url, f"mortal {worker}")
     run_worker(url, "toy")
     ledger = audit()
     assert {row["state"] for row in ledger} <= {"done", "failed"}

@@ -1,4 +1,4 @@
-"""The main line with a trainer of one's own: launch, interrupt, go on, relaunch; and what a study will cost."""
+"""The main line with a trainer of one's own: launch, interrupt, go on, relaunch; and the price of a study."""
 
 import json
 import os
@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from search.cli import main
 from search.results import Reader
+from space.errors import NotFoundError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,21 +66,26 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def start(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def started(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, *arguments],
         cwd=folder,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def launch(folder: Path, *options: str) -> tuple[int, str, str]:
-    process = start(folder, "launch", "mine.yaml", *options)
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
+    with started(folder, "launch", "mine.yaml", *options) as process:
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
 
 
 def test_a_study_runs_to_its_front_and_a_relaunch_says_so(folder):
@@ -99,10 +107,6 @@ def test_a_study_runs_to_its_front_and_a_relaunch_says_so(folder):
     (folder / "mine.yaml").write_text(STUDY.replace("candidates: 4", "candidates: 5"))
     assert launch(folder)[0] == 0
     assert reader.status("mine").candidates == 5
-
-
-def test_another_specification_of_a_study_is_refused(folder):
-    assert launch(folder)[0] == 0
     (folder / "mine.yaml").write_text(STUDY.replace("40_000", "50_000"))
     code, out, err = launch(folder)
     assert (code, out) == (2, "")
@@ -111,12 +115,12 @@ def test_another_specification_of_a_study_is_refused(folder):
 
 
 def test_ctrl_c_stops_at_checkpoints_and_the_same_command_goes_on(folder):
-    process = start(folder, "launch", "mine.yaml", STEP_SECONDS="0.3")
-    deadline = time.monotonic() + 60
-    while not _running(folder) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    with started(folder, "launch", "mine.yaml", STEP_SECONDS="0.3") as process:
+        deadline = time.monotonic() + 60
+        while not _running() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert err.splitlines()[-1] == (
@@ -131,10 +135,11 @@ def test_ctrl_c_stops_at_checkpoints_and_the_same_command_goes_on(folder):
     assert len(keys) == len(set(keys)) == 6
 
 
-def _running(folder: Path) -> bool:
-    if not (folder / "pathfront.db").exists():
+def _running() -> bool:
+    try:
+        running = Reader("sqlite:///pathfront.db").status("mine").running
+    except NotFoundError:
         return False
-    running = Reader("sqlite:///pathfront.db").status("mine").running
     return any(trial.progress_tokens > 0 for trial in running)
 
 

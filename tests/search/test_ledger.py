@@ -9,11 +9,13 @@ from search.artifacts import Artifacts
 from search.checkpoints import Checkpoints
 from search.ledger import RETRIES, Ledger, NewTrial, expire_leases
 from search.optuna_trials import close_storage
+from search.propose import Proposer
 from search.samplers import distributions
 from search.snapshot import take_snapshot
 from search.storage import open_writer
 from search.worker import Worker, run_worker
 from space.errors import LeaseLost
+from space.study import Search
 
 
 @pytest.fixture
@@ -70,17 +72,12 @@ def test_no_two_candidates_share_an_ordinal(worker):
     one, other = worker("one"), worker("other")
     view = one.view()
     first = one.proposer.propose(view)
-    second = next(one.proposer._feasible(iter([one.config.space.sample(one.suite, _rng())] * 9), view, "x"))
+    another = one.config.model_copy(update={"search": Search(seed=1)})
+    second = Proposer(another, one.suite).propose(view)
     texts = distributions(one.proposer.parameters)
     assert one.ledger.claim(one.new_trial(first.candidate.id, 0, 1.0), first.row(0, texts))
     assert other.ledger.claim(other.new_trial(second.candidate.id, 0, 1.0), second.row(0, texts)) is None
     assert [c.ordinal for c in one.view().candidates] == [0]
-
-
-def _rng():
-    import numpy as np
-
-    return np.random.default_rng(5)
 
 
 def test_a_live_lease_is_not_taken_over(worker):
