@@ -6,10 +6,12 @@ Exit codes: 0 done, 1 failed, 2 usage or a bad study file, 3 not found, 4 storag
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from search.commands import (
     dashboard,
@@ -28,8 +30,39 @@ from space.errors import Interrupted, PathfrontError, StorageError
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
+
+class ReaderGone(Exception):  # noqa: N818 - an event
+    """Whoever read stdout has seen enough."""
+
+
+class Commands(TyperGroup):
+    """The commands; a broken pipe becomes an event of ours before the parser makes a failure of it."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Read the command line, or print the help."""
+        with _watched_stdout():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command and write out what it printed."""
+        with _watched_stdout():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _watched_stdout() -> Iterator[None]:
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
+
+
 app = typer.Typer(
     name="pathfront",
+    cls=Commands,
     help="Search architecture and task mixture of a sparse multimodal generalist.",
     epilog=examples(
         [
@@ -57,11 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = typer.main.get_command(app).main(
             given or ["--help"], prog_name="pathfront", standalone_mode=False
         )
-        sys.stdout.flush()
         if code == INTERRUPTED:  # the parser's word for Ctrl-C
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
-    except BrokenPipeError:  # the reader of stdout has seen enough
+    except ReaderGone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Interrupted as error:

@@ -20,7 +20,7 @@ class Speed:
     """What one worker sustains.
 
     Attributes:
-        flops_per_second: training FLOPs over the seconds that training took.
+        flops_per_second: planned training FLOPs (the head at every position) over the seconds of training.
         evaluation_seconds: scoring one trial.
         trials: finished trials that it was measured on; 0 for a default.
     """
@@ -30,7 +30,7 @@ class Speed:
     trials: int = 0
 
 
-DEFAULT_SPEED = {"cpu": Speed(1e10, 8.0), "cuda": Speed(3e13, 60.0)}
+DEFAULT_SPEED = {"cpu": Speed(1.5e10, 6.0), "cuda": Speed(3e13, 60.0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,11 @@ class RungForecast:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The price of a study; ranges are (least, most) over the architectures within the limits."""
+    """The price of a study.
+
+    Ranges are (least, most) over the architectures within the limits. `training_flops` counts the head at
+    every position; training runs it where the loss looks only, so that less is spent.
+    """
 
     study: str
     suite: str

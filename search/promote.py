@@ -52,7 +52,7 @@ def quota(ended: int, eta: float) -> int:
 
 def ranked(ended: list[Standing], seed: int) -> list[Standing]:
     """Those that may climb, the most deserving first; failed ones and those at their floor may not."""
-    able = [trial for trial in ended if not trial.at_floor]
+    able = sorted((trial for trial in ended if not trial.at_floor), key=lambda trial: _chance(trial, seed))
     if not able:
         return []
     scores = np.array([trial.score for trial in able])
@@ -62,9 +62,13 @@ def ranked(ended: list[Standing], seed: int) -> list[Standing]:
     for layer in np.unique(layers):
         members = np.flatnonzero(layers == layer)
         lonely[members] = _crowding(scores[members], flops[members])
-    chance = [hashlib.sha256(f"{seed}/{trial.rung}/{trial.candidate}".encode()).digest() for trial in able]
-    order = sorted(range(len(able)), key=lambda i: (layers[i], -lonely[i], -scores[i], chance[i]))
+    order = sorted(range(len(able)), key=lambda i: (layers[i], -lonely[i], -scores[i]))
     return [able[i] for i in order]
+
+
+def _chance(trial: Standing, seed: int) -> bytes:
+    """A draw that depends on nothing but the seed and the trial."""
+    return hashlib.sha256(f"{seed}/{trial.rung}/{trial.candidate}".encode()).digest()
 
 
 def _crowding(scores: np.ndarray, flops: np.ndarray) -> np.ndarray:

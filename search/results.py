@@ -245,7 +245,7 @@ class Reader:
             The measured speed; None before a trial is done.
         """
         sums = select(
-            func.sum(trials.c.training_flops),
+            func.sum(trials.c.planned_flops),
             func.sum(trials.c.wall_seconds),
             func.avg(trials.c.evaluation_seconds),
             func.count(),

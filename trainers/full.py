@@ -131,7 +131,7 @@ def describe(recipe: Recipe, card: Scorecard) -> str:
     rows = [
         f"| {name} | {recipe.suite.records[name].metric} | {task.value:.3f} | {task.n}"
         f" | {task.fraction:.2f} ± {NORMAL_95 * task.fraction_stderr:.2f}"
-        f" | {recipe.candidate.mixture.weights.get(name, 0.0):.3f} | {card.spent.epochs.get(name, 0.0):.1f} |"
+        f" | {recipe.candidate.mixture.weights.get(name, 0.0):.3f} | {card.spent.epochs.get(name, 0.0):.2f} |"
         for name, task in card.tasks.items()
     ]
     return "\n".join(

@@ -90,7 +90,7 @@ def _is_finished(url: str, config: "StudyConfig") -> bool:
         finished, stored = reader.status(config.study).finished, reader.config(config.study)
     except NotFoundError:
         return False
-    details = set(MAY_CHANGE) - {"stop"}
+    details = set[str](MAY_CHANGE) - {"stop"}
     return finished and stored.model_dump(exclude=details) == config.model_dump(exclude=details)
 
 

@@ -80,7 +80,8 @@ def _print(price: "Forecast") -> None:
     )
     print(
         f"in all: {price.trials} trials of {price.candidates} candidates,"
-        f" {output.short(price.training_tokens)} tokens, {output.short(price.training_flops)} training FLOPs"
+        f" {output.short(price.training_tokens)} tokens,"
+        f" at most {output.short(price.training_flops)} training FLOPs"
     )
     speed = price.speed
     source = f"measured on {speed.trials} trials here" if speed.trials else "defaults: nothing measured yet"

@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
-import time
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from toy_trainers import toy_config
 
 from search import tables
 from search.optuna_trials import close_storage
+from search.storage import open_writer, optuna_storage
 from search.study import create_or_resume
 from space.study import StudyConfig
 
@@ -25,8 +26,26 @@ def toy_suite(monkeypatch):
     return suite()
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """A SQLite file with all tables and no study, since making Optuna's takes half a second."""
+    path = tmp_path_factory.mktemp("template") / "study.db"
+    open_writer(f"sqlite:///{path}").dispose()
+    close_storage(optuna_storage(f"sqlite:///{path}", create=True))
+    return path
+
+
 @pytest.fixture
-def launch(toy_suite, url, tmp_path, monkeypatch):
+def prepared(url, template):
+    """A database of a test with all its tables, where that is SQLite."""
+    path = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite") and not path.exists():
+        shutil.copy(template, path)
+    return url
+
+
+@pytest.fixture
+def launch(toy_suite, prepared, tmp_path, monkeypatch):
     """Create a study; worker processes of the test find the toys, and leave their files in its folder."""
     here = Path(__file__).parent
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent), str(here.parent.parent)]))
@@ -35,7 +54,7 @@ def launch(toy_suite, url, tmp_path, monkeypatch):
 
     def create(**changes) -> StudyConfig:
         config = toy_config(**changes)
-        create_or_resume(url, config)
+        create_or_resume(prepared, config)
         return config
 
     return create
@@ -43,13 +62,13 @@ def launch(toy_suite, url, tmp_path, monkeypatch):
 
 @pytest.fixture
 def postgresql_url(postgresql):
-    """A new PostgreSQL database."""
-    name = f"study{time.monotonic_ns()}"
-    engine = create_engine(postgresql + "postgres", isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+    """The server's database, emptied."""
+    engine = create_engine(postgresql)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
     engine.dispose()
-    return postgresql + name
+    return postgresql
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -67,14 +86,13 @@ def url(tmp_path) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory):
-    """A PostgreSQL server of this test session's own, on loopback; the URL of its databases."""
+def postgresql():
+    """A PostgreSQL server of this test session's own, on loopback; the URL of its database."""
     binaries = _postgresql_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL's own programs (initdb, pg_ctl) are not installed")
     user, prefix = "postgres", ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    folder = Path("/tmp") / f"pathfront-postgresql-{os.getpid()}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="pathfront-postgresql-"))  # a short path, for its socket
     if prefix:
         shutil.chown(folder, "postgres")
     with socket.socket() as free:
@@ -89,7 +107,7 @@ def postgresql(tmp_path_factory):
     try:
         call("initdb", "-U", user, "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8")
         call("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
-        yield f"postgresql+psycopg://{user}@127.0.0.1:{port}/"
+        yield f"postgresql+psycopg://{user}@127.0.0.1:{port}/postgres"
         call("pg_ctl", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)

@@ -11,6 +11,8 @@ from factories import make_study
 
 from search.cli import main
 from search.commands.options import number, whole
+from search.export import export
+from search.results import Reader
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "lightning", "optuna", "streamlit")
@@ -150,6 +152,40 @@ def test_a_folder_that_is_no_export_is_said(pathfront, tmp_path):
     fails(pathfront("eval", "torn"), 1, "torn")
     (tmp_path / "torn" / "config.yaml").write_text("a: [")
     fails(pathfront("train", "torn", "--tokens", "1M"), 1, "not YAML")
+
+
+@pytest.mark.parametrize(("damage", "word"), [("flip", "damaged"), ("gone", "has none"), ("none", "weights")])
+def test_an_export_with_damaged_weights_is_exit_1(pathfront, tmp_path, shared, damage, word):
+    export(Reader(shared), "quick", tmp_path / "best", lambda suite: b"")
+    weights = tmp_path / "best" / "model.safetensors"
+    if damage == "flip":
+        weights.write_bytes(b"x" + weights.read_bytes()[1:])
+    elif damage == "gone":
+        weights.unlink()
+    code, out, err = pathfront("eval", "best")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith("error: ")  # after the line that says what is scored
+    assert word in err
+    assert err.count("\n") == 2
+
+
+def test_the_dashboard_is_streamlit_on_the_same_storage(pathfront, shared, monkeypatch):
+    started = {}
+
+    class Streamlit:
+        def __init__(self, command, env):
+            started.update(command=command, storage=env["PATHFRONT_STORAGE"])
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr("search.commands.dashboard.subprocess.Popen", Streamlit)
+    code, _, err = pathfront("dashboard", "--storage", shared, "--port", 9000)
+    assert code == 0
+    assert "http://localhost:9000" in err
+    assert started["storage"] == shared
+    page = next(word for word in started["command"] if word.endswith("app.py"))
+    assert Path(page) == ROOT / "dashboard" / "app.py"
 
 
 def test_front_json_is_the_designs_list(pathfront, shared):

@@ -83,13 +83,13 @@ def test_a_lease_runs_out_by_itself(launch, url, audit, rows, monkeypatch):
 
 
 def test_four_workers_share_a_study(launch, url, audit):
-    launch(stop={"candidates": 16})
+    launch(stop={"candidates": 8})
     command = [sys.executable, "-m", "search.cli", "worker", "toy", "--storage", url]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(4)]
     said = [worker.communicate()[0].decode() for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0, 0, 0], said
     ledger = audit(failed=0)
-    assert sorted(row["rung"] for row in ledger) == [0] * 16 + [1] * 8 + [2] * 4
+    assert sorted(row["rung"] for row in ledger) == [0] * 8 + [1] * 4 + [2] * 2
     assert {row["attempt"] for row in ledger} == {1}
     assert len({row["worker"] for row in ledger}) > 1
 

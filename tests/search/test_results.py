@@ -93,7 +93,7 @@ def test_seeds_of_the_highest_rung_are_averaged(url):
         seeds = [r for r in rows if r.candidate == row.candidate and r.rung == row.rung]
         assert len(seeds) == 3
         assert row.confirmed
-        assert row.score == pytest.approx(np.mean([r.score for r in seeds]))
+        assert row.score == pytest.approx(sum(r.score or 0.0 for r in seeds) / 3)
         assert row.score_stderr == pytest.approx(0.012 / 3**0.5)
         assert row.trial == seeds[0].number
         scores = reader.task_scores("quick", [r.number for r in seeds])

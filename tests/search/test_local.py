@@ -1,0 +1,109 @@
+"""The launcher of workers on this machine: they finish, die, are interrupted, or refuse."""
+
+import os
+import signal
+import time
+
+import pytest
+from toy_trainers import RUNGS, toy_config
+
+from search import tables
+from search.engines import devices, local
+from space.errors import Interrupted, PathfrontError, StudyFileError
+
+SMALL = {"stop": {"candidates": 2}, "rungs": {"tokens": list(RUNGS[:2]), "eta": 2}}
+
+
+class Interrupter:
+    """Sends Ctrl-C to this process once a trial runs, and again after a while."""
+
+    def __init__(self, rows, times):
+        self.rows, self.times, self.last = rows, times, 0.0
+
+    def __call__(self):
+        running = [row for row in self.rows(tables.trials) if row["number"] is not None]
+        if running and self.times and time.monotonic() - self.last > 1:
+            self.times -= 1
+            self.last = time.monotonic()
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_workers_finish_a_study(launch, url, audit, tmp_path):
+    launch(**SMALL)
+    ticks = []
+    local.run(url, "toy", 2, "artifacts", lambda: ticks.append(1))
+    assert [row["rung"] for row in audit(failed=0)].count(1) == 1
+    assert len(ticks) > 2
+    assert "scored" in (tmp_path / "artifacts/toy/logs/worker-0.log").read_text()
+
+
+def test_a_dead_worker_is_replaced_at_once(launch, url, audit, events):
+    launch(**SMALL, trainer="toy_trainers:fatal_once")  # a lease would keep its trial for a minute
+    local.run(url, "toy", 1, "artifacts")
+    audit(failed=1)
+    assert events().count("lost") == 1
+
+
+def test_workers_that_always_die_are_given_up(launch, url):
+    launch(**SMALL, trainer="toy_trainers:fatal")
+    with pytest.raises(PathfrontError, match=r"unfinished and its workers are gone: .*worker-0\.log"):
+        local.run(url, "toy", 1, "artifacts")
+
+
+def test_ctrl_c_lays_trials_down(launch, url, rows, audit, tmp_path):
+    launch(**SMALL, trainer="toy_trainers:patient")
+    (tmp_path / "wait").touch()
+    with pytest.raises(Interrupted):
+        local.run(url, "toy", 2, "artifacts", Interrupter(rows, 1))
+    assert {row["state"] for row in rows(tables.trials)} == {"paused"}
+    (tmp_path / "wait").unlink()
+    local.run(url, "toy", 1, "artifacts")
+    assert {row["crashes"] for row in audit()} == {0}
+
+
+def test_the_second_ctrl_c_stops_at_once(launch, url, rows, audit, tmp_path):
+    launch(**SMALL, trainer="toy_trainers:deaf")
+    (tmp_path / "wait").touch()
+    with pytest.raises(Interrupted):
+        local.run(url, "toy", 1, "artifacts", Interrupter(rows, 2))
+    assert [(row["state"], row["lease_until"]) for row in rows(tables.trials)] == [("running", 0.0)]
+    (tmp_path / "wait").unlink()
+    local.run(url, "toy", 1, "artifacts")
+    audit(failed=1)
+
+
+def test_what_workers_refuse_is_said(launch, url):
+    launch(**SMALL, trainer="no_module:train")
+    with pytest.raises(StudyFileError, match=r"trainer: .*got 'no_module:train'"):
+        local.run(url, "toy", 2, "artifacts")
+
+
+@pytest.mark.parametrize(
+    ("changes", "found", "cores", "workers", "expected"),
+    [
+        ({}, [], 4, None, ("cpu", 4)),
+        ({"stop": {"candidates": 3}}, [], 4, None, ("cpu", 3)),
+        ({"workers": 5}, [], 4, None, ("cpu", 5)),
+        ({"workers": 5}, [], 4, 7, ("cpu", 7)),
+        ({"trials_per_gpu": 2}, ["0", "1"], 4, None, ("cuda", 4)),
+        ({"device": "cpu"}, ["0", "1"], 8, None, ("cpu", 8)),
+    ],
+)
+def test_a_plan_fills_the_machine(monkeypatch, changes, found, cores, workers, expected):
+    monkeypatch.setattr(local, "gpus", lambda: found)
+    monkeypatch.setattr(local, "cpu_count", lambda: cores)
+    assert local.plan(toy_config(**changes), workers) == expected
+
+
+def test_a_gpu_study_needs_a_gpu(monkeypatch):
+    monkeypatch.setattr(local, "gpus", list)
+    with pytest.raises(StudyFileError, match=r"^device: cuda needs a GPU"):
+        local.plan(toy_config(device="cuda"))
+
+
+def test_devices_are_those_that_are_visible(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,GPU-abc")
+    assert devices.gpus() == ["0", "GPU-abc"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert devices.gpus() == []
+    assert 1 <= devices.cpu_count() <= (os.cpu_count() or 1)

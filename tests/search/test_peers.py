@@ -1,0 +1,57 @@
+"""Software of others reads a study as it reads any other."""
+
+import io
+import json
+import sys
+from wsgiref.util import setup_testing_defaults
+
+import optuna
+import pytest
+
+from search import tables
+from search.optuna_trials import close_storage
+from search.results import Reader
+from search.worker import run_worker
+
+
+@pytest.fixture
+def finished(launch, url):
+    launch(stop={"candidates": 6}, rungs={"tokens": [3_000, 6_000], "eta": 2})
+    run_worker(url, "toy", "artifacts")
+    return url
+
+
+def ask(app, path, query=""):
+    """The JSON that a WSGI application answers."""
+    environment = {"PATH_INFO": path, "QUERY_STRING": query, "wsgi.input": io.BytesIO()}
+    setup_testing_defaults(environment)
+    environment["wsgi.errors"] = sys.stderr
+    status = []
+    body = b"".join(app(environment, lambda line, headers, *_: status.append(line)))
+    assert status == ["200 OK"], (path, status, body[:500])
+    return json.loads(body)
+
+
+@pytest.mark.filterwarnings("ignore")  # of optuna-dashboard's own imports and routes
+def test_optuna_dashboard_shows_the_same_trials_and_values(finished, rows):
+    from optuna_dashboard._app import create_app
+
+    storage = optuna.storages.RDBStorage(finished)
+    app = create_app(storage)
+    (summary,) = ask(app, "/api/studies")["study_summaries"]
+    assert (summary["study_name"], summary["directions"]) == ("toy", ["maximize", "minimize"])
+    shown = ask(app, f"/api/studies/{summary['study_id']}", "after=0&limit=1000")["trials"]
+    close_storage(storage)
+    done = {row["number"]: [row["score"], row["flops_per_token"]] for row in rows(tables.trials)}
+    assert len(done) == 9
+    assert {t["number"]: t["values"] for t in shown} == done
+    assert {t["state"] for t in shown} == {"Complete"}
+
+
+def test_without_rungs_our_front_is_optunas(launch, url):
+    launch(stop={"candidates": 8}, rungs={"tokens": [3_000]})
+    run_worker(url, "toy", "artifacts")
+    storage = optuna.storages.RDBStorage(url)
+    theirs = {trial.number for trial in optuna.load_study(study_name="toy", storage=storage).best_trials}
+    close_storage(storage)
+    assert {row.trial for row in Reader(url).front("toy")} == theirs

@@ -1,0 +1,138 @@
+"""Databases: found, opened, refused in one line, and never created by a read."""
+
+import sqlite3
+
+import pytest
+from sqlalchemy import create_engine, select, text, update
+
+from search import tables
+from search.storage import (
+    open_reader,
+    open_writer,
+    optuna_storage,
+    reachable,
+    resolve_artifacts,
+    resolve_url,
+    shown,
+)
+from space.errors import NotFoundError, StorageError
+
+
+def test_the_option_comes_before_the_environment(monkeypatch):
+    assert resolve_url() == "sqlite:///pathfront.db"
+    monkeypatch.setenv("PATHFRONT_STORAGE", "sqlite:///other.db")
+    assert resolve_url() == "sqlite:///other.db"
+    assert resolve_url("postgresql://me:secret@host/name") == "postgresql+psycopg://me:secret@host/name"
+
+
+def test_artifacts_stand_beside_the_database(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert resolve_artifacts("sqlite:////data/study.db") == "/data/study-artifacts"
+    assert resolve_artifacts("sqlite:///study.db") == str(tmp_path / "study-artifacts")
+    assert resolve_artifacts("postgresql://host/runs") == str(tmp_path / "runs-artifacts")
+    monkeypatch.setenv("PATHFRONT_ARTIFACTS", "s3://bucket/place")
+    assert resolve_artifacts("sqlite:///study.db") == "s3://bucket/place"
+    assert resolve_artifacts("sqlite:///study.db", "here") == str(tmp_path / "here")
+
+
+@pytest.mark.parametrize("bad", ["study.db", "mysql://host/name", "sqlite://", "sqlite:///:memory:", "://"])
+def test_what_is_no_url_is_said(bad):
+    with pytest.raises(StorageError, match="a storage is a URL such as"):
+        resolve_url(bad)
+
+
+def test_a_password_is_not_printed():
+    assert "secret" not in shown("postgresql://me:secret@host/name")
+
+
+def test_a_writer_creates_and_a_reader_reads(url, tmp_path):
+    writer = open_writer(url)
+    with writer.connect() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert connection.scalar(text("PRAGMA busy_timeout")) == 60_000
+        assert connection.scalar(text("PRAGMA synchronous")) == 1
+        now = connection.scalar(select(tables.clock()))
+    assert abs(now - (tmp_path / "study.db").stat().st_mtime) < 5
+    reader = open_reader(url)
+    with reader.connect() as connection, pytest.raises(Exception, match="readonly"):
+        connection.execute(update(tables.schema).values(version=2))
+    reader.dispose()
+    writer.dispose()
+    open_writer(url).dispose()  # a second time changes nothing
+
+
+def test_optuna_shares_the_pragmas(url):
+    open_writer(url).dispose()
+    storage = optuna_storage(url, create=True)
+    with storage.engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+        assert connection.scalar(text("PRAGMA synchronous")) == 1
+    assert storage.get_heartbeat_interval() is None
+    storage.engine.dispose()
+
+
+@pytest.mark.parametrize("open_it", [open_reader, lambda url: open_writer(url, create=False)])
+def test_a_read_creates_nothing(url, tmp_path, open_it):
+    with pytest.raises(NotFoundError, match="no study database"):
+        open_it(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_missing_is_said(tmp_path):
+    with pytest.raises(StorageError, match="stands in a folder that exists"):
+        open_writer(f"sqlite:///{tmp_path}/nowhere/study.db")
+
+
+@pytest.mark.parametrize("open_it", [open_reader, open_writer])
+def test_a_file_that_is_no_database_is_left_alone(url, tmp_path, open_it):
+    path = tmp_path / "study.db"
+    path.write_text("a diary\n" * 1000)
+    with pytest.raises(StorageError, match=r"cannot be used: file is not a database$"):
+        open_it(url)
+    assert path.read_text() == "a diary\n" * 1000
+
+
+def test_a_database_without_studies_is_said(url, tmp_path):
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        connection.execute("CREATE TABLE other (x)")
+    connection.close()
+    with pytest.raises(NotFoundError, match="no study in"):
+        open_reader(url)
+
+
+def test_tables_of_another_version_are_refused(url):
+    engine = open_writer(url)
+    with engine.begin() as connection:
+        connection.execute(update(tables.schema).values(version=7))
+    engine.dispose()
+    for open_it in (open_reader, open_writer):
+        with pytest.raises(StorageError, match=r"knows version 1 of its tables, and .* holds 7"):
+            open_it(url)
+
+
+@pytest.mark.parametrize("open_it", [open_reader, open_writer])
+def test_a_server_that_is_away_is_said_in_one_line(open_it):
+    with pytest.raises(StorageError, match="cannot be used: connection failed") as caught:
+        open_it("postgresql://me:secret@127.0.0.1:1/name")
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_reader_of_postgresql_cannot_write(postgresql_url):
+    writer = open_writer(postgresql_url)
+    reader = open_reader(postgresql_url)
+    with reader.connect() as connection, pytest.raises(Exception, match="read-only"):
+        connection.execute(update(tables.schema).values(version=2))
+    with writer.connect() as connection:
+        assert connection.scalar(select(tables.clock())) > 1e9
+    reader.dispose()
+    writer.dispose()
+
+
+def test_other_errors_pass(url):
+    with pytest.raises(ZeroDivisionError), reachable(url):
+        _ = 1 / 0
+    engine = create_engine(url)
+    with pytest.raises(StorageError, match="no such table"), reachable(url), engine.connect() as connection:
+        connection.execute(text("SELECT * FROM missing"))
+    engine.dispose()

@@ -1,0 +1,130 @@
+"""Studies are created once and resumed only as they are."""
+
+import optuna
+import pytest
+from sqlalchemy import create_engine, delete, update
+from toy_trainers import RUNGS, toy_config
+
+from search import tables
+from search.optuna_trials import close_storage
+from search.storage import open_writer, optuna_storage
+from search.study import MAY_CHANGE, create_or_resume, finish_study, load_study
+from space.errors import NotFoundError, StorageError, StudyFileError
+from space.study import StudyConfig
+
+pytestmark = pytest.mark.usefixtures("toy_suite", "prepared")
+
+
+@pytest.fixture
+def change(url):
+    """Run a statement on the database."""
+
+    def run(statement):
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(statement)
+        engine.dispose()
+
+    return run
+
+
+def test_a_study_is_created_then_resumed(url, toy_suite, rows):
+    assert create_or_resume(url, toy_config()).created
+    study = create_or_resume(url, toy_config())
+    assert not study.created
+    assert study.suite == toy_suite
+    assert len(rows(tables.studies)) == 1
+    assert [row["kind"] for row in rows(tables.events)] == ["launched"] * 2
+
+
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("rungs.eta", {"rungs": {"tokens": list(RUNGS), "eta": 3}}),
+        ("search.seed", {"search": {"seed": 1}}),
+        ("search.sampler", {"search": {"sampler": "tpe"}}),
+        ("limits.flops_per_token", {"limits": {"flops_per_token": 1e6, "total_params": 2.0e7}}),
+        ("space.mixture.floor", {"space": {"mixture": {"spread": 1.0, "floor": 0.01}}}),
+        ("trainer", {"trainer": None}),
+        ("precision", {"precision": "bf16-mixed"}),
+    ],
+)
+def test_another_specification_is_refused_by_its_key(url, rows, key, changes):
+    create_or_resume(url, toy_config())
+    before = rows(tables.studies)
+    with pytest.raises(StudyFileError, match=rf"^{key}: a study keeps its specification") as caught:
+        create_or_resume(url, toy_config(**changes))
+    assert "\n" not in str(caught.value)
+    assert rows(tables.studies) == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stop": {"candidates": 20, "wall_minutes": 3}},
+        {"workers": 3},
+        {"logger": "csv"},
+        {"checkpoint_seconds": 5},
+        {"device": "cpu"},
+        {"trials_per_gpu": 2},
+    ],
+)
+def test_what_does_not_change_results_may_change(url, rows, changes):
+    assert set(changes) <= set(MAY_CHANGE)
+    create_or_resume(url, toy_config())
+    create_or_resume(url, toy_config(**changes))
+    stored = StudyConfig.model_validate(rows(tables.studies)[0]["config"])
+    assert stored == toy_config(**changes)
+
+
+def test_the_frozen_references_stay(url, toy_suite, monkeypatch):
+    create_or_resume(url, toy_config())
+    newer = toy_suite.model_copy(update={"context": 256})
+    monkeypatch.setattr(StudyConfig, "suite_record", lambda self: newer)
+    assert create_or_resume(url, toy_config()).suite == toy_suite
+
+
+def test_a_launcher_killed_between_its_two_steps_is_mended(url):
+    create_or_resume(url, toy_config())
+    optuna.delete_study(study_name="toy", storage=url)
+    create_or_resume(url, toy_config())
+    storage = optuna_storage(url)
+    assert optuna.get_all_study_names(storage) == ["toy"]
+    close_storage(storage)
+
+
+def test_a_study_of_another_program_is_left_alone(url, change):
+    create_or_resume(url, toy_config())
+    change(delete(tables.studies))
+    with pytest.raises(StudyFileError, match="'toy' is another program's"):
+        create_or_resume(url, toy_config())
+
+
+def test_a_launch_forgets_the_end_and_the_wish_to_stop(url, rows, change):
+    create_or_resume(url, toy_config())
+    change(update(tables.studies).values(stop_requested=True, finished_at=1.0, launched_at=1.0))
+    create_or_resume(url, toy_config())
+    row = rows(tables.studies)[0]
+    assert (row["stop_requested"], row["finished_at"]) == (False, None)
+    assert row["launched_at"] > 1e9
+
+
+def test_a_study_ends_once(url, rows):
+    create_or_resume(url, toy_config())
+    engine = open_writer(url)
+    finish_study(engine, url, "toy", "all done")
+    finish_study(engine, url, "toy", "all done")
+    assert [row["kind"] for row in rows(tables.events)] == ["launched", "finished"]
+    engine.dispose()
+
+
+def test_a_study_that_is_not_there_or_not_ours(url, change):
+    create_or_resume(url, toy_config())
+    engine = open_writer(url)
+    with pytest.raises(NotFoundError, match="did you mean 'toy'"):
+        load_study(engine, url, "tob")
+    change(update(tables.studies).values(suite={"name": "x"}))
+    with pytest.raises(StorageError, match="another version") as caught:
+        load_study(engine, url, "toy")
+    assert "\n" not in str(caught.value)
+    engine.dispose()
