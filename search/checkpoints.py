@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Row, and_, delete, insert, select
 
 from search.artifacts import Artifacts
-from search.ledger import Claim, Ledger, step
+from search.claims import Claim
+from search.ledger import Ledger, step
 from search.tables import checkpoints, clock
 from space.errors import CheckpointError, LeaseLost
 from space.scores import CheckpointKind

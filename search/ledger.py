@@ -8,15 +8,13 @@ worker's writes hold only while key, attempt and worker still agree. A worker ma
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
     Row,
-    Table,
     and_,
     delete,
     insert,
@@ -27,13 +25,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from search.optuna_trials import OptunaTrials, attempt_of, label_of
+from search.claims import Claim, NewTrial
+from search.optuna_trials import OptunaTrials, attempt_of
 from search.storage import reachable
 from search.tables import candidates, clock, curves, events, routing, studies, task_scores, trials
 from space.errors import LeaseLost
 from space.scores import Scorecard, Spent
 
-KEY = ("study", "candidate", "rung", "seed")
 LEASE_SECONDS = 60.0
 RETRIES = 2  # of a trial that crashed or lost its worker
 
@@ -50,49 +48,6 @@ def step(name: str) -> None:
 def lease_seconds() -> float:
     """How long a silent worker keeps its trial: PATHFRONT_LEASE_SECONDS, or a minute."""
     return float(os.environ.get("PATHFRONT_LEASE_SECONDS", LEASE_SECONDS))
-
-
-@dataclass(frozen=True)
-class NewTrial:
-    """A climb that nobody has begun.
-
-    Attributes:
-        tokens: trunk tokens at its end.
-        planned_flops: estimate of its training FLOPs.
-    """
-
-    candidate: str
-    rung: int
-    seed: int
-    tokens: int
-    flops_per_token: float
-    planned_flops: float
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A worker's right to one attempt at a trial."""
-
-    study: str
-    candidate: str
-    rung: int
-    seed: int
-    attempt: int
-    worker: str
-
-    @property
-    def label(self) -> str:
-        """What names the attempt in Optuna's study."""
-        return label_of(self.candidate, self.rung, self.seed, self.attempt)
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """The trial's key in every table."""
-        return {name: getattr(self, name) for name in KEY}
-
-    def of(self, table: Table) -> ColumnElement[bool]:
-        """A table's rows of this trial, whichever attempt wrote them."""
-        return and_(*(table.c[name] == value for name, value in self.key.items()))
 
 
 class Ledger:

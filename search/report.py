@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from search.checkpoints import Checkpoints
-from search.ledger import Claim, Ledger
+from search.claims import Claim
+from search.ledger import Ledger
 from space.errors import LeaseLost, StorageError
 from space.scores import CheckpointKind
 

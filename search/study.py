@@ -64,7 +64,7 @@ def create_or_resume(url: str, config: StudyConfig) -> Study:
             assert known is not None
             study = _parse(known, config.study)
             _compare(study.config, config)
-            _launch(engine, config)
+            _launch(engine, config, "created and launched" if created else "launched again")
             create_study(optuna, config.study)
         return Study(config, study.suite, created)
     finally:
@@ -112,7 +112,7 @@ def _create(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> bool:
     return True
 
 
-def _launch(engine: Engine, config: StudyConfig) -> None:
+def _launch(engine: Engine, config: StudyConfig, text: str) -> None:
     changes = {
         "config": config.model_dump(mode="json"),
         "launched_at": clock(),
@@ -121,7 +121,7 @@ def _launch(engine: Engine, config: StudyConfig) -> None:
     }
     with engine.begin() as connection:
         connection.execute(update(studies).where(studies.c.name == config.study).values(changes))
-        _note(connection, config.study, "launched", "the study goes on")
+        _note(connection, config.study, "launched", text)
 
 
 def _row(engine: Engine, name: str) -> Mapping[str, Any] | None:

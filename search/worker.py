@@ -21,8 +21,9 @@ from typing import Any
 
 from search.artifacts import Artifacts
 from search.checkpoints import Checkpoints
+from search.claims import Claim, NewTrial
 from search.forecast import trial_tokens
-from search.ledger import Claim, Ledger, NewTrial
+from search.ledger import Ledger
 from search.promote import promote
 from search.propose import Proposal, Proposer
 from search.report import TrialReport
@@ -121,10 +122,10 @@ class Worker:
     def run(self) -> int:
         """Work; returns the number of trials finished."""
         while not (self.asked_to_stop or self.ledger.stop_requested()):
-            claim = self.choose()
-            if claim is not None:
-                self.work(claim)
-            elif self.view().under_way:
+            found = self.choose()
+            if isinstance(found, Claim):
+                self.work(found)
+            elif found.under_way:
                 time.sleep(POLL_SECONDS)
             else:
                 self.ledger.mend(thorough=True)
@@ -133,8 +134,8 @@ class Worker:
                 break
         return self.finished
 
-    def choose(self) -> Claim | None:
-        """Claim the next trial; None if there is nothing to do right now."""
+    def choose(self) -> Claim | Snapshot:
+        """Claim the next trial; if there is nothing to do, the study as it stood when that was seen."""
         while True:
             self.mend()
             claim = self.ledger.take_over()
@@ -143,7 +144,7 @@ class Worker:
             view = self.view()
             choice = self.next_step(view)
             if choice is None:
-                return None
+                return view
             if isinstance(choice, Proposal):
                 row = choice.row(len(view.candidates), self.distributions)
                 trial = self.new_trial(choice.candidate.id, 0, choice.cost.flops_per_token)
@@ -163,7 +164,7 @@ class Worker:
         promotion = promote(view, rungs, seed, patient=True)
         if promotion is not None:
             return promotion
-        if view.may_propose(self.config.stop):
+        if view.may_propose(self.config.stop) and not self._exhausted:
             proposal = self.proposer.propose(view)
             self._exhausted = proposal is None
             if proposal is not None:

@@ -92,6 +92,7 @@ class SuiteRecord(Frozen):
         context: tokens in a training window.
         batch_tokens: tokens in a training batch.
         text_vocab: SentencePiece pieces.
+        tokenizer: name of the frozen SentencePiece model.
         bins: bins of a continuous value.
         discrete: largest discrete value plus one.
         encoders: patch encoder -> size of one flattened patch.
@@ -106,6 +107,7 @@ class SuiteRecord(Frozen):
     context: int = Field(ge=8)
     batch_tokens: int = Field(ge=8)
     text_vocab: int = Field(ge=0)
+    tokenizer: str = "python-docs-512"
     bins: int = Field(ge=2)
     discrete: int = Field(ge=2)
     encoders: dict[str, int]

@@ -17,11 +17,12 @@ from safetensors.torch import load_file
 from space.catalog import Split
 from space.cost import price
 from space.errors import CheckpointError, StudyFileError
-from space.recipe import CARD_FILE, WEIGHTS_FILE, Recipe
+from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Recipe
 from space.scores import Budget, CheckpointKind, Scorecard, Spent
 from trainers.evaluate import score_candidate
 from trainers.model.decoder import Decoder
 from trainers.runtime import accelerator
+from trainers.tasks.tokenizer import tokenizer_model
 from trainers.train import train_candidate
 
 FOLDER = "full"
@@ -56,10 +57,11 @@ def train_export(
     Raises:
         NotFoundError: the folder is no export.
         StudyFileError: the trunk has already gone further than `tokens` allow.
-        CheckpointError: a file in the folder is damaged.
+        CheckpointError: a file in the folder is damaged, or its tokenizer is not the suite's.
         Interrupted: `stopping` said so; the next call goes on from there.
     """
     recipe = Recipe.read(folder)
+    _check_tokenizer(folder, recipe)
     home = folder / FOLDER
     home.mkdir(exist_ok=True)
     decay = round(tokens * recipe.decay)
@@ -92,9 +94,10 @@ def evaluate_export(folder: Path, split: Split = "report", device: str = "auto")
 
     Raises:
         NotFoundError: the folder is no export.
-        CheckpointError: a file in the folder is missing or damaged.
+        CheckpointError: a file in the folder is missing or damaged, or its tokenizer is not the suite's.
     """
     recipe = Recipe.read(folder)
+    _check_tokenizer(folder, recipe)
     decoder = load_decoder(folder, recipe).to("cuda" if accelerator(device) == "gpu" else "cpu")
     started = time.monotonic()
     values = score_candidate(decoder, recipe.suite, split)
@@ -122,6 +125,16 @@ def load_decoder(folder: Path, recipe: Recipe) -> Decoder:
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(f"'{path}' holds the weights of this export's decoder: {reason}") from None
     return decoder
+
+
+def _check_tokenizer(folder: Path, recipe: Recipe) -> None:
+    """Refuse an export whose tokens mean something else than the tasks of this installation give."""
+    path = folder / TOKENIZER_FILE
+    if not path.is_file() or path.read_bytes() != tokenizer_model(recipe.suite.tokenizer):
+        raise CheckpointError(
+            f"an export's {TOKENIZER_FILE} is the tokenizer '{recipe.suite.tokenizer}' of this installation,"
+            f" and '{path}' is {'another' if path.is_file() else 'missing'}; restore it, or export again"
+        )
 
 
 def describe(recipe: Recipe, card: Scorecard) -> str:

@@ -7,7 +7,8 @@ from sqlalchemy import create_engine, update
 from search import tables
 from search.artifacts import Artifacts
 from search.checkpoints import Checkpoints
-from search.ledger import RETRIES, Ledger, NewTrial, expire_leases
+from search.claims import NewTrial
+from search.ledger import RETRIES, Ledger, expire_leases
 from search.optuna_trials import close_storage
 from search.propose import Proposer
 from search.samplers import distributions

@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, update
 from toy_trainers import RUNGS
 
 from search import tables
+from search.claims import Claim
 from search.worker import Worker, load_trainer, run_worker
 from space.errors import Interrupted, NotFoundError, StorageError, StudyFileError
 
@@ -49,7 +50,7 @@ def test_checkpoints_that_stay_are_whole(launch, url, rows, tmp_path):
 def test_a_damaged_trunk_is_told_and_an_older_one_taken(launch, url, rows, audit):
     config = launch(stop={"candidates": 4})
     worker = Worker(url, "toy", "study-artifacts", "first")
-    while (claim := worker.choose()) is not None and claim.rung < 2:
+    while (claim := worker.choose()).rung < 2:
         worker.work(claim)
     (damaged,) = rows(
         tables.checkpoints,
@@ -69,7 +70,7 @@ def test_a_damaged_trunk_is_told_and_an_older_one_taken(launch, url, rows, audit
 def test_a_missing_trunk_means_from_the_start(launch, url, rows, audit, tmp_path):
     launch(stop={"candidates": 2}, rungs={"tokens": RUNGS[:2], "eta": 2})
     worker = Worker(url, "toy", "study-artifacts", "first")
-    while (claim := worker.choose()) is not None and claim.rung == 0:
+    while (claim := worker.choose()).rung == 0:
         worker.work(claim)
     for path in (tmp_path / "study-artifacts").rglob("*.ckpt"):
         path.unlink()
@@ -181,6 +182,25 @@ def test_a_study_may_be_asked_to_stop(launch, url, rows, tmp_path):
     assert run_worker(url, "toy") == 0
     thread.join()
     assert [row["state"] for row in rows(tables.trials)] == ["paused"]
+
+
+def test_a_study_does_not_end_while_a_promotion_comes_due(launch, url, audit, monkeypatch):
+    launch(stop={"candidates": 2}, rungs={"tokens": RUNGS[:2], "eta": 2})
+    one, other = (Worker(url, "toy", "study-artifacts", name) for name in ("one", "other"))
+    held = [other.choose()]
+    look = one.choose
+
+    def choose():
+        found = look()
+        if not isinstance(found, Claim) and held:
+            other.work(held.pop())  # the moment after the other one saw nothing to do
+        return found
+
+    monkeypatch.setattr(one, "choose", choose)
+    assert one.run() == 2
+    assert by_rung(audit(failed=0)) == [2, 1, 0]
+    one.ledger.close()
+    other.ledger.close()
 
 
 def test_a_silent_trial_keeps_its_lease(launch, url, rows, tmp_path, monkeypatch):

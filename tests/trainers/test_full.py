@@ -7,9 +7,10 @@ from safetensors.torch import load_file
 from toys import toy_suite
 
 from space.errors import CheckpointError, Interrupted, NotFoundError, StudyFileError
-from space.recipe import WEIGHTS_FILE, Origin, Recipe
+from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Origin, Recipe
 from trainers.full import evaluate_export, train_export
 from trainers.model.decoder import Decoder
+from trainers.tasks.tokenizer import tokenizer_model
 from trainers.train import save_weights
 
 STEP = 192
@@ -27,7 +28,17 @@ def export(candidate, tmp_path):
     origin = Origin(study="toy", trial=3, rung=0, tokens=1, score=0.1, score_stderr=0.01)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     Recipe(candidate=candidate, suite=suite, origin=origin, weights_sha256=sha256).write(tmp_path)
+    (tmp_path / TOKENIZER_FILE).write_bytes(tokenizer_model(suite.tokenizer))
     return tmp_path
+
+
+@pytest.mark.parametrize("content", [None, b"another"])
+def test_an_export_whose_tokens_mean_something_else_is_refused(export, content):
+    path = export / TOKENIZER_FILE
+    path.unlink() if content is None else path.write_bytes(content)
+    for use in (evaluate_export, lambda folder: train_export(folder, 20 * STEP, ignore)):
+        with pytest.raises(CheckpointError, match=r"tokenizer\.model is the tokenizer 'python-docs-512'"):
+            use(export)
 
 
 def ignore(tokens, loss, tokens_per_second):
@@ -57,7 +68,7 @@ def test_interrupted_and_gone_on_equals_uninterrupted(export, tmp_path_factory):
     train_export(export, 20 * STEP, ignore)
     resumed = load_file(export / "full" / WEIGHTS_FILE)
     other = tmp_path_factory.mktemp("other")
-    for name in ("config.yaml", WEIGHTS_FILE):
+    for name in ("config.yaml", WEIGHTS_FILE, TOKENIZER_FILE):
         (other / name).write_bytes((export / name).read_bytes())
     train_export(other, 20 * STEP, ignore)
     whole = load_file(other / "full" / WEIGHTS_FILE)

@@ -12,13 +12,12 @@ from space.errors import TaskError
 from trainers.tasks.base import Task
 from trainers.tasks.registry import load_task
 from trainers.tasks.sessions import BaseTask
-from trainers.tasks.tokenizer import suite_tokenizer
 
 Progress = Callable[[str, int, int], None]
 
 
 def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
-    """Make the tokenizer and every task's expert episodes, unless they are on the disk, undamaged.
+    """Make every task's expert episodes, unless they are on the disk, undamaged.
 
     Args:
         suite: the tasks and their sequence settings.
@@ -28,7 +27,6 @@ def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
     Raises:
         TaskError: a process died.
     """
-    suite_tokenizer(suite)
     tasks = {name: load_task(name, suite) for name in suite.tasks}
     missing = [name for name, task in tasks.items() if not _is_prepared(task)]
     ready = [name for name in tasks if name not in missing]
