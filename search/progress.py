@@ -144,7 +144,7 @@ def _running(connection: Connection, study: str, config: StudyConfig) -> list[Ru
             worker=row.worker,
             start_tokens=config.rungs.tokens[row.rung - 1] if row.rung else 0,
             progress_tokens=row.progress_tokens,
-            tokens=row.tokens,
+            tokens=row.tokens + config.rungs.budget(row.rung).decay_tokens,
             loss=_last_loss(connection, row),
             experts=row.experts,
             top_k=row.top_k,

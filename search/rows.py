@@ -100,11 +100,11 @@ class FrontRow:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """Training loss in nats at a number of tokens of the candidate's life."""
+    """Training loss in nats at a number of tokens of the candidate's life; None where it was not finite."""
 
     tokens: int
     rung: int
-    loss: float
+    loss: float | None
     task_losses: dict[str, float]
 
 
@@ -172,7 +172,7 @@ class RungStatus:
 
 @dataclass(frozen=True, slots=True)
 class RunningTrial:
-    """A trial under way: `progress_tokens` runs from `start_tokens` to `tokens`."""
+    """A trial under way: `progress_tokens` runs from `start_tokens` to `tokens`, the decay included."""
 
     number: int | None
     candidate: str

@@ -49,12 +49,12 @@ def print_front(rows: "Sequence[FrontRow]") -> None:
                 output.short(row.flops_per_token),
                 output.short(row.active_params),
                 output.short(row.total_params),
-                f"{architecture.experts} / {architecture.top_k}" if architecture.sparse else "dense",
-                f"{architecture.depth} x {architecture.width}",
+                f"{architecture.top_k} of {architecture.experts}" if architecture.sparse else "dense",
+                f"{architecture.depth}x{architecture.width}",
                 str(row.rung),
                 output.short(row.tokens),
                 f"{row.above(HALF)} of {len(row.tasks)}",
             )
         )
-    columns = [">trial", ">score", ">FLOPs/token", ">active", ">params", ">experts / top-k", ">depth x width"]
-    output.print_table([*columns, ">rung", ">tokens", ">tasks > 1/2 expert"], lines)
+    columns = [">trial", ">score", ">FLOPs/token", ">active", ">params", ">experts", ">shape"]
+    output.print_table([*columns, ">rung", ">tokens", ">above half"], lines)

@@ -72,7 +72,8 @@ def _launch(
             prepare(suite, os.cpu_count() or 1, lambda task, done, total: meter.update(done, task, total))
         output.say(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, twice at once")
         with LaunchDisplay(reader, config.study) as display:
-            local.run(url, config.study, workers, resolve_artifacts(url, artifacts), display.tick)
+            place = resolve_artifacts(url, artifacts)
+            local.run(url, config.study, workers, place, display.tick, display.stop)
     except (Interrupted, KeyboardInterrupt):
         again = _again(spec, url, artifacts)
         raise Interrupted(f"study '{config.study}' waits at its checkpoints; go on with: {again}") from None

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from search.rows import RunningTrial, StudyStatus
 
 
+STOPPING = "stopping: running trials go on to a checkpoint; Ctrl-C again stops at once"
+
+
 class LaunchDisplay:
     """Shows where a study stands each time that `tick` is called.
 
@@ -28,6 +31,7 @@ class LaunchDisplay:
         self._reader, self._study = reader, study
         self._ticker = output.Ticker()
         self._live: Any = None
+        self._stopping = False
 
     def __enter__(self) -> Self:
         """Start to draw."""
@@ -38,10 +42,19 @@ class LaunchDisplay:
             self._live.start()
         return self
 
+    def stop(self) -> None:
+        """Say from now on that the trials are on their way to a checkpoint."""
+        self._stopping = True
+        if self._live is None:
+            output.say(STOPPING)
+
     def tick(self) -> None:
         """Read the study and show it."""
         if self._live is not None:
-            self._live.update(draw(self._reader.status(self._study)), refresh=True)
+            from rich.console import Group
+
+            drawing = draw(self._reader.status(self._study))
+            self._live.update(Group(drawing, STOPPING) if self._stopping else drawing, refresh=True)
         elif self._ticker.due():
             output.say(line(self._reader.status(self._study)))
 
@@ -107,14 +120,14 @@ def _trial(trial: "RunningTrial") -> tuple[Any, ...]:
 
     experts = "dense" if trial.experts == 1 else f"{trial.experts} experts, top-{trial.top_k}"
     done = trial.progress_tokens - trial.start_tokens
-    scoring = trial.progress_tokens > trial.tokens
+    scoring = trial.progress_tokens >= trial.tokens
     loss = "" if trial.loss is None else f"loss {trial.loss:.3f}"
     return (
         f"  trial {'-' if trial.number is None else trial.number}",
         f"rung {trial.rung}",
         ProgressBar(total=trial.tokens - trial.start_tokens, completed=done, width=16),
         f"{output.short(trial.progress_tokens)} of {output.short(trial.tokens)}",
-        "decay and scores" if scoring else loss,
+        "scoring" if scoring else loss,
         f"{trial.depth} x {trial.width}, {experts}",
     )
 

@@ -42,16 +42,23 @@ def console(stderr: bool = False) -> "Console":
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, stderr: bool = False
 ) -> None:
-    """Print a table; columns whose name starts with '>' are aligned to the right."""
+    """Print a table; columns whose name starts with '>' are aligned to the right.
+
+    Nothing is cut: where a terminal is too narrow, it wraps the lines.
+    """
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table.collapse_padding = True
     for name in columns:
         table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    console(stderr).print(table)
+    printer = console(stderr)
+    needed = printer.measure(table, options=printer.options.update_width(PLAIN_WIDTH)).maximum
+    printer.width = max(printer.width, needed)
+    printer.print(table)
 
 
 def short(value: float | None) -> str:

@@ -63,6 +63,7 @@ def run(
     workers: int | None,
     artifacts: str,
     on_tick: Callable[[], None] = lambda: None,
+    on_interrupt: Callable[[], None] = lambda: None,
 ) -> None:
     """Run a study's workers on this machine until it is finished.
 
@@ -74,6 +75,7 @@ def run(
         workers: trials side by side; None for what the study file says.
         artifacts: where checkpoints go; logs of the workers go to `<study>/logs` there.
         on_tick: called about twice a second.
+        on_interrupt: called at the first Ctrl-C, in a signal handler.
 
     Raises:
         Interrupted: somebody asked to stop; everything lies at a checkpoint.
@@ -88,8 +90,13 @@ def run(
     devices = gpus() if device == "cuda" else [""]
     logs = Artifacts(artifacts).folder(f"{study}/logs")
     crew = Crew(engine, url, study, artifacts, logs, [devices[i % len(devices)] for i in range(count)])
+
+    def interrupt() -> None:
+        crew.interrupt()
+        on_interrupt()
+
     try:
-        with _signals(crew.interrupt):
+        with _signals(interrupt):
             crew.watch(on_tick)
     finally:
         crew.kill()

@@ -13,6 +13,7 @@ from search.cli import main
 from search.commands.options import number, whole
 from search.export import export
 from search.results import Reader
+from trainers.tasks.tokenizer import tokenizer_model
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "lightning", "optuna", "streamlit")
@@ -156,7 +157,7 @@ def test_a_folder_that_is_no_export_is_said(pathfront, tmp_path):
 
 @pytest.mark.parametrize(("damage", "word"), [("flip", "damaged"), ("gone", "has none"), ("none", "weights")])
 def test_an_export_with_damaged_weights_is_exit_1(pathfront, tmp_path, shared, damage, word):
-    export(Reader(shared), "quick", tmp_path / "best", lambda suite: b"")
+    export(Reader(shared), "quick", tmp_path / "best", lambda suite: tokenizer_model(suite.tokenizer))
     weights = tmp_path / "best" / "model.safetensors"
     if damage == "flip":
         weights.write_bytes(b"x" + weights.read_bytes()[1:])

@@ -41,7 +41,7 @@ def test_the_display_shows_every_running_trial_with_a_bar(reader):
     assert "14 of 17 done" in text
     for trial in status.running:
         row = next(row for row in text.splitlines() if f"trial {trial.number}" in row)
-        assert "112k of 225k" in row
+        assert "112k of 270k" in row
         assert "━" in row
 
 
