@@ -10,6 +10,7 @@ from search.rows import FrontRow
 from space.catalog import SuiteRecord
 
 ROW, HEAD = 26, 96  # pixels of a row of a table-like figure, and of its axes
+LEGEND_ROW, LEGEND_HEAD = 24, 70  # pixels that a legend needs so that it does not scroll
 THRESHOLDS = np.linspace(0, 1, 101)
 LINE = 15  # letters of a task's name that fit over its column
 MOST_BARS = len(style.CATEGORIES)
@@ -99,7 +100,8 @@ def mixture_bars(front: Sequence[FrontRow], suite: SuiteRecord, selected: int | 
     group = {task: task if len(tasks) <= MOST_BARS else suite.records[task].domain for task in tasks}
     names = list(dict.fromkeys(group.values()))
     colors = style.category_colors(names)
-    figure = style.blank(max(200, HEAD + ROW * len(front)), barmode="stack", bargap=0.25)
+    height = max(LEGEND_HEAD + LEGEND_ROW * len(names), HEAD + ROW * len(front))
+    figure = style.blank(height, barmode="stack", bargap=0.25)
     for name in names:
         shares = [sum(row.mixture.get(t, 0.0) for t in tasks if group[t] == name) for row in front]
         figure.add_bar(
