@@ -47,7 +47,7 @@ def card(recipe: Recipe, detail: TrialDetail, front: Sequence[FrontRow], folder:
 
 def _kind(recipe: Recipe) -> str:
     architecture = recipe.candidate.architecture
-    shape = f"decoder of {architecture.depth} layers, width {architecture.width}"
+    shape = f"decoder of depth {architecture.depth}, width {architecture.width}"
     if not architecture.sparse:
         return f"dense {shape}"
     return f"sparse {shape}, {architecture.experts} experts a layer with top-{architecture.top_k} routing"

@@ -14,7 +14,7 @@ from sqlalchemy import Row, and_, case, func, select
 from sqlalchemy.engine import make_url
 
 from search import queries
-from search.forecast import Speed
+from search.forecast import Speed, trial_tokens
 from search.progress import study_status
 from search.rows import CheckpointRow, FrontRow, StudyStatus, StudySummary, TrialDetail, TrialRow
 from search.storage import DEFAULT_URL, open_reader, shown
@@ -192,16 +192,21 @@ class Reader:
             row = rows[0]
             key = {"study": study, "candidate": row.candidate, "rung": row.rung, "seed": row.seed}
             found = connection.execute(select(trials).filter_by(**key)).one()
-            config = connection.scalar(
-                select(candidates.c.config).filter_by(study=study, candidate=row.candidate)
-            )
+            candidate = connection.execute(
+                select(candidates.c.config, candidates.c.training_bytes).filter_by(
+                    study=study, candidate=row.candidate
+                )
+            ).one()
+            trained = trial_tokens(self.config(study).rungs, row.rung)
             loads = connection.execute(select(routing.c.domain, routing.c.load).filter_by(**key))
             files = connection.execute(
                 select(checkpoints).filter_by(**key).order_by(checkpoints.c.tokens, checkpoints.c.kind)
             )
             return TrialDetail(
                 row=row,
-                config=CandidateConfig.model_validate(config),
+                config=CandidateConfig.model_validate(candidate.config),
+                training_bytes=candidate.training_bytes,
+                tokens_per_second=trained / row.wall_seconds if row.wall_seconds else None,
                 tasks=queries.scores_by_task(connection, study, [number]).get(number, {}),
                 domains=found.domains or {},
                 memorisable_score=found.memorisable_score,

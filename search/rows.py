@@ -126,6 +126,8 @@ class TrialDetail:
     Attributes:
         row: the trial as in a list of trials.
         config: architecture, mixture and learning rate.
+        training_bytes: memory to train it, counted.
+        tokens_per_second: measured while it trained; None until it is done.
         tasks: task -> score; empty until the trial is done.
         domains: domain -> mean of its tasks' clipped fractions.
         memorisable_score: mean over tasks whose whole state space is in the training data.
@@ -140,6 +142,8 @@ class TrialDetail:
 
     row: TrialRow
     config: CandidateConfig
+    training_bytes: int
+    tokens_per_second: float | None
     tasks: dict[str, TaskScore]
     domains: dict[str, float]
     memorisable_score: float | None

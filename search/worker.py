@@ -187,7 +187,7 @@ class Worker:
         """Train a claimed trial to its rung, and note how it ended."""
         row = self.ledger.candidate(claim.candidate)
         candidate = CandidateConfig.model_validate(row.config)
-        _say(f"{claim.label}: {candidate.architecture.depth} layers of {candidate.architecture.width}")
+        _say(f"{claim.label}: depth {candidate.architecture.depth}, width {candidate.architecture.width}")
         try:
             self.ledger.start(claim, row.params, row.distributions, self.config.rungs.tokens[claim.rung])
             with TrialReport(self.ledger, self.checkpoints, claim, lambda: self.asked_to_stop) as report:

@@ -129,6 +129,11 @@ def _configuration(detail: TrialDetail) -> list[tuple[str, str]]:
             "Training",
             f"{units.flops(row.training_flops)} in {units.duration(row.wall_seconds)} on {detail.device}",
         ),
+        (
+            "Speed",
+            "-" if detail.tokens_per_second is None else f"{units.short(detail.tokens_per_second)} tokens/s",
+        ),
+        ("Memory", f"{units.short(detail.training_bytes)}B to train, counted"),
         ("Evaluation", units.duration(detail.evaluation_seconds)),
         ("Memorisable tasks", units.signed(detail.memorisable_score)),
         ("Other tasks", units.signed(detail.generalising_score)),

@@ -71,12 +71,16 @@ def _summary(detail: "TrialDetail") -> None:
         print(f"error: {detail.error}")
     experts = f"{architecture.experts} experts, top-{architecture.top_k}" if row.sparse else "dense"
     print(
-        f"{architecture.depth} layers of width {architecture.width}, {experts}, expert ratio"
+        f"depth {architecture.depth}, width {architecture.width}, {experts}, expert ratio"
         f" {architecture.expert_ratio:g}, learning rate {detail.config.learning_rate:g}, from {row.origin}"
     )
     print(
         f"{output.short(row.flops_per_token)} FLOPs/token, {output.short(row.active_params)} active of"
-        f" {output.short(row.total_params)} parameters; {output.short(row.progress_tokens)} of"
-        f" {output.short(row.tokens)} tokens, {output.short(row.training_flops)} training FLOPs,"
+        f" {output.short(row.total_params)} parameters, {output.short(detail.training_bytes)}B to train"
+    )
+    speed = "" if detail.tokens_per_second is None else f", {output.short(detail.tokens_per_second)} tokens/s"
+    print(
+        f"rung of {output.short(row.tokens)} tokens, {output.short(row.progress_tokens)} done with its decay"
+        f" branch{speed}; {output.short(row.training_flops)} training FLOPs,"
         f" {output.duration(row.wall_seconds)} training, {output.duration(detail.evaluation_seconds)} scoring"
     )
