@@ -20,7 +20,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Stored:
-    """A file under the artifacts' URL."""
+    """A file under the artifacts' URL; `uri` is relative where the file lies in the study's home."""
 
     uri: str
     bytes: int
@@ -32,13 +32,15 @@ class Artifacts:
 
     Args:
         root: a folder's path, or any URL that fsspec knows.
+        home: the folder beside the database, if it has one: what lies in it is noted relative to it.
 
     Raises:
         StorageError: nothing can be stored there.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, home: Path | None = None) -> None:
         self.root = root
+        self.home = home
         try:
             self._files, self._path = fsspec.url_to_fs(root)
             self._files.makedirs(self._path, exist_ok=True)
@@ -76,7 +78,7 @@ class Artifacts:
                     self._files.mv(target + ".part", target)
         except OSError as error:
             raise StorageError(f"'{name}' cannot be stored under '{self.root}': {_line(error)}") from error
-        return Stored(self._files.unstrip_protocol(target), size, digest)
+        return Stored(self._uri(target), size, digest)
 
     def fetch(self, uri: str, sha256: str, folder: Path) -> Path:
         """A file with the content that was stored, on this machine: in place, or copied to `folder`.
@@ -85,7 +87,7 @@ class Artifacts:
             CheckpointError: it is missing or not what was stored.
         """
         try:
-            files, path = fsspec.url_to_fs(uri)
+            files, path = fsspec.url_to_fs(located(uri, self.home))
             if isinstance(files, LocalFileSystem):
                 local = Path(path)
             else:
@@ -102,7 +104,7 @@ class Artifacts:
 
     def remove(self, uri: str) -> None:
         """Delete a file; one that is gone already is no error."""
-        files, path = fsspec.url_to_fs(uri)
+        files, path = fsspec.url_to_fs(located(uri, self.home))
         try:
             files.rm_file(path)
         except FileNotFoundError:
@@ -115,12 +117,31 @@ class Artifacts:
         folder = f"{self._path}/{name}"
         try:
             for path in self._files.ls(folder, detail=False):
-                if self._files.unstrip_protocol(path) not in keep:
+                if self._uri(path) not in keep:
                     self._files.rm(path, recursive=True)
         except FileNotFoundError:
             return  # nothing was ever stored there
         except OSError as error:
             raise StorageError(f"'{folder}' cannot be tidied: {_line(error)}") from error
+
+    def _uri(self, path: str) -> str:
+        """How a file under the root is noted."""
+        if self._local and self.home is not None and Path(path).is_relative_to(self.home):
+            return Path(path).relative_to(self.home).as_posix()
+        return self._files.unstrip_protocol(path)
+
+
+def located(uri: str, home: Path | None) -> str:
+    """Where a noted file is: the URI itself, or its place in the study's home.
+
+    Raises:
+        StorageError: it is relative, and the database has no folder of its own.
+    """
+    if "://" in uri:
+        return uri
+    if home is None:
+        raise StorageError(f"artifact '{uri}' lies beside a SQLite file, and the study is elsewhere now")
+    return (home / uri).as_uri()
 
 
 def file_sha256(path: Path) -> str:

@@ -14,10 +14,11 @@ from sqlalchemy import Row, and_, case, func, select
 from sqlalchemy.engine import make_url
 
 from search import queries
+from search.artifacts import located
 from search.forecast import Speed, trial_tokens
 from search.progress import study_status
 from search.rows import CheckpointRow, FrontRow, StudyStatus, StudySummary, TrialDetail, TrialRow
-from search.storage import DEFAULT_URL, open_reader, shown
+from search.storage import DEFAULT_URL, artifacts_home, open_reader, shown
 from search.tables import candidates, checkpoints, events, routing, studies, trials
 from space.candidate import CandidateConfig
 from space.catalog import SuiteRecord
@@ -197,6 +198,7 @@ class Reader:
                     study=study, candidate=row.candidate
                 )
             ).one()
+            home = artifacts_home(self.url)
             trained = trial_tokens(self.config(study).rungs, row.rung)
             loads = connection.execute(select(routing.c.domain, routing.c.load).filter_by(**key))
             files = connection.execute(
@@ -214,7 +216,9 @@ class Reader:
                 curves=queries.curve(connection, study, row),
                 routing=dict(loads.all()),
                 epochs=found.epochs or {},
-                checkpoints=[CheckpointRow(f.kind, f.tokens, f.uri, f.bytes, f.sha256) for f in files],
+                checkpoints=[
+                    CheckpointRow(f.kind, f.tokens, located(f.uri, home), f.bytes, f.sha256) for f in files
+                ],
                 device=found.device,
                 worker=found.worker,
                 evaluation_seconds=found.evaluation_seconds or 0.0,

@@ -51,10 +51,23 @@ def resolve_artifacts(url: str, option: str | None = None) -> str:
     given = option or os.environ.get("PATHFRONT_ARTIFACTS")
     if given:
         return given if "://" in given else str(Path(given).absolute())
+    elsewhere = Path.cwd() / f"{Path(_parse(url).database or 'pathfront').stem}-artifacts"
+    return str(artifacts_home(url) or elsewhere)
+
+
+def artifacts_home(url: str) -> Path | None:
+    """The folder beside a SQLite file whose artifacts are noted relative to it, so that both move together.
+
+    None for other databases, whose working folders differ from machine to machine.
+
+    Raises:
+        StorageError: `url` is no URL of a database.
+    """
     parsed = _parse(url)
-    database = Path(parsed.database or "pathfront")
-    folder = database.absolute().parent if _is_sqlite(parsed) else Path.cwd()
-    return str(folder / f"{database.stem}-artifacts")
+    if not _is_sqlite(parsed):
+        return None
+    database = Path(parsed.database or "").absolute()
+    return database.parent / f"{database.stem}-artifacts"
 
 
 def open_writer(url: str, create: bool = True) -> Engine:

@@ -29,7 +29,7 @@ from search.propose import Proposal, Proposer
 from search.report import TrialReport
 from search.samplers import distributions
 from search.snapshot import Snapshot, take_snapshot
-from search.storage import open_writer, reachable, resolve_artifacts, resolve_url
+from search.storage import artifacts_home, open_writer, reachable, resolve_artifacts, resolve_url
 from search.study import finish_study, load_study
 from space.candidate import CandidateConfig
 from space.cost import TRAINING_FACTOR
@@ -99,7 +99,7 @@ class Worker:
         found = load_study(self.engine, url, study)
         self.config, self.suite = found.config, found.suite
         self.train = load_trainer(self.config)
-        self.artifacts = Artifacts(artifacts)
+        self.artifacts = Artifacts(artifacts, artifacts_home(url))
         self.ledger = Ledger(self.engine, url, study, name)
         self.checkpoints = Checkpoints(self.ledger, self.artifacts)
         self.proposer = Proposer(self.config, self.suite)

@@ -13,6 +13,7 @@ from toy_trainers import RUNGS
 
 from search import tables
 from search.claims import Claim
+from search.results import Reader
 from search.worker import Worker, load_trainer, run_worker
 from space.errors import Interrupted, NotFoundError, StorageError, StudyFileError
 
@@ -43,11 +44,35 @@ def test_checkpoints_that_stay_are_whole(launch, url, rows, tmp_path):
     kept = rows(tables.checkpoints)
     assert Counter(row["kind"] for row in kept) == {"trunk": 7, "decayed": 7}
     assert {row["tokens"] for row in kept if row["kind"] == "trunk"} == set(RUNGS)
-    files = {path.as_uri() for path in (tmp_path / "study-artifacts").rglob("*") if path.is_file()}
+    home = tmp_path / "study-artifacts"
+    files = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()}
     assert files == {row["uri"] for row in kept}
 
 
-def test_a_damaged_trunk_is_told_and_an_older_one_taken(launch, url, rows, audit):
+def test_a_study_and_its_artifacts_move_together(launch, url, rows, tmp_path):
+    launch(stop={"candidates": 4})
+    worker = Worker(url, "toy", "study-artifacts", "first")
+    while (claim := worker.choose()).rung < 1:
+        worker.work(claim)
+    worker.ledger.pause(claim)
+    worker.ledger.close()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in list(tmp_path.glob("study*")):
+        path.rename(elsewhere / path.name)
+    moved = f"sqlite:///{elsewhere / 'study.db'}"
+    run_worker(moved, "toy")
+    reader = Reader(moved)
+    details = [reader.trial("toy", row.number) for row in reader.finalists("toy")]
+    climbed = [detail for detail in details if detail.row.rung == 1]
+    assert climbed
+    assert all(detail.epochs["start"] == RUNGS[0] for detail in climbed)  # went on from what had moved
+    assert all(
+        Path(file.uri.removeprefix("file://")).is_file() for detail in details for file in detail.checkpoints
+    )
+
+
+def test_a_damaged_trunk_is_told_and_an_older_one_taken(launch, url, rows, audit, tmp_path):
     config = launch(stop={"candidates": 4})
     worker = Worker(url, "toy", "study-artifacts", "first")
     while (claim := worker.choose()).rung < 2:
@@ -58,7 +83,7 @@ def test_a_damaged_trunk_is_told_and_an_older_one_taken(launch, url, rows, audit
         tables.checkpoints.c.rung == 1,
         tables.checkpoints.c.kind == "trunk",
     )
-    Path(damaged["uri"].removeprefix("file://")).write_text("11111")
+    (tmp_path / "study-artifacts" / damaged["uri"]).write_text("11111")
     worker.work(claim)
     worker.ledger.close()
     row = next(row for row in audit() if row["rung"] == 2)
