@@ -1,5 +1,6 @@
 """Policies that need no model: what 0 and 1 of a task's scale are measured with."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,15 +9,15 @@ from trainers.tasks.base import Session
 from trainers.tokens.sequence import Chunk
 
 
-class ActingPolicy:
+class ActingPolicy(ABC):
     """A policy that acts on the session itself and models no tokens."""
 
-    def begin(self, count: int) -> None:
-        """Nothing to forget."""
-
+    @abstractmethod
     def choose(self, session: Session) -> np.ndarray:
         """The action for one session, ids (length,)."""
-        raise NotImplementedError
+
+    def begin(self, count: int) -> None:  # noqa: B027 - nothing to forget, for any of them
+        """Nothing to forget."""
 
     def act(
         self, live: Sequence[int], observations: Sequence[Chunk], sessions: Sequence[Session]
