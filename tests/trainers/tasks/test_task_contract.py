@@ -9,7 +9,7 @@ import pytest
 from space.catalog import load_catalog
 from space.errors import TaskError
 from trainers.tasks import contract
-from trainers.tasks.policies import ActingPolicy
+from trainers.tasks.policies import ExpertPolicy
 from trainers.tasks.registry import SHIPPED, load_task, task_class
 from trainers.tasks.taxi import Taxi
 
@@ -108,8 +108,8 @@ def test_an_expert_at_its_floor_is_noticed(quick, tokenizer):
 
 
 def test_a_policy_that_acts_gives_no_likelihood():
-    with pytest.raises(TypeError, match="acts"):
-        ActingPolicy().nats([])
+    with pytest.raises(TypeError, match="ExpertPolicy acts"):
+        ExpertPolicy().nats([])
 
 
 def test_values_are_scored_in_lanes_without_a_difference(quick, tokenizer):
