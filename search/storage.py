@@ -98,6 +98,17 @@ def open_writer(url: str, create: bool = True) -> Engine:
     return engine
 
 
+def settle(engine: Engine, url: str) -> None:
+    """Bring what SQLite's log holds into the file itself, so that the file alone is the study.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if engine.dialect.name == "sqlite":
+        with reachable(url), engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def open_reader(url: str) -> Engine:
     """Open the database to read only; nothing is ever created.
 
@@ -107,7 +118,7 @@ def open_reader(url: str) -> Engine:
     """
     parsed = _parse(url)
     if _is_sqlite(parsed):
-        address = f"file:{quote(str(_find(parsed)))}?mode=ro"
+        address = _read_only_address(_find(parsed))
         engine = create_engine(
             "sqlite://",
             creator=lambda: sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False),
@@ -210,6 +221,12 @@ def _find(parsed: URL) -> Path:
     if not path.is_file():
         raise NotFoundError(f"no study database '{parsed.database}'; make one: pathfront launch quick")
     return path
+
+
+def _read_only_address(path: Path) -> str:
+    """The file as SQLite opens it to read; it writes nothing beside it where the file system is read-only."""
+    frozen = os.statvfs(path).f_flag & os.ST_RDONLY
+    return f"file:{quote(str(path))}?mode=ro{'&immutable=1' if frozen else ''}"
 
 
 def _set_pragmas(connection: Any, record: Any) -> None:

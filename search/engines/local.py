@@ -20,7 +20,7 @@ from sqlalchemy import Engine, select
 from search.artifacts import Artifacts
 from search.engines.devices import cpu_count, gpus
 from search.ledger import expire_leases
-from search.storage import open_writer, reachable
+from search.storage import open_writer, reachable, settle
 from search.study import load_study
 from search.tables import studies
 from search.worker import worker_name
@@ -101,6 +101,7 @@ def run(
     finally:
         crew.kill()
     on_tick()
+    settle(engine, url)
     crew.conclude()
     engine.dispose()
 
@@ -244,7 +245,7 @@ def _spawn(command: list[str], environment: dict[str, str], log: IO[bytes]) -> s
 
 def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "no word in its log"
+    return lines[-1] if lines else "no word in its log (is the disk full?)"
 
 
 @contextmanager

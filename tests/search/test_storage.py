@@ -1,9 +1,11 @@
 """Databases: found, opened, refused in one line, and never created by a read."""
 
+import os
 import sqlite3
+import types
 
 import pytest
-from sqlalchemy import create_engine, select, text, update
+from sqlalchemy import create_engine, insert, select, text, update
 
 from search import tables
 from search.storage import (
@@ -13,6 +15,7 @@ from search.storage import (
     reachable,
     resolve_artifacts,
     resolve_url,
+    settle,
     shown,
 )
 from space.errors import NotFoundError, StorageError
@@ -136,3 +139,34 @@ def test_other_errors_pass(url):
     with pytest.raises(StorageError, match="no such table"), reachable(url), engine.connect() as connection:
         connection.execute(text("SELECT * FROM missing"))
     engine.dispose()
+
+
+def test_a_study_on_a_read_only_file_system_is_read_and_nothing_is_written_beside_it(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    open_writer(url).dispose()
+    read_only = types.SimpleNamespace(f_flag=os.ST_RDONLY)
+    monkeypatch.setattr("search.storage.os.statvfs", lambda path: read_only)
+    engine = open_reader(url)
+    with engine.connect() as connection:
+        connection.execute(select(tables.studies)).all()
+        assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
+    engine.dispose()
+
+
+def test_a_settled_file_alone_is_the_study_even_while_somebody_reads(url, tmp_path):
+    writer, reader = open_writer(url), None
+    try:
+        with writer.begin() as connection:
+            row = {"name": "kept", "config": {}, "suite": {}, "created_at": 1, "launched_at": 1}
+            connection.execute(insert(tables.studies).values(row))
+        reader = open_reader(url)
+        settle(writer, url)
+        copy = tmp_path / "copy.db"
+        copy.write_bytes((tmp_path / "study.db").read_bytes())
+        with sqlite3.connect(copy) as alone:
+            assert alone.execute("select name from pf_studies").fetchall() == [("kept",)]
+        alone.close()
+    finally:
+        writer.dispose()
+        if reader is not None:
+            reader.dispose()
