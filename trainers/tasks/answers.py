@@ -1,9 +1,9 @@
-"""What tasks share whose episodes are one question in patches and one answer in text."""
+"""What tasks share whose episodes are one question, in any senses, and one answer in text."""
 
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -25,14 +25,18 @@ class Example:
     """A question and its answer.
 
     Attributes:
-        patches: encoder -> (count, size) float32, what is asked about.
         answer: the right answer.
         expert: gives the expert's answer.
+        prompt: the question in text, or what else is to be read.
+        patches: encoder -> (count, size) float32, what is to be seen and heard.
+        ids: vocabulary ids of values.
     """
 
-    patches: dict[str, np.ndarray]
     answer: str
     expert: Callable[[], str]
+    prompt: str = ""
+    patches: dict[str, np.ndarray] = field(default_factory=dict)
+    ids: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int32))
 
 
 class AnswerSession:
@@ -62,7 +66,12 @@ class AnswerSession:
         self._tokenizer = tokenizer
         self._answers = answers
         self._score = score
-        self._question = sequence.observation(vocabulary, patches=example.patches)
+        self._question = sequence.observation(
+            vocabulary,
+            prompt=tokenizer.encode(example.prompt) if example.prompt else (),
+            patches=example.patches,
+            ids=example.ids,
+        )
 
     def observe(self) -> Chunk:
         """The question."""

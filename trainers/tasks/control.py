@@ -1,6 +1,7 @@
 """What sessions of control share: time, and actions among choices or in a box."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,12 +20,20 @@ class ControlSession(ABC):
         vocabulary: the suite's.
         spec: what each action looks like.
         limit: timesteps after which the episode ends.
+        instruction: ids of text that say what the episode is about, where what is seen does not.
     """
 
-    def __init__(self, vocabulary: Vocabulary, spec: ActionSpec, limit: int) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        spec: ActionSpec,
+        limit: int,
+        instruction: Sequence[int] | np.ndarray = (),
+    ) -> None:
         self.vocabulary = vocabulary
         self.spec = spec
         self.limit = limit
+        self.instruction = instruction
         self.steps = 0
         self.value = 0.0
         self._seen: Chunk | None = None
@@ -46,9 +55,11 @@ class ControlSession(ABC):
         """Do what the ids say, (length,), and keep `value` up to date; True when nothing more can change."""
 
     def observe(self) -> Chunk:
-        """What is seen now."""
+        """What is seen now; at first the instruction before it."""
         self._seen = self.look()
-        return self._seen
+        if self.steps or not len(self.instruction):
+            return self._seen
+        return Chunk.concat([sequence.instruction(self.instruction), self._seen])
 
     def action_local(self) -> np.ndarray:
         """Positions in the timestep after what was just observed, (spec.length,) int16."""

@@ -2,7 +2,7 @@
 
 A timestep is observation, separator, action. An observation is text, then patches in raster order, then
 values row by row; parts of a nested observation stand in the lexicographic order of their keys (Gato
-section 2.1).
+section 2.1). What stands before the first timestep of an episode is its instruction.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,8 @@ class Chunk:
         tokens: (length,) int32, vocabulary ids; where a patch stands, its encoder's placeholder.
         local: (length,) int16, position within the timestep, below `MAX_LOCAL`; 0 in running text.
         scored: (length,) bool, whether the token is a target of the loss.
-        starts: (length,) bool, whether a training window may begin at the token.
+        starts: (length,) bool, whether a training window may begin at the token. What stands before an
+            episode's first start is its instruction, and stands before each of its windows.
         patches: encoder -> (count, size) float32, in the order of their placeholders.
         placeholders: encoder -> the id that stands for its patches, for each encoder in `patches`.
     """
@@ -89,6 +90,11 @@ def text(ids: Sequence[int] | np.ndarray, scored: bool, starts: bool = False) ->
         scored=np.full(length, scored),
         starts=np.full(length, starts),
     )
+
+
+def instruction(ids: Sequence[int] | np.ndarray) -> Chunk:
+    """What an episode is about, in text: it stays in sight for as long as the episode lasts."""
+    return text(ids, scored=False)
 
 
 def observation(

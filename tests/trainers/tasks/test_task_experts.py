@@ -1,18 +1,14 @@
 """Each expert is what it is said to be, and each environment is stepped as its authors step it."""
 
-import warnings
-
 import numpy as np
 import pytest
 from gymnasium.envs.toy_text.taxi import TaxiEnv
-from metaworld.policies import SawyerReachV3Policy
 
-from space.errors import TaskError
-from trainers.tasks import babyai, dial, digits, metaworld, shapes, taxi
 from trainers.tasks.answers import exact_match, token_f1
-from trainers.tasks.cartpole import CartPole
+from trainers.tasks.families import images, shapes, sounds, toy_text
+from trainers.tasks.families.classic_control import CartPole
+from trainers.tasks.families.shapes import Thing
 from trainers.tasks.registry import load_task
-from trainers.tasks.shapes import Thing
 
 
 def test_value_iteration_delivers_every_passenger_in_the_shortest_time():
@@ -25,19 +21,19 @@ def test_value_iteration_delivers_every_passenger_in_the_shortest_time():
         steps += 1
         frontier = {s for s in env.P if s not in distance for a in env.P[s] if env.P[s][a][0][1] in distance}
     longest = 0
-    for start in np.concatenate([taxi.start_states(split) for split in taxi.SPLIT_SIZES]):
+    for start in np.concatenate([toy_text.start_states(split) for split in toy_text.SPLIT_SIZES]):
         state, taken, over = int(start), 0, False
         while not over:
-            _, state, _, over = env.P[state][int(taxi._optimal_actions()[state])][0]
+            _, state, _, over = env.P[state][int(toy_text._optimal_actions()[state])][0]
             taken += 1
         assert taken == distance[int(start)]
         longest = max(longest, taken)
-    assert longest < taxi.LIMIT
+    assert longest < toy_text.LIMIT
 
 
 def test_taxi_splits_share_all_300_starts():
-    starts = [set(taxi.start_states(split).tolist()) for split in taxi.SPLIT_SIZES]
-    assert [len(s) for s in starts] == list(taxi.SPLIT_SIZES.values())
+    starts = [set(toy_text.start_states(split).tolist()) for split in toy_text.SPLIT_SIZES]
+    assert [len(s) for s in starts] == list(toy_text.SPLIT_SIZES.values())
     assert set.union(*starts) == set(np.flatnonzero(TaxiEnv().initial_state_distrib).tolist())
     assert sum(map(len, starts)) == 300
 
@@ -47,87 +43,36 @@ def test_the_regulator_saves_the_pole_for_all_500_timesteps(quick, tokenizer):
     assert task.score(task.expert_policy()[1], "train", 4).tolist() == [500.0] * 4
 
 
-def test_reach_moves_the_arm_as_metaworld_does():
-    rng = np.random.default_rng(0)
-    arm = metaworld._arm()
-    places = arm.draw(rng)
-    state, hand = arm.begin(places[:3])
-    env = metaworld.SawyerReachEnvV3()
-    env._set_task_called, env._last_rand_vec = True, places
-    env.reset()
-    assert hand == pytest.approx(env.get_endeff_pos(), abs=1e-9)
-    scripted = SawyerReachV3Policy()
-    for _ in range(metaworld.LIMIT):
-        seen = np.r_[hand, 1.0, np.zeros(32), places[3:]]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns that the environment clips
-            action = np.clip(scripted.get_action(seen), -1, 1)
-        state, hand, near = arm.move(state, action, places[3:])
-        success = 0.0
-        for _ in range(metaworld.ACTION_REPEAT):
-            success = env.step(action)[4]["success"]
-            if success:
-                break
-        assert hand == pytest.approx(env.get_endeff_pos(), abs=1e-4)
-        assert near == bool(success)
-        if near:
-            return
-    pytest.fail("the scripted policy reaches the goal")
-
-
-def test_the_reach_expert_is_the_bundled_policy(vocabulary):
-    session = metaworld.ReachSession(vocabulary, np.random.default_rng(1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        wanted = SawyerReachV3Policy().get_action(np.r_[session.hand, 1.0, np.zeros(32), session.goal])
-    said = session.actions.decode(session.expert())
-    assert said == pytest.approx(np.clip(wanted, -1, 1), abs=1 / vocabulary.bins + 1e-9)
-
-
-def test_reach_sessions_do_not_disturb_each_other(quick, tokenizer):
-    task = load_task("metaworld-reach", quick, tokenizer)
-    expert = task.expert_policy()[1]
-    hands = []
-    for count in (1, 3):
-        sessions = [task.session("select", i) for i in range(count)]
-        for _ in range(5):
-            for session in sessions:
-                session.observe()
-                session.act(expert.choose(session))
-        hands.append(sessions[0].hand)
-    assert np.array_equal(*hands)
-
-
 def test_goertzel_measures_the_power_of_a_tone():
-    time = np.arange(800) / dial.RATE
+    time = np.arange(800) / sounds.RATE
     windows = np.sin(2 * np.pi * 770 * time)[None]
-    power = dial.goertzel(windows, np.array([697.0, 770.0, 852.0]))[0]
+    power = sounds.goertzel(windows, np.array([697.0, 770.0, 852.0]))[0]
     spectrum = np.exp(-2j * np.pi * np.outer([697.0, 770.0, 852.0], time)) @ (windows[0] * np.hanning(800))
     assert power == pytest.approx(np.abs(spectrum) ** 2, rel=1e-6, abs=1e-6)
     assert power.argmax() == 1
 
 
 def test_keys_sound_as_the_standard_says():
-    assert dial.TONES[1] == (697.0, 1209.0)
-    assert dial.TONES[6] == (770.0, 1477.0)
-    assert dial.TONES[0] == (941.0, 1336.0)
+    assert sounds.TONES[1] == (697.0, 1209.0)
+    assert sounds.TONES[6] == (770.0, 1477.0)
+    assert sounds.TONES[0] == (941.0, 1336.0)
 
 
 def test_goertzel_hears_nearly_every_key():
     heard = []
     for index in range(60):
         rng = np.random.default_rng(index)
-        heard.append(dial.hear(dial.dial(index % 10, rng)) == index % 10)
+        heard.append(sounds.hear(sounds.dial(index % 10, rng)) == index % 10)
     assert np.mean(heard) > 0.9
 
 
 def test_training_varies_a_scan_after_its_first_round(quick, tokenizer):
     task = load_task("digits", quick, tokenizer)
-    count = digits.SPLIT_SIZES["train"]
+    count = images.SPLIT_SIZES["train"]
     first, second = (task.example("train", i) for i in (3, 3 + count))
     assert first.answer == second.answer
     assert not np.array_equal(first.patches["image"], second.patches["image"])
-    held_out = [task.example("select", i).patches["image"] for i in (3, 3 + digits.SPLIT_SIZES["select"])]
+    held_out = [task.example("select", i).patches["image"] for i in (3, 3 + images.SPLIT_SIZES["select"])]
     assert np.array_equal(*held_out)
 
 
@@ -159,26 +104,6 @@ def test_answers_are_scored_by_their_words():
     assert token_f1("red red", "red circle") == 0.5
     assert token_f1("", "red circle") == 0.0
     assert (exact_match(" 7", "7"), exact_match("77", "7")) == (1.0, 0.0)
-
-
-def test_a_grid_is_one_patch_of_ones():
-    cells = np.zeros((7, 7, 3), dtype=np.uint8)
-    cells[2, 3] = 6, 0, 0  # a red ball
-    cells[4, 4] = 4, 5, 1  # a grey door, closed
-    patch = babyai.grid_patch(cells).reshape(7, 7, -1) * np.sqrt(7)
-    assert patch.sum(-1)[2, 3] == pytest.approx(2)
-    assert patch.sum(-1)[4, 4] == pytest.approx(3)
-    assert patch.sum() == pytest.approx(49 + 1 + 2)
-
-
-def test_an_expert_that_hangs_is_interrupted():
-    def hang():
-        with babyai.time_limit(0.05, "a loop"):
-            while True:
-                pass
-
-    with pytest.raises(TaskError, match=r"within 0\.05 s, a loop did not"):
-        hang()
 
 
 @pytest.mark.parametrize("name", ["cartpole", "taxi", "babyai-goto-redball-grey", "metaworld-reach"])

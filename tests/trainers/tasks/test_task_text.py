@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from space.errors import TaskError
-from trainers.tasks import documents
-from trainers.tasks.documents import EXCERPT, PythonDocs, overlapping
+from trainers.tasks.families import text as documents
+from trainers.tasks.families.text import EXCERPT, PythonDocs, overlapping
 from trainers.tasks.ngram import NGramPolicy
 from trainers.tokens import sequence
 from trainers.tokens.text import BOS

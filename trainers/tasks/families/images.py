@@ -63,6 +63,9 @@ class Digits(AnswerTask):
         return exact_match(answer, right)
 
 
+TASKS = {"digits": Digits}
+
+
 @cache
 def load_scans(split: Split) -> Scans:
     """The split's scans, in random order."""

@@ -8,7 +8,8 @@ split repeats another.
 import ast
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
 from functools import cache
 from hashlib import sha256
 from itertools import pairwise
@@ -34,10 +35,9 @@ ORDER = 6
 SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "idlelib", "lib2to3", "turtledemo"}
 
 
-class PythonDocs(BaseTask):
-    """Bits per byte on excerpts of documents that training has not seen."""
+class TextTask(BaseTask):
+    """Bits per byte on excerpts of documents that training has not seen; subclasses say which documents."""
 
-    name = "python-docs"
     family = "text"
     domain = "text"
     modality: Sense = "text"
@@ -48,9 +48,17 @@ class PythonDocs(BaseTask):
     reference_episodes = 120
     num_train_episodes = 100_000  # all there are
 
+    @abstractmethod
+    def texts(self, split: Split) -> list[str]:
+        """The documents of a split."""
+
+    @abstractmethod
+    def excerpts(self, split: Split) -> list[str]:
+        """Pieces of the split's documents that do not overlap, in random order."""
+
     def demonstrations(self) -> list[Chunk]:
         """Every document of the train split; a window may begin at any token."""
-        documents = texts("train")[: self.train_episodes]
+        documents = self.texts("train")[: self.train_episodes]
         return [
             Chunk.concat(
                 [
@@ -67,7 +75,7 @@ class PythonDocs(BaseTask):
         Raises:
             TaskError: the split has fewer excerpts.
         """
-        chosen = excerpts(split)[:count]
+        chosen = self.excerpts(split)[:count]
         if len(chosen) < count:
             raise TaskError(f"{self.name} has {len(chosen)} excerpts of {split}, got a request for {count}")
         pieces = [np.r_[BOS, self.tokenizer.encode(excerpt)] for excerpt in chosen]
@@ -78,7 +86,7 @@ class PythonDocs(BaseTask):
             for start, stop, _ in spans
         ]
         nats = iter(policy.nats(chunks))
-        totals = [sum(next(nats)[-fresh:].sum() for *_, fresh in spans) for spans in windows]
+        totals = [sum(next(nats)[-new:].sum() for *_, new in spans) for spans in windows]
         sizes = [len(excerpt.encode()) for excerpt in chosen]
         return np.array(totals, dtype=np.float64) / np.log(2) / sizes
 
@@ -91,8 +99,25 @@ class PythonDocs(BaseTask):
         return f"Kneser-Ney {ORDER}-gram", self._ngram(ORDER)
 
     def _ngram(self, order: int) -> NGramPolicy:
-        documents = [np.r_[BOS, self.tokenizer.encode(text)] for text in texts("train")]
+        documents = [np.r_[BOS, self.tokenizer.encode(text)] for text in self.texts("train")]
         return NGramPolicy(documents, order, self.vocabulary.text)
+
+
+class PythonDocs(TextTask):
+    """Python's own documentation."""
+
+    name = "python-docs"
+
+    def texts(self, split: Split) -> list[str]:
+        """The documents of a split."""
+        return texts(split)
+
+    def excerpts(self, split: Split) -> list[str]:
+        """Pieces of the split's documents that do not overlap, in random order."""
+        return excerpts(split)
+
+
+TASKS = {"python-docs": PythonDocs}
 
 
 def overlapping(length: int, context: int) -> Iterator[tuple[int, int, int]]:
@@ -122,7 +147,12 @@ def texts(split: Split) -> list[str]:
 @cache
 def excerpts(split: Split) -> list[str]:
     """Pieces of the split's documents that do not overlap, in random order."""
-    cut = [text[i : i + EXCERPT] for text in texts(split) for i in range(0, len(text), EXCERPT)]
+    return cut_excerpts(texts(split))
+
+
+def cut_excerpts(documents: Iterable[str]) -> list[str]:
+    """Pieces of documents that do not overlap, in random order; what is too short at an end is left out."""
+    cut = [text[i : i + EXCERPT] for text in documents for i in range(0, len(text), EXCERPT)]
     long = [piece for piece in cut if len(piece) >= SHORTEST_EXCERPT]
     return [long[i] for i in np.random.default_rng(0).permutation(len(long))]
 
@@ -140,7 +170,7 @@ def _documents() -> list[tuple[str, str]]:
 
 def _extract() -> dict[str, np.ndarray]:
     known: set[str] = set()
-    documents = {name: _fresh(text, known) for name, text in (*_topics(), *_docstrings())}
+    documents = {name: fresh(text, known) for name, text in (*_topics(), *_docstrings())}
     documents = {name: text for name, text in documents.items() if text}
     encoded = [text.encode() for text in documents.values()]
     return {
@@ -155,7 +185,7 @@ def paragraphs(text: str) -> list[str]:
     return [paragraph for paragraph in text.split("\n\n") if paragraph.strip()]
 
 
-def _fresh(text: str, known: set[str]) -> str:
+def fresh(text: str, known: set[str]) -> str:
     """A text without the paragraphs that are known, which from now on knows its own."""
     kept = []
     for paragraph in paragraphs(text):
