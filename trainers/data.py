@@ -7,6 +7,7 @@ arrays.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import lightning as L
@@ -19,8 +20,9 @@ from space.catalog import SuiteRecord
 from space.errors import TaskError
 from space.mixture import TaskMixture
 from trainers.model.embedding import Patches
+from trainers.tasks.episodes import Episodes
+from trainers.tasks.registry import load_task
 from trainers.tokens.sequence import Chunk
-from trainers.tokens.vocabulary import Vocabulary
 
 GOLDEN = (5**0.5 - 1) / 2
 
@@ -53,74 +55,116 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """All training episodes of one task, end to end.
+    """All training episodes of one task, and where windows may be cut from them.
 
     Attributes:
-        tokens: (length,) int64.
-        local: (length,) int64.
-        scored: (length,) bool.
+        episodes: end to end.
         starts: (starts,) int64, tokens where a window may begin.
-        offsets: (episodes + 1,) int64, where each episode begins, and the end.
-        patches: encoder -> (patches, patch_size) float32.
-        before: encoder -> (length + 1,) int64, patches before each token.
+        firsts: (episodes,) int64, the first start of each episode; its instruction stands before it.
+        prompt_share: share of the windows that begin with a demonstration.
     """
 
-    tokens: np.ndarray
-    local: np.ndarray
-    scored: np.ndarray
+    episodes: Episodes
     starts: np.ndarray
-    offsets: np.ndarray
-    patches: dict[str, np.ndarray]
-    before: dict[str, np.ndarray]
+    firsts: np.ndarray
+    prompt_share: float = 0.0
 
     @classmethod
-    def of(cls, task: str, episodes: Sequence[Chunk], vocabulary: Vocabulary) -> "Corpus":
-        """Lay episodes end to end.
+    def of(cls, task: str, episodes: Sequence[Chunk], prompt_share: float = 0.0) -> "Corpus":
+        """Prepare a task's episodes.
 
         Raises:
             TaskError: there is nothing to train on.
         """
-        if not episodes or not any(len(e) > 1 and e.scored[1:].any() for e in episodes):
-            raise TaskError(f"task '{task}' has training episodes with scored tokens, got {len(episodes)}")
-        whole = Chunk.concat(episodes)
-        encoders = list(whole.patches)
-        return cls(
-            tokens=whole.tokens.astype(np.int64),
-            local=whole.local.astype(np.int64),
-            scored=whole.scored,
-            starts=np.flatnonzero(whole.starts),
-            offsets=np.cumsum([0, *(len(e) for e in episodes)]),
-            patches={name: whole.patches[name] for name in encoders},
-            before={
-                name: np.cumsum(np.r_[0, whole.tokens == vocabulary.placeholder(name)]) for name in encoders
-            },
-        )
+        if not episodes:
+            raise TaskError(f"task '{task}' has training episodes with scored tokens, got 0 episodes")
+        whole = Episodes.of(episodes)
+        starts = np.flatnonzero(whole.starts)
+        first = np.searchsorted(starts, whole.offsets[:-1])
+        begun = np.append(starts, len(whole.tokens))[first] < whole.offsets[1:]
+        later = whole.scored.copy()
+        later[whole.offsets[:-1]] = False  # nothing predicts an episode's first token
+        if not begun.all() or not later.any():
+            raise TaskError(
+                f"task '{task}' has training episodes with scored tokens and places where a window may begin,"
+                f" got {len(whole)} episodes, {int(begun.sum())} of them with such a place"
+                f" and {int(later.sum())} scored tokens"
+            )
+        return cls(whole, starts, starts[first], prompt_share)
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.episodes.tokens)
 
     def window(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw a window: tokens from a random start on, then random episodes from their beginnings.
 
-        A start is drawn among all, so an episode in proportion to its own.
+        A start is drawn among all, so an episode in proportion to its own. Its episode's instruction stands
+        before it, and before that a demonstration in `prompt_share` of the windows.
 
         Returns:
             Which tokens fill the window, and which segment each belongs to: (length,) int64 each.
         """
-        start = self.starts[rng.integers(len(self.starts))]
-        end = self.offsets[np.searchsorted(self.offsets, start, side="right")]
-        begins, sizes = [np.array([start])], [np.array([end - start])]
-        missing = length - int(end - start)
+        start = int(self.starts[rng.integers(len(self.starts))])
+        episode = int(np.searchsorted(self.episodes.offsets, start, side="right")) - 1
+        prompted = self.prompt_share > 0 and rng.random() < self.prompt_share
+        prompt = self.prompt(rng, length // 2) if prompted else np.empty(0, dtype=np.int64)
+        _, stop = self._span(episode)
+        parts = [np.concatenate([prompt, self._instruction(episode), np.arange(start, stop)])]
+        missing = length - len(parts[0])
         while missing > 0:
-            number = 1 + missing * (len(self.offsets) - 1) // len(self)
-            drawn = rng.integers(len(self.offsets) - 1, size=number)
-            begins.append(self.offsets[drawn])
-            sizes.append(self.offsets[drawn + 1] - self.offsets[drawn])
-            missing -= int(sizes[-1].sum())
-        size = np.concatenate(sizes)
-        segment = np.repeat(np.arange(len(size)), size)[:length]
-        shift = np.concatenate(begins) - (np.cumsum(size) - size)
-        return np.arange(length) + shift[segment], segment
+            number = 1 + missing * len(self.episodes) // len(self)
+            for drawn in rng.integers(len(self.episodes), size=number):
+                parts.append(np.arange(*self._span(drawn)))
+                missing -= len(parts[-1])
+        segment = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        return np.concatenate(parts)[:length], segment[:length]
+
+    def prompt(self, rng: np.random.Generator, most: int) -> np.ndarray:
+        """Draw a demonstration: whole timesteps of an episode, half of the time its last ones.
+
+        Its instruction stands before it (Gato, https://arxiv.org/abs/2205.06175, section 2.3).
+
+        Args:
+            rng: what draws it.
+            most: tokens at most.
+
+        Returns:
+            Which tokens it has, (tokens,) int64; none where not even one timestep fits.
+        """
+        episode = int(rng.integers(len(self.episodes)))
+        span = self._span(episode)
+        instruction = self._instruction(episode)
+        low, high = np.searchsorted(self.starts, span)
+        boundaries = np.append(self.starts[low:high], span[1])
+        room = most - len(instruction)
+        if rng.random() < 0.5:
+            start, stop = boundaries[np.searchsorted(boundaries, boundaries[-1] - room)], boundaries[-1]
+        else:
+            start = boundaries[rng.integers(len(boundaries) - 1)]
+            stop = boundaries[np.searchsorted(boundaries, start + room, side="right") - 1]
+        if stop <= start:
+            return np.empty(0, dtype=np.int64)
+        return np.concatenate([instruction, np.arange(int(start), int(stop))])
+
+    def _span(self, episode: int) -> tuple[int, int]:
+        first, stop = self.episodes.offsets[episode : episode + 2]
+        return int(first), int(stop)
+
+    def _instruction(self, episode: int) -> np.ndarray:
+        first, _ = self._span(episode)
+        return np.arange(first, int(self.firsts[episode]))
+
+
+def load_corpora(suite: SuiteRecord) -> dict[str, Corpus]:
+    """The training data of every task of a suite; a worker keeps it, and all processes share its files."""
+    return _corpora(suite.model_dump_json())
+
+
+@lru_cache(maxsize=1)
+def _corpora(suite_json: str) -> dict[str, Corpus]:
+    suite = SuiteRecord.model_validate_json(suite_json)
+    share = suite.prompt_share
+    return {name: Corpus.of(name, load_task(name, suite).episodes(), share) for name in suite.tasks}
 
 
 class Mixer:
@@ -171,10 +215,12 @@ class Mixer:
         tasks = self.schedule(np.array([step]))[0]
         corpora = [self.corpora[task] for task in tasks]
         windows = [corpus.window(rng, self.context + 1) for corpus in corpora]
+        whole = [corpus.episodes for corpus in corpora]
         tokens, local, scored = (
-            np.stack([getattr(c, field)[index] for c, (index, _) in zip(corpora, windows, strict=True)])
+            np.stack([getattr(e, field)[index] for e, (index, _) in zip(whole, windows, strict=True)])
             for field in ("tokens", "local", "scored")
         )
+        tokens, local = tokens.astype(np.int64), local.astype(np.int64)
         segment = np.stack([segment for _, segment in windows])
         at = np.flatnonzero(scored[:, 1:] & (segment[:, 1:] == segment[:, :-1]))
         task = tasks[at // self.context]
@@ -184,7 +230,7 @@ class Mixer:
             tokens=torch.from_numpy(tokens[:, :-1]),
             local=torch.from_numpy(local[:, :-1]),
             segment=torch.from_numpy(segment[:, :-1]),
-            patches=self._patches(corpora, [index[:-1] for index, _ in windows]),
+            patches=self._patches(whole, [index[:-1] for index, _ in windows]),
             at=torch.from_numpy(at),
             targets=torch.from_numpy(tokens[:, 1:].ravel()[at]),
             weights=torch.from_numpy(weights[task].astype(np.float32)),
@@ -192,16 +238,14 @@ class Mixer:
             sequence_task=torch.from_numpy(tasks),
         )
 
-    def _patches(self, corpora: Sequence[Corpus], inputs: Sequence[np.ndarray]) -> dict[str, Patches]:
+    def _patches(self, whole: Sequence[Episodes], inputs: Sequence[np.ndarray]) -> dict[str, Patches]:
         """The patches among the input tokens (context,) of each sequence."""
         found: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
-        for sequence, (corpus, index) in enumerate(zip(corpora, inputs, strict=True)):
-            for name, before in corpus.before.items():
-                which = before[index]
-                here = np.flatnonzero(before[index + 1] > which)
+        for sequence, (episodes, index) in enumerate(zip(whole, inputs, strict=True)):
+            for name, placeholder in episodes.placeholders.items():
                 at, pixels = found.setdefault(name, ([], []))
-                at.append(here + sequence * self.context)
-                pixels.append(corpus.patches[name][which[here]])
+                at.append(np.flatnonzero(episodes.tokens[index] == placeholder) + sequence * self.context)
+                pixels.append(episodes.patches_at(name, index))
         return {
             name: Patches(torch.from_numpy(np.concatenate(at)), torch.from_numpy(np.concatenate(pixels)))
             for name, (at, pixels) in found.items()

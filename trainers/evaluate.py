@@ -5,6 +5,9 @@ window is encoded anew from a timestep boundary, so that the decoder always sees
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -13,15 +16,21 @@ from torch.nn import functional as F
 
 from space.catalog import Split, SuiteRecord
 from space.errors import TaskError
+from trainers.data import Corpus, load_corpora
 from trainers.model.attention import Cache, Slots
 from trainers.model.decoder import Decoder
 from trainers.model.embedding import Patches
-from trainers.tasks.base import ActionSpec, Session
+from trainers.tasks.answers import AnswerTask
+from trainers.tasks.base import ActionSpec, Session, Task
 from trainers.tasks.registry import load_task
+from trainers.tasks.sessions import SessionTask, play
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.vocabulary import Vocabulary
 
 NATS_ROWS = 32  # chunks that are scored in one forward pass
+LANES = 128  # sessions that are played side by side
+FEW_NEW_TOKENS = 32  # more than a timestep has
+MOST_FED_TOKENS = 8192  # tokens that are decoded in one forward pass
 
 
 def score_candidate(
@@ -31,44 +40,95 @@ def score_candidate(
     share: float = 1.0,
     between: Callable[[], None] = lambda: None,
 ) -> dict[str, np.ndarray]:
-    """Play every task of a suite.
+    """Play every task of a suite; tasks with actions of one length are played side by side.
 
     Args:
         decoder: where it is, it plays.
         suite: the tasks and how many episodes each has.
         split: which episodes.
         share: share of them to play, in (0, 1]; the first ones, so that shares are nested.
-        between: called before each task; what it raises ends the scoring.
+        between: called again and again; what it raises ends the scoring.
 
     Returns:
         Task -> raw values (episodes,).
     """
-    policy = ModelPolicy(decoder)
-    values = {}
+    groups: dict[int | str, list[_Part]] = {}
     for name in suite.tasks:
+        part = _Part(name, load_task(name, suite), max(1, round(suite.episodes[name] * share)))
+        groups.setdefault(part.group(split), []).append(part)
+    corpora = load_corpora(suite) if suite.prompted else {}
+    values: dict[str, np.ndarray] = {}
+    for parts in groups.values():
         between()
-        count = max(1, round(suite.episodes[name] * share))
-        values[name] = load_task(name, suite).score(policy, split, count)
-    return values
+        policy = ModelPolicy(decoder, _prompts(parts, split, corpora, suite.context // 2))
+        if len(parts) == 1:
+            (part,) = parts
+            values[part.name] = part.task.score(policy, split, part.count)
+            continue
+        openers = [opener for part in parts for opener in part.openers(split)]
+        played = play(policy, openers, LANES, between)
+        ends = np.cumsum([part.count for part in parts])
+        values |= {part.name: found for part, found in zip(parts, np.split(played, ends[:-1]), strict=True)}
+    return {name: values[name] for name in suite.tasks}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A task's part in the scoring."""
+
+    name: str
+    task: Task
+    count: int
+
+    def group(self, split: Split) -> int | str:
+        """What tasks have in common that are played side by side: the length of an action, or a name."""
+        if not isinstance(self.task, SessionTask) or isinstance(self.task, AnswerTask):
+            return self.name
+        return self.task.session(split, 0).spec.length
+
+    def openers(self, split: Split) -> list[Callable[[], Session]]:
+        """What opens each of its sessions."""
+        assert isinstance(self.task, SessionTask)
+        return [partial(self.task.session, split, index) for index in range(self.count)]
+
+
+def _prompts(
+    parts: Sequence[_Part], split: Split, corpora: Mapping[str, Corpus], most: int
+) -> Callable[[int], Chunk] | None:
+    """A demonstration for each of the sessions that some tasks play one after the other."""
+    if not corpora:
+        return None
+    sessions = [(part.name, index) for part in parts for index in range(part.count)]
+
+    def prompt(number: int) -> Chunk:
+        name, index = sessions[number]
+        seed = sha256(f"prompt/{name}/{split}/{index}".encode()).digest()
+        corpus = corpora[name]
+        return corpus.episodes.chunk(corpus.prompt(np.random.default_rng(list(seed)), most))
+
+    return prompt
 
 
 class ModelPolicy:
-    """Plays many sessions of one task side by side, greedily; implements `trainers.tasks.base.Policy`."""
+    """Plays many sessions side by side, greedily; implements `trainers.tasks.base.Policy`.
 
-    def __init__(self, decoder: Decoder) -> None:
+    Args:
+        decoder: what answers.
+        prompt: number of a session -> the demonstration that it begins with.
+    """
+
+    def __init__(self, decoder: Decoder, prompt: Callable[[int], Chunk] | None = None) -> None:
         self.decoder = decoder.eval()
         self.context = decoder.suite.context
         self.vocabulary = Vocabulary.of(decoder.suite)
+        self.prompt = prompt
         self._cache: Cache | None = None
-        self._rows: list[int] = []  # session that each row of the cache belongs to
+        self._rows: dict[int, int] = {}  # session -> its row of the cache
         self._windows: dict[int, _Window] = {}
 
     def begin(self, count: int) -> None:
-        """Forget everything and make room for `count` episodes."""
-        rows = self.decoder.embedding.table.weight
-        self._cache = Cache(self.decoder.arch, count, like=rows)
-        self._rows = list(range(count))
-        self._windows = {row: _Window(self.context, self.vocabulary) for row in self._rows}
+        """Forget everything."""
+        self._cache, self._rows, self._windows = None, {}, {}
 
     @torch.inference_mode()
     def act(
@@ -77,29 +137,29 @@ class ModelPolicy:
         """Answer the live episodes.
 
         Args:
-            live: which of the episodes that were begun still run, in ascending order.
+            live: which of the episodes that were begun run now.
             observations: what each of them has seen since its last action.
             sessions: the episodes themselves; only their `spec` and `action_local` are used.
 
         Returns:
             Ids of each one's action, without the id that stops an answer.
         """
-        self._drop_finished(live)
-        windows = [self._windows[index] for index in live]
+        self._seat(live)
+        windows = [self._windows[number] for number in live]
         specs = [session.spec for session in sessions]
         for window, observed, spec in zip(windows, observations, specs, strict=True):
             window.add(observed, room=spec.length - 1)
         answers: list[list[int]] = [[] for _ in live]
         places = [session.action_local() for session in sessions]
         for position in range(max(spec.length for spec in specs)):
-            rows = [row for row in range(len(live)) if _open(specs[row], answers[row], position)]
-            if not rows:
+            open_ = [i for i in range(len(live)) if _open(specs[i], answers[i], position)]
+            if not open_:
                 break
-            hidden = self._feed([windows[row] for row in rows], None if len(rows) == len(live) else rows)
-            ranges = [specs[row].range_at(position) for row in rows]
-            for row, token in zip(rows, self._greedy(hidden, ranges), strict=True):
-                windows[row].push(token, int(places[row][position]))
-                answers[row].append(token)
+            hidden = self._feed([windows[i] for i in open_], [self._rows[live[i]] for i in open_])
+            ranges = [specs[i].range_at(position) for i in open_]
+            for i, token in zip(open_, self._greedy(hidden, ranges), strict=True):
+                windows[i].push(token, int(places[i][position]))
+                answers[i].append(token)
         return [_without_stop(spec, answer) for spec, answer in zip(specs, answers, strict=True)]
 
     @torch.inference_mode()
@@ -120,19 +180,51 @@ class ModelPolicy:
                 found[row] = nats
         return found
 
-    def _drop_finished(self, live: Sequence[int]) -> None:
-        assert self._cache is not None, "begin() comes before act()"
-        if len(live) < len(self._rows):
-            self._cache.keep([self._rows.index(index) for index in live])
-            self._rows = list(live)
+    def _seat(self, live: Sequence[int]) -> None:
+        """Give each live session a row of the cache: those who come take the rows of those who left."""
+        came = [number for number in live if number not in self._rows]
+        left = sorted(self._rows.keys() - set(live))
+        free = [self._rows.pop(number) for number in left]
+        for number in left:
+            del self._windows[number]
+        if self._cache is None:
+            weights = self.decoder.embedding.table.weight
+            self._cache, free = Cache(self.decoder.arch, len(came), like=weights), list(range(len(came)))
+        elif len(came) > len(free):
+            first = len(self._rows) + len(free)
+            free += range(first, first + len(came) - len(free))
+            self._cache.add(len(self._rows) + len(free) - first)
+        for number in came:
+            self._rows[number] = free.pop(0)
+            self._windows[number] = _Window(self.context, self.vocabulary)
+            if self.prompt is not None:
+                self._windows[number].add(_without_starts(self.prompt(number)), room=0)
+        if free:
+            self._cache.keep([self._rows[number] for number in live])
+            self._rows = {number: row for row, number in enumerate(live)}
 
-    def _feed(self, windows: Sequence["_Window"], rows: list[int] | None) -> Tensor:
-        """Decode what the cache does not hold yet, one last hidden state a window: (windows, width)."""
-        assert self._cache is not None
+    def _feed(self, windows: Sequence["_Window"], rows: Sequence[int]) -> Tensor:
+        """Decode what the cache does not hold yet, one last hidden state a window: (windows, width).
+
+        Windows with much to decode go apart, since attention pads a batch to the longest.
+        """
+        new = np.array([window.length - window.fed for window in windows])
+        much = new > FEW_NEW_TOKENS
+        hidden = torch.empty(len(windows), self.decoder.arch.width, device=self.decoder.device)
+        for which in (np.flatnonzero(much), np.flatnonzero(~much)):
+            for part in np.array_split(which, max(1, -(-int(new[which].sum()) // MOST_FED_TOKENS))):
+                if len(part):
+                    some = [windows[i] for i in part]
+                    hidden[torch.from_numpy(part)] = self._extend(some, [rows[i] for i in part]).float()
+        return hidden
+
+    def _extend(self, windows: Sequence["_Window"], rows: list[int]) -> Tensor:
+        assert self._cache is not None, "begin() comes before act()"
         device = self.decoder.device
         done = np.array([window.fed for window in windows])
         new = np.array([window.length - window.fed for window in windows])
-        slots = Slots.of(done, new, device, rows)
+        whole = rows == list(range(self._cache.rows))
+        slots = Slots.of(done, new, device, None if whole else rows)
         fresh = [window.take() for window in windows]
         tokens, local = np.stack([np.concatenate(parts) for parts in zip(*fresh, strict=True)])
         patches = self._patches(tokens, [window.take_patches() for window in windows])
@@ -232,24 +324,35 @@ class _Window:
         }
 
     def _shorten(self, chunk: Chunk, room: int) -> None:
-        """Drop timesteps from the front until what stays, the chunk included, fits into half a window."""
-        if len(chunk) + room > self.context:
-            raise TaskError(
-                f"a timestep fits into the context of {self.context} tokens, got {len(chunk) + room}"
-            )
-        most = max(self.context // 2 - len(chunk), 0)
+        """Drop timesteps until the chunk included, what stays fills half of what the instruction leaves.
+
+        What stands before the first timestep, instruction and demonstration, always stays.
+        """
         boundaries = np.flatnonzero(self._starts[: self.length])
+        head = int(boundaries[0]) if len(boundaries) else 0
+        if head + len(chunk) + room > self.context:
+            raise TaskError(
+                f"instruction and timestep fit into the context of {self.context} tokens,"
+                f" got {head + len(chunk) + room}"
+            )
+        most = max((self.context - head) // 2 - len(chunk), 0)
         kept = boundaries[boundaries >= self.length - most]
         first = int(kept[0]) if len(kept) else self.length
-        for name in list(self._patches):
-            self._patches[name] = self._patches[name][self._count(name, first) :]
-        stay = self.length - first
-        self._tokens[:, :stay] = self._tokens[:, first : self.length]
-        self._starts[:stay] = self._starts[first : self.length]
+        for name, pixels in self._patches.items():
+            stays = pixels[: self._count(name, head)], pixels[self._count(name, first) :]
+            self._patches[name] = np.concatenate(stays)
+        stay = head + self.length - first
+        self._tokens[:, head:stay] = self._tokens[:, first : self.length]
+        self._starts[head:stay] = self._starts[first : self.length]
         self.length, self.fed = stay, 0
 
     def _count(self, encoder: str, stop: int) -> int:
         return int((self._tokens[0, :stop] == self.vocabulary.placeholder(encoder)).sum())
+
+
+def _without_starts(prompt: Chunk) -> Chunk:
+    """A demonstration that stays before its episode's first timestep."""
+    return replace(prompt, starts=np.zeros(len(prompt), dtype=bool), scored=np.zeros(len(prompt), dtype=bool))
 
 
 def _open(spec: ActionSpec, answer: Sequence[int], position: int) -> bool:

@@ -5,9 +5,8 @@ it gives a budget and a report, and gets a scorecard.
 """
 
 import time
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import torch
@@ -18,14 +17,12 @@ from space.catalog import SuiteRecord
 from space.cost import price
 from space.errors import CheckpointError
 from space.scores import Budget, Report, Scorecard, Spent
-from trainers.data import Corpus, Mixer, MixtureData
+from trainers.data import Mixer, MixtureData, load_corpora
 from trainers.evaluate import score_candidate
 from trainers.expert_load import measure_load
 from trainers.model.decoder import Decoder
-from trainers.module import CandidateModule, Schedule
+from trainers.module import CandidateModule, Schedule, Work
 from trainers.runtime import accelerator, make_logger, quiet
-from trainers.tasks.registry import load_task
-from trainers.tokens.vocabulary import Vocabulary
 from trainers.trial import Trial
 
 
@@ -49,6 +46,43 @@ def train_candidate(
         Interrupted: the report asked to stop; the trunk's last checkpoint is the place to go on from.
         PathfrontError: training diverged.
     """
+    fitted = fit_candidate(candidate, suite, budget, resume, report)
+    decoder, work = fitted.decoder, fitted.work
+    decoder.to("cuda" if accelerator(budget.device) == "gpu" else "cpu")
+    started = time.monotonic()
+    with torch.autocast(decoder.device.type, torch.bfloat16, enabled="bf16" in budget.precision):
+        values = score_candidate(decoder, suite, budget.split, budget.episodes, fitted.trial.stop_if_asked)
+        load = measure_load(decoder, suite, fitted.mixer, fitted.trial.schedule.steps)
+    spent = Spent(
+        tokens=work.tokens,
+        training_flops=work.flops(price(candidate.architecture, suite)),
+        wall_seconds=work.seconds,
+        evaluation_seconds=time.monotonic() - started,
+        epochs=fitted.mixer.epochs(fitted.trial.schedule.steps),
+        device=str(decoder.device),
+    )
+    return Scorecard.of(suite, values, budget.split, spent, load)
+
+
+class Fitted(NamedTuple):
+    """A candidate trained and decayed, not yet scored."""
+
+    decoder: Decoder
+    work: Work
+    mixer: Mixer
+    trial: Trial
+
+
+def fit_candidate(
+    candidate: CandidateConfig, suite: SuiteRecord, budget: Budget, resume: Path | None, report: Report
+) -> Fitted:
+    """Train a candidate to its next rung, decay it and save its weights: all of `train_candidate` but scores.
+
+    Raises:
+        CheckpointError: `resume` is missing, damaged or another candidate's.
+        Interrupted: the report asked to stop; the trunk's last checkpoint is the place to go on from.
+        PathfrontError: training diverged.
+    """
     if budget.start_tokens and resume is None:
         raise CheckpointError(
             f"a trial that starts at {budget.start_tokens} tokens resumes a checkpoint, and none is given"
@@ -65,32 +99,7 @@ def train_candidate(
     report.checkpoint(
         lambda path: save_weights(decoder, candidate, path), schedule.steps * mixer.step_tokens, "decayed"
     )
-    decoder.to("cuda" if accelerator(budget.device) == "gpu" else "cpu")
-    started = time.monotonic()
-    with torch.autocast(decoder.device.type, torch.bfloat16, enabled="bf16" in budget.precision):
-        values = score_candidate(decoder, suite, budget.split, budget.episodes, trial.stop_if_asked)
-        load = measure_load(decoder, suite, mixer, schedule.steps)
-    spent = Spent(
-        tokens=module.work.tokens,
-        training_flops=module.work.flops(price(candidate.architecture, suite)),
-        wall_seconds=module.work.seconds,
-        evaluation_seconds=time.monotonic() - started,
-        epochs=mixer.epochs(schedule.steps),
-        device=str(decoder.device),
-    )
-    return Scorecard.of(suite, values, budget.split, spent, load)
-
-
-def load_corpora(suite: SuiteRecord) -> dict[str, Corpus]:
-    """The training data of every task of a suite; a worker's trials share it."""
-    return _corpora(suite.model_dump_json())
-
-
-@lru_cache(maxsize=1)
-def _corpora(suite_json: str) -> dict[str, Corpus]:
-    suite = SuiteRecord.model_validate_json(suite_json)
-    vocabulary = Vocabulary.of(suite)
-    return {name: Corpus.of(name, load_task(name, suite).episodes(), vocabulary) for name in suite.tasks}
+    return Fitted(decoder, module.work, mixer, trial)
 
 
 def save_weights(decoder: Decoder, candidate: CandidateConfig, path: Path) -> None:

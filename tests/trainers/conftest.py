@@ -4,8 +4,8 @@ import pytest
 import torch
 from toys import ToyTask, toy_suite
 
+import trainers.data
 import trainers.evaluate
-import trainers.train
 from space.candidate import Architecture, CandidateConfig
 from space.mixture import TaskMixture
 
@@ -24,7 +24,7 @@ def suite():
 @pytest.fixture
 def toys(monkeypatch):
     """The toy tasks in place of the shipped ones."""
-    for module in (trainers.train, trainers.evaluate):
+    for module in (trainers.data, trainers.evaluate):
         monkeypatch.setattr(module, "load_task", ToyTask)
 
 

@@ -7,13 +7,13 @@ from space.errors import TaskError
 from space.mixture import TaskMixture
 from trainers.data import Corpus, Mixer
 from trainers.tokens import sequence
+from trainers.tokens.sequence import Chunk
 from trainers.tokens.vocabulary import Vocabulary
 
 
 @pytest.fixture
 def corpora(suite):
-    vocabulary = Vocabulary.of(suite)
-    return {name: Corpus.of(name, ToyTask(name, suite).episodes(), vocabulary) for name in suite.tasks}
+    return {name: Corpus.of(name, ToyTask(name, suite).episodes()) for name in suite.tasks}
 
 
 def mixer(corpora, suite, seed=0, **weights):
@@ -68,8 +68,8 @@ def test_windows_are_runs_of_episodes_from_a_start(corpora):
         assert len(index) == len(segment) == 25
         assert index[0] in corpus.starts
         cuts = np.flatnonzero(np.diff(segment)) + 1
-        assert set(index[cuts]) <= set(corpus.offsets)
-        assert set(index[cuts - 1] + 1) <= set(corpus.offsets)
+        assert set(index[cuts]) <= set(corpus.episodes.offsets)
+        assert set(index[cuts - 1] + 1) <= set(corpus.episodes.offsets)
         assert (np.diff(index)[np.diff(segment) == 0] == 1).all()
 
 
@@ -109,6 +109,70 @@ def test_each_task_weighs_its_share_of_the_sequences(corpora, suite):
 
 
 def test_a_task_without_targets_is_refused():
-    vocabulary = Vocabulary.of(toy_suite())
     with pytest.raises(TaskError, match="scored tokens"):
-        Corpus.of("mute", [sequence.text([1, 2, 3], scored=False)], vocabulary)
+        Corpus.of("mute", [sequence.text([1, 2, 3], scored=False, starts=True)])
+
+
+def told(text, timesteps):
+    """An episode with an instruction of so many pieces."""
+    vocabulary = Vocabulary.of(toy_suite())
+    parts = [sequence.instruction(text)]
+    for value in range(timesteps):
+        seen = sequence.observation(vocabulary, ids=vocabulary.discrete_ids(np.array([value % 8])))
+        parts += [seen, sequence.action(vocabulary.discrete_ids(np.array([1])), np.array([2]))]
+    return Chunk.concat(parts)
+
+
+@pytest.fixture
+def instructed():
+    return [told([1, 2], 12), told([3], 5), told([], 7)]
+
+
+def test_an_instruction_stands_before_each_window_of_its_episode(instructed):
+    corpus = Corpus.of("told", instructed)
+    rng = np.random.default_rng(0)
+    begun = set()
+    for _ in range(200):
+        index, segment = corpus.window(rng, 20)
+        for number in range(segment.max() + 1):
+            here = index[segment == number]
+            episode = np.searchsorted(corpus.episodes.offsets, here[0], side="right") - 1
+            head = np.arange(corpus.episodes.offsets[episode], corpus.firsts[episode])
+            np.testing.assert_array_equal(here[: len(head)], head[: len(here)])
+            if len(here) > len(head):
+                assert here[len(head)] in corpus.starts
+                begun.add(int(here[len(head)]))
+    assert begun == set(corpus.starts.tolist())
+
+
+def test_a_share_of_the_windows_begins_with_a_demonstration(instructed):
+    corpus = Corpus.of("told", instructed, prompt_share=0.25)
+    rng = np.random.default_rng(0)
+    offsets, ends, prompted = corpus.episodes.offsets, 0, 0
+    for _ in range(2000):
+        index, segment = corpus.window(rng, 24)
+        first = index[segment == 0]
+        jumps = np.flatnonzero(np.diff(first) != 1) + 1
+        episode = np.searchsorted(offsets, first, side="right") - 1
+        begins = [i for i in jumps if first[i] in offsets[:-1] or episode[i] != episode[i - 1]]
+        if begins:
+            prompted += 1
+            assert begins[0] <= 12
+            ends += first[begins[0] - 1] + 1 in offsets
+    assert 0.15 < prompted / 2000 < 0.25  # some demonstrations are of the very episode, or do not fit
+    assert 0.5 < ends / prompted < 0.85
+
+
+def test_windows_hold_no_padding(instructed):
+    corpus = Corpus.of("told", instructed, prompt_share=0.5)
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        index, segment = corpus.window(rng, 33)
+        assert len(index) == len(segment) == 33
+        assert (np.diff(segment) >= 0).all()
+
+
+def test_an_episode_without_a_start_is_refused():
+    mute = sequence.text([1, 2, 3], scored=True)
+    with pytest.raises(TaskError, match="0 of them with such a place"):
+        Corpus.of("mute", [mute])

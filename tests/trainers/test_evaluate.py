@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from toys import ToyTask, toy_suite
 from space.errors import Interrupted, TaskError
 from trainers.evaluate import ModelPolicy, score_candidate
 from trainers.model.decoder import Decoder
+from trainers.tasks.sessions import play
 from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk
 
@@ -64,18 +67,19 @@ def test_many_at_once_answer_as_each_alone(decoder, suite, name, twist):
     assert len({tuple(answer) for _, answer in together.answers}) > 1
 
 
-def replay(decoder, shown, answers, context):
-    """What a decoder without a cache, given the window that the rule keeps, answers last."""
+def replay(decoder, head, shown, answers, context):
+    """What a decoder without a cache, given the window that the rule keeps after its head, answers last."""
     policy = ModelPolicy(decoder)
     history = Chunk.concat(shown[:1])
     for observed, answer in zip(shown[1:], answers, strict=True):
         local = sequence.action_local(history, 2)
         history = Chunk.concat([history, sequence.action(answer, local)])
-        if len(history) + len(observed) + 1 > context:
+        if len(head) + len(history) + len(observed) + 1 > context:
             starts = np.flatnonzero(history.starts)
-            kept = starts[starts >= len(history) - (context // 2 - len(observed))]
+            kept = starts[starts >= len(history) - ((context - len(head)) // 2 - len(observed))]
             history = history.slice(int(kept[0]) if len(kept) else len(history), len(history))
         history = Chunk.concat([history, observed])
+    history = Chunk.concat([head, history])
     patches = policy._patches(history.tokens, [history.patches])
     tokens, local = (torch.from_numpy(a.astype(np.int64)[None]) for a in (history.tokens, history.local))
     with torch.no_grad():
@@ -83,20 +87,34 @@ def replay(decoder, shown, answers, context):
     return policy._greedy(hidden[0, -1:], [policy.vocabulary.choices(4)])[0]
 
 
-def test_a_full_window_goes_on_from_its_last_half(decoder, suite):
+@pytest.mark.parametrize("instruction", [[], [3, 4, 5]])
+@pytest.mark.parametrize("prompted", [False, True])
+def test_a_full_window_keeps_its_head_and_goes_on_from_its_last_half(decoder, suite, instruction, prompted):
     task = ToyTask("echo", suite, twist=1)
+    demonstration = task.episodes()[0].slice(0, 6) if prompted else sequence.text([], scored=False)
     session = task.session("select", 0)
     session.values = [int(v) for v in np.random.default_rng(0).integers(4, size=25)]
-    policy = ModelPolicy(decoder)
+    policy = ModelPolicy(decoder, (lambda number: demonstration) if prompted else None)
     policy.begin(1)
+    head = sequence.instruction(instruction)
     shown, answers, over = [], [], False
     while not over:
         shown.append(session.observe())
-        answer = policy.act([0], [shown[-1]], [session])[0]
-        assert answer[0] == replay(decoder, shown, answers, suite.context)
+        given = shown[-1] if answers else Chunk.concat([head, shown[-1]])
+        answer = policy.act([0], [given], [session])[0]
+        before = Chunk.concat([demonstration, head])
+        assert answer[0] == replay(decoder, before, shown, answers, suite.context)
         answers.append(answer)
         over = session.act(answer)
     assert sum(len(chunk) for chunk in shown) > 3 * suite.context
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 20])
+def test_who_comes_later_takes_the_place_of_who_has_ended(decoder, suite, lanes):
+    task = ToyTask("echo", suite, twist=1)
+    openers = [partial(task.session, "select", index) for index in range(9)]
+    alone = task.score(Alone(decoder), "select", 9)
+    np.testing.assert_array_equal(play(ModelPolicy(decoder), openers, lanes), alone)
 
 
 def test_a_timestep_longer_than_the_context_is_refused(decoder, suite):
@@ -106,7 +124,7 @@ def test_a_timestep_longer_than_the_context_is_refused(decoder, suite):
     policy.begin(1)
     long = sequence.observation(policy.vocabulary, ids=policy.vocabulary.discrete_ids(np.zeros(24, int)))
     session.last = long
-    with pytest.raises(TaskError, match="fits into the context of 24"):
+    with pytest.raises(TaskError, match="fit into the context of 24"):
         policy.act([0], [long], [session])
 
 

@@ -99,6 +99,11 @@ class Cache:
         self.keys = like.new_zeros(arch.depth, rows, 0, arch.num_kv_heads, arch.head_dim)
         self.values = torch.zeros_like(self.keys)
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return self.keys.shape[1]
+
     def reserve(self, positions: int) -> None:
         """Make room for so many positions a row; room is doubled, so that this is rare."""
         there = self.keys.shape[2]
@@ -109,6 +114,11 @@ class Cache:
     def keep(self, rows: list[int]) -> None:
         """Drop all rows but these."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
+    def add(self, rows: int) -> None:
+        """Add empty rows at the end."""
+        more = (0, 0, 0, 0, 0, 0, 0, rows)
+        self.keys, self.values = F.pad(self.keys, more), F.pad(self.values, more)
 
     def layers(self, slots: Slots) -> list[Past]:
         """What each layer's new tokens attend to."""

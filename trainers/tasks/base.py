@@ -69,7 +69,7 @@ class Policy(Protocol):
     """Plays many sessions of one task side by side, or says how likely tokens are."""
 
     def begin(self, count: int) -> None:
-        """Forget everything; `count` sessions follow."""
+        """Forget everything; `count` sessions follow, of which some are played side by side."""
         ...
 
     def act(
@@ -78,7 +78,7 @@ class Policy(Protocol):
         """Action ids for each of the sessions that still run.
 
         Args:
-            live: their numbers among those begun.
+            live: their numbers among those begun; who was live and is not any more has ended.
             observations: what was added to each since its last action.
             sessions: the sessions themselves, for their `spec` and `action_local`.
         """
@@ -108,7 +108,7 @@ class Task(Protocol):
     packages: tuple[str, ...]
     """Distributions whose versions matter."""
 
-    def episodes(self) -> list[Chunk]:
+    def episodes(self) -> Sequence[Chunk]:
         """Expert episodes of the train split, tokenised; made once and then read from the disk."""
         ...
 

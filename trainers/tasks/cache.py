@@ -1,32 +1,31 @@
 """Generated data on disk: made once, checked on every read, made again when damaged.
 
 A file's name comes from a digest of everything that its content depends on, so nothing is ever stale; its
-first line is the SHA-256 of the rest. Files appear whole (temporary file, fsync, rename), so any number of
-processes may make and read the same one at once.
+header states the SHA-256 of its arrays. Files appear whole (temporary file, fsync, rename), so any number of
+processes may make and read the same one at once; they are mapped into memory, so that processes share them.
 """
 
 import contextlib
 import hashlib
 import inspect
-import io
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import platformdirs
+from safetensors.numpy import save
 
-from trainers import tokens
+from trainers.tasks.episodes import Episodes
 from trainers.tokens.sequence import Chunk
 
 ENVIRONMENT = "PATHFRONT_CACHE"
-DIGEST_LENGTH = 64
 PLUMBING = ("builtins", "abc", "typing")
-FIELDS = ("tokens", "local", "scored", "starts")
+KINDS = {"BOOL": "?", "U8": "u1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
 
 Arrays = dict[str, np.ndarray]
 
@@ -39,12 +38,12 @@ def cache_folder() -> Path:
 def cache_path(name: str, key: Mapping[str, object]) -> Path:
     """Where data that depends on `key` is kept."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return cache_folder() / f"{name}-{digest[:16]}.npz"
+    return cache_folder() / f"{name}-{digest[:16]}.safetensors"
 
 
 def is_intact(path: Path) -> bool:
     """Whether a file of the cache exists and is undamaged."""
-    return _checked(path) is not None
+    return _read(path) is not None
 
 
 def cached_arrays(name: str, key: Mapping[str, object], make: Callable[[], Arrays]) -> Arrays:
@@ -64,83 +63,78 @@ def cached_arrays(name: str, key: Mapping[str, object], make: Callable[[], Array
     return kept
 
 
-def cached_chunks(name: str, key: Mapping[str, object], make: Callable[[], list[Chunk]]) -> list[Chunk]:
-    """Read chunks, or make and keep them; patches are kept in half precision."""
-    return unpack(cached_arrays(name, key, lambda: pack(make())))
-
-
-def pack(chunks: Sequence[Chunk]) -> Arrays:
-    """Chunks -> a few long arrays."""
-    whole = Chunk.concat(chunks)
-    arrays = {field: getattr(whole, field) for field in FIELDS}
-    arrays["ends"] = np.cumsum([len(chunk) for chunk in chunks])
-    for encoder, placeholder in whole.placeholders.items():
-        arrays[f"patches/{encoder}"] = whole.patches[encoder].astype(np.float16)
-        arrays[f"placeholder/{encoder}"] = np.array(placeholder)
-    return arrays
-
-
-def unpack(arrays: Arrays) -> list[Chunk]:
-    """The inverse of `pack`; the chunks are views of the long arrays."""
-    names = [key.partition("/")[2] for key in arrays if key.startswith("patches/")]
-    placeholders = {name: int(arrays[f"placeholder/{name}"]) for name in names}
-    patches = {name: arrays[f"patches/{name}"].astype(np.float32) for name in names}
-    before = {name: np.cumsum(np.r_[0, arrays["tokens"] == i]) for name, i in placeholders.items()}
-    chunks = []
-    for start, stop in pairwise([0, *arrays["ends"].tolist()]):
-        here = {name: (before[name][start], before[name][stop]) for name in names}
-        here = {name: (low, high) for name, (low, high) in here.items() if high > low}
-        fields = {field: arrays[field][start:stop] for field in FIELDS}
-        chunks.append(
-            Chunk(
-                **fields,
-                patches={name: patches[name][low:high] for name, (low, high) in here.items()},
-                placeholders={name: placeholders[name] for name in here},
-            )
-        )
-    return chunks
+def cached_episodes(name: str, key: Mapping[str, object], make: Callable[[], list[Chunk]]) -> Episodes:
+    """Read episodes, or make and keep them."""
+    return Episodes.from_arrays(cached_arrays(name, key, lambda: Episodes.of(make()).arrays()))
 
 
 @cache
 def code_fingerprint(cls: type) -> str:
-    """A digest of the source of a class, of its bases, and of how things become tokens."""
-    sources = {Path(inspect.getfile(base)) for base in cls.__mro__ if base.__module__ not in PLUMBING}
+    """A digest of the source of a class, its bases, and what their modules use of their own package."""
+    waiting = [base.__module__ for base in cls.__mro__ if base.__module__ not in PLUMBING]
+    packages = {name.partition(".")[0] for name in waiting}
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.partition(".")[0] not in packages:
+            continue
+        found.add(name)
+        for value in vars(sys.modules[name]).values():
+            used = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+            if isinstance(used, str) and used in sys.modules:
+                waiting.append(used)
     digest = hashlib.sha256()
-    for file in sorted(sources | set(Path(tokens.__path__[0]).glob("*.py"))):
-        digest.update(file.read_bytes())
+    for name in sorted(found):
+        digest.update(Path(inspect.getfile(sys.modules[name])).read_bytes())
     return digest.hexdigest()
 
 
-def _checked(path: Path) -> memoryview | None:
-    """The content of a file behind its digest; None where it does not exist or is damaged."""
+def _read(path: Path) -> Arrays | None:
+    """The arrays of a file, on the disk until they are needed; None where it does not exist or is damaged."""
     try:
-        content = path.read_bytes()
+        arrays, stated = _map(path)
     except FileNotFoundError:
         return None
-    stated, body = content[:DIGEST_LENGTH], memoryview(content)[DIGEST_LENGTH + 1 :]
-    if hashlib.sha256(body).hexdigest().encode() != stated:
+    except (ValueError, KeyError, TypeError, OverflowError):  # whatever a torn header may say
         return None
-    return body
+    return arrays if _digest(arrays) == stated else None
 
 
-def _read(path: Path) -> Arrays | None:
-    """The arrays of a file; None where it does not exist or is damaged."""
-    body = _checked(path)
-    if body is None:
-        return None
-    with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
-        return dict(arrays)
+def _map(path: Path) -> tuple[Arrays, str]:
+    """The arrays of a safetensors file as memory maps, and the digest that its header states."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size:
+            raise ValueError("the header is longer than the file")
+        header = json.loads(file.read(length))
+    stated = header.pop("__metadata__")["sha256"]
+    arrays = {}
+    for name, entry in header.items():
+        start, stop = entry["data_offsets"]
+        kind, shape = np.dtype(KINDS[entry["dtype"]]), tuple(entry["shape"])
+        if stop == start:
+            arrays[name] = np.empty(shape, kind)
+        else:
+            arrays[name] = np.memmap(path, kind, "r", offset=8 + length + start, shape=shape)
+    return arrays, stated
+
+
+def _digest(arrays: Arrays) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 def _write(path: Path, arrays: Arrays) -> None:
-    body = io.BytesIO()
-    np.savez_compressed(body, **arrays)  # pyright: ignore[reportArgumentType]
-    content = body.getbuffer()
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    content = save(arrays, {"sha256": _digest(arrays)})
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(hashlib.sha256(content).hexdigest().encode() + b"\n")
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -4,15 +4,17 @@ A new task of control or of answers is a `SessionTask` whose `session` opens one
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
 import numpy as np
 
-from space.catalog import References, Sense, Split, SuiteRecord, TaskRecord
+from space.catalog import Sense, Split, SuiteRecord
 from trainers.tasks.base import Policy, Session
-from trainers.tasks.cache import cache_path, cached_chunks, code_fingerprint, is_intact
+from trainers.tasks.cache import cache_path, cached_episodes, code_fingerprint, is_intact
+from trainers.tasks.episodes import Episodes
 from trainers.tasks.policies import ConstantPolicy, ExpertPolicy, RandomPolicy
 from trainers.tasks.versions import versions_of
 from trainers.tokens import sequence
@@ -66,9 +68,9 @@ class BaseTask(ABC):
     def expert_policy(self) -> tuple[str, Policy]:
         """The expert's name and the expert."""
 
-    def episodes(self) -> list[Chunk]:
+    def episodes(self) -> Episodes:
         """Expert episodes of the train split, made once and then read from the disk."""
-        return cached_chunks(self.name, self._cache_key(), self.demonstrations)
+        return cached_episodes(self.name, self._cache_key(), self.demonstrations)
 
     def is_prepared(self) -> bool:
         """Whether the expert episodes are on the disk, undamaged."""
@@ -84,22 +86,6 @@ class BaseTask(ABC):
             "code": code_fingerprint(type(self)),
             "versions": versions_of(self.packages),
         }
-
-    @classmethod
-    def record(cls, references: dict[Split, References] | None = None) -> TaskRecord:
-        """What the catalog says of this task."""
-        return TaskRecord(
-            name=cls.name,
-            family=cls.family,
-            domain=cls.domain,
-            modality=cls.modality,
-            metric=cls.metric,
-            unit=cls.unit,
-            variant=cls.variant,
-            memorisable=cls.memorisable,
-            lower_is_better=cls.lower_is_better,
-            references=references or {},
-        )
 
 
 @dataclass(frozen=True)
@@ -150,12 +136,8 @@ class SessionTask(BaseTask):
         return [self._demonstrate(index) for index in range(self.train_episodes)]
 
     def score(self, policy: Policy, split: Split, count: int) -> np.ndarray:
-        """Play `count` held-out episodes, `lanes` at a time; their raw values, (count,)."""
-        values = []
-        for first in range(0, count, self.lanes):
-            last = min(count, first + self.lanes)
-            values.append(play(policy, [self.session(split, i) for i in range(first, last)]))
-        return np.concatenate(values) if values else np.empty(0)
+        """Play `count` held-out episodes, `lanes` side by side; their raw values, (count,)."""
+        return play(policy, [partial(self.session, split, index) for index in range(count)], self.lanes)
 
     def floor_policies(self) -> dict[str, Policy]:
         """Random play and the action that is best when it is always taken, chosen on train episodes."""
@@ -196,12 +178,36 @@ class SessionTask(BaseTask):
         return np.random.default_rng(self.seed(split, index))
 
 
-def play(policy: Policy, sessions: Sequence[Session]) -> np.ndarray:
-    """Play sessions in lock-step to their ends; their values, (sessions,)."""
-    policy.begin(len(sessions))
-    live = list(range(len(sessions)))
-    while live:
-        observations = [sessions[i].observe() for i in live]
-        actions = policy.act(live, observations, [sessions[i] for i in live])
-        live = [i for i, ids in zip(live, actions, strict=True) if not sessions[i].act(ids)]
-    return np.array([session.value for session in sessions], dtype=np.float64)
+def play(
+    policy: Policy,
+    openers: Sequence[Callable[[], Session]],
+    lanes: int,
+    between: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Play sessions side by side; where one ends, the next one begins.
+
+    Args:
+        policy: plays them all.
+        openers: each opens a session.
+        lanes: sessions at once.
+        between: called before each timestep; what it raises ends the play.
+
+    Returns:
+        The sessions' values, (sessions,).
+    """
+    policy.begin(len(openers))
+    values = np.zeros(len(openers))
+    live: dict[int, Session] = {}
+    opened = 0
+    while live or opened < len(openers):
+        between()
+        while len(live) < lanes and opened < len(openers):
+            live[opened] = openers[opened]()
+            opened += 1
+        numbers, sessions = list(live), list(live.values())
+        actions = policy.act(numbers, [session.observe() for session in sessions], sessions)
+        for number, session, ids in zip(numbers, sessions, actions, strict=True):
+            if session.act(ids):
+                values[number] = session.value
+                del live[number]
+    return values

@@ -1,0 +1,146 @@
+"""Expert episodes end to end in a few long arrays: small on a disk, and shared between processes.
+
+Patches are kept as levels of eight bits, or as single bits where they are one-hot: a quarter or a thirtieth
+of their size, and their values come back within half a level.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+import numpy as np
+
+from trainers.tokens.sequence import Chunk
+
+LEVELS = 255
+FIELDS = ("tokens", "local", "scored", "starts")
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class PatchStore:
+    """Patches of one encoder, small.
+
+    Attributes:
+        stored: (patches, size) uint8 levels, or (patches, ceil(size / 8)) uint8 where each is a bit.
+        scale: (4,) float64: value of level 0, value of a level, size of a patch, 1 where stored as bits.
+    """
+
+    stored: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, patches: np.ndarray) -> "PatchStore":
+        """Keep patches (patches, size)."""
+        low, high = (float(patches.min()), float(patches.max())) if patches.size else (0.0, 0.0)
+        size = patches.shape[1]
+        if np.all((patches == low) | (patches == high)):
+            bits = np.packbits(patches > low, axis=1)
+            return cls(bits, np.array([low, high - low, size, 1]))
+        step = (high - low) / LEVELS
+        return cls(np.rint((patches - low) / step).astype(np.uint8), np.array([low, step, size, 0]))
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def rows(self, which: np.ndarray | slice) -> np.ndarray:
+        """The values of some patches, (patches, size) float32."""
+        low, step, size, bits = self.scale
+        rows = self.stored[which]
+        levels = np.unpackbits(rows, axis=1, count=int(size)) if bits else rows
+        return levels * np.float32(step) + np.float32(low)
+
+
+@dataclass(frozen=True)
+class Episodes(Sequence[Chunk]):
+    """Episodes of one task.
+
+    Attributes:
+        tokens: (length,) int32, of all episodes; the other fields are those of `Chunk`.
+        local: (length,) int16.
+        scored: (length,) bool.
+        starts: (length,) bool.
+        offsets: (episodes + 1,) int64, where each episode begins, and the end.
+        patches: encoder -> its patches in the order of their placeholders.
+        placeholders: encoder -> the id that stands for its patches.
+        places: encoder -> (patches,) int64, the tokens where they stand.
+    """
+
+    tokens: np.ndarray
+    local: np.ndarray
+    scored: np.ndarray
+    starts: np.ndarray
+    offsets: np.ndarray
+    patches: Mapping[str, PatchStore] = field(default_factory=dict)
+    placeholders: Mapping[str, int] = field(default_factory=dict)
+    places: Mapping[str, np.ndarray] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        places = {name: np.flatnonzero(self.tokens == i) for name, i in self.placeholders.items()}
+        object.__setattr__(self, "places", places)
+
+    @classmethod
+    def of(cls, chunks: Sequence[Chunk]) -> "Episodes":
+        """Lay episodes end to end, unless they lie so already."""
+        if isinstance(chunks, Episodes):
+            return chunks
+        whole = Chunk.concat(chunks)
+        return cls(
+            **{name: getattr(whole, name) for name in FIELDS},
+            offsets=np.cumsum([0, *(len(chunk) for chunk in chunks)]),
+            patches={name: PatchStore.of(patches) for name, patches in whole.patches.items()},
+            placeholders=whole.placeholders,
+        )
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> "Episodes":
+        """The inverse of `arrays`."""
+        names = [key.partition("/")[2] for key in arrays if key.startswith("stored/")]
+        return cls(
+            **{name: arrays[name] for name in FIELDS},
+            offsets=arrays["offsets"],
+            patches={name: PatchStore(arrays[f"stored/{name}"], arrays[f"scale/{name}"]) for name in names},
+            placeholders={name: int(arrays[f"placeholder/{name}"][0]) for name in names},
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything as named arrays."""
+        found = {name: getattr(self, name) for name in (*FIELDS, "offsets")}
+        for name, store in self.patches.items():
+            found[f"stored/{name}"], found[f"scale/{name}"] = store.stored, store.scale
+            found[f"placeholder/{name}"] = np.array([self.placeholders[name]])
+        return found
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Chunk: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Chunk]: ...
+    def __getitem__(self, index: int | slice) -> Chunk | list[Chunk]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        first, last = self.offsets[index % len(self)], self.offsets[index % len(self) + 1]
+        return self.chunk(np.arange(first, last))
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return (self[i] for i in range(len(self)))
+
+    def chunk(self, index: np.ndarray) -> Chunk:
+        """Some tokens, by their places (length,) in the long arrays, as a chunk."""
+        patches = {name: self.patches_at(name, index) for name in self.placeholders}
+        patches = {name: found for name, found in patches.items() if len(found)}
+        return Chunk(
+            **{name: np.asarray(getattr(self, name)[index]) for name in FIELDS},
+            patches=patches,
+            placeholders={name: self.placeholders[name] for name in patches},
+        )
+
+    def patches_at(self, encoder: str, index: np.ndarray) -> np.ndarray:
+        """The patches of an encoder that stand among some tokens, (patches, size) float32."""
+        here = index[self.tokens[index] == self.placeholders[encoder]]
+        return self.patches[encoder].rows(np.searchsorted(self.places[encoder], here))
