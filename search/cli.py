@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from search.commands import (
     dashboard,
+    data,
     evaluate,
     export,
     front,
@@ -81,6 +82,7 @@ app = typer.Typer(
 for module in (launch, worker, status, front, show, export, train, evaluate, dashboard):
     app.command(module.NAME, epilog=examples(module.EXAMPLES))(module.run)
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(data.app, name="data")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

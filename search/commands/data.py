@@ -1,0 +1,210 @@
+"""`pathfront data`: data sets of one's own as tasks."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from search.commands.options import Json, examples
+
+if TYPE_CHECKING:
+    from search.commands.output import Meter
+    from space.catalog import Measured
+    from trainers.tasks.datasets import Dataset
+
+SPECIALIST = "trainers.specialist:dense_specialist"
+
+app = typer.Typer(
+    help="Images by label, sounds by label and text of your own as tasks.", rich_markup_mode=None
+)
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="What the task is called: small letters, digits, hyphens.")
+]
+KindOption = Annotated[
+    Literal["images", "sounds", "text"] | None,
+    typer.Option(help="What it holds; found from the endings of its files otherwise."),
+]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace a data set of that name.")]
+SpecialistOption = Annotated[
+    bool,
+    typer.Option(
+        "--specialist",
+        help="Train a small dense network on it, and take it for the expert where it is better.",
+    ),
+]
+
+
+@app.command(
+    "add",
+    epilog=examples(
+        [
+            "pathfront data add flowers photos/            # photos/LABEL/*.jpg",
+            "pathfront data add mnist mnist/               # train-images-idx3-ubyte.gz and its like",
+            "pathfront data add spoken-digits recordings/  # LABEL/*.wav, or LABEL_SPEAKER_NUMBER.wav",
+            "pathfront data add novels books/ --kind text --specialist",
+        ]
+    ),
+)
+def add(
+    name: Name,
+    source: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or file to read.")],
+    kind: KindOption = None,
+    replace: Replace = False,
+    specialist: SpecialistOption = False,
+    json: Json = False,
+) -> None:
+    """Make a task of a folder.
+
+    Images and sounds by label lie in one folder for each label, below train/ and test/ if they have such
+    splits; text is a file or a folder. All is copied and converted into PATHFRONT_DATA or the user's data
+    folder: images to 16x16 pixels, sounds to one second at 8 kHz. Then floor and expert are measured into
+    pathfront-tasks.json (or PATHFRONT_TASKS), and study files beside it may name the task.
+    """
+    from pathlib import Path
+
+    from search.commands import output
+    from trainers.tasks.datasets import add_dataset
+
+    with output.Meter(f"reading {source}", 1) as meter:
+        dataset = add_dataset(name, Path(source), _items(meter), kind, replace)
+    _measure(dataset, specialist, json)
+
+
+@app.command(
+    "fetch",
+    epilog=examples(
+        [
+            "pathfront data fetch spoken-digits            # 3,000 recordings, CC BY-SA 4.0",
+            "pathfront data fetch tiny-shakespeare         # 1.1 MB of text, public domain",
+            "pathfront data fetch mine --url https://example.org/mine.zip --sha256 9f86d081...",
+        ]
+    ),
+)
+def fetch(
+    name: Name,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="File, zip or tar archive; else that of a known data set."),
+    ] = None,
+    sha256: Annotated[
+        str | None,
+        typer.Option(metavar="HEX", help="Digest of what URL gives; needed with a URL of your own."),
+    ] = None,
+    kind: KindOption = None,
+    replace: Replace = False,
+    specialist: SpecialistOption = False,
+    json: Json = False,
+) -> None:
+    """Download a data set, check it, and make a task of it.
+
+    Known are spoken-digits and tiny-shakespeare. A download is used only if its SHA-256 is the stated one;
+    the archive of spoken-digits is checked by the names and digests of the recordings in it.
+    """
+    from contextlib import ExitStack
+
+    from search.commands import output
+    from trainers.tasks.datasets import add_dataset, check_name
+    from trainers.tasks.sources.downloads import downloaded, find_download
+
+    check_name(name)
+    wanted = find_download(name, url, sha256, kind)
+    with ExitStack() as until_read:
+        with output.Meter(f"downloading {wanted.url}", 1) as meter:
+            source = until_read.enter_context(downloaded(wanted, _bytes(meter)))
+        with output.Meter(f"reading {name}", 1) as meter:
+            dataset = add_dataset(
+                name, source, _items(meter), wanted.kind, replace, wanted.url, wanted.licence
+            )
+    _measure(dataset, specialist, json)
+
+
+@app.command("list", epilog=examples(["pathfront data list", "pathfront data list --json"]))
+def list_datasets(json: Json = False) -> None:
+    """List the data sets that were added, with floor and expert on the report episodes."""
+    from search.commands import output
+    from space.catalog import local_catalog
+    from space.errors import TaskError
+    from trainers.tasks.datasets import data_folder, dataset_names, open_dataset
+
+    measured = local_catalog()
+    rows = []
+    for name in dataset_names():
+        try:
+            rows.append(_row(open_dataset(name), measured.get(name)))
+        except TaskError as error:
+            output.say(f"warning: {error}")
+    if json:
+        output.print_json(rows)
+        return
+    if not rows:
+        output.say(f"no data sets in {data_folder()}; add one: pathfront data add NAME FOLDER")
+        return
+    columns = ["name", "kind", ">items", ">labels", ">floor", ">expert", ">size", "licence", "source"]
+    output.print_table(columns, [[_cell(name, row[name]) for name in _bare(columns)] for row in rows])
+
+
+def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
+    """Measure floor and expert, note them for study files, and say what was found."""
+    from search.commands import output
+    from space.catalog import write_local
+    from trainers.tasks.measure import measure_by_name, own_suite
+
+    manifest = dataset.manifest
+    output.say(f"measuring floor and expert of {manifest.name}")
+    measured = measure_by_name(manifest.name, own_suite(), SPECIALIST if specialist else None)
+    path = write_local(measured)
+    if json:
+        output.print_json(_row(dataset, measured))
+        return
+    sizes = ", ".join(f"{count:,} {split}" for split, count in manifest.splits.items())
+    labels = f"{len(manifest.labels)} labels, " if manifest.labels else ""
+    floor, expert = measured.record.checked("report")
+    print(f"{manifest.name}: {labels}{sizes}; {manifest.rule}")
+    if manifest.left_out:
+        print(f"{manifest.left_out:,} that stood more than once are kept once")
+    print(f"{output.short(dataset.size)}B in {dataset.folder}, references in {path}")
+    print(
+        f"{measured.record.metric}: floor {floor.mean:.4g} ({floor.policy}),"
+        f" expert {expert.mean:.4g} ± {expert.stderr:.2g} ({expert.policy}) on {expert.n} report episodes"
+    )
+    output.say(f"in a study file: suite: [{manifest.name}, ...]")
+
+
+def _row(dataset: "Dataset", measured: "Measured | None") -> dict[str, object]:
+    """What is said of a data set; floor and expert are None where they were not measured here."""
+    floor, expert = measured.record.checked("report") if measured else (None, None)
+    return dataset.manifest.model_dump() | {
+        "floor": floor and floor.mean,
+        "expert": expert and expert.mean,
+        "size": dataset.size,
+        "folder": str(dataset.folder),
+    }
+
+
+def _items(meter: "Meter") -> Callable[[int, int], None]:
+    return lambda done, total: meter.update(done, f"{done:,} of {total:,}", total)
+
+
+def _bytes(meter: "Meter") -> Callable[[int, int], None]:
+    from search.commands import output
+
+    return lambda done, total: meter.update(done, f"{output.short(done)}B", max(done, total))
+
+
+def _bare(columns: list[str]) -> list[str]:
+    return [name.lstrip(">") for name in columns]
+
+
+def _cell(name: str, value: object) -> str:
+    from search.commands import output
+
+    if value is None or value == ():
+        return "-"
+    if name == "size" and isinstance(value, int):
+        return f"{output.short(value)}B"
+    if isinstance(value, tuple):
+        return str(len(value))
+    return (
+        f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    )

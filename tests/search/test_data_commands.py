@@ -1,0 +1,292 @@
+"""`pathfront data` from outside: a folder becomes a task, downloads from a local server, and mistakes."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import wavfile
+
+from search.cli import main
+from space.catalog import local_catalog
+from space.study import StudyConfig
+from trainers.tasks.datasets import open_dataset
+from trainers.tasks.registry import load_task
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL = ROOT.parent / "shared" / "data"
+WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "then", "sleeps")
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    """Data sets, generated data and references of a test's own."""
+    monkeypatch.setenv("PATHFRONT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("PATHFRONT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PATHFRONT_TASKS", raising=False)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+@pytest.fixture
+def pathfront(capsys):
+    """Runs `pathfront data ...` -> (exit code, stdout, stderr)."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(["data", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server on loopback -> (its folder, its address)."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *_arguments):
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder))) as web:
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{web.server_port}"
+        web.shutdown()
+        thread.join()
+
+
+def refused(result: tuple[int, str, str], code: int, *words: str) -> None:
+    """One line of error, after lines of progress at most."""
+    assert result[0] == code, result
+    assert result[1] == ""
+    last = result[2].splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "Traceback" not in result[2]
+    for word in words:
+        assert word in last
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def novel(path: Path, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    path.write_text("\n\n".join(" ".join(rng.choice(WORDS, 60)) + "." for _ in range(400)), encoding="utf-8")
+    return path
+
+
+def tones(folder: Path, each: int = 70) -> Path:
+    """Recordings of three pitches in folders of their names."""
+    rng = np.random.default_rng(0)
+    for label, pitch in {"low": 300, "middle": 900, "high": 2000}.items():
+        (folder / label).mkdir(parents=True)
+        for i in range(each):
+            sound = np.sin(2 * np.pi * pitch * np.arange(2400) / 8000) + rng.normal(0, 0.2, 2400)
+            wavfile.write(folder / label / f"{i}.wav", 8000, (sound * 8000).astype(np.int16))
+    return folder
+
+
+def packed(folder: Path, archive: Path) -> Path:
+    """A zip or tar archive of a folder."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = [path.relative_to(folder.parent) for path in files]
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as out:
+            for path, name in zip(files, names, strict=True):
+                out.write(path, name)
+    else:
+        with tarfile.open(archive, "w:gz") as out:
+            for path, name in zip(files, names, strict=True):
+                out.add(path, name)
+    return archive
+
+
+def test_a_folder_becomes_a_task_that_a_study_may_name(pathfront, tmp_path):
+    code, out, err = pathfront("add", "pitches", tones(tmp_path / "in"))
+    assert code == 0, err
+    assert "3 labels, 168 train, 21 select, 21 report" in out
+    assert "accuracy: floor 0.3" in out
+    assert "(SVC) on 21 report episodes" in out
+    assert "210 of 210" in err
+    assert "suite: [pitches" in err
+    assert local_catalog()["pitches"].record.family == "added"
+    study = {"study": "mine", "suite": ["pitches", "digits"], "rungs": {"tokens": [1000]}}
+    suite = StudyConfig.model_validate(study | {"stop": {"candidates": 1}}).suite_record()
+    assert suite.episodes["pitches"] == 21
+    assert load_task("pitches", suite, train_episodes=5).name == "pitches"
+
+
+def test_added_again_it_is_what_it_was_and_says_so_as_json(pathfront, tmp_path):
+    folder = tones(tmp_path / "in")
+    assert pathfront("add", "pitches", folder)[0] == 0
+    code, out, _ = pathfront("add", "pitches", folder, "--json")
+    assert code == 0
+    row = json.loads(out)
+    assert (row["name"], row["kind"], row["items"]) == ("pitches", "sounds", 210)
+    assert row["expert"] > 0.9 > row["floor"]
+    (folder / "low" / "0.wav").unlink()
+    refused(pathfront("add", "pitches", folder), 2, "keeps its content", "--replace")
+    assert pathfront("add", "pitches", folder, "--replace")[0] == 0
+    assert json.loads(pathfront("list", "--json")[1])[0]["items"] == 209
+
+
+def test_the_list_shows_kind_size_and_references(pathfront, tmp_path):
+    code, out, err = pathfront("list")
+    assert (code, out) == (0, "")
+    assert "pathfront data add NAME FOLDER" in err
+    assert pathfront("list", "--json")[:2] == (0, "[]\n")
+    assert pathfront("add", "novel", novel(tmp_path / "novel.txt"))[0] == 0
+    assert pathfront("add", "pitches", tones(tmp_path / "in"))[0] == 0
+    code, out, err = pathfront("list")
+    assert code == 0
+    lines = out.splitlines()
+    assert next(line.split()[:2] for line in lines if "novel" in line) == ["novel", "text"]
+    assert next(line.split()[:4] for line in lines if "pitches" in line) == ["pitches", "sounds", "210", "3"]
+    rows = json.loads(pathfront("list", "--json")[1])
+    assert [row["name"] for row in rows] == ["novel", "pitches"]
+    assert rows[0]["expert"] < rows[0]["floor"]
+    (tmp_path / "data" / "novel" / "manifest.json").write_text("{")
+    code, out, err = pathfront("list", "--json")
+    assert code == 0
+    assert [row["name"] for row in json.loads(out)] == ["pitches"]
+    assert "warning: data set 'novel' is damaged" in err
+
+
+@pytest.mark.parametrize("name", ["novel.txt", "novels.zip", "novels.tar.gz"])
+def test_a_file_or_an_archive_is_fetched_and_checked(pathfront, server, tmp_path, name):
+    web, address = server
+    if name == "novel.txt":
+        novel(web / name)
+    else:
+        (tmp_path / "novels").mkdir()
+        novel(tmp_path / "novels" / "one.txt")
+        novel(tmp_path / "novels" / "two.txt", 1)
+        packed(tmp_path / "novels", web / name)
+    url = f"{address}/{name}"
+    code, out, err = pathfront("fetch", "novel", "--url", url, "--sha256", digest(web / name).upper())
+    assert code == 0, err
+    assert "bits per byte" in out
+    assert f"downloading {url}" in err
+    assert open_dataset("novel").manifest.source == url
+
+
+def test_a_wrong_digest_is_one_line_and_nothing_is_kept(pathfront, server, tmp_path):
+    web, address = server
+    path = novel(web / "novel.txt")
+    wrong = digest(path)[::-1]
+    result = pathfront("fetch", "novel", "--url", f"{address}/novel.txt", "--sha256", wrong)
+    refused(result, 1, "novel.txt' has SHA-256", wrong, digest(path))
+    assert not (tmp_path / "data").exists()
+
+
+def test_downloads_that_fail_are_one_line(pathfront, server):
+    web, address = server
+    pin = ["--sha256", "0" * 64]
+    refused(pathfront("fetch", "mine", "--url", f"{address}/none", *pin), 1, "404")
+    refused(pathfront("fetch", "mine", "--url", "http://127.0.0.1:1/x", *pin), 1, "cannot be downloaded")
+    refused(pathfront("fetch", "mine", "--url", "gopher://x/y", *pin), 1, "gopher")
+    torn = packed(tones(web / "tones", each=1), web / "tones.zip")
+    torn.write_bytes(torn.read_bytes().replace(b"RIFF", b"TORN"))
+    result = pathfront("fetch", "mine", "--url", f"{address}/tones.zip", "--sha256", digest(torn))
+    refused(result, 1, "cannot be unpacked")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["fetch", "nothing"], 3, ["no data set to fetch is called 'nothing'", "spoken-digits", "--url"]),
+        (["fetch", "spoken-digit"], 3, ["did you mean 'spoken-digits'?"]),
+        (["fetch", "mine", "--url", "http://127.0.0.1:1/x"], 2, ["--sha256"]),
+        (["fetch", "mine", "--url", "http://127.0.0.1:1/x", "--sha256", "12"], 2, ["64", "'12'"]),
+        (["fetch", "spoken-digits", "--sha256", "0" * 64], 2, ["--url"]),
+        (["fetch", "Mine"], 2, ["small letters", "'Mine'"]),
+        (["add", "digits", "."], 2, ["'digits' is a task that ships"]),
+        (["add", "mine", "nowhere"], 3, ["there is no 'nowhere'"]),
+        (["add", "mine", "."], 1, ["has files"]),
+        (["add", "mine", ".", "--kind", "smells"], 2, ["--kind"]),
+        (["add", "mine"], 2, ["FOLDER", "pathfront data add --help"]),
+    ],
+)
+def test_mistakes_are_one_line(pathfront, arguments, code, words):
+    result = pathfront(*arguments)
+    refused(result, code, *words)
+    assert result[2].count("\n") == 1
+
+
+def test_an_expert_that_is_no_better_than_its_floor_is_refused(pathfront, tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("heads", "tails"):
+        (tmp_path / "coins" / label).mkdir(parents=True)
+        for i in range(110):
+            noise = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / "coins" / label / f"{i}.png")
+    refused(pathfront("add", "coins", tmp_path / "coins"), 1, "clear its floor")
+    assert local_catalog() == {}
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real data, ../shared/data, are not here")
+def test_known_data_sets_come_from_any_mirror_if_they_are_the_same(pathfront, server, tmp_path):
+    web, address = server
+    real = REAL / "tinyshakespeare" / "input.txt"
+    (web / "input.txt").write_bytes(real.read_bytes())
+    code, out, err = pathfront("fetch", "tiny-shakespeare", "--url", f"{address}/input.txt", "--json")
+    assert code == 0, err
+    assert json.loads(out)["licence"] == "public domain"
+    recordings = tmp_path / "fsdd" / "recordings"
+    recordings.mkdir(parents=True)
+    for path in sorted((REAL / "free-spoken-digit-dataset" / "recordings").glob("[01]_*.wav")):
+        (recordings / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "fsdd" / "README.md").write_text("A part of it\n")
+    packed(tmp_path / "fsdd", web / "fsdd.zip")
+    url = f"{address}/fsdd.zip"
+    refused(pathfront("fetch", "spoken-digits", "--url", url), 1, "'recordings'", "of 600 files")
+    pin = ["--url", url, "--sha256", digest(web / "fsdd.zip")]
+    code, out, err = pathfront("fetch", "two-digits", *pin)
+    assert code == 0, err
+    assert "2 labels, 480 train, 60 select, 60 report; report has the recordings numbered 0 to 4" in out
+
+
+def test_no_data_command_needs_torch(tmp_path):
+    code = """
+import sys
+from search.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as stop:
+    assert not stop.code, stop.code
+print([name for name in ("torch", "lightning", "optuna") if name in sys.modules], file=sys.stderr)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for arguments in (["data", "add", "novel", str(novel(tmp_path / "novel.txt"))], ["data", "list"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.mark.parametrize("command", ["add", "fetch", "list"])
+def test_every_command_shows_examples(pathfront, command):
+    code, out, _ = pathfront(command, "--help")
+    assert code == 0
+    assert f"  pathfront data {command}" in out.split("Examples:")[1]

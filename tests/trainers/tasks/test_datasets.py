@@ -1,0 +1,524 @@
+"""A user's folders as data sets: what is read, how it is split, what is refused, and their tasks."""
+
+import gzip
+import struct
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy.io import wavfile
+
+from space.errors import NotFoundError, StudyFileError, TaskError
+from trainers.tasks import datasets
+from trainers.tasks.contract import check_reference, check_task
+from trainers.tasks.datasets import add_dataset, dataset_names, open_dataset
+from trainers.tasks.families.added import added_names, open_added
+from trainers.tasks.families.text import REPEATABLE, paragraphs
+from trainers.tasks.sources.content import SPLITS, Item, assign_splits
+from trainers.tasks.sources.downloads import KNOWN, content_digest
+from trainers.tasks.sources.images import to_pixels
+from trainers.tasks.sources.sounds import RATE, SAMPLES, one_second, read_sound
+
+REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
+COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
+WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "then", "sleeps")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Data sets of a test's own."""
+    monkeypatch.setenv(datasets.ENVIRONMENT, str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def quiet(done: int, total: int) -> None:
+    """No progress."""
+
+
+def add(name: str, source: Path, **options):
+    return add_dataset(name, source, quiet, **options)
+
+
+def paint(source: Path, each: int = 80, size: tuple[int, int] = (20, 24)) -> Path:
+    """Noisy pictures in three colours, one folder for each."""
+    rng = np.random.default_rng(0)
+    for label, colour in COLOURS.items():
+        (source / label).mkdir(parents=True)
+        for i in range(each):
+            pixels = np.clip(colour + rng.normal(0, 40, (*size, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(source / label / f"{i}.png")
+    return source
+
+
+def tone(pitch: float, seed: int, length: int = 3000, rate: int = RATE) -> np.ndarray:
+    time = np.arange(length) / rate
+    return np.sin(2 * np.pi * pitch * time) + np.random.default_rng(seed).normal(0, 0.1, length)
+
+
+def save_wav(path: Path, sound: np.ndarray, rate: int = RATE, dtype: type = np.int16) -> Path:
+    scale = {np.int16: 8000, np.int32: 8000 << 16, np.uint8: 30, np.float32: 0.2}[dtype]
+    wavfile.write(path, rate, (sound * scale + 128 * (dtype is np.uint8)).astype(dtype))
+    return path
+
+
+def hum(source: Path, names) -> Path:
+    """Tones, one for each name, in the pitch of its label."""
+    for seed, (label, name) in enumerate(names):
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_wav(path, tone(400 if label == "low" else 1500, seed))
+    return source
+
+
+def prose(characters: int, seed: int = 0) -> str:
+    rng = np.random.default_rng(seed)
+    text = ""
+    while len(text) < characters:
+        text += " ".join(rng.choice(WORDS, 60)) + ".\n\n"
+    return text
+
+
+def idx(array: np.ndarray) -> bytes:
+    return (
+        struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape)
+        + array.astype(np.uint8).tobytes()
+    )
+
+
+def scans(source: Path, before: str, count: int, suffix: str = "") -> Path:
+    """A pair of IDX files whose scans are dark or light."""
+    source.mkdir(exist_ok=True)
+    rng = np.random.default_rng(len(before))
+    labels = np.arange(count) % 2
+    pixels = np.clip(60 + 120 * labels[:, None, None] + rng.normal(0, 30, (count, 28, 28)), 0, 255)
+    write = gzip.compress if suffix else bytes
+    (source / f"{before}-images-idx3-ubyte{suffix}").write_bytes(write(idx(pixels)))
+    (source / f"{before}-labels-idx1-ubyte{suffix}").write_bytes(write(idx(labels)))
+    return source
+
+
+def test_images_by_label_are_resized_and_split_label_by_label(tmp_path):
+    found = add("colours", paint(tmp_path / "in"))
+    manifest, arrays = found.manifest, found.arrays
+    assert (manifest.kind, manifest.labels, manifest.items) == ("images", ("blue", "green", "red"), 240)
+    assert manifest.splits == {"train": 192, "select": 24, "report": 24}
+    assert arrays["items"].shape == (240, 16, 16, 3)
+    for place in range(3):
+        held_out = arrays["splits"][arrays["labels"] == place]
+        assert np.bincount(held_out).tolist() == [64, 8, 8]
+        colour = arrays["items"][arrays["labels"] == place].mean(axis=(0, 1, 2))
+        assert np.argmax(colour) == np.argmax(COLOURS[manifest.labels[place]])
+
+
+def test_images_smaller_than_16_become_8x8(tmp_path):
+    assert add("tiny", paint(tmp_path / "in", size=(7, 12))).arrays["items"].shape[1:] == (8, 8, 3)
+
+
+def test_pixels_of_every_mode_are_whole():
+    grey = np.linspace(0, 255, 32 * 32).reshape(32, 32)
+    plain = to_pixels(Image.fromarray(grey.astype(np.uint8)), 16)
+    deep = to_pixels(Image.fromarray((grey * 257).astype(np.uint16)), 16)
+    assert plain.shape == (16, 16, 3)
+    assert np.abs(plain.astype(int) - deep).max() <= 2
+    assert to_pixels(Image.new("RGBA", (20, 20), (0, 0, 0, 0)), 16).min() == 255  # nothing is seen on white
+    wide = to_pixels(Image.new("L", (32, 16), 255), 16)
+    assert wide[:4].max() == 0
+    assert wide[4:12].min() == 255
+
+
+def test_splits_of_the_source_are_kept(tmp_path):
+    paint(tmp_path / "in" / "set" / "train")
+    paint(tmp_path / "aside", each=20, size=(21, 21))
+    (tmp_path / "aside").rename(tmp_path / "in" / "set" / "test")
+    found = add("colours", tmp_path / "in")
+    assert found.manifest.splits == {"train": 216, "select": 24, "report": 60}
+    assert "source's own" in found.manifest.rule
+    assert "every tenth for select" in found.manifest.rule
+
+
+def test_what_is_the_same_is_kept_once_where_it_is_held_out(tmp_path):
+    paint(tmp_path / "in" / "train")
+    paint(tmp_path / "in" / "test", each=20)  # of the first label the same pictures again
+    found = add("colours", tmp_path / "in").manifest
+    assert found.left_out == 20
+    assert found.splits == {"train": 198, "select": 22, "report": 60}
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_files_keep_their_test_set(tmp_path, suffix):
+    scans(tmp_path / "in", "train", 200, suffix)
+    found = add("scans", scans(tmp_path / "in", "t10k", 40, suffix))
+    assert found.manifest.splits == {"train": 180, "select": 20, "report": 40}
+    assert found.manifest.labels == ("0", "1")
+    light = found.arrays["items"][found.arrays["labels"] == 1].mean()
+    assert light > found.arrays["items"][found.arrays["labels"] == 0].mean() + 100
+
+
+def test_damaged_idx_files_are_named(tmp_path):
+    source = scans(tmp_path / "in", "train", 200)
+    images, labels = (source / f"train-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1"))
+    whole = labels.read_bytes()
+    labels.write_bytes(idx(np.zeros(199)))
+    with pytest.raises(TaskError, match="200 images and 199 labels"):
+        add("scans", source)
+    labels.write_bytes(whole[:-1])
+    with pytest.raises(TaskError, match=r"'.*train-labels-idx1-ubyte' cannot"):
+        add("scans", source)
+    labels.unlink()
+    with pytest.raises(TaskError, match="no 'train-labels-idx1-ubyte' beside it"):
+        add("scans", source)
+    labels.write_bytes(whole)
+    images.write_bytes(b"\0\0")
+    with pytest.raises(TaskError, match=r"'.*train-images-idx3-ubyte' cannot"):
+        add("scans", source)
+
+
+def test_numbered_recordings_are_split_by_their_numbers(tmp_path):
+    names = [("low", f"low_{s}_{i}.wav") for s in ("ann", "bob_b") for i in range(20)]
+    names += [("high", f"high_{s}_{i}.wav") for s in ("ann", "bob_b") for i in range(20)]
+    found = add("pitch", hum(tmp_path / "in", names))
+    assert found.manifest.labels == ("high", "low")
+    assert found.manifest.splits == {"train": 40, "select": 20, "report": 20}
+    assert "0 to 4" in found.manifest.rule
+
+
+def test_recordings_too_few_to_split_by_number_are_split_by_hash(tmp_path):
+    names = [
+        (label, f"{label}_{s}_{i}.wav") for label in ("low", "high") for s in range(34) for i in range(3)
+    ]
+    found = add("pitch", hum(tmp_path / "in", names))
+    assert found.manifest.splits["report"] == 20
+    assert "by hash" in found.manifest.rule
+
+
+def test_a_sound_is_the_same_at_any_rate_depth_and_number_of_channels(tmp_path):
+    sound = tone(500, 0, 6000)
+    plain = read_sound(save_wav(tmp_path / "a.wav", sound)).astype(np.float32)
+    assert plain.shape == (32, 32)
+    twice = np.interp(np.arange(12000) / 2, np.arange(6000), sound)
+    for other in (
+        save_wav(tmp_path / "b.wav", sound, dtype=np.float32),
+        save_wav(tmp_path / "c.wav", sound, dtype=np.int32),
+        save_wav(tmp_path / "d.wav", np.stack([sound, sound], axis=1)),
+        save_wav(tmp_path / "e.wav", sound, dtype=np.uint8),
+        save_wav(tmp_path / "f.wav", twice, rate=16000),
+    ):
+        assert np.abs(read_sound(other).astype(np.float32) - plain).mean() < 0.05, other
+    band = plain.mean(axis=0).argmax()
+    assert (
+        read_sound(save_wav(tmp_path / "g.wav", tone(2000, 0))).astype(np.float32).mean(axis=0).argmax()
+        > band
+    )
+
+
+@pytest.mark.parametrize("length", [1, 100, SAMPLES - 1, SAMPLES, SAMPLES + 1, 30_000])
+def test_a_sound_of_any_length_is_one_second_with_its_loudest_part(length):
+    sound = np.zeros(length)
+    sound[-min(length, 500) :] = 1
+    second = one_second(sound)
+    assert second.shape == (SAMPLES,)
+    assert second.sum() == sound.sum()
+
+
+def test_short_sounds_stand_in_the_middle():
+    second = one_second(np.ones(1000))
+    assert abs(np.flatnonzero(second).mean() - SAMPLES / 2) < 2
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF", b"no sound at all"])
+def test_an_unreadable_sound_is_named(tmp_path, content):
+    path = tmp_path / "x.wav"
+    path.write_bytes(content)
+    with pytest.raises(TaskError, match=r"'.*x\.wav' cannot"):
+        read_sound(path)
+    with wave.open(str(path), "wb") as empty:
+        empty.setnchannels(1)
+        empty.setsampwidth(2)
+        empty.setframerate(RATE)
+    with pytest.raises(TaskError, match="no samples"):
+        read_sound(path)
+
+
+def test_text_is_split_by_blocks_that_share_no_paragraph(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "one.txt").write_text(prose(150_000), encoding="utf-8")
+    (source / "two.md").write_text("café ☃\n\n" * 50 + prose(150_000, 1), encoding="utf-8")
+    (source / "again.txt").write_text(prose(50_000), encoding="utf-8")
+    (source / "README.md").write_text("# Novels\n\n## Licence\n\nCC0 1.0\n")
+    found = add("novels", source)
+    assert found.manifest.licence == "CC0 1.0"
+    assert found.manifest.left_out > 100
+    factory = open_added("novels")
+    assert factory is not None
+    whole = found.arrays["text"].tobytes().decode()
+    assert "café ☃" in whole
+    assert "Novels" not in whole
+    starts = np.r_[0, found.arrays["ends"][:-1]]
+    documents = [
+        found.arrays["text"][a:b].tobytes().decode()
+        for a, b in zip(starts, found.arrays["ends"], strict=True)
+    ]
+    assert np.mean([len(text) for text in documents]) > 1800
+    said = [
+        {
+            p
+            for text, at in zip(documents, found.arrays["splits"], strict=True)
+            if at == place
+            for p in paragraphs(text)
+        }
+        for place in range(len(SPLITS))
+    ]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not [p for p in said[one] & said[other] if len(p) >= REPEATABLE]
+    sizes = [sum(map(len, part)) for part in said]
+    assert sizes[0] / sum(sizes) == pytest.approx(0.8, abs=0.05)
+
+
+def test_text_without_paragraphs_is_cut_all_the_same(tmp_path):
+    path = tmp_path / "line.txt"
+    path.write_text(prose(200_000).replace("\n\n", " "), encoding="utf-8")
+    assert add("line", path).manifest.splits["report"] >= 5
+
+
+def test_the_order_of_items_does_not_matter():
+    items = [Item(lambda: np.empty(0), f"label {i % 3}", f"item {i}") for i in range(100)]
+
+    @settings(max_examples=20, deadline=None)
+    @given(st.permutations(range(100)))
+    def check(order):
+        ahead, _ = assign_splits(items)
+        mixed, _ = assign_splits([items[i] for i in order])
+        assert np.array_equal(mixed, ahead[list(order)])
+
+    check()
+
+
+def _empty(source: Path) -> None:
+    source.mkdir()
+
+
+def _one_label(source: Path) -> None:
+    paint(source)
+    for label in ("red", "green"):
+        for path in (source / label).iterdir():
+            path.unlink()
+
+
+def _few(source: Path) -> None:
+    paint(source, each=10)
+
+
+def _two_kinds(source: Path) -> None:
+    paint(source, each=1)
+    hum(source, [("low", "low/1.wav")])
+
+
+def _unknown(source: Path) -> None:
+    source.mkdir()
+    (source / "data.xyz").write_bytes(b"\0")
+
+
+def _broken_image(source: Path) -> None:
+    paint(source)
+    (source / "red" / "7.png").write_bytes((source / "red" / "7.png").read_bytes()[:200])
+
+
+def _no_label(source: Path) -> None:
+    paint(source)
+    (source / "red" / "7.png").rename(source / "7.png")
+
+
+def _long_label(source: Path) -> None:
+    paint(source)
+    (source / "red").rename(source / ("long" * 13))
+
+
+def _short_text(source: Path) -> None:
+    source.mkdir()
+    (source / "a.txt").write_text(prose(5_000))
+
+
+def _not_utf8(source: Path) -> None:
+    source.mkdir()
+    (source / "a.txt").write_bytes("café".encode("latin-1"))
+
+
+def _only_tested(source: Path) -> None:
+    paint(source / "train", each=80)
+    paint(source / "test", each=20, size=(22, 22))
+    (source / "test" / "red").rename(source / "test" / "violet")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (_empty, "has files, the folder"),
+        (_one_label, "has only 'blue'"),
+        (_few, "20 different items each.*3 of them for"),
+        (_two_kinds, "3 files of images and 1 files of sounds; say which with --kind"),
+        (_unknown, "has none among 1 files"),
+        (_broken_image, r"'.*7\.png' cannot"),
+        (_no_label, r"a folder that is its label, got '.*7\.png'"),
+        (_long_label, "at most 48 bytes, got 'longlong"),
+        (_short_text, "10 excerpts in each split"),
+        (_not_utf8, r"'.*a\.txt' is not at byte 3"),
+        (_only_tested, "'violet' in .* has none"),
+    ],
+)
+def test_what_is_no_data_set_is_refused_and_leaves_nothing(tmp_path, folder, make, words):
+    make(tmp_path / "in")
+    with pytest.raises(TaskError, match=words) as refusal:
+        add("mine", tmp_path / "in")
+    assert "\n" not in str(refusal.value)
+    assert not folder.exists()
+
+
+def test_a_folder_that_is_not_there_is_not_found(tmp_path):
+    with pytest.raises(NotFoundError, match="there is no"):
+        add("mine", tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["", "Mine", "a b", "a--b", "-a", "../up", "a:b", "digits"])
+def test_names_that_are_none_or_taken_are_refused(tmp_path, name):
+    with pytest.raises(StudyFileError, match="a data set's name"):
+        add(name, tmp_path)
+
+
+def test_other_content_needs_leave_to_replace(tmp_path, folder):
+    first = add("colours", paint(tmp_path / "one"))
+    assert add("colours", tmp_path / "one") is first
+    paint(tmp_path / "two", each=70)
+    with pytest.raises(StudyFileError, match=r"240 images items from '.*one'.*--replace"):
+        add("colours", tmp_path / "two")
+    assert open_dataset("colours") is first
+    assert add("colours", tmp_path / "two", replace=True).manifest.items == 210
+    assert open_dataset("colours").arrays["labels"].shape == (210,)
+    assert [path.name for path in folder.iterdir()] == ["colours"]
+
+
+def test_a_write_that_fails_leaves_what_there_was(tmp_path, folder, monkeypatch):
+    add("colours", paint(tmp_path / "one"))
+
+    def full(*_arguments, **_arrays):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="no space"):
+        add("colours", paint(tmp_path / "two", each=70), replace=True)
+    assert [path.name for path in folder.iterdir()] == ["colours"]
+    assert open_dataset("colours").manifest.items == 240
+
+
+def test_damaged_data_are_refused_until_replaced(tmp_path, folder):
+    add("colours", paint(tmp_path / "one"))
+    arrays, manifest = (folder / "colours" / name for name in (datasets.ARRAYS, datasets.MANIFEST))
+    whole, told = arrays.read_bytes(), manifest.read_text()
+
+    def refused(words: str) -> None:
+        datasets._opened.cache_clear()
+        with pytest.raises(TaskError, match=words):
+            assert open_dataset("colours").arrays
+
+    for torn in (b"", whole[:1000], whole[:500] + bytes(20) + whole[520:]):
+        arrays.write_bytes(torn)
+        refused("'colours' is damaged")
+    arrays.unlink()
+    refused("'colours' is damaged")
+    arrays.write_bytes(whole)
+    manifest.write_text(told.replace('"red"', '"rot"'))
+    refused("'colours' is damaged")
+    manifest.write_text(told.replace('"schema_version": 1', '"schema_version": 2'))
+    refused("schema version 1, 'colours' has 2")
+    manifest.write_text("{")
+    refused("'colours' is damaged")
+    with pytest.raises(TaskError, match="--replace"):
+        add("colours", tmp_path / "one")
+    assert add("colours", tmp_path / "one", replace=True).arrays["labels"].shape == (240,)
+
+
+def test_names_lead_to_tasks(tmp_path):
+    assert added_names() == dataset_names() == []
+    assert open_added("colours") is None
+    add("colours", paint(tmp_path / "one"))
+    assert added_names() == ["colours"]
+    with pytest.raises(NotFoundError, match="did you mean 'colours'"):
+        open_dataset("colors")
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """A folder of each kind."""
+    names = [(label, f"{label}/{i}.wav") for label in ("low", "high") for i in range(100)]
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text(prose(130_000), encoding="utf-8")
+    return {
+        "images": paint(tmp_path / "images"),
+        "sounds": hum(tmp_path / "sounds", names),
+        "text": tmp_path / "text",
+    }
+
+
+@pytest.mark.parametrize("kind", ["images", "sounds", "text"])
+def test_added_tasks_keep_to_the_contract(sources, kind, quick, tokenizer, vocabulary):
+    add(kind, sources[kind])
+    factory = open_added(kind)
+    assert factory is not None
+    check_task(lambda: factory(quick, tokenizer, 10), vocabulary, quick.context)
+    task = factory(quick, tokenizer, None)
+    assert (task.name, task.family) == (kind, "added")
+    check_reference(task, "select", task.reference_episodes)
+    check_reference(task, "report", task.reference_episodes)
+
+
+def test_training_sees_every_item_and_then_varies_it(sources, quick, tokenizer):
+    add("images", sources["images"])
+    factory = open_added("images")
+    assert factory is not None
+    task = factory(quick, tokenizer, None)
+    episodes = task.episodes()
+    assert len(episodes) == 1920
+    first = {episode.patches["image"].tobytes() for episode in episodes[:192]}
+    assert len(first) == 192
+    assert len({episode.patches["image"].tobytes() for episode in episodes}) > 1800
+    assert np.array_equal(episodes[5].tokens, episodes[192 + 5].tokens)
+
+
+def test_new_content_makes_new_episodes(sources, tmp_path, quick, tokenizer):
+    add("images", sources["images"])
+    old = open_added("images")
+    add("images", paint(tmp_path / "two", each=70), replace=True)
+    new = open_added("images")
+    assert old is not None
+    assert new is not None
+    before, after = (len(factory(quick, tokenizer, None).episodes()) for factory in (old, new))
+    assert (before, after) == (1920, 1680)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real data, ../shared/data, are not here")
+def test_spoken_digits_have_their_official_split_and_a_strong_expert(quick, tokenizer):
+    source = REAL / "free-spoken-digit-dataset"
+    assert content_digest(source / "recordings") == KNOWN["spoken-digits"].content_sha256
+    found = add("spoken-digits", source)
+    assert found.manifest.splits == {"train": 2400, "select": 300, "report": 300}
+    assert found.manifest.labels == tuple("0123456789")
+    factory = open_added("spoken-digits")
+    assert factory is not None
+    task = factory(quick, tokenizer, 100)
+    assert task.score(task.expert_policy()[1], "report", 300).mean() > 0.98
+    assert found.size < 3_000_000
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real data, ../shared/data, are not here")
+def test_tiny_shakespeare_is_better_told_by_its_ngram_than_by_its_letters(quick, tokenizer):
+    add("tiny-shakespeare", REAL / "tinyshakespeare" / "input.txt")
+    factory = open_added("tiny-shakespeare")
+    assert factory is not None
+    task = factory(quick, tokenizer, None)
+    expert = task.score(task.expert_policy()[1], "report", 100).mean()
+    floor = task.score(task.floor_policies()["unigram"], "report", 100).mean()
+    assert expert < 2.2 < 4 < floor

@@ -1,0 +1,91 @@
+"""From a folder or a file to its content: what kind it is, and who reads it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from space.errors import NotFoundError, TaskError
+from trainers.tasks.sources.content import Content, Kind, Progress, collect, is_about
+from trainers.tasks.sources.images import image_items, is_image
+from trainers.tasks.sources.sounds import is_sound, sound_items
+from trainers.tasks.sources.texts import is_text, read_text
+
+LONGEST_LICENCE = 200  # characters
+
+
+def read_folder(source: Path, kind: Kind | None, progress: Progress) -> Content:
+    """Read and convert a folder or a file.
+
+    Args:
+        source: images or sounds in one folder for each label, or text.
+        kind: what it is; found from what is there when None.
+        progress: is told how many items are read, and how many there are.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        TaskError: it is not clear what it holds, it holds too little, or a file cannot be read.
+    """
+    if not source.exists():
+        raise NotFoundError(f"a data set is read from a folder or a file, there is no '{source}'")
+    files = visible_files(source)
+    if not files:
+        raise TaskError(f"a data set has files, the folder '{source}' has none")
+    kind = kind or find_kind(source, files)
+    if kind == "text":
+        return read_text(source, files, progress)
+    if source.is_file():
+        raise TaskError(f"{kind} are read from a folder with one folder for each label, '{source}' is a file")
+    if kind == "images":
+        return collect(kind, source, image_items(source, files), progress)
+    items, rule = sound_items(source, files)
+    return collect(kind, source, items, progress, rule)
+
+
+def visible_files(source: Path) -> list[Path]:
+    """A file itself, or all files below a folder, in order; what is hidden is left out."""
+    if source.is_file():
+        return [source]
+    files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+    hidden = (".", "__MACOSX")
+    return [p for p in files if not any(part.startswith(hidden) for part in p.relative_to(source).parts)]
+
+
+def find_kind(source: Path, files: Sequence[Path]) -> Kind:
+    """What a folder holds, by the endings of its files.
+
+    Raises:
+        TaskError: nothing that is known, or several kinds.
+    """
+    counts: dict[Kind, int] = {
+        "images": sum(map(is_image, files)),
+        "sounds": sum(map(is_sound, files)),
+        "text": sum(is_text(path) and not is_about(path, source) for path in files),
+    }
+    found: list[Kind] = [kind for kind, count in counts.items() if count]
+    if not found:
+        raise TaskError(
+            f"a data set has images, IDX files, WAV files or text, '{source}' has none among"
+            f" {len(files)} files; say what it is with --kind"
+        )
+    if len(found) > 1:
+        listing = " and ".join(f"{counts[kind]} files of {kind}" for kind in found)
+        raise TaskError(f"a data set is of one kind, '{source}' has {listing}; say which with --kind")
+    return found[0]
+
+
+def find_licence(source: Path) -> str | None:
+    """What the licence in a folder of data is called: its file's first line, or a README's line about it."""
+    if not source.is_dir():
+        return None
+    told = [path for path in sorted(source.iterdir()) if path.is_file() and is_about(path, source)]
+    for path in sorted(told, key=lambda path: path.name.upper().startswith("README")):
+        lines = [
+            line.strip(" #=-*\t") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        ]
+        lines = [line for line in lines if line]
+        if path.name.upper().startswith("README"):
+            at = next((i for i, line in enumerate(lines) if "licen" in line.lower()), len(lines))
+            heading = at + 1 < len(lines) and len(lines[at].split()) < 3
+            lines = lines[at + heading :]
+        if lines:
+            return lines[0][:LONGEST_LICENCE]
+    return None
