@@ -1,16 +1,24 @@
 """The names, senses and frozen references of all tasks and suites: data, not code.
 
-The data stands in `catalog.json` beside this file and comes from `python -m trainers.tasks.measure`.
-Nothing here knows how a task is played.
+What ships stands in `catalog.json` beside this file; what a user measures, in `pathfront-tasks.json` in the
+working folder (`PATHFRONT_TASKS` moves it). Both come from `pathfront tasks measure`. Nothing here knows how
+a task is played.
 """
 
+import os
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from space.errors import NotFoundError, TaskError, nearest
+
+LOCAL_FILE = "pathfront-tasks.json"
+LOCAL_ENVIRONMENT = "PATHFRONT_TASKS"
+OWN_SETTINGS = "gato"  # the suite whose sequence settings tasks of users share
 
 Split = Literal["train", "select", "report"]
 Sense = Literal["text", "image", "audio", "discrete", "continuous"]
@@ -33,11 +41,26 @@ class Reference(Frozen):
     versions: dict[str, str]
 
 
+class Baseline(Frozen):
+    """What another policy reaches on the same episodes; `n` of them, the first ones."""
+
+    mean: float
+    stderr: float = Field(ge=0)
+    n: int = Field(ge=1)
+
+
 class References(Frozen):
-    """What 0 and 1 mean on one split: the floor and the expert, by the evaluator that scores candidates."""
+    """What 0 and 1 mean on one split: the floor and the expert, by the evaluator that scores candidates.
+
+    Attributes:
+        floor: the best policy that looks at nothing.
+        expert: whoever demonstrates, or a better specialist.
+        baselines: all policies that look at nothing, and the nearest expert example ("retrieval").
+    """
 
     floor: Reference
     expert: Reference
+    baselines: dict[str, Baseline] = Field(default_factory=dict)
 
 
 class TaskRecord(Frozen):
@@ -72,7 +95,7 @@ class TaskRecord(Frozen):
         if split not in self.references:
             raise TaskError(
                 f"task '{self.name}' has no references on the {split} episodes;"
-                f" measure them: python -m trainers.tasks.measure --task {self.name}"
+                f" measure them: pathfront tasks measure {self.name}"
             )
         floor, expert = self.references[split].floor, self.references[split].expert
         gain = (floor.mean - expert.mean) if self.lower_is_better else (expert.mean - floor.mean)
@@ -95,9 +118,13 @@ class SuiteRecord(Frozen):
         tokenizer: name of the frozen SentencePiece model.
         bins: bins of a continuous value.
         discrete: largest discrete value plus one.
+        prompt_share: share of the training windows that begin with a demonstration of their task.
+        prompted: whether evaluation begins each episode with a demonstration, too.
         encoders: patch encoder -> size of one flattened patch.
         patch_share: task -> encoder -> share of the task's tokens that are patches of that encoder.
         episodes: task -> held-out episodes that score a trial.
+        tokens: task -> training tokens that its expert episodes have.
+        lengths: task -> tokens of an expert episode, the mean of the first 50.
         records: task -> what is known of it; filled in from the catalog, and stored with a study, so that a
             study's scores keep their meaning when the catalog moves on.
     """
@@ -110,9 +137,13 @@ class SuiteRecord(Frozen):
     tokenizer: str = "python-docs-512"
     bins: int = Field(ge=2)
     discrete: int = Field(ge=2)
+    prompt_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    prompted: bool = False
     encoders: dict[str, int]
     patch_share: dict[str, dict[str, float]]
     episodes: dict[str, int]
+    tokens: dict[str, int] = Field(default_factory=dict)
+    lengths: dict[str, float] = Field(default_factory=dict)
     records: dict[str, TaskRecord] = Field(default_factory=dict)
 
     @property
@@ -152,22 +183,94 @@ class Catalog(Frozen):
         suite = self.suites[name]
         return suite.model_copy(update={"records": {task: self.task(task) for task in suite.tasks}})
 
-    def subset(self, suite: str, tasks: tuple[str, ...]) -> SuiteRecord:
-        """A suite of some tasks, with the sequence settings of a suite that ships.
+    def of_tasks(self, tasks: tuple[str, ...], own: "Mapping[str, Measured]") -> SuiteRecord:
+        """A suite of some tasks, with the sequence settings of the first suite that has them all.
+
+        Args:
+            tasks: their names.
+            own: tasks of the user, which go with the settings of the largest suite.
 
         Raises:
-            NotFoundError: a task or the suite does not exist.
+            NotFoundError: a task is neither in the catalog nor measured by the user.
         """
-        records = {task: self.task(task) for task in tasks}
-        whole = self.suite(suite)
-        missing = [task for task in tasks if task not in whole.tasks]
-        if missing:
-            raise NotFoundError(
-                f"suite '{suite}' has no task '{missing[0]}'{nearest(missing[0], whole.tasks)}"
-            )
-        return whole.model_copy(
-            update={"name": f"{suite}[{','.join(tasks)}]", "tasks": tasks, "records": records}
-        )
+        for name in tasks:
+            if name not in self.tasks and name not in own:
+                raise NotFoundError(_unknown(name, [*self.tasks, *own]))
+        mine = {name: own[name] for name in tasks if name not in self.tasks}
+        shipped = [name for name in tasks if name not in mine]
+        fitting = [s for s in self.suites.values() if not mine and set(shipped) <= set(s.tasks)]
+        whole = fitting[0] if fitting else self.suites[OWN_SETTINGS]
+        parts = {
+            key: {name: getattr(whole, key)[name] for name in shipped if name in getattr(whole, key)}
+            for key in ("patch_share", "episodes", "tokens", "lengths")
+        }
+        for name, task in mine.items():
+            parts["patch_share"][name], parts["episodes"][name] = task.patch_share, task.episodes
+            parts["tokens"][name], parts["lengths"][name] = task.tokens, task.length
+        records = {name: mine[name].record if name in mine else self.task(name) for name in tasks}
+        named = f"{whole.name}[{','.join(tasks)}]"
+        return whole.model_copy(update={"name": named, "tasks": tasks, "records": records} | parts)
+
+
+class Measured(Frozen):
+    """A task of the user, measured.
+
+    Attributes:
+        record: what is known of it.
+        patch_share: encoder -> share of its tokens that are patches, under the settings of `OWN_SETTINGS`.
+        episodes: held-out episodes that score a trial.
+        tokens: training tokens that its expert episodes have.
+        length: tokens of an expert episode, the mean of the first 50.
+    """
+
+    record: TaskRecord
+    patch_share: dict[str, float]
+    episodes: int
+    tokens: int
+    length: float
+
+
+def local_path() -> Path:
+    """The file of the user's own tasks, whether it exists or not."""
+    return Path(os.environ.get(LOCAL_ENVIRONMENT) or LOCAL_FILE)
+
+
+def local_catalog() -> dict[str, Measured]:
+    """The user's own tasks by name; none where the file does not exist.
+
+    Raises:
+        TaskError: the file is not one that `pathfront tasks measure` wrote.
+    """
+    path = local_path()
+    if not path.is_file():
+        return {}
+    try:
+        return _LOCAL.validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise TaskError(
+            f"'{path}' holds tasks as `pathfront tasks measure` writes them, and at {where}: {first['msg']}"
+        ) from None
+
+
+def write_local(measured: Measured) -> Path:
+    """Put a task among the user's own, in place of an older one of its name; returns the file."""
+    path = local_path()
+    tasks = local_catalog() | {measured.record.name: measured}
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside.write_bytes(_LOCAL.dump_json(dict(sorted(tasks.items())), indent=2) + b"\n")
+    os.replace(aside, path)
+    return path
+
+
+_LOCAL = TypeAdapter(dict[str, Measured])
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    if ":" in name:
+        return f"task '{name}' has no references yet; measure them: pathfront tasks measure {name}"
+    return f"no task is called '{name}'{nearest(name, known)}"
 
 
 @cache

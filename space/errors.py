@@ -17,6 +17,8 @@ Each message is one line: the rule, then the values that broke it, then the fix.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LISTED = 12  # names that an error line lists at most
+
 
 class PathfrontError(Exception):
     """The root of what is shown to a user as one line."""
@@ -70,4 +72,5 @@ def nearest(name: object, known: Iterable[str]) -> str:
     close = get_close_matches(str(name), names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; known: {', '.join(names)}" if names else ""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"; known: {', '.join(names[:LISTED])}{more}" if names else ""

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from space.catalog import Frozen, SuiteRecord, load_catalog
+from space.catalog import Frozen, SuiteRecord, load_catalog, local_catalog
 from space.errors import NotFoundError, StudyFileError, nearest
 from space.ranges import Limits, SearchSpace
 from space.scores import Budget
@@ -108,10 +108,11 @@ class StudyConfig(Frozen):
         """
         catalog = load_catalog()
         try:
-            if isinstance(self.suite, str):
+            if isinstance(self.suite, str) and ":" not in self.suite:
                 suite = catalog.suite(self.suite)
             else:
-                suite = catalog.subset(DEFAULT_SUITE, self.suite)
+                tasks = (self.suite,) if isinstance(self.suite, str) else self.suite
+                suite = catalog.of_tasks(tasks, local_catalog())
         except NotFoundError as error:
             raise StudyFileError(f"suite: {error}") from None
         changes = {"batch_tokens": self.batch_tokens, "context": self.context}

@@ -1,20 +1,45 @@
-"""`pathfront tasks`: what is known of the tasks."""
+"""`pathfront tasks`: what is known of the tasks, what 0 and 1 mean on them, and whether they keep rules."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from search.commands.options import Json, examples
 
-app = typer.Typer(help="What is known of the tasks.", rich_markup_mode=None)
+if TYPE_CHECKING:
+    from space.catalog import Baseline, Measured, SuiteRecord
+
+SAMPLE_SEED = 0
+MOST_DEVIATION = 3.0  # standard errors
+CHECKED_EPISODES = 200
+
+app = typer.Typer(help="What is known of the tasks; measure and check them.", rich_markup_mode=None)
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[TASK]...", help='Tasks by name, or your own as "package.module:Class".'),
+]
+Family = Annotated[str | None, typer.Option(metavar="F", help="All tasks of a family.")]
+Everything = Annotated[bool, typer.Option("--all", help="All tasks that ship.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Processes side by side; else one a core.")
+]
+Suite = Annotated[str | None, typer.Option(metavar="S", help="Suite whose sequence settings are used.")]
 
 
-@app.command("list", epilog=examples(["pathfront tasks list", "pathfront tasks list --json"]))
-def list_tasks(json: Json = False) -> None:
-    """List the tasks with floor and expert on the report episodes."""
+@app.command("list", epilog=examples(["pathfront tasks list", "pathfront tasks list --family babyai --json"]))
+def list_tasks(family: Family = None, json: Json = False) -> None:
+    """List the tasks with floor and expert on the report episodes; your own ones stand at the end."""
     from search.commands import output
-    from space.catalog import load_catalog
+    from space.catalog import load_catalog, local_catalog
 
+    known = [*load_catalog().tasks.values(), *(mine.record for mine in local_catalog().values())]
     rows = []
-    for task in load_catalog().tasks.values():
+    for task in known:
+        if family not in (None, task.family):
+            continue
         floor, expert = task.checked("report")
         rows.append(
             {
@@ -33,9 +58,212 @@ def list_tasks(json: Json = False) -> None:
     if json:
         output.print_json(rows)
         return
-    columns = ["name", "family", "domain", "modality", "metric", ">floor", ">expert", "unit", ">n"]
-    output.print_table(columns, [[_cell(row[name.lstrip(">")]) for name in columns] for row in rows])
+    nearest = {task.name: task.references["report"].baselines.get("retrieval") for task in known}
+    base = sum(not row["variant"] for row in rows)
+    families = len({row["family"] for row in rows})
+    columns = ["name", "family", "modality", "metric", ">floor", ">retrieval", ">expert", "unit", ">n"]
+    table = [
+        [_cell(row.get(name.lstrip(">"), _mean(nearest[row["name"]]))) for name in columns] for row in rows
+    ]
+    title = f"{len(rows)} tasks, {base} of them base tasks, in {families} families"
+    output.print_table(columns, table, title)
+
+
+@app.command(
+    "measure",
+    epilog=examples(
+        [
+            "pathfront tasks measure my_package.mine:Reverse   # writes pathfront-tasks.json",
+            "pathfront tasks measure --sample 10               # ten of those that ship, against the catalog",
+        ]
+    ),
+)
+def measure_tasks(
+    names: Names = None,
+    family: Family = None,
+    everything: Everything = False,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="K tasks that ship, drawn at random.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which ones are drawn.")] = SAMPLE_SEED,
+    suite: Suite = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Freeze tasks that ship in the package's own catalog.")
+    ] = False,
+    missing: Annotated[bool, typer.Option("--missing", help="Only those that the catalog lacks.")] = False,
+    specialist: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help='"package.module:function" of a policy that may beat the expert.'),
+    ] = None,
+    workers: Workers = None,
+) -> None:
+    """Measure floor, expert and baselines on the select and the report episodes.
+
+    Your own tasks go into pathfront-tasks.json, where study files find them. Tasks that ship are measured on
+    further episodes and compared with the catalog, unless --write freezes them anew.
+    """
+    from functools import partial
+
+    from space.catalog import load_catalog
+    from trainers.tasks import measure
+    from trainers.tasks.registry import shipped_tasks
+
+    chosen = _chosen(names, family, everything, sample, seed)
+    settings = load_catalog().suite(suite) if suite else measure.own_suite()
+    shipped = shipped_tasks()
+    if not write:
+        _compare([name for name in chosen if name in shipped], settings, workers)
+        chosen = [name for name in chosen if name not in shipped]
+    if missing:
+        there = measure.read_shipped()
+        chosen = [n for n in chosen if n not in there.tasks or n not in there.suites[settings.name].tokens]
+    one = partial(measure.measure_by_name, suite=settings, specialist=specialist)
+    failed = _each(
+        one, chosen, "measured", workers, lambda name, found: _freeze(found, settings, name in shipped)
+    )
+    if write and everything:
+        measure.write(measure.CATALOG, measure.with_generalist(measure.read_shipped()))
+    _conclude(failed, chosen)
+
+
+@app.command(
+    "check", epilog=examples(["pathfront tasks check my_package.mine:Reverse", "pathfront tasks check --all"])
+)
+def check_tasks(
+    names: Names = None,
+    family: Family = None,
+    everything: Everything = False,
+    suite: Suite = None,
+    workers: Workers = None,
+) -> None:
+    """Check that tasks keep the rules.
+
+    Deterministic for a seed; train, select and report disjoint; tokens legal and coming back; lengths
+    bounded; the expert above its floor and in time; nothing printed; no answer in the input.
+    """
+    from functools import partial
+
+    from space.catalog import load_catalog
+    from trainers.tasks import measure
+    from trainers.tasks.contract import check_by_name
+
+    chosen = _chosen(names, family, everything, None, 0)
+    settings = load_catalog().suite(suite) if suite else measure.own_suite()
+    one = partial(check_by_name, suite=settings, train_episodes=CHECKED_EPISODES)
+    _conclude(_each(one, chosen, "checked", workers, lambda name, _: None), chosen)
+
+
+def _chosen(
+    names: list[str] | None, family: str | None, everything: bool, sample: int | None, seed: int
+) -> list[str]:
+    """The tasks that a command line names."""
+    import random
+
+    from space.errors import NotFoundError
+    from trainers.tasks.registry import family_tasks, shipped_tasks, task_factory
+
+    given = sum([bool(names), family is not None, everything, sample is not None])
+    if given != 1:
+        raise typer.BadParameter("one of: names of tasks, --family, --all or --sample")
+    if family is not None:
+        return list(family_tasks(family))
+    if everything:
+        return list(shipped_tasks())
+    if sample is not None:
+        known = sorted(shipped_tasks())
+        if sample > len(known):
+            raise NotFoundError(f"{len(known)} tasks ship, got a request for {sample}")
+        return sorted(random.Random(seed).sample(known, sample))
+    for name in names or ():
+        task_factory(name)
+    return list(dict.fromkeys(names or ()))
+
+
+def _each(
+    function: Callable[[str], Any],
+    names: list[str],
+    what: str,
+    workers: int | None,
+    done: Callable[[str, Any], None],
+) -> dict[str, str]:
+    """Call a function with each task in processes of its own; those that failed, with the reason."""
+    from search.commands import output
+    from space.errors import PathfrontError
+    from trainers.tasks.processes import in_processes
+
+    failed = {}
+    with output.Meter(what, len(names)) as meter:
+        results = in_processes(function, names, workers or os.cpu_count() or 1)
+        for count, (name, result) in enumerate(results, start=1):
+            try:
+                done(name, result())
+            except PathfrontError as error:
+                failed[name] = str(error)
+            meter.update(count, name, len(names))
+    return failed
+
+
+def _freeze(measured: "Measured", suite: "SuiteRecord", ships: bool) -> None:
+    """Put a measured task where it belongs, and say what was found."""
+    from search.commands import output
+    from space.catalog import write_local
+    from trainers.tasks import measure
+
+    if ships:
+        measure.write(measure.CATALOG, measure.with_measured(measure.read_shipped(), suite.name, measured))
+    else:
+        write_local(measured)
+    for split, found in measured.record.references.items():
+        others = ", ".join(f"{name} {b.mean:.4g}" for name, b in found.baselines.items())
+        output.say(
+            f"{measured.record.name} [{measured.record.metric}] {split}: expert {found.expert.mean:.4g}"
+            f" ± {found.expert.stderr:.2g} ({found.expert.policy}), floor {found.floor.mean:.4g}"
+            f" ± {found.floor.stderr:.2g} ({found.floor.policy}), n {found.expert.n}; {others}"
+        )
+
+
+def _compare(names: list[str], suite: "SuiteRecord", workers: int | None) -> None:
+    """Measure tasks that ship on further episodes, and say how far they lie from the catalog."""
+    from functools import partial
+
+    from search.commands import output
+    from space.errors import TaskError
+    from trainers.tasks.measure import deviations_by_name
+
+    if not names:
+        return
+    rows: list[list[str]] = []
+    worst: dict[str, float] = {}
+
+    def note(name: str, found: dict[str, dict[str, float]]) -> None:
+        for split, roles in found.items():
+            rows.append([name, split, *(f"{roles[role]:.2f}" for role in ("floor", "expert"))])
+            worst[name] = max(worst.get(name, 0.0), *roles.values())
+
+    failed = _each(partial(deviations_by_name, suite=suite), names, "measured", workers, note)
+    output.print_table(["task", "episodes", ">floor", ">expert"], sorted(rows))
+    output.say("differences from the catalog in standard errors, on episodes that it was not measured on")
+    _conclude(failed, names)
+    beyond = [name for name, value in worst.items() if value > MOST_DEVIATION]
+    if beyond:
+        raise TaskError(
+            f"references lie within {MOST_DEVIATION:g} standard errors, and not those of: {', '.join(beyond)}"
+        )
+
+
+def _conclude(failed: dict[str, str], names: list[str]) -> None:
+    from search.commands import output
+    from space.errors import TaskError
+
+    for reason in failed.values():
+        output.say(reason)
+    if failed:
+        raise TaskError(f"{len(failed)} of {len(names)} tasks failed")
+
+
+def _mean(baseline: "Baseline | None") -> float | None:
+    return baseline.mean if baseline else None
 
 
 def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else "-" if value is None else str(value)

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, select, text
 from toy_trainers import toy_config
 
 from search import tables
+from search.cli import main
 from search.optuna_trials import close_storage
 from search.storage import open_writer, optuna_storage
 from search.study import create_or_resume
@@ -58,6 +59,20 @@ def launch(toy_suite, prepared, tmp_path, monkeypatch):
         return config
 
     return create
+
+
+@pytest.fixture
+def pathfront(capsys, tmp_path, monkeypatch):
+    """Runs a command in an empty folder -> (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture

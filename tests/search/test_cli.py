@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from factories import make_study
 
-from search.cli import main
 from search.commands.options import number, whole
 from search.export import export
 from search.results import Reader
@@ -17,20 +16,6 @@ from trainers.tasks.tokenizer import tokenizer_model
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "lightning", "optuna", "streamlit")
-
-
-@pytest.fixture
-def pathfront(capsys, tmp_path, monkeypatch):
-    """Runs a command in an empty folder -> (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What the README shows is true."""
 
+import json
 import re
 import sys
 import types
@@ -53,12 +54,50 @@ def test_every_file_of_the_tree_exists():
     root = README.parent
     tree = re.search(r"```\n(space/ .*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert tree
-    folder = root
+    package = folder = root
     for line in tree[1].splitlines():
-        names = line[:24] if line.startswith("  ") else line.split()[0]
+        names = re.findall(r"[a-z_]+\.py|[a-z_]+/", line[:24])
         if not line.startswith(" "):
-            folder = root / line.split()[0]
+            package = folder = root / line.split()[0]
             assert folder.is_dir(), folder
             continue
-        for name in re.findall(r"[a-z_]+\.py|[a-z_]+/", names):
+        if names and not line.startswith("    "):
+            folder = package
+        for name in names:
             assert (folder / name).exists(), folder / name
+        if names and names[0].endswith("/") and not line.startswith("    "):
+            folder = package / names[0]
+
+
+@pytest.fixture
+def own_tasks(tmp_path, monkeypatch):
+    """The README's two tasks as files of their own, in a folder that Python finds."""
+    (tmp_path / "thermostat.py").write_text(code_block("class Thermostat"))
+    (tmp_path / "mime.py").write_text(code_block("class MimeKinds"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PATHFRONT_CACHE", str(tmp_path / "cache"))
+    yield ["thermostat:Thermostat", "mime:MimeKinds"]
+    for name in ("thermostat", "mime"):
+        sys.modules.pop(name, None)
+
+
+def test_tasks_of_ones_own_are_checked_measured_and_named_in_a_study(own_tasks, pathfront, tmp_path):
+    code, _, said = pathfront("tasks", "check", *own_tasks)
+    assert code == 0, said
+    study = tmp_path / "own.yaml"
+    tasks = json.dumps([*own_tasks, "digits"])
+    study.write_text(
+        f"study: own\nsuite: {tasks}\nrungs: {{tokens: [4096], eta: 2}}\nstop: {{candidates: 1}}\n"
+    )
+    code, _, said = pathfront("launch", study, "--dry-run")
+    assert code == 2
+    assert "measure them: pathfront tasks measure thermostat:Thermostat" in said
+    code, _, said = pathfront("tasks", "measure", *own_tasks)
+    assert code == 0, said
+    assert "expert 1 ± 0 (the table itself)" in said
+    code, _, said = pathfront("launch", study, "--dry-run")
+    assert code == 0, said
+    listed = {row["name"]: row for row in json.loads(pathfront("tasks", "list", "--json")[1])}
+    assert listed["thermostat:Thermostat"]["expert"] > 0.6
+    assert listed["mime:MimeKinds"]["family"] == "own"

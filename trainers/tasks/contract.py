@@ -2,22 +2,47 @@
 
 import contextlib
 import io
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 import numpy as np
 
-from space.catalog import Split
+from space.catalog import Split, SuiteRecord
 from space.errors import TaskError
+from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Session, Task
+from trainers.tasks.control import Box, Choices
 from trainers.tasks.policies import ExpertPolicy
+from trainers.tasks.registry import load_task
+from trainers.tasks.retrieval import RetrievalPolicy
 from trainers.tasks.sessions import SessionTask
 from trainers.tokens.sequence import MAX_LOCAL, Chunk
 from trainers.tokens.vocabulary import Vocabulary
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 EPISODES = 8
+SHUFFLED = 32  # episodes
+SHUFFLED_ANSWER, SHUFFLED_CONTROL = 0.1, 0.5  # of the expert
+EXPERT_SECONDS = 5.0  # for one action
 MOST_STEPS = 10_000
+
+
+def check_by_name(name: str, suite: SuiteRecord, train_episodes: int | None = None) -> None:
+    """Run every check on a task, in whatever process this is.
+
+    Args:
+        name: as study files call it.
+        suite: sequence settings.
+        train_episodes: how many expert episodes are made for it; the task's own number when None.
+
+    Raises:
+        TaskError: the task breaks a rule.
+        NotFoundError: there is no such task.
+    """
+    check_task(
+        lambda: load_task(name, suite, train_episodes=train_episodes), Vocabulary.of(suite), suite.context
+    )
 
 
 def check_task(make: Callable[[], Task], vocabulary: Vocabulary, context: int) -> None:
@@ -39,6 +64,8 @@ def check_task(make: Callable[[], Task], vocabulary: Vocabulary, context: int) -
         if isinstance(task, SessionTask):
             check_sessions(task, context)
             check_disjoint(task)
+            check_actions(task)
+            check_shuffled(task)
     _rule(not loud.getvalue(), task, f"a task prints nothing, got {loud.getvalue()[:80]!r}")
 
 
@@ -54,7 +81,7 @@ def check_chunks(task: Task, vocabulary: Vocabulary, context: int) -> None:
         tokens = chunk.tokens
         _rule(tokens.min() >= 0 and tokens.max() < vocabulary.size, task, "ids lie in the vocabulary")
         _rule(chunk.local.min() >= 0 and chunk.local.max() < MAX_LOCAL, task, "local positions are in range")
-        _rule(bool(chunk.starts[0]), task, "a window may begin where an episode begins")
+        _rule(bool(chunk.starts.any()), task, "a window may begin somewhere in an episode")
         _rule(bool(chunk.scored.any()), task, "an episode has scored tokens")
         for encoder, placeholder in chunk.placeholders.items():
             count, stated = len(chunk.patches[encoder]), int((tokens == placeholder).sum())
@@ -62,8 +89,9 @@ def check_chunks(task: Task, vocabulary: Vocabulary, context: int) -> None:
         for encoder in vocabulary.encoders:
             known = encoder in chunk.placeholders or not (tokens == vocabulary.placeholder(encoder)).any()
             _rule(known, task, f"a placeholder of '{encoder}' has its patch")
-        gaps = np.diff(np.append(np.flatnonzero(chunk.starts), len(chunk)))
-        _rule(gaps.max() <= context, task, f"a timestep fits into {context} tokens, got {gaps.max()}")
+        boundaries = np.flatnonzero(chunk.starts)
+        longest = boundaries[0] + np.diff(np.append(boundaries, len(chunk))).max()
+        _rule(longest <= context, task, f"instruction and timestep fit into {context} tokens, got {longest}")
 
 
 def check_deterministic(make: Callable[[], Task]) -> None:
@@ -101,13 +129,64 @@ def check_sessions(task: SessionTask, context: int) -> None:
             _rule(not seen.scored.any(), task, "nothing that is observed is scored")
             _rule(len(seen) + session.spec.length <= context, task, f"a timestep fits into {context} tokens")
             _rule(len(session.action_local()) == session.spec.length, task, "each action token has a place")
+            asked = time.monotonic()
             action = session.expert()
+            taken = time.monotonic() - asked
+            _rule(
+                taken < EXPERT_SECONDS, task, f"an expert acts within {EXPERT_SECONDS:g} s, got {taken:.1f} s"
+            )
             for ids in (action, session.random(rng)):
                 _check_legal(task, session, ids)
             over = session.act(action)
             steps += 1
         _rule(over, task, f"an episode ends within {MOST_STEPS} timesteps")
         _rule(session.value == together[index], task, "an episode does not depend on those beside it")
+
+
+def check_actions(task: SessionTask) -> None:
+    """Actions come back from their tokens: choices as they were, floats within half a bin.
+
+    Raises:
+        TaskError: one of them does not.
+    """
+    session = task.session("train", 0)
+    actions = getattr(session, "actions", None)
+    if isinstance(actions, Choices):
+        for choice in range(actions.number):
+            _rule(
+                actions.decode(actions.encode(choice)) == choice, task, "a choice comes back from its token"
+            )
+    elif isinstance(actions, Box):
+        half = 1 / task.vocabulary.bins + 1e-9
+        for place in np.linspace(-1, 1, 10 * task.vocabulary.bins):
+            asked = actions.scale.expand(np.full(actions.size, place))
+            error = np.abs(actions.scale.squash(actions.decode(actions.encode(asked))) - place).max()
+            _rule(error <= half, task, f"a float comes back from its token within half a bin, got {error:g}")
+
+
+def check_shuffled(task: SessionTask) -> None:
+    """Who sees shuffled observations fails: nothing beside the right observation says the answer.
+
+    The policy does what the expert did after the observation that it is shown. What a blind habit can do, it
+    may do: a task of answers leaves it at the floor, a task of control below half of the expert.
+
+    Raises:
+        TaskError: it does not fail.
+    """
+    blind = RetrievalPolicy(task.episodes(), task.vocabulary, np.random.default_rng(0))
+    expert = task.score(task.expert_policy()[1], "select", SHUFFLED)
+    seen = task.score(blind, "select", SHUFFLED)
+    floors = [task.score(policy, "select", SHUFFLED) for policy in task.floor_policies().values()]
+    floor = max(floors, key=np.mean)
+    gain = expert.mean() - floor.mean()
+    noise = float(np.hypot(seen.std(), floor.std()) / SHUFFLED**0.5)
+    share = SHUFFLED_ANSWER if isinstance(task, AnswerTask) else SHUFFLED_CONTROL
+    fraction = (seen.mean() - floor.mean()) / gain
+    _rule(
+        seen.mean() - floor.mean() <= share * gain + 3 * noise,
+        task,
+        f"who sees shuffled observations stays below {share:g} of the expert, got {fraction:.2f}",
+    )
 
 
 def check_disjoint(task: SessionTask, count: int = 40) -> None:
@@ -139,7 +218,7 @@ def check_reference(task: Task, split: Split, count: int) -> None:
         _rule(clear, task, f"the expert clears '{name}', got {expert.mean():g} and {floor.mean():g}")
 
 
-def _demonstrate(task: Task) -> list[Chunk]:
+def _demonstrate(task: Task) -> Sequence[Chunk]:
     """A few demonstrations, made anew where the task can be asked to."""
     make = getattr(task, "demonstrations", task.episodes)
     return make()[:EPISODES]

@@ -1,28 +1,48 @@
-"""Measure what 0 and 1 mean: floor and expert of each task, by the evaluator that scores candidates.
+"""Measure what 0 and 1 mean: floor, expert and baselines, by the evaluator that scores candidates.
 
-    python -m trainers.tasks.measure [--suite quick] [--task NAME ...] [--specialist package.module:function]
-
-Writes the references into `space/catalog.json`, with the share of patches in each task's tokens. A specialist
-is a policy, made by a function of the task; where it beats the task's own expert, it becomes the expert.
+`pathfront tasks measure` is the command. The catalog that ships, and the file of a user's own tasks, come
+from nothing else.
 """
 
-import argparse
 import json
-import sys
+import math
+import os
 from collections.abc import Callable
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
-from space.catalog import Catalog, Reference, References, Split, SuiteRecord, TaskRecord
-from space.errors import PathfrontError
+from space.catalog import (
+    OWN_SETTINGS,
+    Baseline,
+    Catalog,
+    Measured,
+    Reference,
+    References,
+    Sense,
+    Split,
+    SuiteRecord,
+    TaskRecord,
+    load_catalog,
+)
+from space.errors import TaskError
+from space.suites import generalist_tasks
+from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Policy, Task
 from trainers.tasks.registry import load_task
+from trainers.tasks.retrieval import RetrievalPolicy
+from trainers.tasks.sessions import SessionTask
 from trainers.tasks.versions import versions_of
 
-MEASURED: tuple[Split, ...] = ("select", "report")
+GENERALIST = "generalist"
+CATALOG = Path(str(files("space") / "catalog.json"))
+SPLITS: tuple[Split, ...] = ("select", "report")
+RETRIEVED_EPISODES = 64
+LENGTH_EPISODES = 50
+SAMPLED_EPISODES = 100
 SEED = 0
 DIGITS = 6  # significant
 
@@ -44,11 +64,86 @@ def measure(task: Task, specialist: Specialist | None = None) -> TaskRecord:
     if specialist is not None:
         experts["specialist"] = specialist(task)
     references: dict[Split, References] = {}
-    for split in MEASURED:
-        floor = _best(task, [_reference(task, policy, name, split) for name, policy in floors.items()])
+    for split in SPLITS:
+        blind = {name: _reference(task, policy, name, split) for name, policy in floors.items()}
         expert = _best(task, [_reference(task, policy, name, split) for name, policy in experts.items()])
-        references[split] = References(floor=floor, expert=expert)
-    record = TaskRecord(
+        baselines = {name: Baseline(mean=r.mean, stderr=r.stderr, n=r.n) for name, r in blind.items()}
+        if isinstance(task, SessionTask):
+            baselines["retrieval"] = _retrieval(task, split)
+        floor = _best(task, list(blind.values()))
+        references[split] = References(floor=floor, expert=expert, baselines=baselines)
+    record = record_of(task, references)
+    for split in SPLITS:
+        record.checked(split)
+    return record
+
+
+def measure_own(task: Task, specialist: Specialist | None = None, name: str | None = None) -> Measured:
+    """Measure a task with all that a suite says of it.
+
+    Args:
+        task: opened under the settings of its suite, for a user's own task those of `own_suite`.
+        specialist: makes a policy that may be the better expert.
+        name: what study files call it; its own name when None.
+
+    Raises:
+        TaskError: the expert does not clear its floor by two standard errors.
+    """
+    record = measure(task, specialist).model_copy(update={"name": name or task.name})
+    lengths = [len(episode) for episode in task.episodes()]
+    return Measured(
+        record=record,
+        patch_share=patch_share(task),
+        episodes=task.eval_episodes,
+        tokens=sum(lengths),
+        length=_rounded(np.mean(lengths[:LENGTH_EPISODES])),
+    )
+
+
+def measure_sampled(name: str, suite: SuiteRecord, specialist: Specialist | None = None) -> Measured:
+    """Measure a task with a sample of its training episodes, since simulation takes its time.
+
+    Shares are those of the sample, and so are tokens, scaled to all of its episodes.
+
+    Raises:
+        TaskError: the expert does not clear its floor by two standard errors.
+        NotFoundError: there is no such task.
+    """
+    whole = load_task(name, suite)
+    if not isinstance(whole, SessionTask) or isinstance(whole, AnswerTask):
+        return measure_own(whole, specialist, name)
+    sample = min(SAMPLED_EPISODES, whole.train_episodes)
+    measured = measure_own(load_task(name, suite, train_episodes=sample), specialist, name)
+    return measured.model_copy(update={"tokens": round(measured.tokens * whole.train_episodes / sample)})
+
+
+def measure_by_name(name: str, suite: SuiteRecord, specialist: str | None = None) -> Measured:
+    """Measure a task, in whatever process this is.
+
+    Args:
+        name: as study files call it.
+        suite: sequence settings.
+        specialist: "package.module:function" that makes a policy for a task.
+
+    Raises:
+        TaskError: the expert does not clear its floor by two standard errors.
+        NotFoundError: there is no such task.
+    """
+    function = None
+    if specialist is not None:
+        module, _, attribute = specialist.partition(":")
+        function = getattr(import_module(module), attribute)
+    return measure_sampled(name, suite, function)
+
+
+def own_suite() -> SuiteRecord:
+    """The sequence settings that tasks of users share."""
+    return load_catalog().suite(OWN_SETTINGS)
+
+
+def record_of(task: Task, references: dict[Split, References]) -> TaskRecord:
+    """What the catalog says of a task."""
+    return TaskRecord(
         name=task.name,
         family=task.family,
         domain=task.domain,
@@ -60,9 +155,6 @@ def measure(task: Task, specialist: Specialist | None = None) -> TaskRecord:
         lower_is_better=task.lower_is_better,
         references=references,
     )
-    for split in MEASURED:
-        record.checked(split)
-    return record
 
 
 def patch_share(task: Task) -> dict[str, float]:
@@ -76,60 +168,96 @@ def patch_share(task: Task) -> dict[str, float]:
     return {encoder: _rounded(count / length) for encoder, count in sorted(counts.items())}
 
 
+def read_shipped() -> Catalog:
+    """The catalog that ships, as its file stands now."""
+    return Catalog.model_validate_json(CATALOG.read_text(encoding="utf-8"))
+
+
+def with_measured(catalog: Catalog, suite: str, measured: Measured) -> Catalog:
+    """The catalog with a task's references, and with its shares, episodes and tokens in a suite."""
+    name, old = measured.record.name, catalog.suites[suite]
+    shares = {task: share for task, share in old.patch_share.items() if task != name}
+    if measured.patch_share:
+        shares[name] = measured.patch_share
+    changes = {
+        "patch_share": dict(sorted(shares.items())),
+        "episodes": dict(sorted((old.episodes | {name: measured.episodes}).items())),
+        "tokens": dict(sorted((old.tokens | {name: measured.tokens}).items())),
+        "lengths": dict(sorted((old.lengths | {name: measured.length}).items())),
+    }
+    tasks = catalog.tasks | {name: measured.record}
+    if name not in old.tasks:
+        senses = get_args(Sense)
+        order = {task: (senses.index(r.modality), r.family, task) for task, r in tasks.items()}
+        changes["tasks"] = tuple(sorted((*old.tasks, name), key=order.__getitem__))
+    return Catalog(tasks=tasks, suites=catalog.suites | {suite: old.model_copy(update=changes)})
+
+
+def with_generalist(catalog: Catalog) -> Catalog:
+    """The catalog with the suite `generalist` as its rule has it."""
+    others = {name: suite for name, suite in catalog.suites.items() if name != GENERALIST}
+    whole = others.pop(OWN_SETTINGS)
+    chosen = Catalog(tasks=catalog.tasks, suites={OWN_SETTINGS: whole}).of_tasks(
+        generalist_tasks(catalog, whole), {}
+    )
+    chosen = chosen.model_copy(update={"name": GENERALIST, "records": {}})
+    return Catalog(tasks=catalog.tasks, suites=others | {GENERALIST: chosen, OWN_SETTINGS: whole})
+
+
 def write(path: Path, catalog: Catalog) -> None:
-    """Write a catalog; the records that suites carry within a study are left out."""
+    """Write a catalog whole; the records that suites carry within a study are left out."""
     data = {
         "tasks": {name: record.model_dump(mode="json") for name, record in sorted(catalog.tasks.items())},
         "suites": {
             name: suite.model_dump(mode="json", exclude={"records"}) for name, suite in catalog.suites.items()
         },
     }
-    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    os.replace(aside, path)
 
 
-def with_task(catalog: Catalog, suite: SuiteRecord, task: Task, record: TaskRecord) -> Catalog:
-    """The catalog with a task's references and its share of patches and number of episodes in a suite."""
-    suite = catalog.suites[suite.name]
-    shares = dict(suite.patch_share)
-    shares.pop(task.name, None)
-    if share := patch_share(task):
-        shares[task.name] = share
-    changes = {"patch_share": shares, "episodes": suite.episodes | {task.name: task.eval_episodes}}
-    return Catalog(
-        tasks=catalog.tasks | {task.name: record},
-        suites=catalog.suites | {suite.name: suite.model_copy(update=changes)},
-    )
+def deviation(task: Task, record: TaskRecord, split: Split) -> dict[str, float]:
+    """How far floor and expert lie from the catalog's on episodes that it was not measured on.
+
+    Where a task has no further episodes, they are the same ones.
+
+    Returns:
+        "floor" and "expert" -> the difference in standard errors of a difference; 0 where there is no noise
+        and no difference.
+    """
+    policies = dict([task.expert_policy()]) | task.floor_policies()
+    found = {}
+    for role in ("floor", "expert"):
+        frozen: Reference = getattr(record.references[split], role)
+        if frozen.policy not in policies:
+            raise TaskError(f"task '{record.name}' has no policy '{frozen.policy}' any more; measure it anew")
+        values = _further(task, policies[frozen.policy], split, frozen.n)
+        noise = float(frozen.stderr**2 + values.var(ddof=1) / len(values)) ** 0.5
+        difference = abs(_rounded(values.mean()) - frozen.mean)
+        found[role] = difference / noise if noise else math.inf if difference else 0.0
+    return found
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure, say what was found, and write the catalog after each task."""
-    parser = argparse.ArgumentParser(description="Measure floors and experts into the catalog.")
-    parser.add_argument("--suite", default="quick")
-    parser.add_argument("--task", action="append", help="only this task; may be given several times")
-    parser.add_argument("--specialist", help="package.module:function that makes a policy for a task")
-    options = parser.parse_args(arguments)
-    path = Path(str(files("space") / "catalog.json"))
-    catalog = Catalog.model_validate_json(path.read_text(encoding="utf-8"))
+def deviations_by_name(name: str, suite: SuiteRecord) -> dict[str, dict[str, float]]:
+    """`deviation` on both splits of a task that ships, in whatever process this is."""
+    record, task = load_catalog().task(name), load_task(name, suite)
+    return {split: deviation(task, record, split) for split in SPLITS}
+
+
+def _further(task: Task, policy: Policy, split: Split, count: int) -> np.ndarray:
+    """Values of the `count` episodes after the first `count`, or of the first where there are no more."""
     try:
-        suite = catalog.suite(options.suite)
-        specialist = _function(options.specialist) if options.specialist else None
-        for name in options.task or suite.tasks:
-            task = load_task(name, suite)
-            record = measure(task, specialist)
-            catalog = with_task(catalog, suite, task, record)
-            write(path, catalog)
-            print(_line(record))
-    except PathfrontError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+        return task.score(policy, split, 2 * count)[count:]
+    except TaskError:
+        return task.score(policy, split, count)
 
 
 def _reference(task: Task, policy: Policy, name: str, split: Split) -> Reference:
     values = task.score(policy, split, task.reference_episodes)
     return Reference(
         mean=_rounded(values.mean()),
-        stderr=_rounded(values.std(ddof=1) / len(values) ** 0.5),
+        stderr=_stderr(values),
         n=len(values),
         seed=SEED,
         policy=name,
@@ -137,27 +265,19 @@ def _reference(task: Task, policy: Policy, name: str, split: Split) -> Reference
     )
 
 
+def _retrieval(task: SessionTask, split: Split) -> Baseline:
+    policy = RetrievalPolicy(task.episodes(), task.vocabulary)
+    values = task.score(policy, split, min(RETRIEVED_EPISODES, task.reference_episodes))
+    return Baseline(mean=_rounded(values.mean()), stderr=_stderr(values), n=len(values))
+
+
 def _best(task: Task, references: list[Reference]) -> Reference:
     return (min if task.lower_is_better else max)(references, key=lambda reference: reference.mean)
 
 
+def _stderr(values: np.ndarray) -> float:
+    return _rounded(values.std(ddof=1) / len(values) ** 0.5)
+
+
 def _rounded(value: float | np.floating) -> float:
     return float(f"{value:.{DIGITS}g}")
-
-
-def _function(path: str) -> Specialist:
-    module, _, name = path.partition(":")
-    return getattr(import_module(module), name)
-
-
-def _line(record: TaskRecord) -> str:
-    parts = [
-        f"{split}: floor {r.floor.mean:g} ± {r.floor.stderr:.2g} ({r.floor.policy}),"
-        f" expert {r.expert.mean:g} ± {r.expert.stderr:.2g} ({r.expert.policy}), n {r.floor.n}"
-        for split, r in record.references.items()
-    ]
-    return f"{record.name} [{record.metric}]  " + "; ".join(parts)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,15 +1,11 @@
 """Make all generated data of a suite ahead of training, several tasks at once."""
 
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from collections.abc import Callable
+from functools import partial
 
 from space.catalog import SuiteRecord
-from space.errors import TaskError
 from trainers.tasks.base import Task
+from trainers.tasks.processes import in_processes
 from trainers.tasks.registry import load_task
 from trainers.tasks.sessions import BaseTask
 
@@ -34,30 +30,11 @@ def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
         progress(name, count, len(tasks))
     if not missing:
         return
-    with _pool(min(workers, len(missing))) as pool:
-        # a suite lists its senses from text to control, and simulation takes longest: the last ones first
-        futures = {pool.submit(_make, name, suite): name for name in reversed(missing)}
-        for count, future in enumerate(as_completed(futures), start=len(ready) + 1):
-            try:
-                future.result()
-            except BrokenProcessPool:
-                raise TaskError(f"task '{futures[future]}': the process that made its data died") from None
-            progress(futures[future], count, len(tasks))
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that leave Ctrl-C to their parent, and die at once where the block fails."""
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=signal.signal, initargs=ignore)
-    try:
-        yield pool
-    except BaseException:
-        for process in active_children():
-            process.kill()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    # a suite lists its senses from text to control, and simulation takes longest: the last ones first
+    done = in_processes(partial(_make, suite=suite), missing[::-1], workers)
+    for count, (name, result) in enumerate(done, start=len(ready) + 1):
+        result()
+        progress(name, count, len(tasks))
 
 
 def _is_prepared(task: Task) -> bool:

@@ -5,12 +5,12 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from space.catalog import Catalog, load_catalog
+from space.catalog import Catalog, Measured, load_catalog, local_catalog, local_path, write_local
 from space.errors import NotFoundError, TaskError
 from trainers.tasks import measure, registry
+from trainers.tasks.families.toy_text import Taxi
 from trainers.tasks.prepare import prepare
-from trainers.tasks.registry import load_task, task_class
-from trainers.tasks.taxi import Taxi
+from trainers.tasks.registry import load_task, task_factory
 
 
 class ShortTaxi(Taxi):
@@ -28,11 +28,11 @@ class HelplessTaxi(ShortTaxi):
 
 
 def test_a_task_is_found_by_name_path_and_entry_point(monkeypatch):
-    assert task_class("taxi") is Taxi
-    assert task_class("trainers.tasks.taxi:Taxi") is Taxi
-    point = EntryPoint("mine", "trainers.tasks.taxi:Taxi", registry.ENTRY_POINTS)
+    assert task_factory("taxi") is Taxi
+    assert task_factory("trainers.tasks.families.toy_text:Taxi") is Taxi
+    point = EntryPoint("mine", "trainers.tasks.families.toy_text:Taxi", registry.ENTRY_POINTS)
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
-    assert task_class("mine") is Taxi
+    assert task_factory("mine") is Taxi
 
 
 @pytest.mark.parametrize(
@@ -40,18 +40,18 @@ def test_a_task_is_found_by_name_path_and_entry_point(monkeypatch):
     [
         ("taxy", "no task is called 'taxy'; did you mean 'taxi'?"),
         ("no_such_module:Task", "no module is called 'no_such_module'"),
-        ("trainers.tasks.taxi:Bus", "module 'trainers.tasks.taxi' has no 'Bus'"),
+        ("trainers.tasks.families.toy_text:Bus", "module 'trainers.tasks.families.toy_text' has no 'Bus'"),
     ],
 )
 def test_what_does_not_exist_is_named(name, message):
     with pytest.raises(NotFoundError) as error:
-        task_class(name)
+        task_factory(name)
     assert message in str(error.value)
 
 
 def test_a_task_is_a_class():
     with pytest.raises(TaskError, match="a task is a class"):
-        task_class("trainers.tasks.taxi:LIMIT")
+        task_factory("trainers.tasks.families.toy_text:LIMIT")
 
 
 def test_measured_references_are_the_catalogs(quick, tokenizer):
@@ -73,18 +73,65 @@ def test_a_better_specialist_becomes_the_expert(quick, tokenizer):
     assert record.references["select"].expert.policy == "specialist"
 
 
-def test_a_catalog_is_written_as_it_is_read(tmp_path, quick, tokenizer):
-    task = load_task("taxi", quick, tokenizer, 5)
-    catalog = measure.with_task(load_catalog(), quick, task, load_catalog().task("taxi"))
+def measured(name: str) -> Measured:
+    """What a measurement of a task that ships would say."""
+    catalog = load_catalog()
+    record = catalog.task(name)
+    return Measured(record=record, patch_share={"grid": 0.5}, episodes=9, tokens=100, length=10.0)
+
+
+def test_a_catalog_is_written_as_it_is_read(tmp_path):
+    catalog = measure.with_measured(load_catalog(), "quick", measured("taxi"))
     measure.write(tmp_path / "catalog.json", catalog)
     text = (tmp_path / "catalog.json").read_text()
     assert Catalog.model_validate_json(text) == catalog
-    assert "records" not in json.loads(text)["suites"]["quick"]
+    suite = json.loads(text)["suites"]["quick"]
+    assert "records" not in suite
+    assert suite["patch_share"]["taxi"] == {"grid": 0.5}
+    assert (suite["episodes"]["taxi"], suite["tokens"]["taxi"], suite["lengths"]["taxi"]) == (9, 100, 10.0)
+    assert suite["tasks"] == list(load_catalog().suites["quick"].tasks)
 
 
-def test_an_unknown_suite_is_a_clear_line(capsys):
-    assert measure.main(["--suite", "quik"]) == 3
-    assert capsys.readouterr().err == "no suite is called 'quik'; did you mean 'quick'?\n"
+def test_a_new_task_stands_among_those_of_its_sense(quick):
+    suite = quick.model_copy(update={"tasks": ("python-docs", "cartpole")})
+    catalog = load_catalog().model_copy(update={"suites": {"few": suite}})
+    assert measure.with_measured(catalog, "few", measured("taxi")).suites["few"].tasks == (
+        "python-docs",
+        "taxi",
+        "cartpole",
+    )
+
+
+def test_what_is_measured_holds_baselines_shares_and_lengths(quick, tokenizer):
+    found = measure.measure_own(ShortTaxi(quick, tokenizer, 40), name="own:Taxi")
+    assert found.record.name == "own:Taxi"
+    baselines = found.record.references["report"].baselines
+    assert baselines.keys() == {"random", "best constant", "retrieval"}
+    assert baselines["retrieval"].mean > baselines["random"].mean
+    assert found.patch_share == {}
+    assert found.tokens == pytest.approx(40 * found.length, rel=1e-4)
+
+
+def test_measuring_again_deviates_by_noise_or_is_noticed(quick, tokenizer):
+    task = ShortTaxi(quick, tokenizer)
+    record = measure.measure(task)
+    assert max(measure.deviation(task, record, "select").values()) < 4
+    frozen = record.references["select"]
+    wrong = frozen.expert.model_copy(update={"mean": 0.5})
+    record = record.model_copy(update={"references": {"select": frozen.model_copy(update={"expert": wrong})}})
+    assert measure.deviation(task, record, "select")["expert"] == float("inf")
+
+
+def test_a_users_tasks_are_kept_in_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert local_catalog() == {}
+    mine = measured("taxi").model_copy(update={"record": load_catalog().task("digits")})
+    assert write_local(mine).name == "pathfront-tasks.json"
+    write_local(measured("taxi"))
+    assert local_catalog() == {"digits": mine, "taxi": measured("taxi")}
+    local_path().write_text('{"digits": {"record": 3}}')
+    with pytest.raises(TaskError, match=r"pathfront-tasks.json.*digits.record"):
+        local_catalog()
 
 
 def test_data_is_made_ahead_and_only_once(quick, tokenizer):

@@ -1,0 +1,58 @@
+"""The same function on many tasks, in several processes."""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import active_children, get_context
+from typing import TypeVar
+
+from space.errors import TaskError
+
+Result = TypeVar("Result")
+
+
+def in_processes(
+    function: Callable[[str], Result], tasks: Sequence[str], workers: int
+) -> Iterator[tuple[str, Callable[[], Result]]]:
+    """Call a function with the name of each task, `workers` at a time.
+
+    Args:
+        function: can be pickled, as its results can.
+        tasks: names, begun in this order.
+        workers: processes.
+
+    Yields:
+        A task that has just been done, and what gives its result or raises its error: `TaskError` where the
+        process has died.
+    """
+    if not tasks:
+        return
+    with _pool(min(workers, len(tasks))) as pool:
+        futures = {pool.submit(function, name): name for name in tasks}
+        for future in as_completed(futures):
+            yield futures[future], partial(_result, future, futures[future])
+
+
+def _result(future: "Future[Result]", task: str) -> Result:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise TaskError(f"task '{task}': the process that worked on it died") from None
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that leave Ctrl-C to their parent, and die at once where the block fails."""
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=signal.signal, initargs=ignore)
+    try:
+        yield pool
+    except BaseException:
+        for process in active_children():
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
