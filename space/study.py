@@ -27,11 +27,14 @@ class Rungs(Frozen):
         tokens: trunk tokens at each rung, rising.
         eta: of `eta` candidates at a rung, one is promoted.
         decay: tokens of the decay branch as a share of its rung.
+        episodes: share of each task's evaluation episodes at each rung, the first ones, so that those of a
+            lower rung are among those of a higher one; all of them everywhere where it is not given.
     """
 
     tokens: tuple[int, ...] = Field(min_length=1)
     eta: float = Field(default=3, gt=1)
     decay: float = Field(default=0.2, ge=0, le=1)
+    episodes: tuple[float, ...] = ()
 
     @field_validator("tokens")
     @classmethod
@@ -40,6 +43,23 @@ class Rungs(Frozen):
             raise ValueError(f"token budgets are above 0 and rise from rung to rung, got {list(tokens)}")
         return tokens
 
+    @field_validator("episodes")
+    @classmethod
+    def _shares(cls, episodes: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < share <= 1 for share in episodes) or any(b < a for a, b in pairwise(episodes)):
+            raise ValueError(
+                f"shares of the episodes lie in (0, 1] and never fall from rung to rung, got {[*episodes]}"
+            )
+        return episodes
+
+    @model_validator(mode="after")
+    def _one_share_a_rung(self) -> Self:
+        if self.episodes and len(self.episodes) != len(self.tokens):
+            raise ValueError(
+                f"episodes: one share for each of the {len(self.tokens)} rungs, got {len(self.episodes)}"
+            )
+        return self
+
     def budget(self, rung: int, **other: Any) -> Budget:
         """What the trial that ends at a rung may spend."""
         return Budget(
@@ -47,6 +67,7 @@ class Rungs(Frozen):
             tokens=self.tokens[rung],
             decay_tokens=round(self.tokens[rung] * self.decay),
             rung=rung,
+            episodes=self.episodes[rung] if self.episodes else 1.0,
             **other,
         )
 

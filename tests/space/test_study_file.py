@@ -52,6 +52,14 @@ def test_every_study_that_ships_is_valid_and_says_what_it_costs(name):
         ({"suite": "quikc"}, "suite: no suite is called 'quikc'; did you mean 'quick'?"),
         ({"rungs": {"tokens": [4, 2]}}, "rungs.tokens: token budgets are above 0 and rise from rung to rung"),
         ({"rungs": {"tokens": [10]}}, "rungs.tokens: the first rung holds at least one batch"),
+        (
+            {"rungs": {"tokens": [9000], "episodes": [0]}},
+            "rungs.episodes: shares of the episodes lie in (0, 1]",
+        ),
+        (
+            {"rungs": {"tokens": [9000, 90000], "episodes": [1]}},
+            "rungs: episodes: one share for each of the 2 rungs, got 1",
+        ),
         ({"stop": {}}, "stop: a study ends: give candidates, training_flops or wall_minutes"),
         ({"search": {"sampler": "nsga"}}, "did you mean 'nsga2'?"),
         ({"limits": {"flops_per_token": 10}}, "limits: at least one architecture of the space is"),
@@ -95,3 +103,9 @@ def test_numbers_may_be_written_as_engineers_write_them(tmp_path):
 def test_a_budget_starts_where_the_rung_below_ended():
     budget = Rungs(tokens=(100, 300), decay=0.2).budget(1, seed=3)
     assert (budget.start_tokens, budget.tokens, budget.decay_tokens, budget.seed) == (100, 300, 60, 3)
+
+
+def test_lower_rungs_may_be_scored_on_fewer_episodes():
+    rungs = Rungs(tokens=(100, 300), episodes=(0.25, 1))
+    assert [rungs.budget(rung).episodes for rung in (0, 1)] == [0.25, 1]
+    assert Rungs(tokens=(100,)).budget(0).episodes == 1
