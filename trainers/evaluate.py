@@ -110,7 +110,7 @@ def _prompts(
 
 
 class ModelPolicy:
-    """Plays many sessions side by side, greedily; implements `trainers.tasks.base.Policy`.
+    """Plays many sessions side by side, without chance; implements `trainers.tasks.base.Policy`.
 
     Args:
         decoder: what answers.
@@ -157,7 +157,7 @@ class ModelPolicy:
                 break
             hidden = self._feed([windows[i] for i in open_], [self._rows[live[i]] for i in open_])
             ranges = [specs[i].range_at(position) for i in open_]
-            for i, token in zip(open_, self._greedy(hidden, ranges), strict=True):
+            for i, token in zip(open_, self._choose(hidden, ranges), strict=True):
                 windows[i].push(token, int(places[i][position]))
                 answers[i].append(token)
         return [_without_stop(spec, answer) for spec, answer in zip(specs, answers, strict=True)]
@@ -242,14 +242,19 @@ class ModelPolicy:
             )
         return patches
 
-    def _greedy(self, hidden: Tensor, ranges: Sequence[tuple[int, int]]) -> list[int]:
-        """The likeliest allowed id of each row."""
+    def _choose(self, hidden: Tensor, ranges: Sequence[tuple[int, int]]) -> list[int]:
+        """The likeliest allowed id of each row, and of a continuous value the median bin.
+
+        The likeliest of many bins is a matter of chance where all of a neighbourhood will do.
+        """
         tokens = [0] * len(ranges)
+        first, last = self.vocabulary.continuous_range
         for low, high in set(ranges):
             rows = [row for row, allowed in enumerate(ranges) if allowed == (low, high)]
             logits = F.linear(hidden[rows], self.decoder.head.weight[low:high])
-            for row, best in zip(rows, logits.argmax(dim=-1).tolist(), strict=True):
-                tokens[row] = low + best
+            best = _median(logits) if first <= low and high <= last else logits.argmax(dim=-1)
+            for row, place in zip(rows, best.tolist(), strict=True):
+                tokens[row] = low + place
         return tokens
 
     def _nats(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
@@ -353,6 +358,12 @@ class _Window:
 def _without_starts(prompt: Chunk) -> Chunk:
     """A demonstration that stays before its episode's first timestep."""
     return replace(prompt, starts=np.zeros(len(prompt), dtype=bool), scored=np.zeros(len(prompt), dtype=bool))
+
+
+def _median(logits: Tensor) -> Tensor:
+    """The place at which half of the probability is reached, (rows, places) -> (rows,)."""
+    reached = logits.float().softmax(dim=-1).cumsum(dim=-1)
+    return (reached < 0.5).sum(dim=-1).clamp(max=logits.shape[-1] - 1)
 
 
 def _open(spec: ActionSpec, answer: Sequence[int], position: int) -> bool:

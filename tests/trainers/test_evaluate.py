@@ -84,7 +84,7 @@ def replay(decoder, head, shown, answers, context):
     tokens, local = (torch.from_numpy(a.astype(np.int64)[None]) for a in (history.tokens, history.local))
     with torch.no_grad():
         hidden, _ = decoder(tokens, local, patches)
-    return policy._greedy(hidden[0, -1:], [policy.vocabulary.choices(4)])[0]
+    return policy._choose(hidden[0, -1:], [policy.vocabulary.choices(4)])[0]
 
 
 @pytest.mark.parametrize("instruction", [[], [3, 4, 5]])
@@ -166,3 +166,16 @@ def test_scoring_stops_when_asked(decoder, suite):
 
     with pytest.raises(Interrupted):
         score_candidate(decoder, suite, "select", between=stop)
+
+
+def test_a_continuous_value_is_the_median_bin_and_a_choice_the_likeliest(decoder):
+    policy = ModelPolicy(decoder)
+    low, high = policy.vocabulary.continuous_range
+    shares = torch.tensor([0.3, 0.05, 0.05, 0.2, 0.2, 0.1, 0.05, 0.05])
+    hidden = torch.ones(1, decoder.head.in_features)
+    with torch.no_grad():
+        decoder.head.weight[low:high] = shares.log()[:, None] / decoder.head.in_features
+        choices = policy.vocabulary.choices(4)
+        decoder.head.weight[choices[0] : choices[1]] = shares[:4].log()[:, None]
+    ranges = [(low, high), choices, (low, low + 2)]
+    assert policy._choose(hidden.expand(3, -1), ranges) == [low + 3, choices[0], low]
