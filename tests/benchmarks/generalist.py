@@ -1,6 +1,6 @@
 """Can one network play them all? One sparse candidate, trained on the suite `generalist` and scored on it.
 
-    python tests/benchmarks/generalist.py [--tokens 40M] [--out generalist] [--batch-tokens 4096]
+    python tests/benchmarks/generalist.py [--tokens 24M] [--out generalist] [--batch-tokens 4096]
 
 Makes an export of a candidate that nobody searched and trains it in full, as `pathfront train` does: the same
 command goes on with what was begun. Prints the table of the report episodes and how many tasks are above half
@@ -30,7 +30,7 @@ ORIGIN = Origin(study="generalist-benchmark", trial=0, rung=0, tokens=0, score=0
 def main() -> None:
     """Train, or go on with it, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tokens", type=whole, default=40_000_000)
+    parser.add_argument("--tokens", type=whole, default=24_000_000)
     parser.add_argument("--out", type=Path, default=Path("generalist"))
     parser.add_argument("--batch-tokens", type=whole, default=4096)
     parser.add_argument("--suite", default="generalist")
