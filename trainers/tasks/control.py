@@ -98,13 +98,18 @@ class Choices:
 
 
 class Box:
-    """Actions that are `size` floats in [-1, 1], in linear bins."""
+    """Actions that are floats about zero, in linear bins.
 
-    def __init__(self, vocabulary: Vocabulary, size: int) -> None:
-        self.size = size
+    Args:
+        vocabulary: the suite's.
+        limits: of each axis on either side of zero, (size,).
+    """
+
+    def __init__(self, vocabulary: Vocabulary, limits: np.ndarray) -> None:
+        self.size = len(limits)
         self.vocabulary = vocabulary
-        self.scale = values.Linear()
-        self.spec = ActionSpec(size, (vocabulary.continuous_range,))
+        self.scale = values.Linear(tuple(-limits), tuple(limits))
+        self.spec = ActionSpec(self.size, (vocabulary.continuous_range,))
 
     def encode(self, action: np.ndarray) -> np.ndarray:
         """Floats (size,) -> ids (size,)."""
@@ -116,9 +121,9 @@ class Box:
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
         """Ids (size,) of uniformly random floats."""
-        return self.encode(rng.uniform(-1, 1, self.size))
+        return self.encode(self.scale.expand(rng.uniform(-1, 1, self.size)))
 
     def constants(self) -> list[np.ndarray]:
         """Ids (size,) of standing still and of going to either end of each axis."""
         ends = np.concatenate([np.zeros((1, self.size)), np.eye(self.size), -np.eye(self.size)])
-        return [self.encode(end) for end in ends]
+        return [self.encode(self.scale.expand(end)) for end in ends]

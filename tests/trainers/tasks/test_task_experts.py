@@ -6,7 +6,6 @@ from gymnasium.envs.toy_text.taxi import TaxiEnv
 
 from trainers.tasks.answers import exact_match, token_f1
 from trainers.tasks.families import images, shapes, sounds, toy_text
-from trainers.tasks.families.classic_control import CartPole
 from trainers.tasks.families.shapes import Thing
 from trainers.tasks.registry import load_task
 
@@ -20,11 +19,11 @@ def test_value_iteration_delivers_every_passenger_in_the_shortest_time():
         distance.update(dict.fromkeys(frontier, steps))
         steps += 1
         frontier = {s for s in env.P if s not in distance for a in env.P[s] if env.P[s][a][0][1] in distance}
-    longest = 0
+    longest, (_, policy) = 0, toy_text.world_of(toy_text.FAIR)
     for start in np.concatenate([toy_text.start_states(split) for split in toy_text.SPLIT_SIZES]):
         state, taken, over = int(start), 0, False
         while not over:
-            _, state, _, over = env.P[state][int(toy_text._optimal_actions()[state])][0]
+            _, state, _, over = env.P[state][int(policy[state])][0]
             taken += 1
         assert taken == distance[int(start)]
         longest = max(longest, taken)
@@ -39,7 +38,7 @@ def test_taxi_splits_share_all_300_starts():
 
 
 def test_the_regulator_saves_the_pole_for_all_500_timesteps(quick, tokenizer):
-    task = CartPole(quick, tokenizer)
+    task = load_task("cartpole", quick, tokenizer)
     assert task.score(task.expert_policy()[1], "train", 4).tolist() == [500.0] * 4
 
 

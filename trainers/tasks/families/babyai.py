@@ -18,7 +18,6 @@ from trainers.tasks.parts.grids import (
 from trainers.tokens.text import Tokenizer
 from trainers.tokens.vocabulary import Vocabulary
 
-MISSIONS = ("go to the red ball",)
 BOT_SECONDS = 5.0
 MOST_SEARCHES = 500  # of the bot before one action; it needs 60 at most where it does not go round in circles
 

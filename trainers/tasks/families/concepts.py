@@ -21,8 +21,6 @@ NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 ORDINALS = ("first", "second", "third")
 SENSES = ("heard", "seen")
 SAME = "same"
-TASK_WORDS = ("digit", "sum", "larger", "next")
-WORDS = (*NAMES, *ORDINALS, *SENSES, SAME, *YES_NO, *TASK_WORDS)
 LARGEST_SUM = spaced(18)
 
 Digits = tuple[int, ...]
@@ -68,7 +66,7 @@ class DigitTask(QuestionTask[DigitQuestion]):
         def expert() -> str:
             if split == "train":
                 return question.answer
-            labels = images._expert_labels(split)
+            labels = images.expert_labels(split)
             return question.rule(
                 tuple(sounds.hear(key) for key in keys), tuple(int(labels[row]) for row in rows)
             )
@@ -163,7 +161,7 @@ def _larger(digits: Digits, names: tuple[str, ...]) -> str:
 
 def _patch(image: np.ndarray, split: Split, rng: np.random.Generator) -> np.ndarray:
     """A scan as one patch, (1, size); in training it is turned, stretched and shifted a little."""
-    varied = images._vary(image, rng) if split == "train" else image
+    varied = images.vary(image, rng) if split == "train" else image
     return image_patches(np.repeat(varied[:, :, None], 3, axis=2), images.SIDE)
 
 

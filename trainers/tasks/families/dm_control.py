@@ -10,7 +10,7 @@ is the mean of the rewards at the ends of its actions, at most 1.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import import_module
 from types import ModuleType
@@ -132,7 +132,7 @@ class SuiteSession(ControlSession):
     def __init__(self, vocabulary: Vocabulary, level: Level, seed: int, instruction: np.ndarray) -> None:
         self.level = level
         self.stage = stage_of(level)
-        self.actions = Box(vocabulary, self.stage.num_controls)
+        self.actions = Box(vocabulary, np.ones(self.stage.num_controls))
         super().__init__(vocabulary, self.actions.spec, level.limit, instruction)
         self._situation = self.stage.begin(seed)
         self.state = self.stage.look(self._situation)
@@ -189,7 +189,7 @@ class SuiteTask(SessionTask):
 
     def constants(self) -> list[np.ndarray]:
         """No force, and the greatest along each axis."""
-        return Box(self.vocabulary, stage_of(self.level).num_controls).constants()
+        return Box(self.vocabulary, np.ones(stage_of(self.level).num_controls)).constants()
 
 
 @cache
@@ -222,6 +222,17 @@ def expert_of(level: Level) -> Callable[[np.ndarray], np.ndarray]:
     return level.expert(stage_of(level), level.repeat)
 
 
+REACHER = Level(
+    domain="reacher",
+    task="easy",
+    words="reach near",
+    scale=values.Linear((-4, -3, -0.45, -0.45, -10, -10), (4, 3, 0.45, 0.45, 10, 10)),
+    limit=50,
+    repeat=4,
+    expert=dm_experts.reach,
+    expert_name="inverse kinematics and PD",
+    episodes=300,
+)
 LEVELS = (
     Level(
         domain="cartpole",
@@ -267,28 +278,7 @@ LEVELS = (
         expert_name="LQR",
         episodes=300,
     ),
-    Level(
-        domain="reacher",
-        task="easy",
-        words="reach near",
-        scale=values.Linear((-4, -3, -0.45, -0.45, -10, -10), (4, 3, 0.45, 0.45, 10, 10)),
-        limit=50,
-        repeat=4,
-        expert=dm_experts.reach,
-        expert_name="inverse kinematics and PD",
-        episodes=300,
-    ),
-    Level(
-        domain="reacher",
-        task="hard",
-        words="reach",
-        scale=values.Linear((-4, -3, -0.45, -0.45, -10, -10), (4, 3, 0.45, 0.45, 10, 10)),
-        limit=50,
-        repeat=4,
-        expert=dm_experts.reach,
-        expert_name="inverse kinematics and PD",
-        episodes=300,
-        variant=True,
-    ),
+    REACHER,
+    replace(REACHER, task="hard", words="reach", variant=True),
 )
 TASKS = {level.name: partial(SuiteTask, level) for level in LEVELS}

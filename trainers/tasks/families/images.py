@@ -45,12 +45,12 @@ class Digits(AnswerTask):
         round_, which = divmod(index, len(scans.images))
         image, answer = scans.images[which], self.answer(split, which)
         if split == "train" and round_:
-            image = _vary(image, self.rng("vary", index))
+            image = vary(image, self.rng("vary", index))
         pixels = np.repeat(image[:, :, None], 3, axis=2)
         return Example(
             patches={"image": image_patches(pixels, SIDE)},
             answer=answer,
-            expert=lambda: answer if split == "train" else WORDS[_expert_labels(split)[which]],
+            expert=lambda: answer if split == "train" else WORDS[expert_labels(split)[which]],
         )
 
     def answer(self, split: Split, index: int) -> str:
@@ -79,7 +79,7 @@ def load_scans(split: Split) -> Scans:
 
 
 @cache
-def _expert_labels(split: Split) -> np.ndarray:
+def expert_labels(split: Split) -> np.ndarray:
     """What a support vector machine that learnt the train split says of another one, (count,)."""
     from sklearn.svm import SVC
 
@@ -89,7 +89,7 @@ def _expert_labels(split: Split) -> np.ndarray:
     return machine.predict(asked.images.reshape(len(asked.labels), -1))
 
 
-def _vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Turn, stretch and shift a scan about its centre."""
     from scipy.ndimage import affine_transform
 

@@ -22,6 +22,7 @@ from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import Tokenizer
 from trainers.tokens.vocabulary import Vocabulary
 
+NUM_CONTROLS = 4  # where the hand goes, and the fingers
 REST = (0, 0, 0, 0)
 PUSHES = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, -1, 0))
 """Right, forward, down: a hand that always goes one way solves some episodes of closing and pressing."""
@@ -41,7 +42,7 @@ class ArmSession(ControlSession):
         rng: np.random.Generator,
         instruction: Sequence[int] | np.ndarray = (),
     ) -> None:
-        self.actions = Box(vocabulary, 4)
+        self.actions = Box(vocabulary, np.ones(NUM_CONTROLS))
         super().__init__(vocabulary, self.actions.spec, level.limit, instruction)
         self.level = level
         self._episode = sawyer(level.name).begin(rng, level.aside)
@@ -125,7 +126,7 @@ class MetaWorld(SessionTask):
 
     def constants(self) -> list[np.ndarray]:
         """Standing still, and the pushes that can solve something."""
-        box = Box(self.vocabulary, 4)
+        box = Box(self.vocabulary, np.ones(NUM_CONTROLS))
         return [box.encode(np.array(push, dtype=float)) for push in (REST, *PUSHES)]
 
 
@@ -149,7 +150,7 @@ class Reach(MetaWorld):
 
     def constants(self) -> list[np.ndarray]:
         """Standing still, and either end of each axis."""
-        return Box(self.vocabulary, 4).constants()
+        return Box(self.vocabulary, np.ones(NUM_CONTROLS)).constants()
 
 
 TASKS = {

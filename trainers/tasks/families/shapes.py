@@ -27,17 +27,6 @@ SIDES = ("above", "below", "left", "right")
 QUARTERS = ("top left", "top right", "bottom left", "bottom right")
 SHARED = ("colour", "shape", "both", "neither")
 ORDINALS = ("first", "second")
-WORDS = (
-    *COLOURS,
-    *SHAPES,
-    *RELATIONS,
-    *SIDES,
-    *("top", "bottom"),
-    *SHARED,
-    *ORDINALS,
-    *YES_NO,
-    *("same", "differs"),
-)
 
 SIDE, PATCH_SIDE, CELL = 16, 8, 8
 FINE = 3  # samples a pixel in each direction

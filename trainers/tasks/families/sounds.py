@@ -15,7 +15,6 @@ from trainers.tokens.audio import audio_patches, log_mel
 DIGITS = tuple(str(digit) for digit in range(10))
 ORDINALS = ("first", "second")
 GLIDES = ("up", "flat", "down")
-WORDS = (*DIGITS, *ORDINALS, *GLIDES, *tones.WAVES, "higher", "longer", "morse", "glide", "wave")
 KEYPAD = ("123", "456", "789", "*0#")
 ROWS = (697.0, 770.0, 852.0, 941.0)  # Hz, ITU-T Q.23
 COLUMNS = (1209.0, 1336.0, 1477.0)

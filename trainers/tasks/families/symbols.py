@@ -34,9 +34,6 @@ NUMERALS = (
     (1, "i"),
 )
 BRACKETS = {"(": ")", "[": "]"}
-TASK_WORDS = ("sort", "reverse", "count", "parity", "max", "roman", "balanced", "next", "binary")
-CALL_WORDS = ("min", "abs", "sum")
-WORDS = (*DAYS, *PARITIES, *YES_NO, *TASK_WORDS, *CALL_WORDS)
 
 ORDERED = (4, 6)  # digits to sort
 REVERSED = (3, 6)  # letters to reverse

@@ -28,7 +28,6 @@ FOLDS = 5
 JITTER = 0.1  # standard deviations of a feature
 SWAPPED = 0.05  # share of the values of a varied row that another row lends
 NUM_CONSTANTS = 32
-PACKAGES = ("numpy", "scikit-learn", "scipy")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,6 @@ WINE = Table("wine", "load_wine", "wine", 35, ("first", "second", "third"))
 CANCER = Table("breast-cancer", "load_breast_cancer", "cancer", 113, ("malignant", "benign"))
 DIABETES = Table("diabetes", "load_diabetes", "diabetes", 88)
 TABLES = (IRIS, WINE, CANCER, DIABETES)
-WORDS = tuple(word for table in TABLES for word in (table.prompt, *table.labels))
 
 
 class Rows(NamedTuple):
@@ -65,8 +63,8 @@ class Rows(NamedTuple):
     targets: np.ndarray
 
 
-class Labels(AnswerTask):
-    """Which class a row belongs to; training repeats its rows with noise and with values of other rows.
+class TableTask(SessionTask):
+    """What tasks on a table share: training repeats its rows with noise and with values of other rows.
 
     Args:
         table: where the rows come from.
@@ -78,10 +76,8 @@ class Labels(AnswerTask):
     family = "tabular"
     domain = "continuous"
     modality: Sense = "continuous"
-    metric = "accuracy"
-    unit = "rate"
     num_train_episodes = 6000
-    packages = PACKAGES
+    packages = ("numpy", "scikit-learn", "scipy")
 
     def __init__(
         self, table: Table, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
@@ -90,6 +86,17 @@ class Labels(AnswerTask):
         self.table = table
         self.name = table.name
         self.eval_episodes = self.reference_episodes = table.held_out
+
+    def expert_policy(self) -> tuple[str, Policy]:
+        """What cross-validation chose."""
+        return fitted(self.table).name, ExpertPolicy()
+
+
+class Labels(TableTask, AnswerTask):
+    """Which class a row belongs to."""
+
+    metric = "accuracy"
+    unit = "rate"
 
     def example(self, split: Split, index: int) -> Example:
         """A row of the split, one after the other and round again."""
@@ -109,10 +116,6 @@ class Labels(AnswerTask):
     def answer_score(self, answer: str, right: str) -> float:
         """1 for the right label."""
         return exact_match(answer, right)
-
-    def expert_policy(self) -> tuple[str, Policy]:
-        """What cross-validation chose."""
-        return fitted(self.table).name, ExpertPolicy()
 
     @cached_property
     def spec(self) -> ActionSpec:
@@ -169,32 +172,12 @@ class EstimateSession(ControlSession):
         return True
 
 
-class Estimates(SessionTask):
-    """A number for each row, as one bin; training repeats its rows as `Labels` does.
+class Estimates(TableTask):
+    """A number for each row, as one bin."""
 
-    Args:
-        table: where the rows come from.
-        suite: sequence settings.
-        tokenizer: the suite's.
-        train_episodes: how many rows to train on, repeats included.
-    """
-
-    family = "tabular"
-    domain = "continuous"
-    modality: Sense = "continuous"
     metric = "R2"
     unit = "R2"
     lanes = 256
-    num_train_episodes = 6000
-    packages = PACKAGES
-
-    def __init__(
-        self, table: Table, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
-    ) -> None:
-        super().__init__(suite, tokenizer, train_episodes)
-        self.table = table
-        self.name = table.name
-        self.eval_episodes = self.reference_episodes = table.held_out
 
     @cached_property
     def scale(self) -> values.Linear:
@@ -216,10 +199,6 @@ class Estimates(SessionTask):
             self.scale,
             float(targets.var()),
         )
-
-    def expert_policy(self) -> tuple[str, Policy]:
-        """What cross-validation chose."""
-        return fitted(self.table).name, ExpertPolicy()
 
     def constants(self) -> list[np.ndarray]:
         """Evenly spaced bins, (1,) each."""

@@ -1,7 +1,7 @@
 """Gymnasium's toy texts: a taxi here, lakes and cliffs in `gridworlds`, cards in `blackjack`.
 
-The taxi fetches a passenger and delivers: four discrete values in, six actions out; the expert is value
-iteration.
+The taxi fetches a passenger and delivers: its row and column, where the passenger is and where to in, six
+actions out; the expert is value iteration.
 """
 
 from dataclasses import replace
@@ -11,49 +11,19 @@ import numpy as np
 from gymnasium.envs.toy_text.taxi import TaxiEnv
 
 from space.catalog import Sense, Split, SuiteRecord
-from trainers.tasks.control import Choices, ControlSession
+from trainers.tasks.control import Choices
 from trainers.tasks.parts import blackjack, gridworlds
 from trainers.tasks.parts.markov import MarkovSession, World
 from trainers.tasks.sessions import Noise, SessionTask
-from trainers.tokens import sequence
-from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import Tokenizer
-from trainers.tokens.vocabulary import Vocabulary
 
 LIMIT = 30  # the longest optimal delivery takes 18
-NUM_ACTIONS = 6
 UNSURE_LIMIT = 60
+NUM_ACTIONS = 6
+FAIR, RAINY, FICKLE = "fair", "rainy", "fickle"
 ABOARD = 4  # where the passenger is, when in the taxi
 STANDS = 4  # places to go to; the destination is the last digit of a state, so it can be swapped
 SPLIT_SIZES: dict[Split, int] = {"train": 180, "select": 60, "report": 60}
-
-
-class TaxiSession(ControlSession):
-    """One episode; its value is 1 when the passenger is delivered in time."""
-
-    def __init__(self, vocabulary: Vocabulary, state: int) -> None:
-        self.actions = Choices(vocabulary, NUM_ACTIONS)
-        super().__init__(vocabulary, self.actions.spec, LIMIT)
-        self._state = state
-
-    def look(self) -> Chunk:
-        """Taxi row, taxi column, where the passenger is, where to."""
-        fields = np.array(list(_taxi().decode(self._state)))
-        return sequence.observation(self.vocabulary, ids=self.vocabulary.discrete_ids(fields))
-
-    def expert(self) -> np.ndarray:
-        """The first of the optimal actions."""
-        return self.actions.encode(int(_optimal_actions()[self._state]))
-
-    def random(self, rng: np.random.Generator) -> np.ndarray:
-        """One of the six actions."""
-        return self.actions.random(rng)
-
-    def step(self, tokens: np.ndarray) -> bool:
-        """Drive, pick up or drop off; True when the passenger is delivered."""
-        ((_, self._state, _, delivered),) = _taxi().P[self._state][self.actions.decode(tokens)]
-        self.value = float(delivered)
-        return bool(delivered)
 
 
 class Taxi(SessionTask):
@@ -72,10 +42,11 @@ class Taxi(SessionTask):
     noise = Noise(rate=0.12, longest=3)
     packages = ("gymnasium", "numpy")
 
-    def session(self, split: Split, index: int) -> ControlSession:
+    def session(self, split: Split, index: int) -> MarkovSession:
         """Start in one of the split's own states, one after the other and round again."""
         starts = start_states(split)
-        return TaxiSession(self.vocabulary, int(starts[index % len(starts)]))
+        start, rng = int(starts[index % len(starts)]), self.rng(split, index)
+        return MarkovSession(self.vocabulary, *world_of(FAIR), start, rng, LIMIT)
 
     def constants(self) -> list[np.ndarray]:
         """Each of the six actions."""
@@ -86,7 +57,7 @@ class UnsureTaxi(Taxi):
     """Taxi-v4 where chance has a say: rain drives the taxi aside, or the passenger has second thoughts.
 
     Args:
-        weather: "rainy" or "fickle".
+        weather: `RAINY` or `FICKLE`.
         suite: sequence settings.
         tokenizer: the suite's.
         train_episodes: how many expert episodes to make.
@@ -108,32 +79,31 @@ class UnsureTaxi(Taxi):
         """Start in one of the split's own states."""
         starts, rng = start_states(split), self.rng(split, index)
         start = int(starts[index % len(starts)])
-        if self.weather == "fickle" and rng.random() < _taxi().fickle_probability:
+        if self.weather == FICKLE and rng.random() < _taxi().fickle_probability:
             start += len(_taxi().P)
-        world, policy = _world(self.weather)
         words = self.tokenizer.encode(f"{self.weather} taxi")
-        return MarkovSession(self.vocabulary, world, policy, start, rng, UNSURE_LIMIT, words)
+        return MarkovSession(self.vocabulary, *world_of(self.weather), start, rng, UNSURE_LIMIT, words)
 
 
 TASKS = {
     "taxi": Taxi,
-    "taxi-rainy": partial(UnsureTaxi, "rainy"),
-    "taxi-fickle": partial(UnsureTaxi, "fickle"),
+    "taxi-rainy": partial(UnsureTaxi, RAINY),
+    "taxi-fickle": partial(UnsureTaxi, FICKLE),
     **gridworlds.TASKS,
     **blackjack.TASKS,
 }
 
 
 @cache
-def _world(weather: str) -> tuple[World, np.ndarray]:
-    """Where an unsure taxi drives, and the expert's action in each state."""
-    taxi = TaxiEnv(is_rainy=weather == "rainy")
+def world_of(weather: str) -> tuple[World, np.ndarray]:
+    """Where a taxi drives, and the expert's action in each state."""
+    taxi = TaxiEnv(is_rainy=weather == RAINY)
     fields = np.array([list(taxi.decode(state)) for state in range(len(taxi.P))])
     world = World.of(taxi.P, lambda outcome: (outcome[3], outcome[3]), fields)
     policy = world.policy()
-    if weather == "rainy":
-        return world, policy
-    return _fickle(world), np.tile(policy, 2)  # what the passenger may do next is not seen
+    if weather == FICKLE:  # what the passenger may do next is not seen
+        return _fickle(world), np.tile(policy, 2)
+    return world, policy
 
 
 def _fickle(world: World) -> World:
@@ -172,19 +142,3 @@ def start_states(split: Split) -> np.ndarray:
 @cache
 def _taxi() -> TaxiEnv:
     return TaxiEnv()
-
-
-@cache
-def _optimal_actions() -> np.ndarray:
-    """Value iteration over the environment's own transitions: the best action of each state, (500,)."""
-    table = _taxi().P
-    steps = [[table[s][a][0] for a in range(NUM_ACTIONS)] for s in range(len(table))]
-    after = np.array([[step[1] for step in row] for row in steps])
-    reward = np.array([[step[2] for step in row] for row in steps], dtype=np.float64)
-    over = np.array([[step[3] for step in row] for row in steps])
-    value = np.zeros(len(table))
-    while True:
-        quality = reward + np.where(over, 0, value[after])
-        if np.array_equal(quality.max(1), value):
-            return quality.argmax(1)
-        value = quality.max(1)

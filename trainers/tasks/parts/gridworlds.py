@@ -52,7 +52,7 @@ class Level:
     variant: bool = True
 
 
-class GridTask(SessionTask):
+class WorldTask(SessionTask):
     """What tasks on grids share."""
 
     family = "toy-text"
@@ -76,7 +76,7 @@ class GridTask(SessionTask):
         return Choices(self.vocabulary, DIRECTIONS).constants()
 
 
-class GridWorld(GridTask):
+class GridWorld(WorldTask):
     """A map that never changes.
 
     Where chance decides what a step does, evaluation starts where the environment starts and episodes differ
@@ -119,7 +119,7 @@ class GridWorld(GridTask):
         return MarkovSession(self.vocabulary, world, policy, start, rng, self.level.limit, words)
 
 
-class LakeMaps(GridTask):
+class LakeMaps(WorldTask):
     """FrozenLake on a map of its own in each episode; the whole map is seen, and the player in it."""
 
     name = "frozen-lake-maps"

@@ -40,6 +40,7 @@ class Level:
         metric: what the value is.
         unit: the value's.
         episodes: demonstrations.
+        eval_episodes: held-out episodes that score a trial.
         noise: the expert's slips in demonstrations.
         train_limit: timesteps of a demonstration; None for `limit`.
         disturb: moves the environment away from its usual start, for three of four demonstrations.
@@ -61,6 +62,7 @@ class Level:
     metric: str = "success"
     unit: str = "rate"
     episodes: int = 300
+    eval_episodes: int = 32
     noise: Noise = NO_SLIPS
     fields: tuple[int, ...] | None = None
     train_limit: int | None = None
@@ -68,23 +70,6 @@ class Level:
     packages: tuple[str, ...] = ("gymnasium", "numpy")
     words: str = ""
     variant: bool = False
-
-
-class FloatActions(Box):
-    """Floats between an environment's own limits."""
-
-    def __init__(self, vocabulary: Vocabulary, limits: np.ndarray) -> None:
-        super().__init__(vocabulary, len(limits))
-        self.scale = values.Linear(tuple(-limits), tuple(limits))
-
-    def random(self, rng: np.random.Generator) -> np.ndarray:
-        """Ids (size,) of uniformly random floats."""
-        return self.encode(self.scale.expand(rng.uniform(-1, 1, self.size)))
-
-    def constants(self) -> list[np.ndarray]:
-        """Ids (size,) of zeros and of either end of each axis."""
-        ends = np.concatenate([np.zeros((1, self.size)), np.eye(self.size), -np.eye(self.size)])
-        return [self.encode(self.scale.expand(end)) for end in ends]
 
 
 class GymnasiumSession(ControlSession):
@@ -137,7 +122,8 @@ class GymnasiumTask(SessionTask):
         self.level = level
         self.name, self.family, self.variant = level.name, level.family, level.variant
         self.metric, self.unit, self.expert_name = level.metric, level.unit, level.expert_name
-        self.num_train_episodes, self.noise, self.packages = level.episodes, level.noise, level.packages
+        self.num_train_episodes, self.eval_episodes = level.episodes, level.eval_episodes
+        self.noise, self.packages = level.noise, level.packages
         super().__init__(suite, tokenizer, train_episodes)
         self.instruction = tokenizer.encode(level.words) if level.words else np.empty(0, dtype=np.int32)
 
@@ -162,8 +148,8 @@ class GymnasiumTask(SessionTask):
         return actions_of(self.vocabulary, self.level, self.level.make()).constants()
 
 
-def actions_of(vocabulary: Vocabulary, level: Level, env: Any) -> Choices | FloatActions:
+def actions_of(vocabulary: Vocabulary, level: Level, env: Any) -> Choices | Box:
     """A level's actions; those that are floats lie evenly about zero."""
     if level.choices is not None:
         return Choices(vocabulary, level.choices)
-    return FloatActions(vocabulary, np.asarray(env.action_space.high, dtype=np.float64))
+    return Box(vocabulary, np.asarray(env.action_space.high, dtype=np.float64))

@@ -50,7 +50,7 @@ def test_yes_means_the_same_digit():
 
 def test_an_expert_says_what_follows_from_what_it_perceives(quick, tokenizer, monkeypatch):
     task = load_task("digit-sum", quick, tokenizer, 10)
-    monkeypatch.setattr(images, "_expert_labels", lambda split: np.full(300, 4))
+    monkeypatch.setattr(images, "expert_labels", lambda split: np.full(300, 4))
     assert task.example("select", 0).expert() == "8"
     example = task.example("train", 0)
     assert example.expert() == example.answer

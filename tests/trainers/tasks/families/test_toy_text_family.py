@@ -98,7 +98,7 @@ def test_the_shortest_way_over_a_new_lake_is_found(quick, tokenizer):
 
 
 def test_a_fickle_passenger_changes_the_destination_as_in_the_environment():
-    world, _ = toy_text._world("fickle")
+    world, _ = toy_text.world_of(toy_text.FICKLE)
     taxi = TaxiEnv(fickle_passenger=True)
     count = len(taxi.P)
     taxi.reset(seed=0)
