@@ -19,7 +19,7 @@ from trainers.tasks.base import Policy
 from trainers.tasks.sessions import BaseTask
 from trainers.train import fit_candidate
 
-ARCHITECTURE = Architecture(depth=4, width=128, expert_ratio=2, head_dim=32)  # 0.9M parameters
+ARCHITECTURE = Architecture(depth=5, width=96, expert_ratio=2, head_dim=32)  # at most 1M parameters
 LEARNING_RATE = 2e-3
 TOKENS = 8_000_000
 DECAY_SHARE = 0.25

@@ -20,6 +20,7 @@ import mujoco
 import numpy as np
 
 from space.catalog import Sense, Split, SuiteRecord
+from trainers.tasks.base import Session
 from trainers.tasks.control import Box, ControlSession
 from trainers.tasks.parts import dm_experts
 from trainers.tasks.sessions import Noise, SessionTask
@@ -51,6 +52,9 @@ class Level:
         expert_name: the expert's.
         episodes: demonstrations.
         noise: the expert's slips in demonstrations.
+        nudge: standard deviation of a slip about the expert's action; None for slips to any action.
+        train_limit: timesteps of a demonstration; None for `limit`.
+        spread: of the places and speeds in which three of four demonstrations start; none for the suite's.
         variant: differs from another task of the domain only by a size.
     """
 
@@ -64,6 +68,9 @@ class Level:
     expert_name: str
     episodes: int
     noise: Noise = SLIPS
+    nudge: float | None = None
+    train_limit: int | None = None
+    spread: tuple[float, ...] = ()
     variant: bool = False
 
     @property
@@ -87,6 +94,12 @@ class Stage:
         self.env.reset()
         return self.save()
 
+    def put(self, state: np.ndarray) -> Situation:
+        """Start an episode in places and speeds of one's own, (n,)."""
+        with self.physics.reset_context():
+            self.physics.set_state(state)
+        return self.save()
+
     def look(self, situation: Situation) -> np.ndarray:
         """What the suite shows, (fields,), in the order of the names."""
         self.load(situation)
@@ -103,9 +116,7 @@ class Stage:
         """Places and speeds (n,), an action -> places and speeds when the action has lasted for its steps."""
 
         def step(state: np.ndarray, action: np.ndarray) -> np.ndarray:
-            with self.physics.reset_context():
-                self.physics.set_state(state)
-            self.move(self.save(), action, repeat)
+            self.move(self.put(state), action, repeat)
             return self.physics.get_state().copy()
 
         return step
@@ -134,8 +145,12 @@ class SuiteSession(ControlSession):
         self.stage = stage_of(level)
         self.actions = Box(vocabulary, np.ones(self.stage.num_controls))
         super().__init__(vocabulary, self.actions.spec, level.limit, instruction)
-        self._situation = self.stage.begin(seed)
-        self.state = self.stage.look(self._situation)
+        self.start(self.stage.begin(seed))
+
+    def start(self, situation: Situation) -> None:
+        """Begin in a situation."""
+        self._situation = situation
+        self.state = self.stage.look(situation)
 
     def look(self) -> Chunk:
         """What the suite shows."""
@@ -182,6 +197,23 @@ class SuiteTask(SessionTask):
         """Start as the suite starts."""
         words = self.tokenizer.encode(self.level.words)
         return SuiteSession(self.vocabulary, self.level, self.seed(split, index), words)
+
+    def training_session(self, index: int) -> SuiteSession:
+        """Start where the level says; a fourth starts as evaluation does."""
+        session = self.session("train", index)
+        session.limit = self.level.train_limit or self.level.limit
+        if self.level.spread and index % 4:
+            spread = np.array(self.level.spread)
+            session.start(session.stage.put(self.rng("spread", index).uniform(-spread, spread)))
+        return session
+
+    def slip(self, session: Session, rng: np.random.Generator) -> np.ndarray:
+        """Any action, or one near the expert's where others could not be made good."""
+        assert isinstance(session, SuiteSession)
+        if self.level.nudge is None:
+            return session.random(rng)
+        meant = session.actions.decode(session.expert())
+        return session.actions.encode(rng.normal(meant, self.level.nudge))
 
     def identity(self, split: Split, index: int) -> bytes:
         """What is seen first, before it is put into bins."""
@@ -238,12 +270,16 @@ LEVELS = (
         domain="cartpole",
         task="balance_sparse",
         words="balance the pole",
-        scale=values.Linear((-1.8, -1, -1, -3, -8), (1.8, 1, 1, 3, 8)),
+        scale=values.Linear((-1, 0.9, -0.4, -1.5, -2.5), (1, 1, 0.4, 1.5, 2.5)),
         limit=60,
         repeat=10,
         expert=dm_experts.balance,
         expert_name="LQR",
-        episodes=300,
+        episodes=600,
+        train_limit=25,
+        noise=Noise(rate=0.3),
+        nudge=0.3,
+        spread=(0.6, 0.2, 0.6, 0.8),
     ),
     Level(
         domain="cartpole",
