@@ -14,6 +14,7 @@ import pytest
 
 from space.catalog import OWN_SETTINGS, load_catalog
 from space.errors import TaskError
+from space.suites import generalist_tasks
 from trainers.tasks import contract
 from trainers.tasks.answers import AnswerTask, Example, exact_match
 from trainers.tasks.base import ActionSpec
@@ -74,31 +75,34 @@ def test_every_task_keeps_to_the_contract(whole):
     assert failed == {}
 
 
-def test_what_is_measured_ships_and_is_in_the_whole_suite(whole):
+def test_every_task_that_ships_is_measured_and_in_the_whole_suite(whole):
+    shipped = shipped_tasks()
     catalog = load_catalog()
-    assert set(catalog.tasks) <= set(shipped_tasks())
-    for name in whole.tasks:
-        record = catalog.task(name)
+    assert set(catalog.tasks) == set(shipped) == set(whole.tasks)
+    for name, record in catalog.tasks.items():
         assert name in family_tasks(record.family)
-        assert min(whole.tokens[name], whole.lengths[name], whole.episodes[name]) > 0
+        assert {whole.tokens.get(name, 0) > 0, whole.lengths.get(name, 0) > 0, whole.episodes[name] > 0} == {
+            True
+        }
         for split in ("select", "report"):
             floor, expert = record.checked(split)
             assert floor.n == expert.n
             assert floor.n >= 50 or record.family == "tabular"
 
 
-def test_there_are_many_families_and_all_senses():
+def test_there_are_two_hundred_tasks_of_many_families_and_all_senses():
     records = load_catalog().tasks.values()
-    assert {record.family for record in records} == FAMILIES.keys()
+    assert len(records) >= 200
+    assert sum(not record.variant for record in records) >= 150
+    assert len({record.family for record in records}) >= 12
     assert {record.modality for record in records} == SENSES
 
 
-def test_the_generalist_suite_has_every_family_and_sense(whole):
+def test_the_generalist_suite_follows_its_rule(whole):
     generalist = load_catalog().suite("generalist")
+    assert generalist.tasks == generalist_tasks(load_catalog(), whole)
     assert len(generalist.tasks) == 24
-    assert {record.family for record in generalist.records.values()} == FAMILIES.keys()
     assert {record.modality for record in generalist.records.values()} == SENSES
-    assert not any(record.variant for record in generalist.records.values())
     shared = ("context", "batch_tokens", "tokenizer", "prompt_share", "prompted", "encoders")
     assert all(getattr(generalist, key) == getattr(whole, key) for key in shared)
     for key in ("episodes", "tokens", "lengths"):

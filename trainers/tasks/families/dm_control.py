@@ -53,7 +53,6 @@ class Level:
         episodes: demonstrations.
         noise: the expert's slips in demonstrations.
         nudge: standard deviation of a slip about the expert's action; None for slips to any action.
-        train_limit: timesteps of a demonstration; None for `limit`.
         spread: of the places and speeds in which three of four demonstrations start; none for the suite's.
         variant: differs from another task of the domain only by a size.
     """
@@ -69,7 +68,6 @@ class Level:
     episodes: int
     noise: Noise = SLIPS
     nudge: float | None = None
-    train_limit: int | None = None
     spread: tuple[float, ...] = ()
     variant: bool = False
 
@@ -201,7 +199,6 @@ class SuiteTask(SessionTask):
     def training_session(self, index: int) -> SuiteSession:
         """Start where the level says; a fourth starts as evaluation does."""
         session = self.session("train", index)
-        session.limit = self.level.train_limit or self.level.limit
         if self.level.spread and index % 4:
             spread = np.array(self.level.spread)
             session.start(session.stage.put(self.rng("spread", index).uniform(-spread, spread)))
@@ -258,12 +255,14 @@ REACHER = Level(
     domain="reacher",
     task="easy",
     words="reach near",
-    scale=values.Linear((-4, -3, -0.45, -0.45, -10, -10), (4, 3, 0.45, 0.45, 10, 10)),
+    scale=values.Linear((-6, -3, -0.35, -0.35, -6, -6), (6, 3, 0.35, 0.35, 6, 6)),
     limit=50,
     repeat=4,
     expert=dm_experts.reach,
-    expert_name="inverse kinematics and PD",
-    episodes=300,
+    expert_name="damped inverse kinematics",
+    episodes=1000,
+    noise=Noise(rate=0.5),
+    nudge=0.4,
 )
 LEVELS = (
     Level(
@@ -275,10 +274,9 @@ LEVELS = (
         repeat=10,
         expert=dm_experts.balance,
         expert_name="LQR",
-        episodes=600,
-        train_limit=25,
-        noise=Noise(rate=0.3),
-        nudge=0.3,
+        episodes=800,
+        noise=Noise(rate=0.5),
+        nudge=0.4,
         spread=(0.6, 0.2, 0.6, 0.8),
     ),
     Level(
@@ -290,7 +288,10 @@ LEVELS = (
         repeat=5,
         expert=dm_experts.swing_cart,
         expert_name="energy and LQR",
-        episodes=200,
+        episodes=600,
+        noise=Noise(rate=0.5),
+        nudge=0.4,
+        spread=(0.8, 1.0, 0.8, 2.0),
     ),
     Level(
         domain="pendulum",
@@ -301,7 +302,10 @@ LEVELS = (
         repeat=5,
         expert=dm_experts.swing_pendulum,
         expert_name="energy and LQR",
-        episodes=300,
+        episodes=1000,
+        noise=Noise(rate=0.5),
+        nudge=0.4,
+        spread=(1.0, 2.5),
     ),
     Level(
         domain="point_mass",
@@ -312,7 +316,9 @@ LEVELS = (
         repeat=8,
         expert=dm_experts.centre,
         expert_name="LQR",
-        episodes=300,
+        episodes=600,
+        noise=Noise(rate=0.5),
+        nudge=0.4,
     ),
     REACHER,
     replace(REACHER, task="hard", words="reach", variant=True),

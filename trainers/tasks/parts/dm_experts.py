@@ -1,4 +1,4 @@
-"""Experts for the control suite: regulators, pumps of energy and inverse kinematics.
+"""Experts for the control suite: regulators, pumps of energy, inverse kinematics; smooth, so as to be learnt.
 
 Each is made from a stage and the steps that an action lasts, and maps what is seen to an action in [-1, 1].
 """
@@ -12,6 +12,7 @@ from trainers.tasks.parts.regulators import Step, linearise, lqr_gain
 
 Expert = Callable[[np.ndarray], np.ndarray]
 LENGTH = 0.12  # of either of the reacher's links, in metres
+DAMPING = 0.004  # square metres
 
 
 class Plant(Protocol):
@@ -57,16 +58,20 @@ def swing_cart(plant: Plant, repeat: int) -> Expert:
 
 
 def swing_pendulum(plant: Plant, repeat: int) -> Expert:
-    """Push the way the pendulum turns until it has the energy for the top; near it, regulate."""
+    """Push the way the pendulum turns until it has the energy for the top, and a little more; then regulate.
+
+    The push is smooth in energy and speed, so that who copies it with an error still arrives.
+    """
     gain = regulator(plant, repeat, [1.0, 0.1], [0.1])
 
     def act(seen: np.ndarray) -> np.ndarray:
         cosine, sine, turn = seen
         angle = np.arctan2(sine, cosine)
-        if abs(angle) < 0.3:
+        if max(abs(angle), abs(angle + 0.4 * turn)) < 0.5:
             return np.clip(-gain @ [angle, turn], -1, 1)
-        energy = turn**2 * 0.25 / 2 + 9.81 * 0.5 * (cosine - 1)
-        return np.array([np.clip(-3 * energy, -1, 1) * (1 if turn >= 0 else -1)])
+        missing = 0.4 - turn**2 * 0.25 / 2 - 9.81 * 0.5 * (cosine - 1)  # joules
+        way = np.clip(2 * turn, -1, 1) if abs(turn) > 0.01 else 1.0
+        return np.array([np.clip(2 * missing, -1, 1) * way])
 
     return act
 
@@ -78,25 +83,18 @@ def centre(plant: Plant, repeat: int) -> Expert:
 
 
 def reach(plant: Plant, repeat: int) -> Expert:
-    """Two links; seen are angles, the way to the target, speeds of the angles."""
-    gain = regulator(plant, repeat, [1.0, 1.0, 0.001, 0.001], [0.01, 0.01])
+    """Two links; seen are angles, the way to the target, speeds of the angles.
+
+    The angles go along the damped inverse of the Jacobian, which stays small where the arm is straight, and
+    brake: a smooth function of what is seen, which chooses no elbow.
+    """
 
     def act(seen: np.ndarray) -> np.ndarray:
         angles, way, turns = np.split(seen, 3)
-        lower = angles[0] + angles[1]
-        finger = LENGTH * np.array([np.cos(angles[0]) + np.cos(lower), np.sin(angles[0]) + np.sin(lower)])
-        goal = nearest_angles(finger + way, angles)
-        return np.clip(-gain @ np.concatenate([angles - goal, turns]), -1, 1)
+        aims = np.array([angles[0], angles.sum()])  # where the links point to
+        links = LENGTH * np.stack([-np.sin(aims), np.cos(aims)])  # what turning each one moves the finger by
+        jacobian = np.stack([links.sum(1), links[:, 1]], axis=1)
+        turn = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + DAMPING * np.eye(2), way)
+        return np.clip(2 * turn - 0.1 * turns, -1, 1)
 
     return act
-
-
-def nearest_angles(place: np.ndarray, angles: np.ndarray) -> np.ndarray:
-    """Of the two ways in which the links reach a place, the one nearer to where they are, (2,)."""
-    cosine = np.clip((place @ place) / (2 * LENGTH**2) - 1, -1, 1)
-    found = []
-    for wrist in (np.arccos(cosine), -np.arccos(cosine)):
-        shoulder = np.arctan2(place[1], place[0]) - wrist / 2  # links of one length bend evenly
-        turn = shoulder - angles[0]
-        found.append(np.array([angles[0] + (turn + np.pi) % (2 * np.pi) - np.pi, wrist]))
-    return min(found, key=lambda goal: np.abs(goal - angles).max())
