@@ -4,7 +4,8 @@
 
 In every family the base tasks at the quartiles of training tokens are tried (all of them where there are at
 most five). Prints fraction of the expert on the report episodes; a family passes where a third of them
-reaches 0.9. With --out, what was tried before is not tried again.
+reaches 0.9. With --out, what was tried before is tried again only where it fell short of 0.9 and --tokens
+allows for more.
 """
 
 import argparse
@@ -52,6 +53,7 @@ def try_task(name: str, tokens: int) -> dict[str, object]:
         "fraction": round(expert_fraction(record, float(values.mean()), "report"), 3),
         "value": round(float(values.mean()), 4),
         "episodes": len(values),
+        "tokens": tokens,
         "epochs": round(tokens / suite.tokens[name], 1),
         "training_seconds": round(trained - started),
         "scoring_seconds": round(time.monotonic() - trained),
@@ -78,7 +80,11 @@ def main() -> None:
         for name in chosen(families[family], suite.tokens)
     ]
     done = {row["task"]: row for row in _lines(options.out)}
-    todo = [name for name in wanted if name not in done]
+    todo = [
+        name
+        for name in wanted
+        if name not in done or (done[name]["fraction"] < GOOD and done[name]["tokens"] < options.tokens)
+    ]
     for name, result in in_processes(partial(try_task, tokens=options.tokens), todo, options.workers):
         done[name] = result()
         with options.out.open("a", encoding="utf-8") as file:
