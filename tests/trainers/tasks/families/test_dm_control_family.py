@@ -48,6 +48,19 @@ def test_each_expert_does_its_work(name, least, quick, tokenizer):
     assert task.score(task.expert_policy()[1], "train", 10).mean() > least
 
 
+def test_demonstrations_start_wide_and_slip_near_the_expert(quick, tokenizer):
+    task = load_task("dm-cartpole-balance-sparse", quick, tokenizer)
+    place, _, sine, *_ = np.abs([task.training_session(i).state for i in range(40)]).T
+    shy = np.arange(40) % 4 == 0  # those start as evaluation does
+    assert place[shy].max() < 0.11
+    assert np.median(place[~shy]) > 0.2
+    assert np.median(sine[~shy]) > 0.05
+    session, rng = task.session("train", 0), np.random.default_rng(0)
+    slips = [session.actions.decode(task.slip(session, rng)) for _ in range(200)]
+    assert np.mean(slips) == pytest.approx(session.actions.decode(session.expert())[0], abs=0.1)
+    assert np.std(slips) == pytest.approx(task.level.nudge, rel=0.2)
+
+
 @pytest.mark.parametrize("name", ["dm-reacher-hard", "dm-cartpole-swingup"])
 def test_sessions_do_not_disturb_each_other(name, quick, tokenizer):
     task = load_task(name, quick, tokenizer)
