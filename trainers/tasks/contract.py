@@ -16,7 +16,7 @@ from trainers.tasks.control import Box, Choices
 from trainers.tasks.policies import ExpertPolicy
 from trainers.tasks.registry import load_task
 from trainers.tasks.retrieval import RetrievalPolicy
-from trainers.tasks.sessions import SessionTask
+from trainers.tasks.sessions import BaseTask, SessionTask
 from trainers.tokens.sequence import MAX_LOCAL, Chunk
 from trainers.tokens.vocabulary import Vocabulary
 
@@ -220,8 +220,10 @@ def check_reference(task: Task, split: Split, count: int) -> None:
 
 def _demonstrate(task: Task) -> Sequence[Chunk]:
     """A few demonstrations, made anew where the task can be asked to."""
-    make = getattr(task, "demonstrations", task.episodes)
-    return make()[:EPISODES]
+    if not isinstance(task, BaseTask):
+        return task.episodes()[:EPISODES]
+    task.train_episodes = min(EPISODES, task.train_episodes)
+    return task.demonstrations()
 
 
 def _check_legal(task: Task, session: Session, ids: np.ndarray) -> None:
