@@ -13,6 +13,8 @@ ROW, HEAD = 26, 96  # pixels of a row of a table-like figure, and of its axes
 LEGEND_ROW, LEGEND_HEAD = 24, 70  # pixels that a legend needs so that it does not scroll
 THRESHOLDS = np.linspace(0, 1, 101)
 LINE = 15  # letters of a task's name that fit over its column
+LETTER = 6  # pixels of one, where names stand upright
+MOST_FLAT, MOST_UPRIGHT = 12, 48  # columns that have room for their names
 MOST_BARS = len(style.CATEGORIES)
 
 
@@ -23,20 +25,26 @@ def tasks_by_domain(suite: SuiteRecord) -> list[str]:
 
 
 def heat_map(front: Sequence[FrontRow], suite: SuiteRecord, selected: int | None = None) -> go.Figure:
-    """Fractions of the expert of front x tasks: colours clipped to [0, 1], the numbers as they are."""
+    """Fractions of the expert of front x tasks: colours clipped to [0, 1], the numbers as they are.
+
+    Where a suite has very many tasks, a column is the mean over those of a family within a domain.
+    """
     if not front:
         return style.notice("No trial is on the front yet.")
-    tasks = tasks_by_domain(suite)
-    fractions = np.array([[row.tasks.get(task, np.nan) for task in tasks] for row in front])
-    figure = style.blank(HEAD + ROW * len(front) + 30)
+    columns = _columns(suite)
+    names = [name for _, name in columns]
+    fractions = np.array([[_mean(row, tasks) for tasks in columns.values()] for row in front])
+    upright = len(columns) > MOST_FLAT
+    head = HEAD + LETTER * max(map(len, names)) if upright else HEAD
+    figure = style.blank(head + ROW * len(front) + 30)
     figure.add_heatmap(
-        x=[[suite.records[task].domain for task in tasks], [in_lines(task) for task in tasks]],
+        x=[[domain for domain, _ in columns], names if upright else [in_lines(name) for name in names]],
         y=_labels(front, selected),
         z=np.clip(fractions, 0, 1),
-        customdata=[[(task, value) for task, value in zip(tasks, row, strict=True)] for row in fractions],
-        text=[["" if np.isnan(value) else f"{value:.2f}" for value in row] for row in fractions],
+        customdata=[[(name, value) for name, value in zip(names, row, strict=True)] for row in fractions],
+        text=[["" if np.isnan(value) else f"{value:z.2f}" for value in row] for row in fractions],
         texttemplate="%{text}",
-        textfont={"size": 13},
+        textfont={"size": 11 if upright else 13},
         zmin=0,
         zmax=1,
         colorscale=style.FRACTION,
@@ -52,9 +60,14 @@ def heat_map(front: Sequence[FrontRow], suite: SuiteRecord, selected: int | None
     )
     figure.update_yaxes(autorange="reversed", ticks="", type="category", showgrid=False)
     figure.update_xaxes(
-        side="top", ticks="", showgrid=False, showdividers=True, dividercolor=style.FAINT, tickangle=0
+        side="top",
+        ticks="",
+        showgrid=False,
+        showdividers=True,
+        dividercolor=style.FAINT,
+        tickangle=-90 if upright else 0,
     )
-    figure.update_layout(margin={"l": 90, "r": 16, "t": 64, "b": 16})
+    figure.update_layout(margin={"l": 90, "r": 16, "t": head - 32, "b": 16})
     return figure
 
 
@@ -139,6 +152,21 @@ def in_lines(name: str) -> str:
             lines.append("")
         lines[-1] += part
     return "<br>".join(lines)
+
+
+def _columns(suite: SuiteRecord) -> dict[tuple[str, str], list[str]]:
+    """Domain and name of each column -> its tasks."""
+    columns: dict[tuple[str, str], list[str]] = {}
+    for task in tasks_by_domain(suite):
+        record = suite.records[task]
+        name = task if len(suite.tasks) <= MOST_UPRIGHT else record.family
+        columns.setdefault((record.domain, name), []).append(task)
+    return columns
+
+
+def _mean(row: FrontRow, tasks: Sequence[str]) -> float:
+    """Mean fraction over tasks; not a number where one is missing."""
+    return float(np.mean([row.tasks.get(task, np.nan) for task in tasks]))
 
 
 def _labels(front: Sequence[FrontRow], selected: int | None) -> list[str]:

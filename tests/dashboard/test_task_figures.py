@@ -21,6 +21,27 @@ def test_heat_map_clips_colours_and_writes_values(study):
     assert list(shown.y) == [f"trial {row.trial}" for row in study.front]
 
 
+def test_names_of_many_tasks_stand_upright_above_the_map(study, monkeypatch):
+    flat = tasks.heat_map(study.front, study.suite)
+    monkeypatch.setattr(tasks, "MOST_FLAT", 4)
+    upright = tasks.heat_map(study.front, study.suite)
+    assert (flat.layout.xaxis.tickangle, upright.layout.xaxis.tickangle) == (0, -90)
+    assert list(upright.data[0].x[1]) == tasks.tasks_by_domain(study.suite)
+    assert upright.layout.height > flat.layout.height
+    assert upright.layout.margin.t > flat.layout.margin.t
+
+
+def test_columns_of_very_many_tasks_are_means_of_families(study, monkeypatch):
+    monkeypatch.setattr(tasks, "MOST_UPRIGHT", 4)
+    shown = tasks.heat_map(study.front, study.suite).data[0]
+    records = study.suite.records
+    assert set(zip(*shown.x, strict=True)) == {(r.domain, r.family) for r in records.values()}
+    for (domain, family), (_, value) in zip(zip(*shown.x, strict=True), shown.customdata[0], strict=True):
+        fractions = study.front[0].tasks
+        inside = [fractions[n] for n, r in records.items() if (r.domain, r.family) == (domain, family)]
+        assert value == np.mean(inside)
+
+
 def test_long_names_are_broken_after_hyphens():
     assert tasks.in_lines("babyai-goto-redball-grey") == "babyai-goto-<br>redball-grey"
     assert tasks.in_lines("digits") == "digits"
