@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SAMPLE_SEED = 0
 MOST_DEVIATION = 3.0  # standard errors
 CHECKED_EPISODES = 200
+ROLES = ("floor", "expert")
 
 app = typer.Typer(help="What is known of the tasks; measure and check them.", rich_markup_mode=None)
 
@@ -237,12 +238,15 @@ def _compare(names: list[str], suite: "SuiteRecord", workers: int | None) -> Non
 
     def note(name: str, found: dict[str, dict[str, float]]) -> None:
         for split, roles in found.items():
-            rows.append([name, split, *(f"{roles[role]:.2f}" for role in ("floor", "expert"))])
+            rows.append([name, split, *(f"{roles[role]:.2f}" if role in roles else "-" for role in ROLES)])
             worst[name] = max(worst.get(name, 0.0), *roles.values())
 
     failed = _each(partial(deviations_by_name, suite=suite), names, "measured", workers, note)
-    output.print_table(["task", "episodes", ">floor", ">expert"], sorted(rows))
-    output.say("differences from the catalog in standard errors, on episodes that it was not measured on")
+    output.print_table(["task", "episodes", *(f">{role}" for role in ROLES)], sorted(rows))
+    output.say(
+        "differences from the catalog in standard errors, on episodes that it was not measured on;"
+        " '-' for an expert that was trained"
+    )
     _conclude(failed, names)
     beyond = [name for name, value in worst.items() if value > MOST_DEVIATION]
     if beyond:

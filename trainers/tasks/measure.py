@@ -44,6 +44,7 @@ RETRIEVED_EPISODES = 64
 LENGTH_EPISODES = 50
 SAMPLED_EPISODES = 100
 SEED = 0
+SPECIALIST = "specialist"  # the policy of a reference that was trained for it
 DIGITS = 6  # significant
 
 Specialist = Callable[[Task], Policy]
@@ -62,7 +63,7 @@ def measure(task: Task, specialist: Specialist | None = None) -> TaskRecord:
     floors = task.floor_policies()
     experts = dict([task.expert_policy()])
     if specialist is not None:
-        experts["specialist"] = specialist(task)
+        experts[SPECIALIST] = specialist(task)
     references: dict[Split, References] = {}
     for split in SPLITS:
         blind = {name: _reference(task, policy, name, split) for name, policy in floors.items()}
@@ -224,12 +225,14 @@ def deviation(task: Task, record: TaskRecord, split: Split) -> dict[str, float]:
 
     Returns:
         "floor" and "expert" -> the difference in standard errors of a difference; 0 where there is no noise
-        and no difference.
+        and no difference. An expert that was trained is left out: it is frozen, and nobody has its weights.
     """
     policies = dict([task.expert_policy()]) | task.floor_policies()
     found = {}
     for role in ("floor", "expert"):
         frozen: Reference = getattr(record.references[split], role)
+        if frozen.policy == SPECIALIST:
+            continue
         if frozen.policy not in policies:
             raise TaskError(f"task '{record.name}' has no policy '{frozen.policy}' any more; measure it anew")
         values = _further(task, policies[frozen.policy], split, frozen.n)

@@ -143,3 +143,9 @@ def test_data_is_made_ahead_and_only_once(quick, tokenizer):
     again = []
     prepare(suite, 1, lambda *what: again.append(what))
     assert again == [("taxi", 1, 2), ("python-docs", 2, 2)]
+
+
+def test_an_expert_that_was_trained_is_frozen_and_not_compared(quick, tokenizer):
+    task, record = load_task("python-docs", quick, tokenizer), load_catalog().task("python-docs")
+    assert record.references["report"].expert.policy == measure.SPECIALIST
+    assert set(measure.deviation(task, record, "report")) == {"floor"}
