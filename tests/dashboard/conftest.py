@@ -1,7 +1,15 @@
 """A study of two dozen trials, of which two run and one failed."""
 
+import sys
+
 import pytest
 from factories import make_study
+
+
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch):
+    """Streamlit's tests put the app in the place of `__main__`, where processes of later tests begin."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(scope="session")

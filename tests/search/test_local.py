@@ -34,7 +34,9 @@ def test_workers_finish_a_study(launch, url, audit, tmp_path):
     local.run(url, "toy", 2, "artifacts", lambda: ticks.append(1))
     assert [row["rung"] for row in audit(failed=0)].count(1) == 1
     assert len(ticks) > 2
-    assert "scored" in (tmp_path / "artifacts/toy/logs/worker-0.log").read_text()
+    logs = sorted((tmp_path / "artifacts/toy/logs").glob("worker-*.log"))
+    assert [log.name for log in logs] == ["worker-0.log", "worker-1.log"]
+    assert "scored" in "".join(log.read_text() for log in logs)
 
 
 def test_a_dead_worker_is_replaced_at_once(launch, url, audit, events):
