@@ -150,6 +150,11 @@ class SessionTask(BaseTask):
         return self.expert_name, ExpertPolicy()
 
     def _demonstrate(self, index: int) -> Chunk:
+        """A training session with slips; without them where slips alone ended it, and nothing was to learn."""
+        shown = self._show(index, self.noise.rate)
+        return shown if shown.scored.any() else self._show(index, 0.0)
+
+    def _show(self, index: int, rate: float) -> Chunk:
         """Let the expert play a training session, slips included, and write everything down."""
         session, rng = self.training_session(index), self.rng("slips", index)
         stop = [] if session.spec.stop is None else [session.spec.stop]
@@ -157,7 +162,7 @@ class SessionTask(BaseTask):
         over, slips, wrong = False, 0, np.empty(0)
         while not over:
             parts.append(session.observe())
-            if not slips and rng.random() < self.noise.rate:
+            if not slips and rng.random() < rate:
                 slips = int(rng.integers(1, self.noise.longest + 1))
                 wrong = self.slip(session, rng)
             right = session.expert()  # asked even when it is not heeded: some experts remember
