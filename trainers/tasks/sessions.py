@@ -150,7 +150,7 @@ class SessionTask(BaseTask):
         return self.expert_name, ExpertPolicy()
 
     def _demonstrate(self, index: int) -> Chunk:
-        """A training session with slips; without them where slips alone ended it, and nothing was to learn."""
+        """A training session with slips; without them where slips alone ended it, with nothing to learn."""
         shown = self._show(index, self.noise.rate)
         return shown if shown.scored.any() else self._show(index, 0.0)
 
