@@ -50,7 +50,7 @@ def _kind(recipe: Recipe) -> str:
     shape = f"decoder of depth {architecture.depth}, width {architecture.width}"
     if not architecture.sparse:
         return f"dense {shape}"
-    return f"sparse {shape}, {architecture.experts} experts a layer with top-{architecture.top_k} routing"
+    return f"sparse {shape} ({architecture.experts_in_words})"
 
 
 def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:
@@ -91,7 +91,8 @@ def _cost(recipe: Recipe, detail: TrialDetail) -> list[str]:
         f" {cost.cache_bytes_per_sequence / 2**10:,.1f} KiB of keys and values a sequence",
         f"- this rung: {row.training_flops:.3g} training FLOPs, {row.wall_seconds:.1f} s of training and"
         f" {detail.evaluation_seconds:.1f} s of scoring on {detail.device}",
-        f"- learning rate {recipe.candidate.learning_rate:g}, {recipe.precision}, seed {recipe.seed}",
+        f"- {recipe.candidate.optimizer} at learning rate {recipe.candidate.learning_rate:g},"
+        f" {recipe.precision}, seed {recipe.seed}",
         "",
     ]
 

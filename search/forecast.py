@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from space.cost import TRAINING_FACTOR
+from space.ranges import MOST_ARCHITECTURES
 from space.study import Rungs, StudyConfig
 
 COST_BINS = 8  # bins of log FLOPs per token over which proposals are spread
@@ -48,13 +49,15 @@ class Forecast:
     """The price of a study.
 
     Ranges are (least, most) over the architectures within the limits. `training_flops` counts the head at
-    every position; training runs it where the loss looks only, so that less is spent.
+    every position; training runs it where the loss looks only, so that less is spent. Of a space with very
+    many combinations of knobs a sample was priced, `drawn_from` all of them.
     """
 
     study: str
     suite: str
     tasks: int
     architectures: int
+    drawn_from: int | None
     within_limits: int
     flops_per_token: tuple[float, float]
     active_params: tuple[int, int]
@@ -116,6 +119,7 @@ def forecast(config: StudyConfig, workers: int, device: str, speed: Speed) -> Fo
         suite=suite.name,
         tasks=len(suite.tasks),
         architectures=sum(1 for _ in config.space.architectures()),
+        drawn_from=config.space.points if config.space.points > MOST_ARCHITECTURES else None,
         within_limits=len(priced),
         flops_per_token=(float(flops.min()), float(flops.max())),
         active_params=_span([cost.active_params for cost in costs]),

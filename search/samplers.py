@@ -134,9 +134,10 @@ def _encoded(knob: Between | Choices) -> "BaseDistribution":
 
 def _ranks(knob: Between | Choices) -> list[int | float]:
     """Choices of numbers in rising order; empty for anything else."""
-    if isinstance(knob, Between) or any(isinstance(choice, bool) for choice in knob.choices):
+    if isinstance(knob, Between):
         return []
-    return sorted(knob.choices)
+    numbers = [choice for choice in knob.choices if not isinstance(choice, bool | str)]
+    return sorted(numbers) if len(numbers) == len(knob.choices) else []
 
 
 def _number(knob: Between) -> "BaseDistribution":

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,6 +21,7 @@ class Architecture(Frozen):
         expert_ratio: hidden size of one expert over `width`.
         shared_experts: experts that every token visits beside its top-k.
         dense_layers: leading layers that are dense whatever `experts` says.
+        router: "softmax", balanced by a loss, or "sigmoid", balanced by a bias on the choice of experts.
         head_dim: size of an attention head.
         kv_groups: query heads that share a key/value head.
         qk_norm: RMSNorm on queries and keys of each head.
@@ -33,6 +34,7 @@ class Architecture(Frozen):
     expert_ratio: float = Field(default=2.0, gt=0, le=16)
     shared_experts: int = Field(default=0, ge=0, le=1)
     dense_layers: int = Field(default=0, ge=0)
+    router: Literal["softmax", "sigmoid"] = "softmax"
     head_dim: int = Field(default=16, ge=4)
     kv_groups: int = Field(default=1, ge=1)
     qk_norm: bool = True
@@ -76,17 +78,37 @@ class Architecture(Frozen):
         """Whether any layer routes."""
         return self.experts > 1 and self.dense_layers < self.depth
 
+    @property
+    def experts_in_words(self) -> str:
+        """How its layers route, such as "8 experts, top-2, sigmoid router"; "dense" if none does."""
+        if not self.sparse:
+            return "dense"
+        words = [f"{self.experts} experts", f"top-{self.top_k}"]
+        words += [f"{self.shared_experts} shared"] if self.shared_experts else []
+        words += [f"{self.router} router"] if self.router != "softmax" else []
+        words += [f"first {self.dense_layers} of {self.depth} layers dense"] if self.dense_layers else []
+        return ", ".join(words)
+
     def is_sparse_layer(self, layer: int) -> bool:
         """Whether the layer with this index (from 0) routes."""
         return self.experts > 1 and layer >= self.dense_layers
 
 
 class CandidateConfig(Frozen):
-    """A point of the search space: all that training needs beside the suite and the budget."""
+    """A point of the search space: all that training needs beside the suite and the budget.
+
+    Attributes:
+        architecture: the network.
+        mixture: each task's share of the input tokens.
+        learning_rate: of the matrices of a network of the base width; the rate of each parameter follows from
+            its shape (`trainers.optimiser`), so that the best one hardly depends on width and depth.
+        optimizer: "adamw", or "muon" for the matrices of the layers and AdamW for the rest.
+    """
 
     architecture: Architecture
     mixture: TaskMixture
     learning_rate: float = Field(gt=0)
+    optimizer: Literal["adamw", "muon"] = "adamw"
 
     @property
     def id(self) -> str:

@@ -5,6 +5,7 @@ and one bounded log-ratio a task for the mixture. Which proposals are sensible i
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -18,7 +19,10 @@ from space.errors import StudyFileError, nearest
 from space.mixture import TaskMixture
 
 MIXTURE_PREFIX = "mixture."
-Scalar = bool | int | float
+WORDS = {"router": ("softmax", "sigmoid"), "optimizer": ("adamw", "muon")}  # knobs that are no numbers
+NOT_OF_ARCHITECTURE = ("learning_rate", "optimizer", "mixture")
+MOST_ARCHITECTURES = 20_000  # that are priced one by one; of a larger space so many are drawn
+Scalar = bool | int | float | str
 
 
 class Between(Frozen):
@@ -142,6 +146,18 @@ class Limits(Frozen):
         return None
 
 
+def _architecture(knobs: dict[str, Any]) -> Architecture | None:
+    """The architecture that knobs describe, without those that a dense one has no use for."""
+    if knobs["experts"] == 1:
+        knobs = {**knobs, "dense_layers": 0}
+    if knobs["experts"] == 1 or knobs["dense_layers"] >= knobs["depth"]:
+        knobs = {**knobs, "router": "softmax"}
+    try:
+        return Architecture.model_validate(knobs)
+    except ValueError:
+        return None
+
+
 def _fixed(value: Scalar) -> Choices:
     return Choices(choices=(value,))
 
@@ -156,16 +172,33 @@ class SearchSpace(Frozen):
     expert_ratio: Knob = Choices(choices=(0.5, 1, 2, 4))
     shared_experts: Knob = _fixed(0)
     dense_layers: Knob = _fixed(0)
+    router: Knob = _fixed("softmax")
     head_dim: Knob = _fixed(16)
     kv_groups: Knob = _fixed(1)
     qk_norm: Knob = _fixed(True)
     learning_rate: Knob = Between(low=3e-4, high=1e-2, log=True)
+    optimizer: Knob = _fixed("adamw")
     mixture: MixtureSpace = MixtureSpace()
 
     @field_validator("*", mode="before")
     @classmethod
     def _number_fixes_a_knob(cls, value: Any) -> Any:
-        return {"choices": [value]} if isinstance(value, bool | int | float) else value
+        return {"choices": [value]} if isinstance(value, bool | int | float | str) else value
+
+    @model_validator(mode="after")
+    def _names_what_there_is(self) -> Self:
+        for name in self.knobs():
+            words = WORDS.get(name)
+            for value in getattr(self, name).values() or []:
+                if words is None and isinstance(value, str):
+                    raise ValueError(f"{name}: numbers, got '{value}'")
+                if words is not None and value not in words:
+                    raise ValueError(
+                        f"{name}: one of {', '.join(words)}, got {value!r}{nearest(value, words)}"
+                    )
+            if words is not None and isinstance(getattr(self, name), Between):
+                raise ValueError(f"{name}: one of {', '.join(words)}, got a range of numbers")
+        return self
 
     @model_validator(mode="after")
     def _admits_an_architecture(self) -> Self:
@@ -173,7 +206,7 @@ class SearchSpace(Frozen):
         for name, values in (("experts", experts), ("top_k", top_k), ("depth", self.depth.values())):
             if values is None or not all(isinstance(v, int) and v >= 1 for v in values):
                 raise ValueError(f"{name}: whole numbers of at least 1, got {getattr(self, name)!r}")
-        if experts and top_k and min(top_k) > max(experts):
+        if experts and top_k and min(map(int, top_k)) > max(map(int, experts)):
             raise ValueError(
                 f"top_k: at least one value is at most the largest number of experts,"
                 f" got top_k {min(top_k)} and up to {max(experts)} experts"
@@ -219,24 +252,39 @@ class SearchSpace(Frozen):
         for name in self.knobs():
             fixed = getattr(self, name).values()
             knobs[name] = params[name] if name in params else (fixed or [None])[0]
-        rate = float(knobs.pop("learning_rate"))
+        rate, optimizer = float(knobs.pop("learning_rate")), knobs.pop("optimizer")
         prior = self.mixture.prior_weights(suite)
         logits = {task: float(params.get(MIXTURE_PREFIX + task, 0.0)) for task in suite.tasks}
         mixture = TaskMixture.from_logits(logits, prior, self.mixture.floor)
-        try:
-            architecture = Architecture.model_validate(knobs)
-        except ValueError:
+        architecture = _architecture(knobs)
+        if architecture is None:
             return None
-        return CandidateConfig(architecture=architecture, mixture=mixture, learning_rate=float(f"{rate:.6g}"))
+        return CandidateConfig(
+            architecture=architecture,
+            mixture=mixture,
+            learning_rate=float(f"{rate:.6g}"),
+            optimizer=optimizer,
+        )
 
     def architectures(self) -> Iterator[Architecture]:
-        """Every architecture of the space, if its knobs are finite; they are by construction."""
-        names = [name for name in self.knobs() if name != "learning_rate"]
-        for values in itertools.product(*(self._finite(name) for name in names)):
-            try:
-                yield Architecture.model_validate(dict(zip(names, values, strict=True)))
-            except ValueError:
-                continue
+        """Every architecture of the space (real knobs at 5 points); of a very large space, a fixed sample."""
+        names = [name for name in self.knobs() if name not in NOT_OF_ARCHITECTURE]
+        values = [self._finite(name) for name in names]
+        points = itertools.product(*values)
+        if self.points > MOST_ARCHITECTURES:
+            rng = np.random.default_rng(0)
+            drawn = (rng.integers(len(of), size=MOST_ARCHITECTURES) for of in values)
+            points = zip(
+                *([of[i] for i in index] for of, index in zip(values, drawn, strict=True)), strict=True
+            )
+        found = (_architecture(dict(zip(names, point, strict=True))) for point in points)
+        yield from dict.fromkeys(architecture for architecture in found if architecture is not None)
+
+    @property
+    def points(self) -> int:
+        """Combinations of the knobs of an architecture, those that cannot be built included."""
+        names = [name for name in self.knobs() if name not in NOT_OF_ARCHITECTURE]
+        return math.prod(len(self._finite(name)) for name in names)
 
     def _finite(self, name: str) -> Sequence[Scalar]:
         values = getattr(self, name).values()

@@ -13,10 +13,7 @@ from space.catalog import SuiteRecord
 from space.cost import Cost
 from trainers.data import Batch
 from trainers.model.decoder import Decoder
-from trainers.model.routing import balance_loss, z_loss
 
-BALANCE_COEFFICIENT = 1e-2
-Z_COEFFICIENT = 1e-3
 BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.1
 WARMUP_STEPS = 20
@@ -99,11 +96,8 @@ class CandidateModule(L.LightningModule):
         loss = (losses * batch.weights).sum()
         self.meter.add(loss.detach(), losses.detach(), batch.task)
         self.work.add(batch)
-        if not routings:
-            return loss
-        balance = torch.stack([balance_loss(routing) for routing in routings]).mean()
-        z = torch.stack([z_loss(routing) for routing in routings]).mean()
-        return loss + BALANCE_COEFFICIENT * balance + Z_COEFFICIENT * z
+        self.decoder.rebalance(routings)
+        return loss + self.decoder.router_loss(routings)
 
     def configure_gradient_clipping(
         self,

@@ -112,18 +112,14 @@ def _experts(detail: TrialDetail, suite: SuiteRecord) -> None:
 
 def _configuration(detail: TrialDetail) -> list[tuple[str, str]]:
     row, arch = detail.row, detail.config.architecture
-    experts = f"{arch.experts}, top-{arch.top_k}" if arch.sparse else "none: dense"
-    if arch.shared_experts:
-        experts += f", {arch.shared_experts} shared"
-    if arch.sparse and arch.dense_layers:
-        experts += f", the first {arch.dense_layers} layers dense"
+    attention = f"{arch.num_heads} heads of {arch.head_dim}, {arch.num_kv_heads} for keys and values"
     return [
         ("Candidate", f"{row.candidate}, proposed by {row.origin}"),
-        ("Experts", experts),
+        ("Experts", arch.experts_in_words),
         ("Depth, width", f"{arch.depth}, {arch.width}"),
         ("Expert width", f"{arch.expert_width} ({arch.expert_ratio:g} times the width)"),
-        ("Attention", f"{arch.num_heads} heads of {arch.head_dim}, {arch.num_kv_heads} for keys and values"),
-        ("Learning rate", f"{detail.config.learning_rate:.4g}"),
+        ("Attention", attention + (", QK-norm" if arch.qk_norm else "")),
+        ("Optimizer", f"{detail.config.optimizer} at learning rate {detail.config.learning_rate:.4g}"),
         ("Seed, attempt", f"{row.seed}, {row.attempt}"),
         (
             "Training",

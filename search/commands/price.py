@@ -64,9 +64,10 @@ def _print(price: "Forecast") -> None:
         return f"{output.short(least)}{unit} to {output.short(most)}{unit}"
 
     print(f"study {price.study}: {price.tasks} tasks of suite {price.suite}")
+    drawn = "" if price.drawn_from is None else f" (drawn from {price.drawn_from:,} combinations of knobs)"
     print(
-        f"candidates possible: {price.within_limits:,} of {price.architectures:,} architectures are within"
-        f" the limits, times mixtures and learning rates ({len(price.parameters)} parameters vary)"
+        f"candidates possible: {price.within_limits:,} of {price.architectures:,} architectures{drawn} are"
+        f" within the limits, times mixtures and learning rates ({len(price.parameters)} parameters vary)"
     )
     print(f"FLOPs per token: {span(*price.flops_per_token)}")
     print(f"parameters: {span(*price.total_params)}, active {span(*price.active_params)}")

@@ -69,10 +69,10 @@ def _summary(detail: "TrialDetail") -> None:
         print(f"score {output.score(row.score, row.stderr)} of the expert, mean over domains")
     if detail.error:
         print(f"error: {detail.error}")
-    experts = f"{architecture.experts} experts, top-{architecture.top_k}" if row.sparse else "dense"
     print(
-        f"depth {architecture.depth}, width {architecture.width}, {experts}, expert ratio"
-        f" {architecture.expert_ratio:g}, learning rate {detail.config.learning_rate:g}, from {row.origin}"
+        f"depth {architecture.depth}, width {architecture.width}, {architecture.experts_in_words},"
+        f" expert ratio {architecture.expert_ratio:g}, {detail.config.optimizer} at"
+        f" {detail.config.learning_rate:g}, from {row.origin}"
     )
     print(
         f"{output.short(row.flops_per_token)} FLOPs/token, {output.short(row.active_params)} active of"

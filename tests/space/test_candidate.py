@@ -16,6 +16,7 @@ architectures = st.builds(
     shared_experts=st.integers(0, 1),
     dense_layers=st.integers(0, 1),
     qk_norm=st.booleans(),
+    router=st.sampled_from(["softmax", "sigmoid"]),
 )
 candidates = st.builds(
     CandidateConfig,
@@ -24,6 +25,7 @@ candidates = st.builds(
         lambda w: TaskMixture.of(dict(zip("abc", w, strict=True)))
     ),
     learning_rate=st.floats(1e-5, 1e-1),
+    optimizer=st.sampled_from(["adamw", "muon"]),
 )
 
 
@@ -47,10 +49,15 @@ def test_an_id_depends_on_every_knob_and_not_on_the_order_of_tasks():
     base = {"architecture": {"depth": 2, "width": 64}, "learning_rate": 1e-3}
     ids = {
         CandidateConfig.model_validate(base | change | {"mixture": {"weights": weights}}).id
-        for change in ({}, {"learning_rate": 2e-3}, {"architecture": {"depth": 3, "width": 64}})
+        for change in (
+            {},
+            {"learning_rate": 2e-3},
+            {"optimizer": "muon"},
+            {"architecture": {"depth": 3, "width": 64}},
+        )
         for weights in ({"a": 0.5, "b": 0.5}, {"a": 0.25, "b": 0.75})
     }
-    assert len(ids) == 6
+    assert len(ids) == 8
     one = CandidateConfig.model_validate(base | {"mixture": {"weights": {"a": 0.25, "b": 0.75}}})
     two = CandidateConfig.model_validate(base | {"mixture": {"weights": {"b": 0.75, "a": 0.25}}})
     assert one.id == two.id
@@ -75,3 +82,12 @@ def test_one_expert_is_dense_and_leading_layers_can_be():
     mixed = Architecture(depth=2, width=64, experts=4, top_k=2, dense_layers=1)
     assert [mixed.is_sparse_layer(i) for i in range(2)] == [False, True]
     assert mixed.dense_width == 2 * mixed.expert_width
+
+
+def test_an_architecture_says_how_it_routes():
+    assert Architecture(depth=2, width=64).experts_in_words == "dense"
+    arch = Architecture(
+        depth=2, width=64, experts=4, top_k=2, shared_experts=1, dense_layers=1, router="sigmoid"
+    )
+    words = "4 experts, top-2, 1 shared, sigmoid router, first 1 of 2 layers dense"
+    assert arch.experts_in_words == words

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from space.errors import StudyFileError
-from space.ranges import Between, Choices, Limits, SearchSpace
+from space.ranges import MOST_ARCHITECTURES, Between, Choices, Limits, SearchSpace
 
 
 @given(st.integers(1, 50), st.integers(0, 50), st.booleans(), st.integers(0, 2**32))
@@ -65,3 +65,43 @@ def test_feasible_architectures_are_within_the_limits_and_sorted_by_cost(suite):
 def test_choices_are_some_and_distinct(choices):
     with pytest.raises(ValidationError):
         Choices(choices=choices)
+
+
+EVERY_KNOB = {
+    "depth": {"low": 1, "high": 8},
+    "width": {"choices": [64, 128, 256]},
+    "experts": {"choices": [1, 4, 16, 64]},
+    "top_k": {"choices": [1, 2, 4, 8]},
+    "expert_ratio": {"choices": [0.25, 0.5, 1, 2]},
+    "shared_experts": {"choices": [0, 1]},
+    "dense_layers": {"choices": [0, 1]},
+    "router": {"choices": ["softmax", "sigmoid"]},
+    "head_dim": {"choices": [16, 32]},
+    "kv_groups": {"choices": [1, 2]},
+    "qk_norm": {"choices": [True, False]},
+    "optimizer": {"choices": ["adamw", "muon"]},
+}
+
+
+def test_every_knob_can_be_searched_and_a_very_large_space_is_sampled(suite):
+    space = SearchSpace.model_validate(EVERY_KNOB)
+    assert set(EVERY_KNOB) <= space.parameters(suite).keys()
+    rng = np.random.default_rng(0)
+    drawn = [space.candidate(space.sample(suite, rng), suite) for _ in range(300)]
+    found = [candidate for candidate in drawn if candidate is not None]
+    assert {candidate.optimizer for candidate in found} == {"adamw", "muon"}
+    assert {candidate.architecture.router for candidate in found} == {"softmax", "sigmoid"}
+    architectures = list(space.architectures())
+    assert space.points > MOST_ARCHITECTURES >= len(architectures) > 1000
+    assert architectures == list(space.architectures())
+
+
+def test_what_a_dense_candidate_has_no_use_for_makes_no_second_one(suite):
+    space = SearchSpace.model_validate(EVERY_KNOB)
+    params = space.sample(suite, np.random.default_rng(0)) | {"experts": 1, "top_k": 1}
+    ids = {
+        space.candidate(params | {"router": router, "dense_layers": layers}, suite).id
+        for router in ("softmax", "sigmoid")
+        for layers in (0, 1)
+    }
+    assert len(ids) == 1

@@ -60,6 +60,12 @@ def test_every_study_that_ships_is_valid_and_says_what_it_costs(name):
             {"rungs": {"tokens": [9000, 90000], "episodes": [1]}},
             "rungs: episodes: one share for each of the 2 rungs, got 1",
         ),
+        (
+            {"space": {"router": {"choices": ["softmax", "sigmod"]}}},
+            "space: router: one of softmax, sigmoid, got 'sigmod'; did you mean 'sigmoid'?",
+        ),
+        ({"space": {"optimizer": {"low": 1, "high": 2}}}, "space: optimizer: one of adamw, muon, got 1"),
+        ({"space": {"depth": "deep"}}, "space: depth: numbers, got 'deep'"),
         ({"stop": {}}, "stop: a study ends: give candidates, training_flops or wall_minutes"),
         ({"search": {"sampler": "nsga"}}, "did you mean 'nsga2'?"),
         ({"limits": {"flops_per_token": 10}}, "limits: at least one architecture of the space is"),

@@ -1,3 +1,5 @@
+import socket
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,16 @@ from trainers.model.attention import Cache, Slots, rotary_table, rotate
 from trainers.model.decoder import Decoder
 from trainers.model.embedding import Patches, waves
 from trainers.model.experts import dispatch
-from trainers.model.routing import Router, Routing, balance_loss, expert_load, z_loss
+from trainers.model.routing import (
+    BIAS_STEP,
+    ROUTERS,
+    Routing,
+    SigmoidRouter,
+    balance_loss,
+    expert_load,
+    over_all_devices,
+    z_loss,
+)
 from trainers.module import visible
 
 ARCHITECTURES = [
@@ -23,6 +34,7 @@ ARCHITECTURES = [
     Architecture(depth=2, width=32, experts=4, top_k=1, head_dim=8, kv_groups=4),
     Architecture(depth=3, width=32, experts=8, top_k=2, shared_experts=1, dense_layers=1, head_dim=16),
     Architecture(depth=2, width=64, experts=16, top_k=4, expert_ratio=0.5, kv_groups=2),
+    Architecture(depth=2, width=32, experts=4, top_k=2, head_dim=8, shared_experts=1, router="sigmoid"),
 ]
 
 
@@ -61,7 +73,6 @@ def loop(x, routing, gate_up, down):
 @pytest.mark.parametrize("skew", [0.0, 50.0], ids=["even", "skewed"])
 def test_dispatch_is_a_plain_loop_with_its_gradients(skew):
     torch.manual_seed(0)
-    router = Router(16, 6, 2)
     weights = [torch.randn(6, 16), torch.randn(6, 24, 16), torch.randn(6, 16, 12)]
     x = torch.randn(40, 16)
     results = []
@@ -76,15 +87,15 @@ def test_dispatch_is_a_plain_loop_with_its_gradients(skew):
         torch.testing.assert_close(ours, plain)
     if skew:
         assert experts.unique().tolist() == [0, 1]
-    assert router.top_k == 2
 
 
 @given(st.integers(1, 50), st.integers(1, 12), st.data())
 @settings(max_examples=30, deadline=None)
 def test_routing_conserves_tokens(num_tokens, num_experts, data):
     top_k = data.draw(st.integers(1, num_experts))
+    kind = data.draw(st.sampled_from(sorted(ROUTERS)))
     scale = data.draw(st.sampled_from([0.0, 1.0, 100.0]))
-    router = Router(8, num_experts, top_k)
+    router = ROUTERS[kind](8, num_experts, top_k)
     torch.manual_seed(data.draw(st.integers(0, 99)))
     with torch.no_grad():
         router.weight.normal_().mul_(scale)
@@ -103,6 +114,65 @@ def test_balance_loss_is_one_when_even_and_the_number_of_experts_when_all_go_to_
     routing = Routing(one, one.argmax(-1, keepdim=True), torch.ones(12, 1))
     assert balance_loss(routing).item() == pytest.approx(4)
     assert z_loss(routing).item() == pytest.approx(2500)
+
+
+def test_the_bias_of_a_sigmoid_router_moves_the_choice_and_not_the_weights():
+    torch.manual_seed(0)
+    router = SigmoidRouter(8, 4, 2)
+    torch.nn.init.normal_(router.weight)
+    x = torch.randn(64, 8)
+    free = router(x)
+    router.bias += torch.tensor([9.0, 0, 0, 0])
+    pushed = router(x)
+    assert (pushed.experts[:, 0] == 0).all()
+    affinities = free.logits.sigmoid().gather(-1, pushed.experts)
+    torch.testing.assert_close(pushed.weights, affinities / affinities.sum(-1, keepdim=True))
+    for _ in range(round(9 / BIAS_STEP)):
+        router.rebalance(pushed)
+    assert router.bias[0].item() == pytest.approx(0, abs=1e-2)
+    even = Routing(free.logits, torch.arange(4).repeat(32).view(64, 2), free.weights)
+    before = router.bias.clone()
+    router.rebalance(even)
+    assert torch.equal(router.bias, before)
+
+
+def _halves(rank, port, logits, found):
+    torch.set_num_threads(1)
+    where = f"tcp://127.0.0.1:{port}"
+    torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
+    half = logits.chunk(2)[rank].clone().requires_grad_()
+    loss = balance_loss(_top_one(half))
+    loss.backward()
+    router = SigmoidRouter(2, 4, 1)
+    router.rebalance(_top_one(half))
+    counts = over_all_devices(torch.tensor([rank + 1]))
+    found.put((rank, loss.item(), half.grad.tolist(), router.bias.tolist(), counts.item()))
+    torch.distributed.destroy_process_group()
+
+
+def _top_one(logits):
+    return Routing(logits, logits.argmax(-1, keepdim=True), torch.ones(len(logits), 1))
+
+
+def test_balance_is_that_of_the_global_batch():
+    """Two devices whose batches use different experts: the load is even, and only the global batch knows."""
+    torch.manual_seed(0)
+    logits = torch.randn(8, 4) * 0.1
+    logits[range(8), [0, 0, 1, 1, 2, 2, 3, 3]] += 2
+    whole = logits.clone().requires_grad_()
+    loss = balance_loss(_top_one(whole))
+    loss.backward()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = torch.multiprocessing.get_context("spawn")
+    found = context.SimpleQueue()
+    torch.multiprocessing.start_processes(_halves, (port, logits, found), nprocs=2, start_method="spawn")
+    (_, first, grad, bias, counts), (_, second, other, _, _) = sorted(found.get() for _ in range(2))
+    assert (first + second) / 2 == pytest.approx(loss.item())
+    torch.testing.assert_close(torch.tensor(grad + other) / 2, whole.grad)
+    assert bias == [0] * 4
+    assert counts == 3
 
 
 def test_rotation_depends_on_distance_only():

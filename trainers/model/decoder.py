@@ -1,6 +1,6 @@
 """The network that is searched: a pre-norm decoder whose layers are dense or sparse."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from space.catalog import SuiteRecord
 from trainers.model.attention import NORM_EPS, Attention, Cache, Past, Slots, rotary_table
 from trainers.model.embedding import Embedding, Patches, waves
 from trainers.model.experts import DenseNetwork, SparseNetwork
-from trainers.model.routing import Routing
+from trainers.model.routing import Router, Routing
 
 INIT_STD = 0.02
 
@@ -25,8 +25,14 @@ class Layer(nn.Module):
         self.network_norm = nn.RMSNorm(arch.width, eps=NORM_EPS)
         self.network: DenseNetwork | SparseNetwork
         if arch.is_sparse_layer(index):
-            shared = arch.shared_experts > 0
-            self.network = SparseNetwork(arch.width, arch.expert_width, arch.experts, arch.top_k, shared)
+            self.network = SparseNetwork(
+                arch.width,
+                arch.expert_width,
+                arch.experts,
+                arch.top_k,
+                arch.router,
+                shared=arch.shared_experts > 0,
+            )
         else:
             self.network = DenseNetwork(arch.width, arch.dense_width)
 
@@ -106,6 +112,20 @@ class Decoder(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of every token of the vocabulary for hidden states (..., width)."""
         return self.head(hidden)
+
+    def router_loss(self, routings: Sequence[Routing]) -> Tensor:
+        """What the routers add to the loss of a step: their mean over the sparse layers, () float32."""
+        routers = self._routers()
+        losses = [router.loss(routing) for router, routing in zip(routers, routings, strict=True)]
+        return torch.stack(losses).mean() if losses else torch.zeros((), device=self.device)
+
+    def rebalance(self, routings: Sequence[Routing]) -> None:
+        """Let the routers that balance by a bias move it once a training step."""
+        for router, routing in zip(self._routers(), routings, strict=True):
+            router.rebalance(routing)
+
+    def _routers(self) -> list[Router]:
+        return [module.router for module in self.modules() if isinstance(module, SparseNetwork)]
 
     def _initialise(self) -> None:
         """Normal weights, smaller where they write to the stream; bins as smooth functions of their value."""

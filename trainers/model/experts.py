@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainers.model.routing import Router, Routing
+from trainers.model.routing import ROUTERS, Routing
 
 
 def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
@@ -65,9 +65,9 @@ class DenseNetwork(nn.Module):
 class SparseNetwork(nn.Module):
     """Routed SwiGLU experts, and one that every token visits beside them if `shared`."""
 
-    def __init__(self, width: int, hidden: int, experts: int, top_k: int, shared: bool) -> None:
+    def __init__(self, width: int, hidden: int, experts: int, top_k: int, router: str, shared: bool) -> None:
         super().__init__()
-        self.router = Router(width, experts, top_k)
+        self.router = ROUTERS[router](width, experts, top_k)
         self.gate_up = nn.Parameter(torch.empty(experts, 2 * hidden, width))
         self.down = nn.Parameter(torch.empty(experts, width, hidden))
         self.shared = DenseNetwork(width, hidden) if shared else None

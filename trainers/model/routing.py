@@ -1,10 +1,19 @@
-"""Which experts each token visits, and the two losses that keep a router healthy."""
+"""Which experts each token visits, and what keeps a router's experts evenly used.
+
+Two routers: softmax, balanced by two losses, and sigmoid, balanced by a bias that takes part in the choice of
+the experts alone. Both choose `top_k` of the experts and renormalise their weights, and both run in float32
+whatever the autocast (Switch Transformer, https://arxiv.org/abs/2101.03961, section 2.4).
+"""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+BALANCE_COEFFICIENT = 1e-2
+Z_COEFFICIENT = 1e-3
+BIAS_STEP = 1e-3  # DeepSeek-V3, https://arxiv.org/abs/2412.19437, section 4.2
 
 
 class Routing(NamedTuple):
@@ -13,7 +22,7 @@ class Routing(NamedTuple):
     Attributes:
         logits: (tokens, experts) float32.
         experts: (tokens, top_k) int64, the experts that each token visits, likeliest first.
-        weights: (tokens, top_k) float32, their softmax probabilities, renormalised to sum to one.
+        weights: (tokens, top_k) float32, what each of them says counts; they sum to one.
     """
 
     logits: Tensor
@@ -21,11 +30,8 @@ class Routing(NamedTuple):
     weights: Tensor
 
 
-class Router(nn.Module):
-    """Softmax over the experts, the `top_k` best renormalised (Shazeer 2017, arXiv 1701.06538).
-
-    It runs in float32 whatever the autocast (Switch Transformer, arXiv 2101.03961, section 2.4).
-    """
+class SoftmaxRouter(nn.Module):
+    """The `top_k` likeliest experts, their probabilities renormalised (Shazeer 2017, arXiv 1701.06538)."""
 
     def __init__(self, width: int, experts: int, top_k: int) -> None:
         super().__init__()
@@ -39,14 +45,61 @@ class Router(nn.Module):
             best, experts = logits.topk(self.top_k, dim=-1)
             return Routing(logits, experts, best.softmax(dim=-1))
 
+    def loss(self, routing: Routing) -> Tensor:
+        """What training adds to its loss for this layer."""
+        return BALANCE_COEFFICIENT * balance_loss(routing) + Z_COEFFICIENT * z_loss(routing)
+
+    def rebalance(self, routing: Routing) -> None:
+        """The losses do it."""
+
+
+class SigmoidRouter(nn.Module):
+    """Each expert's own affinity; a bias that follows the load decides with it who is chosen, and no more.
+
+    DeepSeek-V3, equations 13 to 16, and Wang 2024, https://arxiv.org/abs/2408.15664.
+    """
+
+    bias: Tensor
+
+    def __init__(self, width: int, experts: int, top_k: int) -> None:
+        super().__init__()
+        self.top_k = top_k
+        self.weight = nn.Parameter(torch.empty(experts, width))
+        self.register_buffer("bias", torch.zeros(experts))
+
+    def forward(self, x: Tensor) -> Routing:
+        """Route tokens (tokens, width)."""
+        with torch.autocast(x.device.type, enabled=False):
+            logits = F.linear(x.float(), self.weight.float())
+            experts = (logits.detach().sigmoid() + self.bias).topk(self.top_k, dim=-1).indices
+            # affinities over their sum, where none of them underflows
+            weights = F.logsigmoid(logits.gather(-1, experts)).softmax(dim=-1)
+            return Routing(logits, experts, weights)
+
+    def loss(self, routing: Routing) -> Tensor:
+        """Nothing: the bias balances without disturbing the gradient."""
+        return routing.logits.new_zeros(())
+
+    @torch.no_grad()
+    def rebalance(self, routing: Routing) -> None:
+        """Move the bias of each expert a step towards an even load over the global batch."""
+        load = over_all_devices(expert_load(routing)).float()
+        self.bias += BIAS_STEP * (load.mean() - load).sign()
+
+
+Router = SoftmaxRouter | SigmoidRouter
+ROUTERS: dict[str, type[Router]] = {"softmax": SoftmaxRouter, "sigmoid": SigmoidRouter}
+
 
 def balance_loss(routing: Routing) -> Tensor:
     """Experts times the product of each one's share of visits and mean probability: 1 at perfect balance.
 
-    Switch Transformer, equation 4. The share is a constant for the gradient.
+    Switch Transformer, equation 4, with the visits counted over the batches of all devices (Qiu 2025,
+    https://arxiv.org/abs/2501.11873), so that an expert may serve one task alone. The share is a constant for
+    the gradient, and the mean over devices, which data parallelism takes, is the loss of the global batch.
     """
     num_experts = routing.logits.shape[-1]
-    visits = expert_load(routing)
+    visits = over_all_devices(expert_load(routing))
     return num_experts * (visits / visits.sum() * routing.logits.softmax(dim=-1).mean(dim=0)).sum()
 
 
@@ -58,3 +111,11 @@ def z_loss(routing: Routing) -> Tensor:
 def expert_load(routing: Routing) -> Tensor:
     """Visits of each expert. Shape (experts,), int64."""
     return routing.experts.flatten().bincount(minlength=routing.logits.shape[-1])
+
+
+def over_all_devices(counts: Tensor) -> Tensor:
+    """The sum of all devices' counts; the counts themselves where there is one device."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        counts = counts.clone()
+        torch.distributed.all_reduce(counts)
+    return counts
