@@ -13,6 +13,7 @@ from space.catalog import SuiteRecord
 LOCAL_POSITIONS = 64  # learned positions within a timestep or an image (Gato section 2.2)
 ENCODER_RATIO = 2  # hidden size of a patch encoder's residual block over the model's width
 TRAINING_FACTOR = 3  # forward, and two products of the same size backward for each of its products
+MUON_ITERATIONS = 5  # of Newton-Schulz a step
 ADAMW_BYTES = 16  # fp32 weight, gradient and two moments
 
 
@@ -27,6 +28,7 @@ class Cost:
         encoder_flops_per_patch: patch encoder -> FLOPs of one patch.
         active_params: parameters that one token passes through, tables and encoders included.
         total_params: all parameters.
+        muon_flops_per_step: what Muon's own matrix products take at each step, whatever the batch.
         training_bytes: AdamW in fp32 and the activations of one batch.
         cache_bytes_per_sequence: keys and values of one full context in fp32.
     """
@@ -37,14 +39,24 @@ class Cost:
     encoder_flops_per_patch: dict[str, int]
     active_params: int
     total_params: int
+    muon_flops_per_step: int
     training_bytes: int
     cache_bytes_per_sequence: int
 
-    def training_flops(self, tokens: int, scored_tokens: int, patches: dict[str, int]) -> int:
-        """FLOPs that training executes: the head runs only where the loss looks."""
+    def training_flops(
+        self, tokens: int, scored_tokens: int, patches: dict[str, int], muon_steps: int = 0
+    ) -> int:
+        """FLOPs that training executes: the head runs only where the loss looks.
+
+        Args:
+            tokens: input tokens.
+            scored_tokens: those that the loss looks at.
+            patches: encoder -> patches among the input.
+            muon_steps: steps of Muon.
+        """
         forward = tokens * self.body_flops_per_token + scored_tokens * self.head_flops_per_token
         forward += sum(n * self.encoder_flops_per_patch[name] for name, n in patches.items())
-        return TRAINING_FACTOR * forward
+        return TRAINING_FACTOR * forward + muon_steps * self.muon_flops_per_step
 
 
 def price(arch: Architecture, suite: SuiteRecord) -> Cost:
@@ -61,6 +73,7 @@ def price(arch: Architecture, suite: SuiteRecord) -> Cost:
         encoder_flops_per_patch=encoders,
         active_params=active,
         total_params=total,
+        muon_flops_per_step=_muon_flops(arch),
         training_bytes=ADAMW_BYTES * total + _activation_bytes(arch, suite),
         cache_bytes_per_sequence=2 * 4 * arch.depth * arch.num_kv_heads * arch.head_dim * suite.context,
     )
@@ -79,6 +92,24 @@ def _layer_flops(arch: Architecture, layer: int, context: int) -> int:
         return attention + 6 * d * arch.dense_width
     routed = 2 * d * arch.experts + 6 * d * arch.expert_width * arch.top_k
     return attention + routed + 6 * d * arch.expert_width * arch.shared_experts
+
+
+def _muon_flops(arch: Architecture) -> int:
+    """FLOPs of a step's Newton-Schulz iterations over every matrix of the layers, all experts included."""
+    d, heads, key_values = arch.width, arch.num_heads * arch.head_dim, arch.num_kv_heads * arch.head_dim
+    flops = arch.depth * sum(_orthogonal_flops(rows, d) for rows in (heads, key_values, key_values, d))
+    for layer in range(arch.depth):
+        if arch.is_sparse_layer(layer):
+            flops += (arch.experts + arch.shared_experts) * 3 * _orthogonal_flops(arch.expert_width, d)
+        else:
+            flops += 3 * _orthogonal_flops(arch.dense_width, d)
+    return flops
+
+
+def _orthogonal_flops(rows: int, columns: int) -> int:
+    """FLOPs of making one matrix orthogonal: two products with it and one of its Gram matrix an iteration."""
+    small, large = sorted((rows, columns))
+    return MUON_ITERATIONS * (4 * small * small * large + 2 * small**3)
 
 
 def _params(arch: Architecture, suite: SuiteRecord) -> tuple[int, int]:

@@ -1,10 +1,12 @@
 """How a candidate learns: its loss, its optimiser, its schedule, and what its training has cost so far."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,9 +15,8 @@ from space.catalog import SuiteRecord
 from space.cost import Cost
 from trainers.data import Batch
 from trainers.model.decoder import Decoder
+from trainers.optimizer import make_optimizer
 
-BETAS = (0.9, 0.95)
-WEIGHT_DECAY = 0.1
 WARMUP_STEPS = 20
 GRADIENT_CLIP = 1.0
 
@@ -51,6 +52,7 @@ class Schedule:
 class Work:
     """What was trained with since a rung: counted from the batches, and kept in the checkpoints."""
 
+    steps: int = 0
     tokens: int = 0
     scored_tokens: int = 0
     patches: dict[str, int] = field(default_factory=dict)
@@ -58,14 +60,16 @@ class Work:
 
     def add(self, batch: Batch) -> None:
         """Count a batch."""
+        self.steps += 1
         self.tokens += batch.tokens.numel()
         self.scored_tokens += len(batch.targets)
         for name, patches in batch.patches.items():
             self.patches[name] = self.patches.get(name, 0) + len(patches.at)
 
-    def flops(self, cost: Cost) -> int:
-        """What this work costs in training FLOPs."""
-        return cost.training_flops(self.tokens, self.scored_tokens, self.patches)
+    def flops(self, cost: Cost, optimizer: str) -> int:
+        """What this work costs in training FLOPs, those of the optimizer's own products included."""
+        muon_steps = self.steps if optimizer == "muon" else 0
+        return cost.training_flops(self.tokens, self.scored_tokens, self.patches, muon_steps)
 
 
 class CandidateModule(L.LightningModule):
@@ -83,7 +87,7 @@ class CandidateModule(L.LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.decoder = Decoder(candidate.architecture, suite)
-        self.learning_rate = candidate.learning_rate
+        self.candidate = candidate
         self.schedule = schedule
         self.work = Work()
         self.meter = LossMeter(suite.tasks)
@@ -99,6 +103,20 @@ class CandidateModule(L.LightningModule):
         self.decoder.rebalance(routings)
         return loss + self.decoder.router_loss(routings)
 
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: torch.optim.Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Take a step and free the gradients, which otherwise stay beside the next step's activations."""
+        optimizer.step(closure=optimizer_closure)
+        optimizer.zero_grad()
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """They are gone since the last step."""
+
     def configure_gradient_clipping(
         self,
         optimizer: torch.optim.Optimizer,
@@ -109,12 +127,9 @@ class CandidateModule(L.LightningModule):
         torch.nn.utils.clip_grad_norm_(self.parameters(), GRADIENT_CLIP)
 
     def configure_optimizers(self) -> Any:
-        """AdamW; only matrices decay."""
-        matrices, others = [], []
-        for parameter in self.parameters():
-            (matrices if parameter.ndim > 1 else others).append(parameter)
-        groups = [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=BETAS, fused=True)
+        """The candidate's optimizer, each parameter at its own rate."""
+        candidate = self.candidate
+        optimizer = make_optimizer(self.decoder, candidate.optimizer, candidate.learning_rate)
         # a bound method: the state of a callable object would be restored with a checkpoint
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule.factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

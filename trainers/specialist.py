@@ -20,7 +20,7 @@ from trainers.tasks.sessions import BaseTask
 from trainers.train import fit_candidate
 
 ARCHITECTURE = Architecture(depth=5, width=96, expert_ratio=2, head_dim=32)  # at most 1M parameters
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 TOKENS = 8_000_000
 DECAY_SHARE = 0.25
 BATCH_TOKENS = 2048

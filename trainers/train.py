@@ -55,7 +55,7 @@ def train_candidate(
         load = measure_load(decoder, suite, fitted.mixer, fitted.trial.schedule.steps)
     spent = Spent(
         tokens=work.tokens,
-        training_flops=work.flops(price(candidate.architecture, suite)),
+        training_flops=work.flops(price(candidate.architecture, suite), candidate.optimizer),
         wall_seconds=work.seconds,
         evaluation_seconds=time.monotonic() - started,
         epochs=fitted.mixer.epochs(fitted.trial.schedule.steps),

@@ -23,7 +23,7 @@ from trainers.tasks.prepare import prepare
 from trainers.tasks.tokenizer import tokenizer_model
 
 ARCHITECTURE = Architecture(depth=3, width=128, experts=8, top_k=2, expert_ratio=1, head_dim=32)
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 ORIGIN = Origin(study="generalist-benchmark", trial=0, rung=0, tokens=0, score=0.0, score_stderr=0.0)
 
 

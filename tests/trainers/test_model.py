@@ -48,7 +48,32 @@ def inputs(suite, sequences=3, patches=10, seed=0):
     return tokens, local, {"image": Patches(at, pixels)}
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@st.composite
+def architectures(draw):
+    """Any architecture that can be built and is small."""
+    head_dim = draw(st.sampled_from([4, 8, 16]))
+    heads = draw(st.integers(1, 4))
+    depth = draw(st.integers(1, 4))
+    experts = draw(st.integers(1, 64))
+    return Architecture(
+        depth=depth,
+        width=max(8, head_dim * heads),
+        experts=experts,
+        top_k=draw(st.integers(1, min(8, experts))),
+        expert_ratio=draw(st.sampled_from([0.25, 0.5, 1, 2, 3.3])),
+        shared_experts=draw(st.integers(0, 1)),
+        dense_layers=draw(st.integers(0, depth)),
+        router=draw(st.sampled_from(sorted(ROUTERS))),
+        head_dim=head_dim,
+        kv_groups=draw(
+            st.sampled_from([g for g in (1, 2, 3, 4) if max(8, head_dim * heads) // head_dim % g == 0])
+        ),
+        qk_norm=draw(st.booleans()),
+    )
+
+
+@given(architectures())
+@settings(max_examples=60, deadline=None)
 def test_costs_are_those_of_the_model(arch):
     suite = toy_suite()
     model, cost = Decoder(arch, suite), price(arch, suite)

@@ -10,9 +10,8 @@ from space.catalog import SuiteRecord
 from trainers.model.attention import NORM_EPS, Attention, Cache, Past, Slots, rotary_table
 from trainers.model.embedding import Embedding, Patches, waves
 from trainers.model.experts import DenseNetwork, SparseNetwork
-from trainers.model.routing import Router, Routing
-
-INIT_STD = 0.02
+from trainers.model.routing import Routing
+from trainers.model.scaling import INIT_STD, scale_of
 
 
 class Layer(nn.Module):
@@ -64,6 +63,8 @@ class Decoder(nn.Module):
         self.norm = nn.RMSNorm(arch.width, eps=NORM_EPS)
         self.head = nn.Linear(arch.width, suite.vocab_size, bias=False)
         self.register_buffer("rotation", rotary_table(arch.head_dim, suite.context), persistent=False)
+        networks = [layer.network for layer in self.layers if isinstance(layer, Layer)]
+        self._sparse = [network for network in networks if isinstance(network, SparseNetwork)]
         self._initialise()
 
     @property
@@ -115,26 +116,22 @@ class Decoder(nn.Module):
 
     def router_loss(self, routings: Sequence[Routing]) -> Tensor:
         """What the routers add to the loss of a step: their mean over the sparse layers, () float32."""
-        routers = self._routers()
-        losses = [router.loss(routing) for router, routing in zip(routers, routings, strict=True)]
+        pairs = zip(self._sparse, routings, strict=True)
+        losses = [network.router.loss(routing) for network, routing in pairs]
         return torch.stack(losses).mean() if losses else torch.zeros((), device=self.device)
 
     def rebalance(self, routings: Sequence[Routing]) -> None:
         """Let the routers that balance by a bias move it once a training step."""
-        for router, routing in zip(self._routers(), routings, strict=True):
-            router.rebalance(routing)
-
-    def _routers(self) -> list[Router]:
-        return [module.router for module in self.modules() if isinstance(module, SparseNetwork)]
+        for network, routing in zip(self._sparse, routings, strict=True):
+            network.router.rebalance(routing)
 
     def _initialise(self) -> None:
-        """Normal weights, smaller where they write to the stream; bins as smooth functions of their value."""
-        writes = INIT_STD / (2 * self.arch.depth) ** 0.5
+        """Normal weights of the scale that fits their shape; bins as smooth functions of their value."""
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             elif parameter.ndim > 1:
-                nn.init.normal_(parameter, std=writes if name.endswith(("out.weight", "down")) else INIT_STD)
+                nn.init.normal_(parameter, std=scale_of(name, parameter, self.arch).std)
         first = self.suite.text_vocab
         with torch.no_grad():
             smooth = INIT_STD * waves(self.suite.bins, self.arch.width)
