@@ -6,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import linear, silu
 from torch.utils.flop_counter import FlopCounterMode
 from toys import toy_suite
 
@@ -15,7 +14,6 @@ from space.cost import price
 from trainers.model.attention import Cache, Slots, rotary_table, rotate
 from trainers.model.decoder import Decoder
 from trainers.model.embedding import Patches, waves
-from trainers.model.experts import dispatch
 from trainers.model.routing import (
     BIAS_STEP,
     ROUTERS,
@@ -83,35 +81,6 @@ def test_costs_are_those_of_the_model(arch):
         model.logits(model(tokens, local, patches)[0])
     whole = tokens.numel() * (cost.body_flops_per_token + cost.head_flops_per_token)
     assert counter.get_total_flops() == whole + 10 * cost.encoder_flops_per_patch["image"]
-
-
-def loop(x, routing, gate_up, down):
-    """Dispatch, spelled out."""
-    y = torch.zeros_like(x)
-    for token in range(len(x)):
-        for expert, weight in zip(routing.experts[token], routing.weights[token], strict=True):
-            gate, up = linear(x[token], gate_up[expert]).chunk(2)
-            y[token] += weight * linear(silu(gate) * up, down[expert])
-    return y
-
-
-@pytest.mark.parametrize("skew", [0.0, 50.0], ids=["even", "skewed"])
-def test_dispatch_is_a_plain_loop_with_its_gradients(skew):
-    torch.manual_seed(0)
-    weights = [torch.randn(6, 16), torch.randn(6, 24, 16), torch.randn(6, 16, 12)]
-    x = torch.randn(40, 16)
-    results = []
-    for way in (dispatch, loop):
-        leaves = [t.clone().double().requires_grad_() for t in (x, *weights)]
-        logits = linear(leaves[0], leaves[1]) + skew * torch.tensor([1.0, 0.5, 0, 0, 0, -1]).double()
-        best, experts = logits.topk(2)
-        y = way(leaves[0], Routing(logits, experts, best.softmax(-1)), *leaves[2:])
-        y.square().sum().backward()
-        results.append([y.detach(), *(leaf.grad for leaf in leaves)])
-    for ours, plain in zip(*results, strict=True):
-        torch.testing.assert_close(ours, plain)
-    if skew:
-        assert experts.unique().tolist() == [0, 1]
 
 
 @given(st.integers(1, 50), st.integers(1, 12), st.data())

@@ -1,52 +1,21 @@
-"""SwiGLU networks, dense and sparse, and the one place where tokens are sent to experts.
-
-Dispatch is dropless: every visit that the router asks for is computed, whatever the load.
-"""
+"""SwiGLU networks, dense and sparse."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainers.model.dispatch import dispatch
 from trainers.model.routing import ROUTERS, Routing
 
 
 def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """down(silu(gate(x)) * up(x)) for x (tokens, width), gate_up (2 * hidden, width), down (width, hidden).
 
-    Shazeer 2020, https://arxiv.org/abs/2002.05202.
+    Shazeer 2020, https://arxiv.org/abs/2002.05202. Hidden channels stand before tokens, so that gates and ups
+    are whole blocks of memory: on CPU in bfloat16 an eighth quicker, otherwise as quick.
     """
-    gate, up = F.linear(x, gate_up).chunk(2, dim=-1)
-    return F.linear(F.silu(gate) * up, down)
-
-
-def dispatch(x: Tensor, routing: Routing, gate_up: Tensor, down: Tensor) -> Tensor:
-    """Send each token to its experts and add up what they say.
-
-    Tokens are sorted by expert and each expert works on one slice: on CPU this costs 1.0 to 1.2 times a dense
-    network of equal active size, and it runs on every device and in every precision.
-
-    Args:
-        x: (tokens, width).
-        routing: where they go.
-        gate_up: (experts, 2 * hidden, width).
-        down: (experts, width, hidden).
-
-    Returns:
-        (tokens, width).
-    """
-    num_tokens, top_k = routing.experts.shape
-    visits = routing.experts.flatten()
-    order = visits.argsort(stable=True)
-    counts = visits.bincount(minlength=len(gate_up)).tolist()
-    slices = x[order // top_k].split(counts)
-    outputs = [
-        swiglu(part, *weights)
-        for part, *weights in zip(slices, gate_up.unbind(), down.unbind(), strict=True)
-        if len(part)
-    ]
-    back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-    said = torch.cat(outputs)[back].view(num_tokens, top_k, -1)
-    return (said * routing.weights.to(said.dtype).unsqueeze(-1)).sum(dim=1)
+    gate, up = (gate_up @ x.t()).chunk(2)
+    return (F.silu(gate) * up).t() @ down.t()
 
 
 class DenseNetwork(nn.Module):

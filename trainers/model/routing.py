@@ -42,8 +42,8 @@ class SoftmaxRouter(nn.Module):
         """Route tokens (tokens, width)."""
         with torch.autocast(x.device.type, enabled=False):
             logits = F.linear(x.float(), self.weight.float())
-            best, experts = logits.topk(self.top_k, dim=-1)
-            return Routing(logits, experts, best.softmax(dim=-1))
+            experts = highest(logits.detach(), self.top_k)
+            return Routing(logits, experts, shares(logits.gather(-1, experts)))
 
     def loss(self, routing: Routing) -> Tensor:
         """What training adds to its loss for this layer."""
@@ -71,10 +71,9 @@ class SigmoidRouter(nn.Module):
         """Route tokens (tokens, width)."""
         with torch.autocast(x.device.type, enabled=False):
             logits = F.linear(x.float(), self.weight.float())
-            experts = (logits.detach().sigmoid() + self.bias).topk(self.top_k, dim=-1).indices
+            experts = highest(logits.detach().sigmoid() + self.bias, self.top_k)
             # affinities over their sum, where none of them underflows
-            weights = F.logsigmoid(logits.gather(-1, experts)).softmax(dim=-1)
-            return Routing(logits, experts, weights)
+            return Routing(logits, experts, shares(F.logsigmoid(logits.gather(-1, experts))))
 
     def loss(self, routing: Routing) -> Tensor:
         """Nothing: the bias balances without disturbing the gradient."""
@@ -89,6 +88,25 @@ class SigmoidRouter(nn.Module):
 
 Router = SoftmaxRouter | SigmoidRouter
 ROUTERS: dict[str, type[Router]] = {"softmax": SoftmaxRouter, "sigmoid": SigmoidRouter}
+
+
+def highest(scores: Tensor, top_k: int) -> Tensor:
+    """The experts with the highest scores (tokens, experts), highest first. Shape (tokens, top_k), int64.
+
+    On CPU `topk` sorts each token's scores, which takes longer than looking for the best of them in turn.
+    """
+    if scores.device.type != "cpu":
+        return scores.topk(top_k, dim=-1).indices
+    left, found = scores.clone(), []
+    for _ in range(top_k):
+        found.append(left.max(dim=-1, keepdim=True).indices)
+        left.scatter_(-1, found[-1], -torch.inf)
+    return torch.cat(found, dim=-1)
+
+
+def shares(logits: Tensor) -> Tensor:
+    """Softmax of (tokens, top_k) over the few experts of a token; the CPU is quick along the tokens alone."""
+    return logits.t().softmax(dim=0).t()
 
 
 def balance_loss(routing: Routing) -> Tensor:
@@ -110,7 +128,8 @@ def z_loss(routing: Routing) -> Tensor:
 
 def expert_load(routing: Routing) -> Tensor:
     """Visits of each expert. Shape (experts,), int64."""
-    return routing.experts.flatten().bincount(minlength=routing.logits.shape[-1])
+    visits = routing.experts.flatten()  # not counted by `bincount`, for which the host waits on a GPU
+    return visits.new_zeros(routing.logits.shape[-1]).scatter_add_(0, visits, torch.ones_like(visits))
 
 
 def over_all_devices(counts: Tensor) -> Tensor:
