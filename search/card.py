@@ -9,6 +9,7 @@ from space.cost import price
 from space.recipe import (
     CARD_FILE,
     CONFIG_FILE,
+    HF_FOLDER,
     REFERENCES_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
@@ -143,6 +144,12 @@ def _files() -> list[str]:
         f"- `{CARD_FILE}`: this card",
         "",
     ]
+
+
+def with_hf(card: str) -> str:
+    """A card that names the folder for transformers among the files, where it does not yet."""
+    line = f"- `{HF_FOLDER}/`: the same network for transformers; its own `{CARD_FILE}` says how it is used"
+    return card if line in card else f"{card.rstrip()}\n{line}\n"
 
 
 def _interval(value: float, stderr: float) -> str:

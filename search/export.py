@@ -34,6 +34,7 @@ def export(
     pick: str | None = None,
     trial: int | None = None,
     max_flops: float | None = None,
+    finish: Callable[[Path], None] = lambda folder: None,
 ) -> TrialDetail:
     """Write one trial's export.
 
@@ -45,6 +46,7 @@ def export(
         pick: "best" (the default) for the best score of the front, "knee" for the front's bend.
         trial: number of a done trial, instead of a pick.
         max_flops: pick among candidates of at most that many FLOPs per token.
+        finish: adds to the finished folder before it moves into its place.
 
     Returns:
         The trial that was exported.
@@ -55,10 +57,7 @@ def export(
         CheckpointError: the trial's weights are missing or damaged.
         StorageError: the artifacts cannot be reached.
     """
-    if folder.exists():
-        raise StudyFileError(
-            f"an export goes into a new folder, and '{folder}' exists; choose another with -o"
-        )
+    require_new(folder)
     detail = choose(reader, study, pick, trial, max_flops)
     weights = _decayed(detail)
     config, suite = reader.config(study), reader.suite(study)
@@ -72,12 +71,13 @@ def export(
         weights_sha256=weights.sha256,
     )
     text = card(recipe, detail, reader.front(study), folder)
-    with _whole(folder) as partial:
+    with whole(folder) as partial:
         _copy_checked(weights, partial / WEIGHTS_FILE)
         recipe.write(partial)
         (partial / TOKENIZER_FILE).write_bytes(tokenizer(suite))
         (partial / REFERENCES_FILE).write_text(_references(suite), encoding="utf-8")
         (partial / CARD_FILE).write_text(text, encoding="utf-8")
+        finish(partial)
     return detail
 
 
@@ -120,8 +120,20 @@ def picked(front: list[FrontRow], pick: str) -> FrontRow:
     return front[knee([(row.score, row.flops_per_token) for row in front])]
 
 
+def require_new(folder: Path) -> None:
+    """Refuse to write where something is.
+
+    Raises:
+        StudyFileError: the folder exists.
+    """
+    if folder.exists():
+        raise StudyFileError(
+            f"an export goes into a new folder, and '{folder}' exists; choose another with -o"
+        )
+
+
 @contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
+def whole(folder: Path) -> Iterator[Path]:
     """A folder beside the place of another, moved there in one step at the end of the block, or removed."""
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)

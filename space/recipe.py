@@ -1,7 +1,8 @@
 """The recipe of an exported candidate: `config.yaml`, all that full training needs.
 
 An export is a folder: `config.yaml` (this), `model.safetensors` (decayed weights), `tokenizer.model`
-(SentencePiece), `references.json` (floors and experts) and `README.md` (the card). None of it is unpickled.
+(SentencePiece), `references.json` (floors and experts) and `README.md` (the card); where it was asked for,
+also `hf/`, the same network for transformers. None of it is unpickled.
 """
 
 from pathlib import Path
@@ -20,6 +21,7 @@ WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.model"
 REFERENCES_FILE = "references.json"
 CARD_FILE = "README.md"
+HF_FOLDER = "hf"
 
 
 class Origin(Frozen):

@@ -1,0 +1,1 @@
+"""An export as a folder that transformers loads: the exact class, its tensors, the folder, its README."""
