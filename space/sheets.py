@@ -70,8 +70,9 @@ def torchtitan(arch: Architecture, suite: SuiteRecord, constants: Constants) -> 
         lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
     if arch.sparse and arch.router == "softmax":
         lines += [
+            "# coeff: torchtitan adds up the losses of the sparse layers, and ours is their mean.",
             "# moe.load_balance_coeff = None in Python: no bias balances these experts.",
-            f"# The z-loss, {constants.z_coefficient:g} on the mean over the layers, has no counterpart.",
+            f"# Without a counterpart: the z-loss, {constants.z_coefficient:g} of the mean over the layers.",
         ]
     return "\n".join([*lines, ""])
 
@@ -110,7 +111,7 @@ def megatron(arch: Architecture, suite: SuiteRecord, constants: Constants) -> st
         "ffn-hidden-size": arch.dense_width,
         "num-attention-heads": arch.num_heads,
         "kv-channels": arch.head_dim,
-        "group-query-attention": arch.kv_groups > 1,
+        "group-query-attention": True,
         "num-query-groups": arch.num_kv_heads,
         "qk-layernorm": arch.qk_norm,
         "normalization": "RMSNorm",
@@ -124,21 +125,22 @@ def megatron(arch: Architecture, suite: SuiteRecord, constants: Constants) -> st
         "attention-dropout": 0.0,
         "hidden-dropout": 0.0,
         "vocab-size": suite.vocab_size,
+        "make-vocab-size-divisible-by": 1,
         "seq-length": suite.context,
         "max-position-embeddings": suite.context,
     }
     if arch.sparse:
         flags |= _megatron_moe(arch, constants)
-    lines = _header(suite, "Without the lines that begin with '#', it is what xargs or a shell hands over.")
-    if arch.sparse and arch.router == "sigmoid" and arch.top_k == 1:
+    lines = _header(suite, "Use it as: torchrun pretrain_gpt.py $(grep -v '^#' megatron.args) ...")
+    if arch.sparse and arch.router == "softmax":
         lines.append(
-            "# Not the same: Megatron-LM leaves the weight of a single sigmoid expert as it is, ours is 1."
+            "# Coefficients: Megatron-LM adds up the losses of the sparse layers, and ours is their mean."
         )
-    lines += [
-        f"--{flag}" if value is True else f"--{flag} {value}"
-        for flag, value in flags.items()
-        if value is not False
-    ]
+    if arch.sparse and arch.router == "sigmoid" and arch.top_k == 1:
+        lines.append("# Not the same: Megatron-LM weighs a single expert by its sigmoid, ours by 1.")
+    for flag, value in flags.items():
+        if value is not False:
+            lines.append(f"--{flag}" if value is True else f"--{flag} {value}")
     return "\n".join([*lines, ""])
 
 
@@ -166,13 +168,13 @@ def _megatron_moe(arch: Architecture, constants: Constants) -> dict[str, Value]:
     }
 
 
-def _header(suite: SuiteRecord, form: str) -> list[str]:
-    encoders = "".join(f" `{name}` ({size} numbers a patch)" for name, size in suite.encoders.items())
+def _header(suite: SuiteRecord, use: str) -> list[str]:
+    encoders = ", ".join(f"{name} ({size} numbers a patch)" for name, size in suite.encoders.items())
     return [
-        f"# {form}",
-        "# Without a counterpart there: local positions (a learned vector for each position in a timestep)"
-        + (f" and the patch encoders{encoders}." if encoders else "."),
-        "# Balance: both sum the losses of the layers, ours takes their mean; the coefficients are divided.",
+        f"# {use}",
+        "# Without a counterpart there:",
+        "# - local positions, a learned vector for each place in a timestep",
+        *([f"# - patch encoders: {encoders}"] if encoders else []),
     ]
 
 

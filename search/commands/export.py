@@ -8,7 +8,6 @@ import typer
 
 from search.commands.options import MaxFlops, Storage
 from space.errors import StudyFileError
-from space.recipe import CARD_FILE, CONFIG_FILE, HF_FOLDER, Recipe
 
 if TYPE_CHECKING:
     from search.results import Reader
@@ -52,6 +51,7 @@ def run(
     from search.commands.output import score, short
     from search.results import Reader
     from search.storage import resolve_url
+    from space.recipe import CONFIG_FILE, HF_FOLDER
 
     if form == "hf" and (Path(study) / CONFIG_FILE).is_file():
         if (pick, trial, max_flops) != (None, None, None):
@@ -97,6 +97,7 @@ def _export(
 def _add_hf(export: Path, output: Path | None) -> None:
     """Add the folder for transformers to an export, or write it elsewhere."""
     from search.export import require_new, whole
+    from space.recipe import HF_FOLDER, Recipe
     from trainers.huggingface.classes import exact_class
     from trainers.huggingface.folder import write_hf
 
@@ -112,6 +113,7 @@ def _add_hf(export: Path, output: Path | None) -> None:
 
 def _write_hf(export: Path) -> None:
     """Add the folder for transformers to an export that is still being written."""
+    from space.recipe import HF_FOLDER
     from trainers.huggingface.folder import write_hf
 
     write_hf(export, export / HF_FOLDER)
@@ -119,11 +121,14 @@ def _write_hf(export: Path) -> None:
 
 
 def _name_on_card(export: Path) -> None:
+    """Name the folder for transformers on an export's card, where it still has one."""
     from search.card import with_hf
+    from space.recipe import CARD_FILE
 
     path = export / CARD_FILE
-    path.write_text(with_hf(path.read_text(encoding="utf-8")), encoding="utf-8")
+    if path.is_file():
+        path.write_text(with_hf(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _say_how(folder: Path) -> None:
-    print(f"load it: transformers.AutoModelForCausalLM.from_pretrained({str(folder)!r}), see its {CARD_FILE}")
+    print(f"load it: transformers.AutoModelForCausalLM.from_pretrained({str(folder)!r}), see its README.md")

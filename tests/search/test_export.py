@@ -7,7 +7,7 @@ from urllib.parse import urlparse
 
 import pytest
 from factories import make_study, suite
-from sqlalchemy import create_engine, update
+from sqlalchemy import create_engine, select, update
 
 from search import tables
 from search.export import choose, export, picked
@@ -15,6 +15,8 @@ from search.pareto import knee
 from search.results import Reader
 from space.errors import CheckpointError, NotFoundError, StudyFileError
 from space.recipe import Recipe
+from trainers.model.decoder import Decoder
+from trainers.train import save_weights
 
 FILES = {"config.yaml", "model.safetensors", "tokenizer.model", "references.json", "README.md"}
 
@@ -142,3 +144,87 @@ def test_a_failure_half_way_leaves_nothing(reader, tmp_path):
 def test_the_suite_of_an_export_is_the_one_frozen_with_the_study(reader, tmp_path):
     export(reader, "quick", tmp_path / "new", tokenizer)
     assert Recipe.read(tmp_path / "new").suite == suite()
+
+
+@pytest.fixture
+def trained(reader):
+    """The best trial of the study, with weights that a decoder can have."""
+    detail = choose(reader, "quick")
+    path = weights_of(detail)
+    save_weights(Decoder(detail.config.architecture, suite()), detail.config, path)
+    engine = create_engine(reader.url)
+    file = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+    with engine.begin() as connection:
+        mine = tables.checkpoints.c.uri == detail.checkpoints[0].uri
+        connection.execute(update(tables.checkpoints).where(mine).values(**file))
+    engine.dispose()
+    return detail
+
+
+def card_names_hf(folder: Path) -> int:
+    return (folder / "README.md").read_text().count("`hf/`")
+
+
+def loads(folder: Path) -> bool:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    return model.config.vocab_size == suite().vocab_size
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_study_is_exported_for_transformers_too(reader, pathfront, tmp_path):
+    code, out, said = pathfront("export", "quick", "--format", "hf", "-o", "best", "--storage", reader.url)
+    assert (code, said) == (0, "")
+    assert "from_pretrained('best/hf')" in out
+    assert {path.name for path in (tmp_path / "best").iterdir()} == FILES | {"hf"}
+    assert card_names_hf(tmp_path / "best") == 1
+    assert loads(tmp_path / "best" / "hf")
+
+
+@pytest.mark.usefixtures("trained")
+def test_an_export_gets_a_folder_for_transformers_later(reader, pathfront, tmp_path):
+    export(reader, "quick", tmp_path / "best", tokenizer)
+    code, _, said = pathfront("export", "best", "--format", "hf", "-o", "elsewhere/hf")
+    assert (code, said) == (0, "")
+    assert card_names_hf(tmp_path / "best") == 0
+    code, _, said = pathfront("export", "best", "--format", "hf")
+    assert (code, said) == (0, "")
+    assert card_names_hf(tmp_path / "best") == 1
+    hf = sorted(path.name for path in (tmp_path / "best" / "hf").iterdir())
+    assert hf == sorted(path.name for path in (tmp_path / "elsewhere" / "hf").iterdir())
+    assert {"config.json", "embedding.safetensors", "megatron.args", "torchtitan.toml"} < set(hf)
+    code, _, said = pathfront("export", "best", "--format", "hf")
+    assert code == 2
+    assert said == "error: an export goes into a new folder, and 'best/hf' exists; choose another with -o\n"
+    code, _, said = pathfront("export", "best", "--format", "hf", "--trial", 3, "-o", "other")
+    assert code == 2
+    assert "'best' is an export of one trial" in said
+    assert left_behind(tmp_path) == ["best", "elsewhere"]
+    assert loads(tmp_path / "best" / "hf")
+
+
+def test_damaged_weights_leave_an_export_as_it_was(reader, pathfront, tmp_path):
+    export(reader, "quick", tmp_path / "best", tokenizer)  # bytes that no decoder can read
+    code, _, said = pathfront("export", "best", "--format", "hf")
+    assert code == 1
+    assert said.count("\n") == 1
+    assert {path.name for path in (tmp_path / "best").iterdir()} == FILES
+    assert card_names_hf(tmp_path / "best") == 0
+
+
+def test_an_architecture_without_a_class_is_refused_and_nothing_is_left(trained, reader, pathfront, tmp_path):
+    engine = create_engine(reader.url)
+    with engine.begin() as connection:
+        mine = tables.candidates.c.candidate == trained.row.candidate
+        config = connection.execute(select(tables.candidates.c.config).where(mine)).scalar_one()
+        config["architecture"] |= {"experts": 4, "top_k": 2, "shared_experts": 1, "qk_norm": True}
+        connection.execute(update(tables.candidates).where(mine).values(config=config))
+    engine.dispose()
+    code, out, said = pathfront(
+        "export", "quick", "--format", "hf", "-o", "deep/best", "--storage", reader.url
+    )
+    assert (code, out) == (2, "")
+    assert "got shared_experts 1 and qk_norm true" in said
+    assert said.count("\n") == 1
+    assert left_behind(tmp_path) == []

@@ -227,6 +227,23 @@ def test_what_our_decoder_cannot_be_is_refused(suite, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("damage", ["less", "more", "cut", "gone"])
+def test_a_model_that_is_not_whole_is_refused(damage, here, tmp_path):
+    path = tmp_path / "hf" / WEIGHTS_FILE
+    weights = load_file(path)
+    if damage == "less":
+        del weights["model.norm.weight"]
+    weights |= {"model.extra": torch.ones(1)} if damage == "more" else {}
+    save_file(weights, path, {"format": "pt"})
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-8])
+    if damage == "gone":
+        path.unlink()
+    with pytest.raises(CheckpointError, match="hf' holds") as error:
+        read_hf(tmp_path / "hf")
+    assert "\n" not in str(error.value)
+
+
 def test_a_folder_that_is_not_ours_or_torn_is_one_line(here, tmp_path):
     with pytest.raises(NotFoundError, match="pathfront export"):
         read_hf(tmp_path)

@@ -82,12 +82,23 @@ def read_hf(folder: Path) -> dict[str, Tensor]:
             embedding = {OURS + name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"'{path}' is damaged: {' '.join(str(error).split())[:120]}") from None
+    return from_peer(_load_model(folder, arch), arch) | embedding
+
+
+def _load_model(folder: Path, arch: Architecture) -> dict[str, Tensor]:
     exact_class(arch)
     from transformers import AutoModelForCausalLM
 
     with _no_progress_bar():
-        model = AutoModelForCausalLM.from_pretrained(folder)
-    return from_peer(model.state_dict(), arch) | embedding
+        try:
+            model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+        except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise CheckpointError(f"'{folder}' holds a model that transformers loads: {reason}") from None
+    wrong = [str(name) for names in info.values() for name in names]
+    if wrong:
+        raise CheckpointError(f"'{folder}' holds the tensors of its class and no others, got {wrong[0]}")
+    return model.state_dict()
 
 
 def _save_model(decoder: Decoder, folder: Path) -> None:

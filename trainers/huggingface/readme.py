@@ -10,27 +10,28 @@ from trainers.tokens.vocabulary import Vocabulary
 TEXT = """\
 # For transformers
 
-`AutoModelForCausalLM.from_pretrained` loads this folder as `{model_type}`, which computes what Pathfront's
-decoder does ({words}): in float32 its logits are the same but for rounding.{filler}
+`AutoModelForCausalLM.from_pretrained` loads this folder as `{model_type}`, which computes what \
+Pathfront's decoder does ({words}): in float32 its logits are the same but for rounding.{filler}
 
-What has no place in that class stands in `embedding.safetensors`: {extra}. A token enters the decoder as its
-row of the table plus the row of its local position{patches}, so give the model `inputs_embeds`.
+What has no place in that class stands in `embedding.safetensors`: {extra}. A token enters the decoder as \
+its row of the table plus the row of its local position{patches}, so give the model `inputs_embeds`.
 
 ## A timestep of control
 
-{what}. Local positions count the tokens of a timestep: observation, separator (id {separator}), action, and
-stay at {last} from there on. Run it in this folder:
+{what}. Local positions count the tokens of a timestep (observation, separator, action) and stay at {last} \
+from there on. Run it in this folder:
 
 ```python
 {control}```
 
-Ids: text pieces from 0, bins of continuous values from {bins}, discrete values from {discrete}{placeholders}.
-The pieces are those of the export's `tokenizer.model` (SentencePiece).
+Ids: text pieces from 0, bins of continuous values from {bins}, discrete values from {discrete}, the \
+separator {separator}{placeholders}. The pieces are those of the export's `tokenizer.model` \
+(SentencePiece).
 
 ## Running text
 
-Text carries local position 0 at every token, and that row was trained like any other. **Plain `input_ids`
-leave it out**, and the logits are others. This hook puts it where the model looks tokens up, so that
+Text carries local position 0 at every token, and that row was trained like any other. **Plain `input_ids` \
+leave it out**, and the logits are others. This hook adds it where the model looks tokens up, so that \
 `input_ids`, and with them `generate`, mean running text:
 
 ```python
@@ -38,21 +39,22 @@ leave it out**, and the logits are others. This hook puts it where the model loo
 
 ## Other trainers
 
-`torchtitan.toml` and `megatron.args` say the same architecture in the words of torchtitan and Megatron-LM.
-`trainers.huggingface.folder.read_hf` reads this folder back into Pathfront's state dict, bit for bit.
+`torchtitan.toml` and `megatron.args` say the same architecture in the words of torchtitan and \
+Megatron-LM. `trainers.huggingface.folder.read_hf` reads this folder back into Pathfront's state dict, bit \
+for bit.
 """
 
 LOAD = """\
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file{functions}
 from transformers import AutoModelForCausalLM
 
 model, extra = AutoModelForCausalLM.from_pretrained("."), load_file("embedding.safetensors")
 """
 
-PATCHED = """\
-from torch.nn.functional import gelu, linear, rms_norm
+FUNCTIONS = "\nfrom torch.nn.functional import gelu, linear, rms_norm"
 
+PATCHED = """\
 tokens, local = torch.tensor([[{patch}, {value}, {separator}]]), torch.tensor([[0, 1, 2]])
 pixels = torch.rand(1, {size})  # of the patch at token {patch}
 mine = {{key.removeprefix("encoders.{name}."): value for key, value in extra.items()}}
@@ -92,10 +94,11 @@ def readme(suite: SuiteRecord, arch: Architecture, peer: PeerClass) -> str:
         patches=" and, where a placeholder stands, its encoded patch" if names else "",
         what=f"One patch of `{names[0]}`, a value, the separator" if names else "Two values, the separator",
         last=MAX_LOCAL - 1,
-        control=LOAD + (PATCHED if names else UNPATCHED).format(**values),
+        control=LOAD.format(functions=FUNCTIONS if names else "")
+        + (PATCHED if names else UNPATCHED).format(**values),
         separator=vocabulary.separator,
         bins=vocabulary.continuous_range[0],
         discrete=vocabulary.discrete_range[0],
         placeholders="".join(f", a patch of `{name}` {vocabulary.placeholder(name)}" for name in names),
-        text=LOAD + HOOK,
+        text=LOAD.format(functions="") + HOOK,
     )
