@@ -181,6 +181,11 @@ def test_the_examples_of_the_readme_give_our_logits(here, tmp_path):
     tokens = torch.tensor([[3, 4, 5]])
     ours = here.logits(here(tokens, torch.zeros_like(tokens), {})[0])
     torch.testing.assert_close(text["logits"], ours, atol=TOLERANCE, rtol=0)
+    written = text["model"].generate(tokens, max_new_tokens=6, do_sample=False)
+    for _ in range(6):
+        hidden, _ = here(tokens, torch.zeros_like(tokens), {})
+        tokens = torch.cat([tokens, here.logits(hidden[:, -1:]).argmax(-1)], dim=1)
+    assert written.tolist() == tokens.tolist()
 
 
 @torch.no_grad()
@@ -213,6 +218,8 @@ def test_the_weights_of_a_full_training_are_taken_where_there_are_any(here, tmp_
     write_hf(tmp_path, tmp_path / "newer")
     assert torch.equal(read_hf(tmp_path / "newer")["head.weight"], weights["head.weight"])
     assert torch.equal(read_hf(tmp_path / "hf")["head.weight"], here.head.weight)
+    assert "trial 3 of study `toy`, trained in full" in (tmp_path / "newer" / "README.md").read_text()
+    assert "as the search left them" in (tmp_path / "hf" / "README.md").read_text()
 
 
 def test_what_our_decoder_cannot_be_is_refused(suite, tmp_path):

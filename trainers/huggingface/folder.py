@@ -9,6 +9,7 @@ torchtitan.toml, megatron.args                            the same architecture 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,8 +18,9 @@ from torch import Tensor
 
 from space.candidate import Architecture
 from space.errors import CheckpointError, NotFoundError
-from space.recipe import CARD_FILE, Recipe
+from space.recipe import CARD_FILE, WEIGHTS_FILE, Recipe
 from space.sheets import MEGATRON_FILE, TORCHTITAN_FILE, Constants, megatron, torchtitan
+from trainers.full import FOLDER as FULL_FOLDER
 from trainers.full import load_decoder
 from trainers.huggingface.classes import configuration, exact_class
 from trainers.huggingface.readme import readme
@@ -52,13 +54,14 @@ def write_hf(export: Path, folder: Path) -> None:
         CheckpointError: its weights are missing or damaged.
     """
     recipe = Recipe.read(export)
-    arch = recipe.candidate.architecture
-    peer = exact_class(arch)
+    exact_class(recipe.candidate.architecture)
     decoder = load_decoder(export, recipe)
+    in_full = (export / FULL_FOLDER / WEIGHTS_FILE).is_file()
+    arch = decoder.arch
     folder.mkdir(parents=True, exist_ok=True)
     _save_model(decoder, folder)
     _save_embedding(decoder, folder)
-    (folder / CARD_FILE).write_text(readme(recipe.suite, arch, peer), encoding="utf-8")
+    (folder / CARD_FILE).write_text(readme(recipe, in_full), encoding="utf-8")
     (folder / TORCHTITAN_FILE).write_text(torchtitan(arch, recipe.suite, CONSTANTS), encoding="utf-8")
     (folder / MEGATRON_FILE).write_text(megatron(arch, recipe.suite, CONSTANTS), encoding="utf-8")
 
@@ -91,10 +94,11 @@ def _load_model(folder: Path, arch: Architecture) -> dict[str, Tensor]:
 
     with _no_progress_bar():
         try:
-            model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:120]
             raise CheckpointError(f"'{folder}' holds a model that transformers loads: {reason}") from None
+    model, info = loaded
     wrong = [str(name) for names in info.values() for name in names]
     if wrong:
         raise CheckpointError(f"'{folder}' holds the tensors of its class and no others, got {wrong[0]}")

@@ -1,8 +1,7 @@
 """The README of a folder for transformers: how tokens become its `inputs_embeds`, and what is exact."""
 
-from space.candidate import Architecture
-from space.catalog import SuiteRecord
-from trainers.huggingface.classes import PeerClass
+from space.recipe import Recipe
+from trainers.huggingface.classes import exact_class
 from trainers.model.attention import NORM_EPS
 from trainers.tokens.sequence import MAX_LOCAL
 from trainers.tokens.vocabulary import Vocabulary
@@ -12,6 +11,7 @@ TEXT = """\
 
 `AutoModelForCausalLM.from_pretrained` loads this folder as `{model_type}`, which computes what \
 Pathfront's decoder does ({words}): in float32 its logits are the same but for rounding.{filler}
+Its weights are those of trial {trial} of study `{study}`, {state}.
 
 What has no place in that class stands in `embedding.safetensors`: {extra}. A token enters the decoder as \
 its row of the table plus the row of its local position{patches}, so give the model `inputs_embeds`.
@@ -77,8 +77,15 @@ logits = model(input_ids=torch.tensor([[3, 4, 5]])).logits
 """
 
 
-def readme(suite: SuiteRecord, arch: Architecture, peer: PeerClass) -> str:
-    """Write the README as Markdown; its examples run in the folder as they stand."""
+def readme(recipe: Recipe, in_full: bool) -> str:
+    """Write the README as Markdown; its examples run in the folder as they stand.
+
+    Args:
+        recipe: the export's.
+        in_full: whether the weights are those of its full training.
+    """
+    suite, arch = recipe.suite, recipe.candidate.architecture
+    peer = exact_class(arch)
     vocabulary = Vocabulary.of(suite)
     names = list(suite.encoders)
     values = {"value": vocabulary.continuous_range[0], "separator": vocabulary.separator}
@@ -90,6 +97,9 @@ def readme(suite: SuiteRecord, arch: Architecture, peer: PeerClass) -> str:
         model_type=peer.model_type,
         words=arch.experts_in_words,
         filler=" Its shared expert is all zeros: the class has one and ours does not." if filled else "",
+        trial=recipe.origin.trial,
+        study=recipe.origin.study,
+        state="trained in full" if in_full else "as the search left them",
         extra="patch encoders and local positions" if names else "local positions",
         patches=" and, where a placeholder stands, its encoded patch" if names else "",
         what=f"One patch of `{names[0]}`, a value, the separator" if names else "Two values, the separator",

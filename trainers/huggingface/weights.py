@@ -58,18 +58,20 @@ class Link(NamedTuple):
 def to_peer(
     weights: Mapping[str, Tensor], arch: Architecture, shapes: Mapping[str, torch.Size]
 ) -> dict[str, Tensor]:
-    """The state dict of the exact class.
+    """The exact class's state dict.
 
     Args:
         weights: state dict of the decoder.
         arch: its architecture.
-        shapes: name -> shape of each tensor of the class. What none of ours is, is zero.
+        shapes: name -> shape of each tensor of the class. A shared expert that ours has not is zero.
     """
-    theirs = {}
+    shared = exact_class(arch).shared
+    filled = [name for name in shapes if shared and f".mlp.{shared}" in name]
+    theirs = {name: torch.zeros(shapes[name]) for name in filled}
     for link in _links(arch):
         parts = (weights[link.ours] * link.factor).split([shapes[name][0] for name in link.theirs])
         theirs |= {name: part.contiguous() for name, part in zip(link.theirs, parts, strict=True)}
-    return theirs | {name: torch.zeros(shape) for name, shape in shapes.items() if name not in theirs}
+    return theirs
 
 
 def from_peer(theirs: Mapping[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
