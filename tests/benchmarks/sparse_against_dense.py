@@ -42,9 +42,9 @@ from space.scores import Budget, CheckpointKind
 from trainers.train import train_candidate
 
 CONTEXT = 64
-DEPTH = 3
+DEPTH = 4
 DECAY = 0.2
-RATES = (2e-3, 4e-3)  # both are tried by every family, and the better run counts
+LEARNING_RATE = 3e-3  # of every size and family: it is scaled by shape
 FAMILIES = ("dense", "sparse", "narrow")
 
 
@@ -81,7 +81,7 @@ def climb(job: dict) -> list[dict]:
     suite = SuiteRecord.model_validate_json(job["suite"])
     arch = Architecture.model_validate(job["architecture"])
     candidate = CandidateConfig(
-        architecture=arch, mixture=TaskMixture.uniform(suite.tasks), learning_rate=job["rate"]
+        architecture=arch, mixture=TaskMixture.uniform(suite.tasks), learning_rate=LEARNING_RATE
     )
     rows, spent, start, trunk_flops = [], 0.0, 0, 0.0
     with tempfile.TemporaryDirectory() as folder:
@@ -103,7 +103,7 @@ def climb(job: dict) -> list[dict]:
             trunk_flops += per_token * (trunk - start)
             start = trunk
             rows.append(
-                {key: job[key] for key in ("family", "width", "seed", "rate")}
+                {key: job[key] for key in ("family", "width", "seed")}
                 | {"tokens": tokens, "flops": spent, "score": card.score}
             )
     return rows
@@ -155,12 +155,9 @@ def report(rows: list[dict], suite: SuiteRecord, options: argparse.Namespace) ->
             told = []
             for tokens in options.tokens:
                 scores = [
-                    max(
-                        r["score"]
-                        for r in rows
-                        if (r["family"], r["width"], r["tokens"], r["seed"]) == (family, width, tokens, seed)
-                    )
-                    for seed in range(options.seeds)
+                    r["score"]
+                    for r in rows
+                    if (r["family"], r["width"], r["tokens"]) == (family, width, tokens)
                 ]
                 told.append(f"{statistics.mean(scores):.3f} ± {statistics.stdev(scores):.3f}")
             share = f", networks {network_share(arch, suite):.0%}" if family != "sparse" else ""
@@ -202,7 +199,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     suite = load_catalog().suite(options.suite).model_copy(update={"context": CONTEXT})
     rows = [json.loads(line) for line in options.log.read_text().splitlines()] if options.log.exists() else []
-    done = {(r["family"], r["width"], r["seed"], r["rate"]) for r in rows}
+    done = {(r["family"], r["width"], r["seed"]) for r in rows}
     jobs = [
         {
             "suite": suite.model_dump_json(),
@@ -210,14 +207,12 @@ def main() -> None:
             "family": family,
             "width": width,
             "seed": seed,
-            "rate": rate,
             "tokens": options.tokens,
         }
         for seed in range(options.seeds)
         for width in options.widths
-        for rate in RATES
         for family in FAMILIES
-        if (family, width, seed, rate) not in done
+        if (family, width, seed) not in done
     ]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.workers, context) as pool, options.log.open("a") as log:
