@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from toys import toy_suite
 
 from space.candidate import Architecture
-from space.cost import price
+from space.cost import TRAINING_FACTOR, price
 from trainers.model.attention import Cache, Slots, rotary_table, rotate
 from trainers.model.decoder import Decoder
 from trainers.model.embedding import Patches, waves
@@ -81,6 +81,20 @@ def test_costs_are_those_of_the_model(arch):
         model.logits(model(tokens, local, patches)[0])
     whole = tokens.numel() * (cost.body_flops_per_token + cost.head_flops_per_token)
     assert counter.get_total_flops() == whole + 10 * cost.encoder_flops_per_patch["image"]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_training_costs_three_times_the_forward_pass(arch):
+    """Less one product: the pixels of patches want no gradient."""
+    suite = toy_suite()
+    model = Decoder(arch, suite)
+    tokens, local, patches = inputs(suite)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        logits = model.logits(model(tokens, local, patches)[0])
+        forward = counter.get_total_flops()
+        logits.square().sum().backward()
+    pixels = 2 * patches["image"].pixels.numel() * arch.width
+    assert counter.get_total_flops() == TRAINING_FACTOR * forward - pixels
 
 
 @given(st.integers(1, 50), st.integers(1, 12), st.data())

@@ -123,25 +123,28 @@ class _Sliced(torch.autograd.Function):
         return _rows(said, slots.of_visit, weights)
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         slots: Slots = ctx.slots
         rows, said, weights, gate_up, down, *hidden = ctx.saved_tensors
-        asked = _rows(upstream, slots.token.unsqueeze(-1))
-        weights_grad = (asked * said).sum(dim=-1)[slots.of_visit]
+        asked = _rows(upstream[0], slots.token.unsqueeze(-1))
+        rows_grad, gate_up_grad, down_grad = (torch.empty_like(t) for t in (rows, gate_up, down))
+        dots = torch.mul(asked, said, out=rows_grad).sum(dim=-1)  # the memory is there, and written later
         scale = weights.new_zeros(len(rows)).scatter_(0, slots.of_visit.flatten(), weights.flatten())
         asked *= scale.unsqueeze(-1)  # and none of it goes to rows that no visit fills
-        rows_grad, gate_up_grad, down_grad = (torch.empty_like(t) for t in (rows, gate_up, down))
-        slices = zip(*_parts(slots, rows, asked, rows_grad), strict=True)
-        for expert, (part, ask, part_grad) in enumerate(slices):
+        slices = zip(
+            *_parts(slots, rows, asked, rows_grad), gate_up, down, gate_up_grad, down_grad, strict=True
+        )
+        for expert, (part, ask, part_grad, wide, narrow, wide_grad, narrow_grad) in enumerate(slices):
             gate, up, active, product = hidden[4 * expert : 4 * expert + 4]
-            product_grad = torch.mm(down[expert].t(), ask.t())
-            torch.mm(ask.t(), product.t(), out=down_grad[expert])
+            torch.mm(ask.t(), product.t(), out=narrow_grad)
+            product_grad = torch.mm(narrow.t(), ask.t())
             both = part.new_empty(2, *gate.shape)
             torch.mul(product_grad, active, out=both[1])
             silu_backward(product_grad.mul_(up), gate, grad_input=both[0])
-            torch.mm(both.flatten(0, 1), part, out=gate_up_grad[expert])
-            torch.mm(both.flatten(0, 1).t(), gate_up[expert], out=part_grad)
-        return _rows(rows_grad, slots.of_visit), weights_grad, gate_up_grad, down_grad, None
+            both = both.flatten(0, 1)
+            torch.mm(both, part, out=wide_grad)
+            torch.mm(both.t(), wide, out=part_grad)
+        return _rows(rows_grad, slots.of_visit), dots[slots.of_visit], gate_up_grad, down_grad, None
 
 
 def _parts(slots: Slots, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
@@ -163,6 +166,5 @@ class _Sorted(torch.autograd.Function):
         return x[order // ctx.visits]
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        rows = upstream[ctx.back].view(-1, ctx.visits, upstream.shape[-1])
-        return rows.sum(dim=1), None, None
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        return upstream[0][ctx.back].unflatten(0, (-1, ctx.visits)).sum(dim=1), None, None
