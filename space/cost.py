@@ -14,7 +14,7 @@ LOCAL_POSITIONS = 64  # learned positions within a timestep or an image (Gato se
 ENCODER_RATIO = 2  # hidden size of a patch encoder's residual block over the model's width
 TRAINING_FACTOR = 3  # forward, and two products of the same size backward for each of its products
 MUON_ITERATIONS = 5  # of Newton-Schulz a step
-ADAMW_BYTES = 16  # fp32 weight, gradient and two moments
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Cost:
         active_params: parameters that one token passes through, tables and encoders included.
         total_params: all parameters.
         muon_flops_per_step: what Muon's own matrix products take at each step, whatever the batch.
-        training_bytes: AdamW in fp32 and the activations of one batch.
+        training_bytes: the most that a step holds, with AdamW in fp32.
         cache_bytes_per_sequence: keys and values of one full context in fp32.
     """
 
@@ -74,8 +74,13 @@ def price(arch: Architecture, suite: SuiteRecord) -> Cost:
         active_params=active,
         total_params=total,
         muon_flops_per_step=_muon_flops(arch),
-        training_bytes=ADAMW_BYTES * total + _activation_bytes(arch, suite),
-        cache_bytes_per_sequence=2 * 4 * arch.depth * arch.num_kv_heads * arch.head_dim * suite.context,
+        training_bytes=_training_bytes(arch, suite),
+        cache_bytes_per_sequence=2
+        * FLOAT_BYTES
+        * arch.depth
+        * arch.num_kv_heads
+        * arch.head_dim
+        * suite.context,
     )
 
 
@@ -114,32 +119,63 @@ def _orthogonal_flops(rows: int, columns: int) -> int:
 
 def _params(arch: Architecture, suite: SuiteRecord) -> tuple[int, int]:
     """Total and active parameters."""
-    d, h = arch.width, arch.head_dim
+    d = arch.width
     tables = 2 * suite.vocab_size * d + LOCAL_POSITIONS * d + d  # embedding, head, positions, final norm
     encoders = sum(
         size * d + d + d + 2 * ENCODER_RATIO * d * d + ENCODER_RATIO * d + d
         for size in suite.encoders.values()
     )
-    total = active = tables + encoders
-    for layer in range(arch.depth):
-        attention = 2 * d * h * arch.num_heads + 2 * d * h * arch.num_kv_heads + 2 * d
-        attention += 2 * h if arch.qk_norm else 0
-        total += attention
-        active += attention
-        if not arch.is_sparse_layer(layer):
-            total += 3 * d * arch.dense_width
-            active += 3 * d * arch.dense_width
-            continue
-        expert = 3 * d * arch.expert_width
-        total += d * arch.experts + expert * (arch.experts + arch.shared_experts)
-        active += d * arch.experts + expert * (arch.top_k + arch.shared_experts)
+    layers = [_layer_params(arch, layer) for layer in range(arch.depth)]
+    total, active = (tables + encoders + sum(counts) for counts in zip(*layers, strict=True))
     return total, active
 
 
-def _activation_bytes(arch: Architecture, suite: SuiteRecord) -> int:
-    """What a batch keeps for its backward pass, in fp32: residuals, projections, hidden channels, logits."""
-    visits = arch.top_k + arch.shared_experts
-    layer = (
-        8 * arch.width + 2 * arch.num_kv_heads * arch.head_dim + visits * (4 * arch.expert_width + arch.width)
-    )
-    return 4 * suite.batch_tokens * (arch.depth * layer + 2 * suite.vocab_size)
+def _layer_params(arch: Architecture, layer: int) -> tuple[int, int]:
+    """Total and active parameters of a layer."""
+    d, h = arch.width, arch.head_dim
+    attention = 2 * d * h * arch.num_heads + 2 * d * h * arch.num_kv_heads + 2 * d
+    attention += 2 * h if arch.qk_norm else 0
+    if not arch.is_sparse_layer(layer):
+        return (attention + 3 * d * arch.dense_width,) * 2
+    expert, router = 3 * d * arch.expert_width, d * arch.experts
+    total = attention + router + expert * (arch.experts + arch.shared_experts)
+    return total, attention + router + expert * (arch.top_k + arch.shared_experts)
+
+
+def _training_bytes(arch: Architecture, suite: SuiteRecord) -> int:
+    """The most memory that a step holds, walked through as the backward pass walks.
+
+    Weights and both moments stay. The activations of all layers are there when the backward pass begins; from
+    the head down each layer adds its gradients and what its own backward pass works with, then frees its
+    activations. At the end there are all gradients and no activations.
+    """
+    total, _ = _params(arch, suite)
+    head = suite.vocab_size * arch.width
+    activations = [_layer_activations(arch, layer, suite) for layer in range(arch.depth)]
+    kept, gradients = sum(activations), head
+    peak = kept + suite.batch_tokens * (2 * suite.vocab_size + 2 * arch.width)
+    for layer in reversed(range(arch.depth)):
+        gradients += _layer_params(arch, layer)[0]
+        peak = max(peak, kept + gradients + _layer_work(arch, layer, suite))
+        kept -= activations[layer]
+    return FLOAT_BYTES * (3 * total + max(peak, total))
+
+
+def _layer_activations(arch: Architecture, layer: int, suite: SuiteRecord) -> int:
+    """Numbers that a layer keeps for its backward pass: norms, attention and its mask, hidden channels."""
+    d, heads, kv = arch.width, arch.num_heads * arch.head_dim, arch.num_kv_heads * arch.head_dim
+    attention = 6 * d + (heads + 2 * kv) + (heads + kv) + heads + suite.context
+    attention += (heads + kv) if arch.qk_norm else 0
+    channels = 4 * (arch.expert_width * arch.shared_experts)
+    if arch.is_sparse_layer(layer):
+        channels += arch.top_k * (4 * arch.expert_width + 2 * d) + 2 * arch.experts
+    else:
+        channels = 4 * arch.dense_width
+    return suite.batch_tokens * (attention + channels)
+
+
+def _layer_work(arch: Architecture, layer: int, suite: SuiteRecord) -> int:
+    """Numbers that the backward pass of a layer's network works with beside what was kept."""
+    if arch.is_sparse_layer(layer):
+        return suite.batch_tokens * (2 * arch.top_k + 2) * arch.width
+    return suite.batch_tokens * (3 * arch.dense_width + 2 * arch.width)
