@@ -136,7 +136,8 @@ def _layer_params(arch: Architecture, layer: int) -> tuple[int, int]:
     attention = 2 * d * h * arch.num_heads + 2 * d * h * arch.num_kv_heads + 2 * d
     attention += 2 * h if arch.qk_norm else 0
     if not arch.is_sparse_layer(layer):
-        return (attention + 3 * d * arch.dense_width,) * 2
+        dense = attention + 3 * d * arch.dense_width
+        return dense, dense
     expert, router = 3 * d * arch.expert_width, d * arch.experts
     total = attention + router + expert * (arch.experts + arch.shared_experts)
     return total, attention + router + expert * (arch.top_k + arch.shared_experts)
