@@ -21,6 +21,7 @@ from search.commands import (
     front,
     launch,
     show,
+    shrink,
     status,
     tasks,
     train,
@@ -79,7 +80,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (launch, worker, status, front, show, export, train, evaluate, dashboard):
+for module in (launch, worker, status, front, show, export, train, evaluate, shrink, dashboard):
     app.command(module.NAME, epilog=examples(module.EXAMPLES))(module.run)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(data.app, name="data")

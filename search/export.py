@@ -4,7 +4,6 @@ Only safetensors, JSON, YAML, Markdown and the tokenizer's own model leave; the 
 byte. The folder appears whole or not at all.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from search.results import Reader
 from search.rows import CheckpointRow, FrontRow, TrialDetail
 from space.catalog import SuiteRecord
 from space.errors import CheckpointError, NotFoundError, StorageError, StudyFileError, nearest
-from space.recipe import CARD_FILE, REFERENCES_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Origin, Recipe
+from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Origin, Recipe
 
 PICKS = ("best", "knee")
 BLOCK = 1 << 20  # bytes
@@ -75,7 +74,7 @@ def export(
         _copy_checked(weights, partial / WEIGHTS_FILE)
         recipe.write(partial)
         (partial / TOKENIZER_FILE).write_bytes(tokenizer(suite))
-        (partial / REFERENCES_FILE).write_text(_references(suite), encoding="utf-8")
+        recipe.write_references(partial)
         (partial / CARD_FILE).write_text(text, encoding="utf-8")
         finish(partial)
     return detail
@@ -185,8 +184,3 @@ def _origin(study: str, detail: TrialDetail) -> Origin:
         score=row.score,
         score_stderr=row.stderr or 0.0,
     )
-
-
-def _references(suite: SuiteRecord) -> str:
-    records = {name: record.model_dump(mode="json") for name, record in suite.records.items()}
-    return json.dumps(records, indent=2) + "\n"

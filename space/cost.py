@@ -24,6 +24,7 @@ class Cost:
     Attributes:
         flops_per_token: forward, at the suite's context, under the uniform mixture.
         body_flops_per_token: the same without head and patch encoders.
+        network_flops_per_token: of these, the SwiGLU networks of all layers, dense or routed.
         head_flops_per_token: the output head at one position.
         encoder_flops_per_patch: patch encoder -> FLOPs of one patch.
         active_params: parameters that one token passes through, tables and encoders included.
@@ -35,6 +36,7 @@ class Cost:
 
     flops_per_token: float
     body_flops_per_token: int
+    network_flops_per_token: int
     head_flops_per_token: int
     encoder_flops_per_patch: dict[str, int]
     active_params: int
@@ -69,6 +71,7 @@ def price(arch: Architecture, suite: SuiteRecord) -> Cost:
     return Cost(
         flops_per_token=body + head + patches,
         body_flops_per_token=body,
+        network_flops_per_token=arch.depth * _network_flops(arch),
         head_flops_per_token=head,
         encoder_flops_per_patch=encoders,
         active_params=active,
@@ -93,10 +96,13 @@ def _layer_flops(arch: Architecture, layer: int, context: int) -> int:
     d, h = arch.width, arch.head_dim
     heads, kv = arch.num_heads, arch.num_kv_heads
     attention = 2 * d * h * (heads + 2 * kv) + 2 * heads * h * d + 4 * context * heads * h
-    if not arch.is_sparse_layer(layer):
-        return attention + 6 * d * arch.dense_width
-    routed = 2 * d * arch.experts + 6 * d * arch.expert_width * arch.top_k
-    return attention + routed + 6 * d * arch.expert_width * arch.shared_experts
+    router = 2 * d * arch.experts if arch.is_sparse_layer(layer) else 0
+    return attention + router + _network_flops(arch)
+
+
+def _network_flops(arch: Architecture) -> int:
+    """FLOPs of any layer's networks: a dense one has as many channels as a token's experts have together."""
+    return 6 * arch.width * arch.dense_width
 
 
 def _muon_flops(arch: Architecture) -> int:

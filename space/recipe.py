@@ -5,6 +5,7 @@ An export is a folder: `config.yaml` (this), `model.safetensors` (decayed weight
 also `hf/`, the same network for transformers. None of it is unpickled.
 """
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,22 @@ class Origin(Frozen):
     score_stderr: float
 
 
+class Parent(Frozen):
+    """What a shrunk model was pruned from, and how far it learned from it.
+
+    Attributes:
+        weights_sha256: the parent's weights.
+        tokens: input tokens that the parent was trained on.
+        expert_width: hidden channels of each of its experts.
+        distil_tokens: input tokens that the child was retrained on.
+    """
+
+    weights_sha256: str
+    tokens: int
+    expert_width: int
+    distil_tokens: int
+
+
 class Recipe(Frozen):
     """A candidate, its suite and how it is trained.
 
@@ -45,6 +62,7 @@ class Recipe(Frozen):
         seed: seed of the weights and of the order of the data.
         precision: Lightning's name of the precision.
         origin: the trial that was exported.
+        parent: the model that this one was shrunk from; None for what a trial itself has trained.
         weights_sha256: of `model.safetensors`.
     """
 
@@ -55,12 +73,25 @@ class Recipe(Frozen):
     seed: int = 0
     precision: str = "32-true"
     origin: Origin
+    parent: Parent | None = None
     weights_sha256: str
+
+    @property
+    def tokens(self) -> int:
+        """Input tokens behind the weights that an export comes with."""
+        if self.parent is None:
+            return self.origin.tokens
+        return self.parent.tokens + self.parent.distil_tokens
 
     def write(self, folder: Path) -> None:
         """Write `config.yaml` into a folder."""
         text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+
+    def write_references(self, folder: Path) -> None:
+        """Write `references.json` into a folder: what is known of each task, for other people's tools."""
+        records = {name: record.model_dump(mode="json") for name, record in self.suite.records.items()}
+        (folder / REFERENCES_FILE).write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "Recipe":

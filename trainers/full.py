@@ -61,7 +61,7 @@ def train_export(
         Interrupted: `stopping` said so; the next call goes on from there.
     """
     recipe = Recipe.read(folder)
-    _check_tokenizer(folder, recipe)
+    check_tokenizer(folder, recipe)
     home = folder / FOLDER
     home.mkdir(exist_ok=True)
     decay = round(tokens * recipe.decay)
@@ -76,7 +76,7 @@ def train_export(
         logger="csv",
         log_dir=str(home / "logs"),
     )
-    report = _FolderReport(home, progress, stopping)
+    report = FolderReport(home, progress, stopping)
     resume = report.last_trunk()
     if resume is not None and _tokens_of(resume) > budget.tokens + recipe.suite.batch_tokens // 2:
         raise StudyFileError(
@@ -97,7 +97,7 @@ def evaluate_export(folder: Path, split: Split = "report", device: str = "auto")
         CheckpointError: a file in the folder is missing or damaged, or its tokenizer is not the suite's.
     """
     recipe = Recipe.read(folder)
-    _check_tokenizer(folder, recipe)
+    check_tokenizer(folder, recipe)
     decoder = load_decoder(folder, recipe).to("cuda" if accelerator(device) == "gpu" else "cpu")
     started = time.monotonic()
     values = score_candidate(decoder, recipe.suite, split)
@@ -112,12 +112,7 @@ def load_decoder(folder: Path, recipe: Recipe) -> Decoder:
     Raises:
         CheckpointError: they are missing or damaged.
     """
-    path = folder / FOLDER / WEIGHTS_FILE
-    if path.is_file():
-        check_seal(path)
-    else:
-        path = folder / WEIGHTS_FILE
-        _check_sha256(path, recipe.weights_sha256)
+    path = checked_weights(folder, recipe)
     decoder = Decoder(recipe.candidate.architecture, recipe.suite)
     try:
         decoder.load_state_dict(load_file(path))
@@ -127,8 +122,45 @@ def load_decoder(folder: Path, recipe: Recipe) -> Decoder:
     return decoder
 
 
-def _check_tokenizer(folder: Path, recipe: Recipe) -> None:
-    """Refuse an export whose tokens mean something else than the tasks of this installation give."""
+def checked_weights(folder: Path, recipe: Recipe) -> Path:
+    """The file of the newest weights of an export: those of its full training, or those it came with.
+
+    Raises:
+        CheckpointError: they are missing or damaged.
+    """
+    path = folder / FOLDER / WEIGHTS_FILE
+    if path.is_file():
+        check_seal(path)
+    else:
+        path = folder / WEIGHTS_FILE
+        _check_sha256(path, recipe.weights_sha256)
+    return path
+
+
+def full_scorecard(folder: Path) -> Scorecard | None:
+    """What the full training of an export ended with; None where none has left weights.
+
+    Raises:
+        CheckpointError: the training has not ended, or the scorecard is damaged.
+    """
+    path = folder / FOLDER / SCORECARD_FILE
+    if not path.with_name(WEIGHTS_FILE).is_file():
+        return None
+    if not path.is_file():
+        raise CheckpointError(
+            f"a full training ends with '{SCORECARD_FILE}', and '{path.parent}' has none;"
+            " finish it: pathfront train"
+        )
+    check_seal(path)
+    return Scorecard.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def check_tokenizer(folder: Path, recipe: Recipe) -> None:
+    """Refuse an export whose tokens mean something else than the tasks of this installation give.
+
+    Raises:
+        CheckpointError: its tokenizer is missing or another one.
+    """
     path = folder / TOKENIZER_FILE
     if not path.is_file() or path.read_bytes() != tokenizer_model(recipe.suite.tokenizer):
         raise CheckpointError(
@@ -175,7 +207,7 @@ def write_sealed(path: Path, save: Callable[[Path], object]) -> None:
     save(aside)
     with aside.open("rb+") as file:
         os.fsync(file.fileno())
-    _seal(path).write_text(f"{_sha256(aside)}  {path.name}\n", encoding="ascii")
+    _seal(path).write_text(f"{file_sha256(aside)}  {path.name}\n", encoding="ascii")
     os.replace(aside, path)
 
 
@@ -194,7 +226,7 @@ def check_seal(path: Path) -> None:
 def _check_sha256(path: Path, expected: str) -> None:
     if not path.is_file():
         raise CheckpointError(f"an export holds '{path.name}', and '{path.parent}' has none")
-    found = _sha256(path)
+    found = file_sha256(path)
     if found != expected:
         raise CheckpointError(
             f"'{path}' is damaged: its SHA-256 is {expected[:12]}..., got {found[:12]}...;"
@@ -202,7 +234,8 @@ def _check_sha256(path: Path, expected: str) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -215,7 +248,7 @@ def _tokens_of(trunk: Path) -> int:
     return int(trunk.stem.removeprefix("trunk-"))
 
 
-class _FolderReport:
+class FolderReport:
     """Checkpoints into a folder, progress to a function."""
 
     def __init__(self, home: Path, progress: Progress, stopping: Callable[[], bool]) -> None:

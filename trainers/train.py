@@ -94,7 +94,7 @@ def fit_candidate(
     if resume is not None:
         trial.check_resumable(resume)
     module = CandidateModule(candidate, suite, schedule, budget.seed)
-    _fit(module, MixtureData(mixer), trial, resume)
+    fit(module, MixtureData(mixer), trial, resume)
     decoder = module.decoder
     report.checkpoint(
         lambda path: save_weights(decoder, candidate, path), schedule.steps * mixer.step_tokens, "decayed"
@@ -108,7 +108,8 @@ def save_weights(decoder: Decoder, candidate: CandidateConfig, path: Path) -> No
     save_file(weights, path, {"format": "pt", "candidate": candidate.model_dump_json()})
 
 
-def _fit(module: CandidateModule, data: MixtureData, trial: Trial, resume: Path | None) -> None:
+def fit(module: CandidateModule, data: MixtureData, trial: Trial, resume: Path | None) -> None:
+    """Let Lightning take a module through its steps, from a checkpoint or from the first."""
     budget = trial.budget
     precision: Any = budget.precision  # a plain string, which Lightning checks
     with quiet():

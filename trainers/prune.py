@@ -1,0 +1,158 @@
+"""Fewer hidden channels in every network of a decoder, chosen so that its outputs change least.
+
+What a SwiGLU network says is linear in its hidden channels, so their second moments on data tell what
+dropping some of them costs, and how the `down` columns of the others best make up for it. Channels go one by
+one, the cheapest first, and the columns of those that stay are fitted each time: Optimal Brain Surgeon
+(Hassibi 1993, https://doi.org/10.1109/ICNN.1993.298572) with whole channels for weights.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor
+from torch.nn import functional as F
+
+from space.candidate import Architecture
+from trainers.data import Batch
+from trainers.model.decoder import Decoder
+from trainers.model.experts import DenseNetwork, SparseNetwork
+from trainers.model.routing import Routing
+from trainers.module import visible
+
+DAMPING = 0.01  # of the mean second moment: what keeps the solution from trusting few visits
+
+Network = DenseNetwork | SparseNetwork
+
+
+@torch.no_grad()
+def measure_moments(decoder: Decoder, batches: Iterable[Batch]) -> dict[str, Tensor]:
+    """Second moments of the hidden channels of every network, summed over its visits.
+
+    A visit counts with the square of its routing weight, as it does in the squared output.
+
+    Returns:
+        Name of a network -> (experts, hidden, hidden) float32; one expert where it is dense, zeros where an
+        expert saw no token.
+    """
+    networks = {name: part for name, part in decoder.named_modules() if isinstance(part, Network)}
+    moments = {name: _gate_up(part).new_zeros(_moment_shape(part)) for name, part in networks.items()}
+    hooks = [
+        part.register_forward_hook(partial(_add_moments, moments[name])) for name, part in networks.items()
+    ]
+    try:
+        for batch in batches:
+            moved = move_data_to_device(batch, decoder.device)
+            decoder(moved.tokens, moved.local, moved.patches, visible(moved.segment))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return moments
+
+
+@torch.no_grad()
+def prune(parent: Decoder, arch: Architecture, moments: dict[str, Tensor]) -> Decoder:
+    """A decoder with the narrower networks of `arch`, otherwise the parent's, on the parent's device.
+
+    Args:
+        parent: the decoder with all channels; it is not changed.
+        arch: the parent's with a smaller `expert_ratio`.
+        moments: of the parent's channels, from `measure_moments`.
+    """
+    child = Decoder(arch, parent.suite).to(parent.device)
+    shapes = {name: value.shape for name, value in child.state_dict().items()}
+    weights = dict(parent.state_dict())
+    for name, moment in moments.items():
+        gate_up, down = f"{name}.gate_up", f"{name}.down"
+        narrow = narrowed(weights[gate_up], weights[down], moment, shapes[down][-1])
+        for part, value in zip((gate_up, down), narrow, strict=True):
+            weights[part] = value.view(shapes[part])
+    child.load_state_dict(weights)
+    return child
+
+
+def narrowed(gate_up: Tensor, down: Tensor, moment: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """The weights of experts that keep some of their hidden channels, in the order that they had.
+
+    Args:
+        gate_up: (experts, 2 * hidden, width), or without the first dimension where there is one.
+        down: (experts, width, hidden), the same.
+        moment: (experts, hidden, hidden).
+        keep: channels to keep of each expert.
+
+    Returns:
+        (experts, 2 * keep, width) and (experts, width, keep).
+    """
+    hidden, width = down.shape[-1], down.shape[-2]
+    gate, up = gate_up.view(-1, 2, hidden, width).unbind(1)
+    kept, fitted = eliminate(down.view(-1, width, hidden), _known(moment, gate, up), keep)
+    rows = kept.unsqueeze(-1).expand(-1, -1, width)  # (experts, keep, width)
+    return torch.cat([gate.gather(1, rows), up.gather(1, rows)], dim=1), fitted.to(down.dtype)
+
+
+def eliminate(down: Tensor, moment: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """Drop channels one by one, the one whose loss changes the output least after the others are fitted.
+
+    Args:
+        down: (experts, width, hidden).
+        moment: (experts, hidden, hidden), positive definite.
+        keep: channels to keep.
+
+    Returns:
+        Which channels are kept (experts, keep), ascending, and their fitted columns (experts, width, keep).
+    """
+    experts, _, hidden = down.shape
+    down, inverse = down.double(), torch.linalg.inv(moment.double())
+    gone = torch.zeros(experts, hidden, dtype=torch.bool, device=down.device)
+    each = torch.arange(experts, device=down.device)
+    for _ in range(hidden - keep):
+        room = inverse.diagonal(dim1=-2, dim2=-1)  # (experts, hidden), what the others leave unexplained
+        change = (down.square().sum(dim=1) / room).masked_fill(gone, torch.inf)
+        drop = change.argmin(dim=-1)
+        share = inverse[each, drop] / room[each, drop].unsqueeze(-1)  # (experts, hidden)
+        down = down - down[each, :, drop].unsqueeze(-1) * share.unsqueeze(1)
+        inverse = inverse - inverse[each, drop].unsqueeze(-1) * share.unsqueeze(1)
+        gone[each, drop] = True
+    kept = (~gone).nonzero()[:, 1].view(experts, keep)
+    return kept, down.gather(2, kept.unsqueeze(1).expand(-1, down.shape[1], -1))
+
+
+def _known(moment: Tensor, gate: Tensor, up: Tensor) -> Tensor:
+    """Damped second moments; of an expert that saw no token, what the norms of its weights let expect."""
+    norms = gate.square().sum(dim=-1) * up.square().sum(dim=-1)  # (experts, hidden)
+    seen = (moment.diagonal(dim1=-2, dim2=-1).sum(dim=-1) > 0).view(-1, 1, 1)
+    moment = torch.where(seen, moment, norms.diag_embed()).double()
+    mean = moment.diagonal(dim1=-2, dim2=-1).mean(dim=-1, keepdim=True)
+    return moment + (DAMPING * mean).expand(-1, moment.shape[-1]).diag_embed()
+
+
+def _add_moments(
+    moments: Tensor, network: Network, arguments: tuple[Tensor], output: tuple[Tensor, Routing | None]
+) -> None:
+    """Add what the visits of a forward pass show: a hook, so that the network itself knows nothing of it."""
+    (x,), (_, routing) = arguments, output
+    if routing is None:
+        hidden = _hidden(x, network.gate_up)
+        moments[0] += hidden.T @ hidden
+        return
+    for expert, gate_up in enumerate(network.gate_up):
+        weight = (routing.weights * (routing.experts == expert)).sum(dim=-1)
+        visits = weight.nonzero().squeeze(-1)
+        hidden = _hidden(x[visits], gate_up) * weight[visits].unsqueeze(-1)
+        moments[expert] += hidden.T @ hidden
+
+
+def _hidden(x: Tensor, gate_up: Tensor) -> Tensor:
+    """Hidden channels (tokens, hidden) of tokens (tokens, width)."""
+    gate, up = F.linear(x, gate_up).chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
+def _gate_up(network: Network) -> Tensor:
+    return network.gate_up
+
+
+def _moment_shape(network: Network) -> tuple[int, int, int]:
+    hidden = network.down.shape[-1]
+    return (1 if isinstance(network, DenseNetwork) else len(network.down)), hidden, hidden
