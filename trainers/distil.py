@@ -22,8 +22,8 @@ from trainers.module import CandidateModule, Schedule, Work, visible
 from trainers.train import fit
 from trainers.trial import Trial
 
-PARENT_SHARE = 0.9  # of the divergence from the parent in the loss
-TEMPERATURE = 1.0
+PARENT_SHARE = 0.5  # of the divergence from the parent in the loss
+RATE_SHARE = 0.3  # of the candidate's learning rate: at the whole of it, what pruning has kept is lost
 WARMUP_SHARE = 0.05  # of the steps
 
 
@@ -50,7 +50,8 @@ class DistilModule(CandidateModule):
     def __init__(
         self, candidate: CandidateConfig, schedule: Schedule, child: Decoder, parent: Decoder
     ) -> None:
-        super().__init__(candidate, child.suite, schedule, seed=0)
+        gentle = candidate.model_copy(update={"learning_rate": RATE_SHARE * candidate.learning_rate})
+        super().__init__(gentle, child.suite, schedule, seed=0)
         self.decoder.load_state_dict(child.state_dict())
         self._parent = (parent.eval(),)  # in a tuple, or Lightning would train and save it
 
@@ -60,9 +61,9 @@ class DistilModule(CandidateModule):
 
     def training_step(self, batch: Batch) -> Tensor:
         """The mixed loss of each task weighted by its share of the sequences, plus the routers' losses."""
-        logits, routings = _answers(self.decoder, batch)
+        logits, routings = answers(self.decoder, batch)
         with torch.no_grad():
-            wanted, _ = _answers(self._parent[0], batch)
+            wanted, _ = answers(self._parent[0], batch)
         entropy = F.cross_entropy(logits, batch.targets, reduction="none")
         losses = PARENT_SHARE * divergence(logits, wanted) + (1 - PARENT_SHARE) * entropy
         loss = (losses * batch.weights).sum()
@@ -79,8 +80,8 @@ def divergence(logits: Tensor, wanted: Tensor) -> Tensor:
         logits: (targets, vocabulary) of the child.
         wanted: (targets, vocabulary) of the parent.
     """
-    ours, theirs = (F.log_softmax(part / TEMPERATURE, dim=-1) for part in (logits, wanted))
-    return TEMPERATURE**2 * F.kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=-1)
+    ours, theirs = F.log_softmax(logits, dim=-1), F.log_softmax(wanted, dim=-1)
+    return F.kl_div(ours, theirs, reduction="none", log_target=True).sum(dim=-1)
 
 
 class Distilled(NamedTuple):
@@ -129,7 +130,7 @@ def distil_steps(mixer: Mixer, budget: Budget) -> int:
     return max(1, round(budget.tokens / mixer.step_tokens))
 
 
-def _answers(decoder: Decoder, batch: Batch) -> tuple[Tensor, list[Routing]]:
+def answers(decoder: Decoder, batch: Batch) -> tuple[Tensor, list[Routing]]:
     """Logits (targets, vocabulary) float32 at the scored positions, and the routing of each sparse layer."""
     hidden, routings = decoder(batch.tokens, batch.local, batch.patches, visible(batch.segment))
     return decoder.logits(hidden.flatten(0, 1)[batch.at]).float(), routings

@@ -21,7 +21,8 @@ from trainers.model.experts import DenseNetwork, SparseNetwork
 from trainers.model.routing import Routing
 from trainers.module import visible
 
-DAMPING = 0.01  # of the mean second moment: what keeps the solution from trusting few visits
+DAMPING = 0.01  # of each channel's own moment: what keeps the fit from trusting few visits
+LEAST_MOMENT = 1e-9  # of the mean one: what a channel that never speaks is given, to be invertible
 
 Network = DenseNetwork | SparseNetwork
 
@@ -123,8 +124,8 @@ def _known(moment: Tensor, gate: Tensor, up: Tensor) -> Tensor:
     norms = gate.square().sum(dim=-1) * up.square().sum(dim=-1)  # (experts, hidden)
     seen = (moment.diagonal(dim1=-2, dim2=-1).sum(dim=-1) > 0).view(-1, 1, 1)
     moment = torch.where(seen, moment, norms.diag_embed()).double()
-    mean = moment.diagonal(dim1=-2, dim2=-1).mean(dim=-1, keepdim=True)
-    return moment + (DAMPING * mean).expand(-1, moment.shape[-1]).diag_embed()
+    own = moment.diagonal(dim1=-2, dim2=-1)
+    return moment + (DAMPING * own + LEAST_MOMENT * own.mean(dim=-1, keepdim=True)).diag_embed()
 
 
 def _add_moments(
