@@ -126,8 +126,8 @@ def distil(
 
 
 def distil_steps(mixer: Mixer, budget: Budget) -> int:
-    """Steps that a budget comes to."""
-    return max(1, round(budget.tokens / mixer.step_tokens))
+    """Whole steps within a budget, at least one."""
+    return max(1, budget.tokens // mixer.step_tokens)
 
 
 def answers(decoder: Decoder, batch: Batch) -> tuple[Tensor, list[Routing]]:

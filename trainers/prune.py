@@ -22,7 +22,8 @@ from trainers.model.routing import Routing
 from trainers.module import visible
 
 DAMPING = 0.01  # of each channel's own moment: what keeps the fit from trusting few visits
-LEAST_MOMENT = 1e-9  # of the mean one: what a channel that never speaks is given, to be invertible
+LEAST_SHARE = 1e-9  # of the mean moment: added to each, so that channels which never speak can be inverted
+LEAST_MOMENT = 1e-30  # the same where no channel speaks
 
 Network = DenseNetwork | SparseNetwork
 
@@ -38,7 +39,7 @@ def measure_moments(decoder: Decoder, batches: Iterable[Batch]) -> dict[str, Ten
         expert saw no token.
     """
     networks = {name: part for name, part in decoder.named_modules() if isinstance(part, Network)}
-    moments = {name: _gate_up(part).new_zeros(_moment_shape(part)) for name, part in networks.items()}
+    moments = {name: _no_moments(part) for name, part in networks.items()}
     hooks = [
         part.register_forward_hook(partial(_add_moments, moments[name])) for name, part in networks.items()
     ]
@@ -125,7 +126,8 @@ def _known(moment: Tensor, gate: Tensor, up: Tensor) -> Tensor:
     seen = (moment.diagonal(dim1=-2, dim2=-1).sum(dim=-1) > 0).view(-1, 1, 1)
     moment = torch.where(seen, moment, norms.diag_embed()).double()
     own = moment.diagonal(dim1=-2, dim2=-1)
-    return moment + (DAMPING * own + LEAST_MOMENT * own.mean(dim=-1, keepdim=True)).diag_embed()
+    more = DAMPING * own + LEAST_SHARE * own.mean(dim=-1, keepdim=True)
+    return moment + more.clamp(min=LEAST_MOMENT).diag_embed()
 
 
 def _add_moments(
@@ -150,10 +152,8 @@ def _hidden(x: Tensor, gate_up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
-def _gate_up(network: Network) -> Tensor:
-    return network.gate_up
-
-
-def _moment_shape(network: Network) -> tuple[int, int, int]:
+def _no_moments(network: Network) -> Tensor:
+    """Zeros (experts, hidden, hidden)."""
     hidden = network.down.shape[-1]
-    return (1 if isinstance(network, DenseNetwork) else len(network.down)), hidden, hidden
+    experts = 1 if isinstance(network, DenseNetwork) else len(network.down)
+    return network.down.new_zeros(experts, hidden, hidden)

@@ -87,7 +87,7 @@ class Plan(NamedTuple):
             weights_sha256=file_sha256(checked_weights(folder, recipe)),
             tokens=behind,
             expert_width=arch.expert_width,
-            distil_tokens=tokens or max(1, round(TOKEN_SHARE * behind)),
+            distil_tokens=tokens or max(1, int(TOKEN_SHARE * behind)),
         )
         return cls(recipe, candidate, parent, output)
 

@@ -51,7 +51,7 @@ def test_half_the_channels_from_the_command_line(pathfront, best, tmp_path):
     assert code == 0, err
     code, out, err = pathfront("shrink", best, "-o", "half", "--json")
     assert code == 0, err
-    assert "from 16 to 8 channels an expert, retraining on 1.9" in err
+    assert "from 16 to 8 channels an expert, retraining on 2k tokens" in err
     found = json.loads(out)
     assert found["kept_channels"] == 0.5
     assert found["child"]["network_flops_per_token"] * 2 == found["parent"]["network_flops_per_token"]
