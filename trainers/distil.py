@@ -50,8 +50,7 @@ class DistilModule(CandidateModule):
     def __init__(
         self, candidate: CandidateConfig, schedule: Schedule, child: Decoder, parent: Decoder
     ) -> None:
-        gentle = candidate.model_copy(update={"learning_rate": RATE_SHARE * candidate.learning_rate})
-        super().__init__(gentle, child.suite, schedule, seed=0)
+        super().__init__(candidate, child.suite, schedule, seed=0)
         self.decoder.load_state_dict(child.state_dict())
         self._parent = (parent.eval(),)  # in a tuple, or Lightning would train and save it
 
@@ -117,10 +116,11 @@ def distil(
         PathfrontError: training diverged.
     """
     schedule = Fade(distil_steps(mixer, budget), 0)
-    trial = Trial(candidate, budget, report, schedule, mixer.step_tokens)
+    gentle = candidate.model_copy(update={"learning_rate": RATE_SHARE * candidate.learning_rate})
+    trial = Trial(gentle, budget, report, schedule, mixer.step_tokens)
     if resume is not None:
         trial.check_resumable(resume)
-    module = DistilModule(candidate, schedule, child, parent)
+    module = DistilModule(gentle, schedule, child, parent)
     fit(module, MixtureData(mixer), trial, resume)
     return Distilled(module.decoder, module.work)
 

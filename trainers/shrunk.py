@@ -94,8 +94,9 @@ class Scores(Frozen):
     def rows(self) -> list[tuple[str, ...]]:
         """What was scored, and its three scores in words: all, each domain, each task."""
         stages = (self.parent, self.pruned, self.retrained)
-        kinds = [{"all domains": rating.score} | rating.domains | rating.tasks for rating in stages]
-        return [(name, *(str(found[name]) for found in kinds)) for name in kinds[0]]
+        columns = [[("all domains", it.score), *it.domains.items(), *it.tasks.items()] for it in stages]
+        rows = zip(*columns, strict=True)
+        return [(row[0][0], *(str(estimate) for _, estimate in row)) for row in rows]
 
 
 class Shrunk(Frozen):

@@ -83,7 +83,7 @@ def run(
 
 def _beside(folder: Path, channels: float) -> Path:
     """Where the new export goes by default."""
-    folder = folder.resolve() if not folder.name else folder
+    folder = folder.resolve() if folder.name in ("", "..") else folder
     return folder.with_name(
         f"{folder.name}-half" if channels == 0.5 else f"{folder.name}-shrunk-{channels:g}"
     )

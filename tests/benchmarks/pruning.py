@@ -25,13 +25,14 @@ from trainers.model.decoder import Decoder
 from trainers.prune import eliminate, measure_moments, prune
 from trainers.shrink import narrower
 
+BOTH = (False, True)
 HELD_OUT = range(1_000_000, 1_000_032)  # steps
 
 Rule = Callable[[Tensor, Tensor], Tensor]  # down, moment -> importance (experts, hidden)
 
 
-def taylor(decoder: Decoder, batches: Iterable[Batch]) -> dict[tuple[int, ...], Tensor]:
-    """Squared first-order change of the loss when a channel goes: by shape and first entry of its `down`.
+def taylor(decoder: Decoder, batches: Iterable[Batch]) -> dict[tuple[float, ...], Tensor]:
+    """Squared first-order change of the loss when a channel goes, by `key` of its network.
 
     What a channel's loss changes is the product of its `down` column and that column's gradient
     (Molchanov 2019, https://arxiv.org/abs/1906.10771).
@@ -116,16 +117,16 @@ def main() -> None:
         "activation and norm": lambda down, moment: moment.diagonal(dim1=1, dim2=2) * down.square().sum(1),
         "Taylor": lambda down, moment: sensitivity[key(down)],
     }
-    choices = {(name, fitted): keep_best(rule, fitted) for name, rule in rules.items() for fitted in (0, 1)}
-    choices |= {("one by one", fitted): keep_ours(bool(fitted)) for fitted in (0, 1)}
+    choices = {(name, fitted): keep_best(rule, fitted) for name, rule in rules.items() for fitted in BOTH}
+    choices |= {("one by one", fitted): keep_ours(fitted) for fitted in BOTH}
     found = {}
     for which, choose in choices.items():
         with patch.object(trainers.prune, "eliminate", choose):
             found[which] = distance(prune(parent, arch, moments), parent, unseen)
-    ours = found["one by one", 1]
+    ours = found["one by one", True]
     print(f"shrink's rule: {ours:.5f} nats from the parent; others, as they were and fitted, over that:")
     for name in (*rules, "one by one"):
-        print(f"{name:26} {found[name, 0] / ours:8.1f} {found[name, 1] / ours:8.1f}")
+        print(f"{name:26} {found[name, False] / ours:8.1f} {found[name, True] / ours:8.1f}")
 
 
 if __name__ == "__main__":
