@@ -162,7 +162,8 @@ def shrink_export(
         parent_tokens=plan.parent.tokens,
         tokens=distilled.work.tokens,
         # the child's training, and the parent's forward passes beside it
-        training_flops=distilled.work.flops(costs[1]) + distilled.work.flops(costs[0]) // TRAINING_FACTOR,
+        training_flops=distilled.work.flops(costs[1], plan.candidate.optimizer)
+        + distilled.work.flops(costs[0], "adamw") // TRAINING_FACTOR,
         wall_seconds=distilled.work.seconds,
         device=str(parent.device),
         speeds=speeds,
