@@ -153,7 +153,14 @@ class Attention(nn.Module):
         if past is not None:
             return self.out(self._attend_past(q, k, v, past).flatten(-2))
         seen = None if mask is None else mask.unsqueeze(1)
-        return self.out(self._attend(q, k, v, seen, causal=mask is None).flatten(-2))
+        precision = v.dtype
+        if (
+            x.device.type == "cpu"
+        ):  # in half precision its gradient takes the CPU twice to three times as long
+            precision = torch.promote_types(precision, torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            y = self._attend(*(part.to(precision) for part in (q, k, v)), seen, causal=mask is None)
+        return self.out(y.to(v.dtype).flatten(-2))
 
     def _attend_past(self, q: Tensor, k: Tensor, v: Tensor, past: Past) -> Tensor:
         """Attention of new tokens (tokens, heads, head_dim), whose keys and values go into the cache."""
