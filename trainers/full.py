@@ -191,7 +191,7 @@ def describe(recipe: Recipe, card: Scorecard) -> str:
             "|---|---|---|---|---|---|---|",
             *rows,
             "",
-            f"Depth {arch.depth}, width {arch.width}, {arch.experts} experts, top {arch.top_k};"
+            f"Depth {arch.depth}, width {arch.width}, {arch.experts_in_words};"
             f" {cost.total_params:,} parameters, {cost.active_params:,} active;"
             f" {cost.flops_per_token:.3g} FLOPs a token.",
             f"Trained with {card.spent.training_flops:.3g} FLOPs"

@@ -13,6 +13,7 @@ from space.catalog import SuiteRecord
 from space.scores import TaskScore
 
 BAR, HEAD = 30, 64  # pixels of a bar, and of the axes
+MANY_ROWS = 16  # of a map, which are lower from there on
 INTERVAL = 1.96  # standard errors on each side of a 95% interval
 
 
@@ -139,28 +140,35 @@ def loss_curves(curves: Sequence[CurvePoint], rungs: Sequence[int], suite: Suite
     return figure
 
 
-def load_map(load: Sequence[Sequence[float]]) -> go.Figure:
-    """Tokens that each expert of each layer got, over an even share: 1 is balanced, 0 is a dead expert.
+def load_map(routing: Mapping[str, Sequence[Sequence[float]]]) -> go.Figure:
+    """Which experts serve which domain: each one's tokens over an even share, layer by layer.
+
+    1 is balanced, 0 is an expert that the domain does not use.
 
     Args:
-        load: (layers, experts) shares of a layer's tokens; rows of dense layers may be empty.
+        routing: domain -> (layers, experts), shares of its visits; rows of dense layers may be empty.
     """
-    rows = [np.asarray(row, dtype=float) for row in load]
-    width = max((len(row) for row in rows), default=0)
-    if width < 2:
+    layers = max((len(load) for load in routing.values()), default=0)
+    rows = {
+        f"layer {layer}, {domain}": np.asarray(load[layer], dtype=float)
+        for layer in range(layers)
+        for domain, load in routing.items()
+        if sum(load[layer]) > 0
+    }
+    if not rows:
         return style.notice("Every layer is dense: there are no experts to load.")
+    width = max(len(row) for row in rows.values())
     even = np.full((len(rows), width), np.nan)
-    for layer, row in enumerate(rows):
-        if row.sum() > 0:
-            even[layer, : len(row)] = row / row.sum() * len(row)
-    figure = style.blank(HEAD + 76 + 30 * len(rows))
+    for index, row in enumerate(rows.values()):
+        even[index, : len(row)] = row / row.sum() * len(row)
+    figure = style.blank(HEAD + 76 + (30 if len(rows) <= MANY_ROWS else 18) * len(rows))
     figure.add_heatmap(
         x=[str(expert) for expert in range(width)],
-        y=[f"layer {layer}" for layer in range(len(rows))],
+        y=list(rows),
         z=np.clip(even, 0, 2),
         customdata=even,
         text=[["" if np.isnan(v) else f"{v:.2f}" for v in row] for row in even],
-        texttemplate="%{text}" if width <= 32 else None,
+        texttemplate="%{text}" if width <= 16 else None,
         zmin=0,
         zmax=2,
         colorscale=style.LOAD,

@@ -9,6 +9,8 @@ from dashboard.views import parts
 from search.rows import TrialDetail
 from space.catalog import SuiteRecord
 
+ALL = "all"
+
 
 def render() -> None:
     """Draw the page."""
@@ -96,7 +98,8 @@ def _outcome(detail: TrialDetail) -> None:
 
 def _experts(detail: TrialDetail, suite: SuiteRecord) -> None:
     parts.heading(
-        "Expert load", "Tokens that each expert got, over an even share: 1 is balanced, 0 is a dead expert."
+        "Which experts serve which domain",
+        "Tokens that each expert got, over an even share: 1 is balanced, 0 is never visited.",
     )
     if not detail.config.architecture.sparse:
         st.info("This candidate is dense: every token passes the same layers, so there is no expert load.")
@@ -104,10 +107,9 @@ def _experts(detail: TrialDetail, suite: SuiteRecord) -> None:
     if not detail.routing:
         st.info("The load is recorded when a trial is scored.")
         return
-    domain = st.segmented_control(
-        "Domain", list(detail.routing), default=next(iter(detail.routing)), key="trial_domain"
-    )
-    _draw(load_map(detail.routing[domain or next(iter(detail.routing))]), "trial_load")
+    domain = st.segmented_control("Domain", [ALL, *detail.routing], default=ALL, key="trial_domain")
+    shown = detail.routing if domain in (ALL, None) else {domain: detail.routing[domain]}
+    _draw(load_map(shown), "trial_load")
 
 
 def _configuration(detail: TrialDetail) -> list[tuple[str, str]]:

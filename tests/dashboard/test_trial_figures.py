@@ -41,14 +41,19 @@ def test_a_curve_may_have_gaps(study):
     assert [trace.name for trace in figure.data] == ["digits", "total"]
 
 
-def test_load_is_relative_to_an_even_share():
-    figure = figures.load_map([[0.5, 0.5, 0.0, 0.0], []])
-    assert np.allclose(figure.data[0].customdata[0], [2, 2, 0, 0])
-    assert np.isnan(figure.data[0].customdata[1]).all()
+def test_load_is_relative_to_an_even_share_and_stands_layer_by_layer():
+    routing = {
+        "text": [[], [0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]],
+        "vision": [[], [0.0, 0.0, 0.5, 0.5], [1.0, 0.0, 0.0, 0.0]],
+    }
+    drawn = figures.load_map(routing).data[0]
+    assert list(drawn.y) == ["layer 1, text", "layer 1, vision", "layer 2, text", "layer 2, vision"]
+    assert np.allclose(drawn.customdata, [[2, 2, 0, 0], [0, 0, 2, 2], [1, 1, 1, 1], [4, 0, 0, 0]])
 
 
 def test_a_dense_model_has_no_load():
-    assert "dense" in figures.load_map([[], []]).layout.annotations[0].text
+    assert "dense" in figures.load_map({"text": [[], []]}).layout.annotations[0].text
+    assert "dense" in figures.load_map({}).layout.annotations[0].text
 
 
 def test_nothing_recorded_says_so(study):

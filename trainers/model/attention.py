@@ -153,11 +153,8 @@ class Attention(nn.Module):
         if past is not None:
             return self.out(self._attend_past(q, k, v, past).flatten(-2))
         seen = None if mask is None else mask.unsqueeze(1)
-        precision = v.dtype
-        if (
-            x.device.type == "cpu"
-        ):  # in half precision its gradient takes the CPU twice to three times as long
-            precision = torch.promote_types(precision, torch.float32)
+        # in half precision the gradient of attention takes a CPU two to three times as long
+        precision = torch.promote_types(v.dtype, torch.float32) if v.device.type == "cpu" else v.dtype
         with torch.autocast(x.device.type, enabled=False):
             y = self._attend(*(part.to(precision) for part in (q, k, v)), seen, causal=mask is None)
         return self.out(y.to(v.dtype).flatten(-2))
