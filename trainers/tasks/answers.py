@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -123,7 +123,11 @@ class AnswerTask(SessionTask):
     @cached_property
     def spec(self) -> ActionSpec:
         """Any text; longer than the longest training answer by its stop piece, or one piece and no stop."""
-        longest = max(len(self.tokenizer.encode(answer)) for answer in set(self.training_answers))
+        return self.spec_for(self.training_answers)
+
+    def spec_for(self, answers: Iterable[str]) -> ActionSpec:
+        """Room for the longest of some answers and for its stop piece; one piece where none is longer."""
+        longest = max(len(self.tokenizer.encode(answer)) for answer in set(answers))
         text = (self.vocabulary.text_range,)
         return ActionSpec(1, text) if longest == 1 else ActionSpec(longest + 1, text, STOP)
 

@@ -15,7 +15,6 @@ from space.catalog import Sense, Split, SuiteRecord
 from trainers.tasks.answers import AnswerTask, Example, exact_match
 from trainers.tasks.base import ActionSpec, Policy
 from trainers.tasks.control import ControlSession
-from trainers.tasks.parts.questions import answer_spec
 from trainers.tasks.policies import ExpertPolicy
 from trainers.tasks.sessions import SessionTask
 from trainers.tokens import sequence, values
@@ -120,7 +119,7 @@ class Labels(TableTask, AnswerTask):
     @cached_property
     def spec(self) -> ActionSpec:
         """Room for any label."""
-        return answer_spec(self, self.table.labels)
+        return self.spec_for(self.table.labels)
 
 
 class EstimateSession(ControlSession):

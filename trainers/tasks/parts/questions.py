@@ -4,7 +4,7 @@ It knows how a question is drawn, asked and scored, and nothing of what is seen 
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Generic, TypeVar
@@ -14,7 +14,7 @@ import numpy as np
 from space.catalog import Split, SuiteRecord
 from trainers.tasks.answers import AnswerTask, Example, exact_match
 from trainers.tasks.base import ActionSpec
-from trainers.tokens.text import STOP, Tokenizer
+from trainers.tokens.text import Tokenizer
 
 YES_NO = ("yes", "no")
 
@@ -116,14 +116,7 @@ class QuestionTask(AnswerTask, Generic[Asked]):
     @cached_property
     def spec(self) -> ActionSpec:
         """Room for any answer, however few are trained on."""
-        return answer_spec(self, self.level.answers)
-
-
-def answer_spec(task: AnswerTask, answers: Sequence[str]) -> ActionSpec:
-    """Room for the longest of some answers and for its stop piece; one piece where none is longer."""
-    longest = max(len(task.tokenizer.encode(answer)) for answer in answers)
-    text = (task.vocabulary.text_range,)
-    return ActionSpec(1, text) if longest == 1 else ActionSpec(longest + 1, text, STOP)
+        return self.spec_for(self.level.answers)
 
 
 def pick(rng: np.random.Generator, options: tuple[str, ...], count: int) -> list[str]:
