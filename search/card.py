@@ -13,6 +13,7 @@ from space.recipe import (
     REFERENCES_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
+    Growth,
     Recipe,
 )
 
@@ -44,6 +45,86 @@ def card(recipe: Recipe, detail: TrialDetail, front: Sequence[FrontRow], folder:
             *_files(),
         ]
     )
+
+
+def grown_card(recipe: Recipe, detail: TrialDetail, folder: Path) -> str:
+    """Write the card of a larger model that is not trained yet, as Markdown.
+
+    Args:
+        recipe: the export's recipe; it says how the candidate grew.
+        detail: the trial that it grew from.
+        folder: where the export goes; the commands name it.
+    """
+    origin, grown, before = recipe.origin, recipe.grown, detail.config.architecture
+    assert grown is not None
+    name = shlex.quote(str(folder))
+    return "\n".join(
+        [
+            f"# Trial {origin.trial} of study `{origin.study}`, grown {grown.factor:.3g} times",
+            "",
+            f"A {_kind(recipe)} over {len(recipe.suite.tasks)} tasks of suite `{recipe.suite.name}`,"
+            f" **without weights yet**: the shape of a searched candidate of depth {before.depth} and width"
+            f" {before.width}, grown to {grown.factor:.3g} times its FLOPs per token.",
+            "",
+            *_prediction(recipe, grown),
+            *_grown_cost(recipe, grown),
+            "## Use it",
+            "",
+            "```",
+            f"pathfront train {name} --tokens {_tokens(recipe, grown)}      # train it, resumable",
+            f"pathfront eval {name} --split report     # then score it",
+            "```",
+            "",
+            *_files(weights=False),
+        ]
+    )
+
+
+def _tokens(recipe: Recipe, grown: Growth) -> int:
+    return grown.predicted[-1].tokens if grown.predicted else 10 * recipe.origin.tokens
+
+
+def _prediction(recipe: Recipe, grown: Growth) -> list[str]:
+    origin = recipe.origin
+    lines = [
+        "## What to expect",
+        "",
+        f"The searched candidate reached {_interval(origin.score, origin.score_stderr)} of the expert (95%)"
+        f" on the select episodes, at rung {origin.rung} ({origin.tokens:,} tokens and their decay branch).",
+        "",
+    ]
+    if grown.unknown is not None:
+        return [*lines, f"Nothing is predicted of the larger model: {grown.unknown}.", ""]
+    lines += [
+        "Predicted of the larger one from the curves of the whole study, on the same episodes: a saturating"
+        " power law of size and tokens, with the candidate's own distance from it. Nobody has measured these"
+        " yet; nine of ten trainings should end within the interval.",
+        "",
+        "| tokens | training FLOPs | predicted score | 90% interval |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {p.tokens:,} | {p.training_flops:.3g} | {p.score:.3f} | [{p.low:.3f}, {p.high:.3f}] |"
+        for p in grown.predicted
+    ]
+    return [*lines, ""]
+
+
+def _grown_cost(recipe: Recipe, grown: Growth) -> list[str]:
+    cost = price(recipe.candidate.architecture, recipe.suite)
+    return [
+        "## Cost",
+        "",
+        f"- {grown.flops:,.0f} FLOPs per token, {grown.from_flops:,.0f} before (forward, context"
+        f" {recipe.suite.context}, uniform mixture, head at every position)",
+        f"- {cost.active_params:,} active of {cost.total_params:,} parameters",
+        f"- {cost.training_bytes / 2**20:,.1f} MiB to train in fp32 with AdamW,"
+        f" {cost.cache_bytes_per_sequence / 2**10:,.1f} KiB of keys and values a sequence",
+        f"- {recipe.candidate.optimizer} at learning rate {recipe.candidate.learning_rate:g} as searched: the"
+        " rate of a base width, from which that of each parameter follows by its shape, so it fits this size",
+        f"- {recipe.precision}, seed {recipe.seed}; the mixture is the one that was searched",
+        "",
+    ]
 
 
 def _kind(recipe: Recipe) -> str:
@@ -133,12 +214,12 @@ def _commands(folder: Path) -> list[str]:
     ]
 
 
-def _files() -> list[str]:
+def _files(weights: bool = True) -> list[str]:
     return [
         "## Files",
         "",
         f"- `{CONFIG_FILE}`: architecture, mixture, learning rate, suite; all that `train` needs",
-        f"- `{WEIGHTS_FILE}`: decayed weights",
+        *([f"- `{WEIGHTS_FILE}`: decayed weights"] if weights else []),
         f"- `{TOKENIZER_FILE}`: SentencePiece model of the text",
         f"- `{REFERENCES_FILE}`: floor and expert of each task, as measured and frozen",
         f"- `{CARD_FILE}`: this card",

@@ -13,16 +13,20 @@ from pathlib import Path
 import fsspec
 
 from search.artifacts import file_sha256
-from search.card import card
+from search.card import card, grown_card
+from search.extrapolate import observations, predicted_scores
 from search.pareto import knee
 from search.results import Reader
 from search.rows import CheckpointRow, FrontRow, TrialDetail
 from space.catalog import SuiteRecord
+from space.cost import price
 from space.errors import CheckpointError, NotFoundError, StorageError, StudyFileError, nearest
-from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Origin, Recipe
+from space.growth import Scale, grow
+from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Recipe
 
 PICKS = ("best", "knee")
 BLOCK = 1 << 20  # bytes
+AHEAD = (1, 3, 10)  # times the tokens of a trial at which the score of a larger model is predicted
 
 
 def export(
@@ -72,12 +76,65 @@ def export(
     text = card(recipe, detail, reader.front(study), folder)
     with whole(folder) as partial:
         _copy_checked(weights, partial / WEIGHTS_FILE)
-        recipe.write(partial)
-        (partial / TOKENIZER_FILE).write_bytes(tokenizer(suite))
-        recipe.write_references(partial)
-        (partial / CARD_FILE).write_text(text, encoding="utf-8")
+        _write(partial, recipe, tokenizer(suite), text)
         finish(partial)
     return detail
+
+
+def export_grown(
+    reader: Reader,
+    study: str,
+    folder: Path,
+    tokenizer: Callable[[SuiteRecord], bytes],
+    scale: Scale,
+    tokens: int | None = None,
+    pick: str | None = None,
+    trial: int | None = None,
+    max_flops: float | None = None,
+) -> Recipe:
+    """Write the export of a larger model of a trial's shape, which has no weights until it is trained.
+
+    Args:
+        reader: the storage.
+        study: name of the study.
+        folder: where to write; it must not exist yet.
+        tokenizer: gives the model file of a suite's tokenizer.
+        scale: how large.
+        tokens: input tokens at which its score is predicted; else the trial's own, 3 and 10 times as many.
+        pick: as in `export`.
+        trial: as in `export`.
+        max_flops: as in `export`.
+
+    Returns:
+        What was written to `config.yaml`.
+
+    Raises:
+        StudyFileError: the options contradict each other, the folder exists, or the scale cannot be met.
+        NotFoundError: there is no such study or trial, or the front is empty.
+    """
+    require_new(folder)
+    detail = choose(reader, study, pick, trial, max_flops)
+    config, suite = reader.config(study), reader.suite(study)
+    own = price(detail.config.architecture, suite).flops_per_token
+    larger = grow(detail.config.architecture, suite, scale.flops(own))
+    flops = price(larger, suite).flops_per_token
+    seen = observations(reader.trials(study), config.rungs.decay)
+    trained = round(detail.row.tokens * (1 + config.rungs.decay))
+    places = [trained * ahead for ahead in AHEAD] if tokens is None else [tokens]
+    predicted, unknown = predicted_scores(seen, detail.row.candidate, flops, places)
+    recipe = Recipe(
+        candidate=detail.config.model_copy(update={"architecture": larger}),
+        suite=suite,
+        decay=config.rungs.decay,
+        seed=detail.row.seed,
+        precision=config.precision,
+        origin=_origin(study, detail),
+        weights_sha256=None,
+        grown=Growth(from_flops=own, flops=flops, predicted=predicted, unknown=unknown),
+    )
+    with whole(folder) as partial:
+        _write(partial, recipe, tokenizer(suite), grown_card(recipe, detail, folder))
+    return recipe
 
 
 def choose(
@@ -129,6 +186,14 @@ def require_new(folder: Path) -> None:
         raise StudyFileError(
             f"an export goes into a new folder, and '{folder}' exists; choose another with -o"
         )
+
+
+def _write(folder: Path, recipe: Recipe, tokenizer: bytes, text: str) -> None:
+    """All files of an export but its weights."""
+    recipe.write(folder)
+    recipe.write_references(folder)
+    (folder / TOKENIZER_FILE).write_bytes(tokenizer)
+    (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 An export is a folder: `config.yaml` (this), `model.safetensors` (decayed weights), `tokenizer.model`
 (SentencePiece), `references.json` (floors and experts) and `README.md` (the card); where it was asked for,
-also `hf/`, the same network for transformers. None of it is unpickled.
+also `hf/`, the same network for transformers. None of it is unpickled. A candidate that was grown has no
+weights until it is trained.
 """
 
 import json
+import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +55,54 @@ class Parent(Frozen):
     distil_tokens: int
 
 
+class Predicted(Frozen):
+    """A score on the select episodes that nobody has measured yet, with its 90% interval."""
+
+    tokens: int
+    training_flops: float
+    score: float
+    low: float
+    high: float
+
+
+class Growth(Frozen):
+    """How a candidate became larger than the one that was searched, and what it should reach.
+
+    Attributes:
+        from_flops: FLOPs per token of the candidate that was searched.
+        flops: FLOPs per token now.
+        predicted: scores at several numbers of input tokens, by rising tokens; empty where the study is
+            too small to tell.
+        unknown: why nothing is predicted; None where something is.
+    """
+
+    from_flops: float
+    flops: float
+    predicted: tuple[Predicted, ...] = ()
+    unknown: str | None = None
+
+    @property
+    def factor(self) -> float:
+        """FLOPs per token now over those before."""
+        return self.flops / self.from_flops
+
+    def at(self, tokens: int) -> Predicted | None:
+        """The prediction at a number of tokens, between two others by log tokens; None beyond them."""
+        for point in self.predicted:
+            if point.tokens == tokens:
+                return point
+        for before, after in pairwise(self.predicted):
+            if before.tokens < tokens < after.tokens:
+                share = math.log(tokens / before.tokens) / math.log(after.tokens / before.tokens)
+                score, low, high = (
+                    (1 - share) * getattr(before, name) + share * getattr(after, name)
+                    for name in ("score", "low", "high")
+                )
+                flops = after.training_flops * tokens / after.tokens
+                return Predicted(tokens=tokens, training_flops=flops, score=score, low=low, high=high)
+        return None
+
+
 class Recipe(Frozen):
     """A candidate, its suite and how it is trained.
 
@@ -63,7 +114,8 @@ class Recipe(Frozen):
         precision: Lightning's name of the precision.
         origin: the trial that was exported.
         parent: the model that this one was shrunk from; None for what a trial itself has trained.
-        weights_sha256: of `model.safetensors`.
+        grown: how the candidate outgrew its trial; None where it is the trial's own.
+        weights_sha256: of `model.safetensors`; None where there are no weights yet.
     """
 
     schema_version: Literal[1] = 1
@@ -74,7 +126,8 @@ class Recipe(Frozen):
     precision: str = "32-true"
     origin: Origin
     parent: Parent | None = None
-    weights_sha256: str
+    grown: Growth | None = None
+    weights_sha256: str | None
 
     @property
     def tokens(self) -> int:

@@ -7,6 +7,7 @@ beside it.
 
 import hashlib
 import os
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 
 from space.catalog import Split
 from space.cost import price
-from space.errors import CheckpointError, StudyFileError
+from space.errors import CheckpointError, NotFoundError, StudyFileError
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Recipe
 from space.scores import Budget, CheckpointKind, Scorecard, Spent
 from trainers.evaluate import score_candidate
@@ -85,7 +86,7 @@ def train_export(
         )
     card = train_candidate(recipe.candidate, recipe.suite, budget, resume, report)
     write_sealed(home / SCORECARD_FILE, lambda path: path.write_text(card.model_dump_json(indent=2)))
-    (home / CARD_FILE).write_text(describe(recipe, card), encoding="utf-8")
+    (home / CARD_FILE).write_text(describe(recipe, card, tokens), encoding="utf-8")
     return card
 
 
@@ -93,7 +94,7 @@ def evaluate_export(folder: Path, split: Split = "report", device: str = "auto")
     """Score an export: the weights of its full training where there are any, or those it came with.
 
     Raises:
-        NotFoundError: the folder is no export.
+        NotFoundError: the folder is no export, or has no weights yet.
         CheckpointError: a file in the folder is missing or damaged, or its tokenizer is not the suite's.
     """
     recipe = Recipe.read(folder)
@@ -110,6 +111,7 @@ def load_decoder(folder: Path, recipe: Recipe) -> Decoder:
     """The newest weights of an export in the decoder that they belong to, on the CPU.
 
     Raises:
+        NotFoundError: there are none yet.
         CheckpointError: they are missing or damaged.
     """
     path = checked_weights(folder, recipe)
@@ -126,14 +128,20 @@ def checked_weights(folder: Path, recipe: Recipe) -> Path:
     """The file of the newest weights of an export: those of its full training, or those it came with.
 
     Raises:
+        NotFoundError: there are none yet.
         CheckpointError: they are missing or damaged.
     """
     path = folder / FOLDER / WEIGHTS_FILE
     if path.is_file():
         check_seal(path)
-    else:
-        path = folder / WEIGHTS_FILE
-        _check_sha256(path, recipe.weights_sha256)
+        return path
+    if recipe.weights_sha256 is None:
+        raise NotFoundError(
+            f"a candidate that was grown has no weights until it is trained, and '{folder}' has none;"
+            f" train it: pathfront train {shlex.quote(str(folder))} --tokens N"
+        )
+    path = folder / WEIGHTS_FILE
+    _check_sha256(path, recipe.weights_sha256)
     return path
 
 
@@ -169,8 +177,8 @@ def check_tokenizer(folder: Path, recipe: Recipe) -> None:
         )
 
 
-def describe(recipe: Recipe, card: Scorecard) -> str:
-    """The card of a full training, in Markdown."""
+def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
+    """The card of a full training on so many tokens, in Markdown."""
     arch = recipe.candidate.architecture
     cost = price(arch, recipe.suite)
     rows = [
@@ -186,6 +194,7 @@ def describe(recipe: Recipe, card: Scorecard) -> str:
             f"Score {card.score:.3f} ± {NORMAL_95 * card.stderr:.3f} on the {card.split} episodes: the mean"
             " over domains of the fraction of expert performance; 95% intervals.",
             f"{card.above(0.5)} of {len(card.tasks)} tasks are above half of their expert.",
+            *_beside_the_prediction(recipe, card, tokens),
             "",
             "| task | metric | value | episodes | fraction of expert | share of tokens | epochs |",
             "|---|---|---|---|---|---|---|",
@@ -199,6 +208,22 @@ def describe(recipe: Recipe, card: Scorecard) -> str:
             "",
         ]
     )
+
+
+def _beside_the_prediction(recipe: Recipe, card: Scorecard, tokens: int) -> list[str]:
+    """What was predicted of a candidate that was grown, in a line of Markdown."""
+    if recipe.grown is None:
+        return []
+    point = recipe.grown.at(tokens)
+    if point is None:
+        why = recipe.grown.unknown or "its predictions are for other numbers of tokens"
+        return [f"Nothing was predicted at {tokens:,} tokens: {why}."]
+    verdict = "within" if point.low <= card.score <= point.high else "outside"
+    return [
+        f"Predicted at {tokens:,} tokens: {point.score:.3f}, 90% interval {point.low:.3f} to"
+        f" {point.high:.3f}; the score is {verdict} it. The prediction is for the select episodes, others of"
+        " the same tasks."
+    ]
 
 
 def write_sealed(path: Path, save: Callable[[Path], object]) -> None:

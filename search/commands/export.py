@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from search.commands.options import MaxFlops, Storage
+from search.commands.options import Larger, MaxFlops, Storage, whole
 from space.errors import StudyFileError
 
 if TYPE_CHECKING:
     from search.results import Reader
     from search.rows import TrialDetail
     from space.catalog import SuiteRecord
+    from space.recipe import Growth, Recipe
 
 NAME = "export"
 EXAMPLES = [
@@ -20,6 +21,7 @@ EXAMPLES = [
     "pathfront export quick --pick knee -o knee/",
     "pathfront export quick --max-flops 500k -o small/",
     "pathfront export quick --trial 7 -o seven/",
+    "pathfront export quick --scale 10x -o big/      # a larger one of its shape, to be trained",
     "pathfront export quick --format hf -o best/     # and best/hf/, which transformers loads",
     "pathfront export best/ --format hf              # best/hf/ from its newest weights",
 ]
@@ -38,6 +40,11 @@ def run(
     ] = None,
     trial: Annotated[int | None, typer.Option(metavar="N", min=0, help="A trial by its number.")] = None,
     max_flops: MaxFlops = None,
+    scale: Larger = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(metavar="N", parser=whole, help="With --scale: predict the score at N tokens."),
+    ] = None,
     form: Annotated[
         Literal["pathfront", "hf"],
         typer.Option("--format", help="hf adds a folder that transformers loads."),
@@ -46,13 +53,21 @@ def run(
 ) -> None:
     """Write a trial into a folder that trains.
 
-    Configuration, weights, tokenizer, references and a card; by default of the front's best score.
+    Configuration, weights, tokenizer, references and a card; by default of the front's best score. With
+    --scale a larger model of the same shape, with the score to expect of it and without weights.
     """
     from search.commands.output import score, short
     from search.results import Reader
     from search.storage import resolve_url
     from space.recipe import CONFIG_FILE, HF_FOLDER
 
+    if tokens is not None and scale is None:
+        raise StudyFileError("--tokens predicts the score of a larger model: give --scale as well")
+    if form == "hf" and scale is not None:
+        raise StudyFileError(
+            "a larger model has no weights for transformers until it is trained: leave --format out,"
+            " train the export, then: pathfront export DIR --format hf"
+        )
     if form == "hf" and (Path(study) / CONFIG_FILE).is_file():
         if (pick, trial, max_flops) != (None, None, None):
             raise StudyFileError(
@@ -63,6 +78,12 @@ def run(
     if output is None:
         raise StudyFileError("an export of a study goes into a new folder: name it with -o or --output")
     reader = Reader(resolve_url(storage))
+    if scale is not None:
+        from search.export import export_grown
+
+        choice = (pick, trial, max_flops)
+        _say_grown(export_grown(reader, study, output, _tokenizer, scale, tokens, *choice), output)
+        return
     row = _export(reader, study, output, (pick, trial, max_flops), form == "hf").row
     print(f"exported trial {row.number} (score {score(row.score, row.stderr)}) to {output}")
     print(f"train it: pathfront train {shlex.quote(str(output))} --tokens {short(10 * row.tokens)}")
@@ -79,19 +100,21 @@ def _export(
 ) -> "TrialDetail":
     from search.export import choose, export, require_new
 
-    def tokenizer(suite: "SuiteRecord") -> bytes:
-        from trainers.tasks.tokenizer import suite_tokenizer
-
-        return suite_tokenizer(suite).model
-
     if not hf:
-        return export(reader, study, output, tokenizer, *choice)
+        return export(reader, study, output, _tokenizer, *choice)
     require_new(output)
     chosen = choose(reader, study, *choice)
     from trainers.huggingface.classes import exact_class
 
     exact_class(chosen.config.architecture)  # refuses before anything is written
-    return export(reader, study, output, tokenizer, trial=chosen.row.number, finish=_write_hf)
+    return export(reader, study, output, _tokenizer, trial=chosen.row.number, finish=_write_hf)
+
+
+def _tokenizer(suite: "SuiteRecord") -> bytes:
+    """The model file of a suite's tokenizer."""
+    from trainers.tasks.tokenizer import suite_tokenizer
+
+    return suite_tokenizer(suite).model
 
 
 def _add_hf(export: Path, output: Path | None) -> None:
@@ -132,3 +155,33 @@ def _name_on_card(export: Path) -> None:
 
 def _say_how(folder: Path) -> None:
     print(f"load it: transformers.AutoModelForCausalLM.from_pretrained({str(folder)!r}), see its README.md")
+
+
+def _say_grown(recipe: "Recipe", output: Path) -> None:
+    from search.commands.output import say, score, short
+
+    grown, shape, origin = recipe.grown, recipe.candidate.architecture, recipe.origin
+    assert grown is not None
+    print(
+        f"exported trial {origin.trial} (score {score(origin.score, origin.score_stderr)}) grown"
+        f" {grown.factor:.3g} times to depth {shape.depth}, width {shape.width},"
+        f" {short(grown.flops)} FLOPs/token, to {output}"
+    )
+    if grown.unknown is not None:
+        say(f"no prediction: {grown.unknown}")
+    else:
+        _print_predicted(grown)
+    tokens = grown.predicted[-1].tokens if grown.predicted else 10 * origin.tokens
+    print(f"train it: pathfront train {shlex.quote(str(output))} --tokens {tokens}")
+
+
+def _print_predicted(grown: "Growth") -> None:
+    from search.commands.output import print_table, short
+
+    print_table(
+        [">tokens", ">training FLOPs", ">predicted score", ">90% interval"],
+        [
+            (short(p.tokens), short(p.training_flops), f"{p.score:.3f}", f"{p.low:.3f} to {p.high:.3f}")
+            for p in grown.predicted
+        ],
+    )

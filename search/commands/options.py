@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from space.growth import Scale
+
 SUFFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
 DEFAULT_STORAGE = "sqlite:///pathfront.db"
 
@@ -44,6 +46,16 @@ def examples(lines: Iterable[str]) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
+def scale(text: str) -> Scale:
+    """Read a size: FLOPs per token in the same forms, or a multiple such as 10x.
+
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    relative = text.strip().lower().endswith("x")
+    return Scale(number(text.strip()[:-1] if relative else text), relative)
+
+
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the storage.")]
 Folder = Annotated[str, typer.Argument(metavar="DIR", help="Folder that `pathfront export` wrote.")]
 Storage = Annotated[
@@ -70,6 +82,15 @@ MaxFlops = Annotated[
         metavar="F",
         parser=number,
         help="Only candidates of at most F FLOPs per token (1.2e6, 1.2M).",
+    ),
+]
+Larger = Annotated[
+    Scale | None,
+    typer.Option(
+        "--scale",
+        metavar="F",
+        parser=scale,
+        help="Grow the candidate to F FLOPs per token (10M), or to a multiple of its own (10x), untrained.",
     ),
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run.")]

@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 from toys import toy_suite
 
 from space.errors import CheckpointError, Interrupted, NotFoundError, StudyFileError
-from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Origin, Recipe
-from trainers.full import evaluate_export, train_export
+from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Predicted, Recipe
+from trainers.full import describe, evaluate_export, train_export
 from trainers.model.decoder import Decoder
 from trainers.tasks.tokenizer import tokenizer_model
 from trainers.train import save_weights
@@ -30,6 +30,40 @@ def export(candidate, tmp_path):
     Recipe(candidate=candidate, suite=suite, origin=origin, weights_sha256=sha256).write(tmp_path)
     (tmp_path / TOKENIZER_FILE).write_bytes(tokenizer_model(suite.tokenizer))
     return tmp_path
+
+
+@pytest.fixture
+def grown(candidate, tmp_path):
+    """An export without weights, of which something is predicted at 20 steps."""
+    suite = toy_suite()
+    origin = Origin(study="toy", trial=3, rung=0, tokens=1, score=0.1, score_stderr=0.01)
+    point = Predicted(tokens=20 * STEP, training_flops=1e9, score=0.4, low=-1.0, high=1.0)
+    growth = Growth(from_flops=1e4, flops=1e5, predicted=(point,))
+    recipe = Recipe(candidate=candidate, suite=suite, origin=origin, weights_sha256=None, grown=growth)
+    recipe.write(tmp_path)
+    (tmp_path / TOKENIZER_FILE).write_bytes(tokenizer_model(suite.tokenizer))
+    return tmp_path
+
+
+def test_a_grown_export_has_no_weights_until_it_is_trained(grown):
+    with pytest.raises(NotFoundError, match="no weights until it is trained") as caught:
+        evaluate_export(grown)
+    assert f"pathfront train {grown} --tokens" in str(caught.value)
+    card = train_export(grown, 20 * STEP, ignore)
+    assert evaluate_export(grown).tasks == card.tasks
+
+
+def test_the_card_of_a_grown_export_sets_the_score_beside_the_prediction(grown):
+    card = train_export(grown, 20 * STEP, ignore)
+    text = (grown / "full" / "README.md").read_text()
+    assert f"Score {card.score:.3f}" in text
+    told = f"Predicted at {20 * STEP:,} tokens: 0.400, 90% interval -1.000 to 1.000; the score is within it."
+    assert told in text
+    recipe = Recipe.read(grown)
+    assert "the score is outside it" in describe(recipe, card.model_copy(update={"score": 1.5}), 20 * STEP)
+    assert "Nothing was predicted at 4,032 tokens" in describe(recipe, card, 21 * STEP)
+    alone = recipe.model_copy(update={"grown": None})
+    assert "redicted" not in describe(alone, card, 20 * STEP)
 
 
 @pytest.mark.parametrize("content", [None, b"another"])

@@ -156,7 +156,8 @@ class Attention(nn.Module):
         # in half precision the gradient of attention takes a CPU two to three times as long
         precision = torch.promote_types(v.dtype, torch.float32) if v.device.type == "cpu" else v.dtype
         with torch.autocast(x.device.type, enabled=False):
-            y = self._attend(*(part.to(precision) for part in (q, k, v)), seen, causal=mask is None)
+            q, k = q.to(precision), k.to(precision)
+            y = self._attend(q, k, v.to(precision), seen, causal=mask is None)
         return self.out(y.to(v.dtype).flatten(-2))
 
     def _attend_past(self, q: Tensor, k: Tensor, v: Tensor, past: Past) -> Tensor:

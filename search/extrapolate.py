@@ -1,0 +1,244 @@
+"""What a larger model would score, read off a study's own curves, with an interval.
+
+The law is a saturating power of size and data (Kaplan 2020, https://arxiv.org/abs/2001.08361):
+
+    1 - score = floor + exp(level + effect - a log FLOPs_per_token - b log tokens),  a, b, floor >= 0
+
+where each candidate has an effect of its own: its mixture, its learning rate, the rest of its shape. Effects
+are random, so a candidate that stands above the law is believed to stand there in part by luck; so much of it
+as is believed is carried to the larger model. Whoever was promoted is on more rungs because of scores that
+the fit itself sees, so the promotions do not bias it.
+
+The interval holds what is not known: the floor and the two spreads (drawn by their restricted likelihood on
+a grid, since a few rungs hardly tell them), the level and the exponents (drawn from their distribution given
+those), the candidate's effect, one training run's luck, and the finite number of episodes. A bootstrap over
+candidates was tried for the level and the exponents: with sixteen of them its intervals were too narrow.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from search.rows import TrialRow
+from space.cost import TRAINING_FACTOR
+from space.recipe import Predicted
+
+LEAST_CANDIDATES = 6  # with fewer, the spread between candidates is a guess
+DRAWS = 1000
+SIDES = (0.05, 0.95)  # of the 90% interval
+FLOORS = np.linspace(0.0, 0.6, 5)  # as shares of the lowest regret seen; half of the belief is in the first
+EFFECTS = np.geomspace(0.03, 0.8, 8)  # spread between candidates, on the log of the regret
+RUNS = np.geomspace(0.01, 0.3, 6)  # spread between runs of one candidate beyond that of its episodes
+SMOOTHING = (0.0, 0.2, 0.05)  # floor and spreads under which noise is taken off the regret
+LEAST_REGRET = 1e-3  # a perfect score has no logarithm
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One done trial: a candidate's score once it had seen so many tokens, those of the decay included."""
+
+    candidate: str
+    flops_per_token: float
+    tokens: int
+    score: float
+    stderr: float
+
+
+def observations(rows: Iterable[TrialRow], decay: float) -> list[Observation]:
+    """What a study's done trials tell.
+
+    Args:
+        rows: its trials.
+        decay: tokens of a decay branch as a share of its rung.
+    """
+    return [
+        Observation(
+            row.candidate, row.flops_per_token, round(row.tokens * (1 + decay)), row.score, row.stderr or 0.0
+        )
+        for row in rows
+        if row.state == "done" and row.score is not None
+    ]
+
+
+def too_small(seen: Sequence[Observation]) -> str | None:
+    """Why a study tells nothing about larger models, or None where it does."""
+    candidates = len({trial.candidate for trial in seen})
+    if candidates < LEAST_CANDIDATES:
+        return (
+            f"a prediction needs at least {LEAST_CANDIDATES} candidates with scores,"
+            f" the study has {candidates}"
+        )
+    for name, values in (
+        ("rungs with scores", {trial.tokens for trial in seen}),
+        ("sizes of candidates", {trial.flops_per_token for trial in seen}),
+    ):
+        if len(values) < 2:
+            return f"a prediction needs at least two {name}, the study has {len(values)}"
+    return None
+
+
+def predicted_scores(
+    seen: Sequence[Observation], candidate: str, flops_per_token: float, tokens: Sequence[int]
+) -> tuple[tuple[Predicted, ...], str | None]:
+    """What a larger model of a candidate's shape would score, at several numbers of tokens.
+
+    Returns:
+        The predictions by rising tokens and None; or none of them and why.
+    """
+    unknown = too_small(seen)
+    if unknown is not None:
+        return (), unknown
+    curves = Curves(seen)
+    return tuple(curves.predict(candidate, flops_per_token, count) for count in sorted(tokens)), None
+
+
+class Curves:
+    """The law of one study: a thousand of them, each of which could be it.
+
+    Args:
+        seen: its done trials; `too_small` has nothing to say about them.
+        seed: of the draws.
+    """
+
+    def __init__(self, seen: Sequence[Observation], seed: int = 0) -> None:
+        assert too_small(seen) is None
+        rng = np.random.default_rng(seed)
+        self._names = sorted({trial.candidate for trial in seen})
+        self._stderr = float(np.median([trial.stderr for trial in seen]))
+        trials = _Trials.of(seen, self._names)
+        grid = _Fit(trials, _grid(trials))
+        kept = rng.choice(len(grid.points), size=DRAWS, p=grid.likelihood())
+        self._fit = _Fit(trials, grid.points[kept])
+        self._law = self._fit.draw(rng)
+        self._luck = rng.standard_normal((3, DRAWS))  # the same for every question, so answers compare
+
+    @property
+    def exponents(self) -> tuple[float, float]:
+        """Medians of the powers of size and of data."""
+        return float(np.median(self._law[:, 1])), float(np.median(self._law[:, 2]))
+
+    def predict(self, candidate: str | None, flops_per_token: float, tokens: int) -> Predicted:
+        """Predict the score of one training run: its median, and the sides of the 90% interval.
+
+        Args:
+            candidate: whose own effect is carried along; None for a candidate that the study has not seen.
+            flops_per_token: size of the model.
+            tokens: input tokens in all, the decaying ones included.
+        """
+        floor, spread, between_runs = self._fit.points.T
+        mean = np.zeros(DRAWS)
+        if candidate is not None:
+            mean, spread = self._fit.effect(self._names.index(candidate), self._law)
+        effect, run, episodes = self._luck
+        log_regret = self._law @ self._fit.trials.place(flops_per_token, tokens) + mean
+        scores = 1 - floor - np.exp(log_regret + spread * effect + between_runs * run)
+        scores = np.minimum(scores + self._stderr * episodes, 1.0)
+        low, score, high = np.quantile(scores, (SIDES[0], 0.5, SIDES[1]))
+        return Predicted(
+            tokens=tokens,
+            training_flops=TRAINING_FACTOR * flops_per_token * tokens,
+            score=float(score),
+            low=float(low),
+            high=float(high),
+        )
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """A study as arrays.
+
+    Attributes:
+        x: (trials, 3): 1, minus log size and minus log tokens, both centred.
+        regret: (trials,): 1 - score.
+        smooth: (trials,): the regret without most of its noise; noise is linearised around it.
+        stderr: (trials,): of the scores.
+        member: (trials, candidates): 1 where the trial is the candidate's.
+        centre: (2,): mean log size and log tokens.
+    """
+
+    x: np.ndarray
+    regret: np.ndarray
+    smooth: np.ndarray
+    stderr: np.ndarray
+    member: np.ndarray
+    centre: np.ndarray
+
+    @classmethod
+    def of(cls, seen: Sequence[Observation], names: list[str]) -> "_Trials":
+        logs = np.log([(trial.flops_per_token, trial.tokens) for trial in seen])
+        regret = np.maximum(1 - np.array([trial.score for trial in seen]), LEAST_REGRET)
+        rough = cls(
+            x=np.column_stack((np.ones(len(seen)), logs.mean(axis=0) - logs)),
+            regret=regret,
+            smooth=regret,
+            stderr=np.array([trial.stderr for trial in seen]),
+            member=np.array([[trial.candidate == name for name in names] for trial in seen], dtype=float),
+            centre=logs.mean(axis=0),
+        )
+        return replace(rough, smooth=_Fit(rough, np.array([SMOOTHING])).fitted())
+
+    def place(self, flops_per_token: float, tokens: int) -> np.ndarray:
+        """Where a model stands, (3,)."""
+        return np.concatenate(([1.0], self.centre - np.log([flops_per_token, tokens])))
+
+
+def _grid(trials: _Trials) -> np.ndarray:
+    """Points (floor, spread between candidates, spread between runs) to weigh against each other."""
+    floors = FLOORS * trials.smooth.min()
+    return np.array(list(itertools.product(floors, EFFECTS, RUNS)))
+
+
+class _Fit:
+    """Generalised least squares at each of many points (floor, spread of candidates, spread of runs).
+
+    With the floor given, log(regret - floor) is linear in the coefficients, and the random effect of a
+    candidate adds a constant to the covariance of its trials, whose inverse is known in closed form.
+    """
+
+    def __init__(self, trials: _Trials, points: np.ndarray) -> None:
+        self.trials, self.points = trials, points
+        floor, effect, run = points.T[:, :, None]
+        above = trials.smooth - floor  # (points, trials)
+        z = np.log(above) + (trials.regret - trials.smooth) / above
+        weight = 1 / (run**2 + (trials.stderr / above) ** 2)
+        x, member = trials.x, trials.member
+        total = weight @ member  # (points, candidates)
+        self._shrink = 1 / (1 / effect**2 + total)
+        self._x = np.einsum("pt,tk,tc->pck", weight, x, member, optimize=True)
+        self._z = (weight * z) @ member
+        xx = np.einsum("pt,tk,tl->pkl", weight, x, x, optimize=True)
+        self._xx = xx - np.einsum("pc,pck,pcl->pkl", self._shrink, self._x, self._x, optimize=True)
+        self._xz = (weight * z) @ x - np.einsum("pc,pc,pck->pk", self._shrink, self._z, self._x)
+        zz = (weight * z**2).sum(axis=1) - (self._shrink * self._z**2).sum(axis=1)
+        self._theta = np.linalg.solve(self._xx, self._xz[..., None])[..., 0]  # (points, 3)
+        log_det = np.log1p(effect**2 * total).sum(axis=1) - np.log(weight).sum(axis=1)
+        residual = zz - (self._theta * self._xz).sum(axis=1)
+        slope = np.log(above).sum(axis=1)  # of the logarithm: the scores were observed, not their logarithms
+        self._log = -0.5 * (residual + log_det + np.linalg.slogdet(self._xx)[1]) - slope
+
+    def likelihood(self) -> np.ndarray:
+        """How likely each point is, the coefficients integrated out (restricted likelihood), (points,)."""
+        share = np.exp(self._log - self._log.max()) * np.where(
+            self.points[:, 0] > 0, 1 / (len(FLOORS) - 1), 1
+        )
+        return share / share.sum()
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """One law that could be for each point: level and exponents, which are at least 0, (points, 3)."""
+        roots = np.linalg.cholesky(np.linalg.inv(self._xx))
+        law = self._theta + np.einsum("pkl,pl->pk", roots, rng.standard_normal(self._theta.shape))
+        return np.column_stack((law[:, :1], np.maximum(law[:, 1:], 0.0)))
+
+    def effect(self, candidate: int, law: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and spread of a candidate's effect at each point, given the law there, (points,) each."""
+        seen = self._z[:, candidate] - (self._x[:, candidate] * law).sum(axis=1)
+        shrink = self._shrink[:, candidate]
+        return shrink * seen, np.sqrt(shrink)
+
+    def fitted(self) -> np.ndarray:
+        """The regret that the first point gives each trial, its candidate's effect included, (trials,)."""
+        law, x, member = self._theta[:1], self.trials.x, self.trials.member
+        effects = [self.effect(candidate, law)[0][0] for candidate in range(member.shape[1])]
+        return self.points[0, 0] + np.exp(x @ law[0] + member @ np.array(effects))

@@ -1,0 +1,117 @@
+"""Predictions of larger models: drawn from a known law, their intervals hold what comes of it."""
+
+import numpy as np
+import pytest
+
+from search.extrapolate import Curves, Observation, observations, predicted_scores, too_small
+from search.rows import TrialRow
+
+RUNGS = (270_000, 540_000, 1_080_000)
+STDERR = 0.013
+
+
+class Law:
+    """A study's truth: 1 - score = floor + effect * size^-a * tokens^-b, and noisy scores of it."""
+
+    def __init__(self, rng, floor=0.03, size=0.15, data=0.5, spread=0.2, luck=0.05, candidates=16):
+        self.rng, self.floor, self.powers, self.luck = rng, floor, (size, data), luck
+        self.flops = np.exp(rng.uniform(np.log(1.4e5), np.log(1.4e6), candidates))
+        self.effects = 0.42 * np.exp(spread * rng.standard_normal(candidates))
+
+    def measure(self, index: int, flops: float, tokens: float) -> float:
+        powers = (flops / 4e5) ** -self.powers[0] * (tokens / RUNGS[0]) ** -self.powers[1]
+        above = self.effects[index] * powers * np.exp(self.luck * self.rng.standard_normal())
+        return min(1.0, 1 - self.floor - above + STDERR * self.rng.standard_normal())
+
+    def study(self) -> tuple[list[Observation], int]:
+        """Trials of candidates of which half climb at each rung, and the best of those at the top."""
+        seen, alive, scores = [], list(range(len(self.flops))), {}
+        for tokens in RUNGS:
+            for index in alive:
+                scores[index] = self.measure(index, self.flops[index], tokens)
+                seen.append(Observation(str(index), self.flops[index], tokens, scores[index], STDERR))
+            alive = sorted(alive, key=lambda index: -scores[index])[: len(alive) // 2]
+        return seen, max(alive, key=lambda index: scores[index])
+
+
+@pytest.mark.parametrize("law", [{}, {"size": 0.0}, {"floor": 0.08}, {"candidates": 8}], ids=str)
+def test_nine_of_ten_tenfold_models_end_within_their_interval(law):
+    rng = np.random.default_rng(0)
+    within = {1: 0, 10: 0}
+    for _ in range(100):
+        truth = Law(rng, **law)
+        seen, best = truth.study()
+        curves = Curves(seen)
+        for times in within:
+            flops, tokens = 10 * truth.flops[best], times * RUNGS[-1]
+            point = curves.predict(str(best), flops, tokens)
+            within[times] += point.low <= truth.measure(best, flops, tokens) <= point.high
+    assert all(80 <= count <= 98 for count in within.values()), within
+
+
+def test_exponents_are_found_and_intervals_shrink_with_what_is_known():
+    exponents, widths = {}, {}
+    for candidates in (8, 64):
+        truths = [Law(np.random.default_rng(seed), candidates=candidates, floor=0.0) for seed in range(10)]
+        curves = [Curves(truth.study()[0]) for truth in truths]
+        points = [curve.predict("0", 1e7, RUNGS[-1]) for curve in curves]
+        exponents[candidates] = np.mean([curve.exponents for curve in curves], axis=0)
+        widths[candidates] = np.mean([point.high - point.low for point in points])
+    assert exponents[64] == pytest.approx([0.15, 0.5], abs=0.08)
+    assert widths[64] < 0.9 * widths[8]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_more_tokens_and_more_size_never_lower_a_prediction_and_none_is_above_1(seed):
+    truth = Law(np.random.default_rng(seed), floor=0.0, data=0.9)
+    seen, best = truth.study()
+    curves = Curves(seen)
+    places = [(10**size, 10**data) for size in range(5, 10) for data in range(5, 10)]
+    points = {place: curves.predict(str(best), *place) for place in places}
+    for (size, data), point in points.items():
+        assert point.low <= point.score <= point.high <= 1
+        for larger in ((10 * size, data), (size, 10 * data)):
+            if larger in points:
+                assert points[larger].score >= point.score
+                assert points[larger].low >= point.low
+                assert points[larger].high >= point.high
+
+
+def test_what_a_candidate_has_shown_is_carried_along_but_not_whole():
+    truth = Law(np.random.default_rng(1), spread=0.4)
+    seen, best = truth.study()
+    curves = Curves(seen)
+    place = (truth.flops[best], RUNGS[0])
+    own, other = curves.predict(str(best), *place), curves.predict(None, *place)
+    assert own.score > other.score
+    assert own.high - own.low < other.high - other.low
+
+
+def test_a_study_that_is_too_small_predicts_nothing_and_says_why():
+    seen, best = Law(np.random.default_rng(0)).study()
+    few = [trial for trial in seen if int(trial.candidate) < 5]
+    assert too_small(few) == "a prediction needs at least 6 candidates with scores, the study has 5"
+    one_rung = [trial for trial in seen if trial.tokens == RUNGS[0]]
+    assert too_small(one_rung) == "a prediction needs at least two rungs with scores, the study has 1"
+    one_size = [Observation(t.candidate, 4e5, t.tokens, t.score, t.stderr) for t in seen]
+    assert too_small(one_size) == "a prediction needs at least two sizes of candidates, the study has 1"
+    assert predicted_scores(one_rung, str(best), 4e6, [RUNGS[0]]) == ((), too_small(one_rung))
+    assert too_small(seen) is None
+
+
+def test_perfect_scores_and_scores_below_the_floor_are_taken_as_they_are():
+    seen, best = Law(np.random.default_rng(0)).study()
+    seen[0] = Observation(seen[0].candidate, seen[0].flops_per_token, seen[0].tokens, -0.2, 0.0)
+    seen[-1] = Observation(seen[-1].candidate, seen[-1].flops_per_token, seen[-1].tokens, 1.0, 0.0)
+    point = Curves(seen).predict(str(best), 4e6, RUNGS[-1])
+    assert point.low < point.score <= point.high <= 1
+
+
+def test_only_done_trials_are_observed_and_the_decay_counts():
+    row = TrialRow(
+        0, "a", 0, 0, 1, "done", 0.5, None, 4e5, 1, 1, 1000, 1000, 1.0, 1.0, False, 1, 1, 1, 8, "x"
+    )
+    running = TrialRow(
+        1, "b", 0, 0, 1, "running", None, None, 4e5, 1, 1, 1000, 500, 0, 0, False, 1, 1, 1, 8, "x"
+    )
+    assert observations([row, running], decay=0.2) == [Observation("a", 4e5, 1200, 0.5, 0.0)]
