@@ -98,7 +98,8 @@ def _prediction(recipe: Recipe, grown: Growth) -> list[str]:
     lines += [
         "Predicted of the larger one from the curves of the whole study, on the same episodes: a saturating"
         " power law of size and tokens, with the candidate's own distance from it. Nobody has measured these"
-        " yet; nine of ten trainings should end within the interval.",
+        " yet. The interval supposes that the law goes on beyond the sizes and tokens of the study; where it"
+        " does not, more than one training in ten ends outside.",
         "",
         "| tokens | training FLOPs | predicted score | 90% interval |",
         "|---|---|---|---|",

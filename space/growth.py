@@ -94,7 +94,8 @@ def _near(
             above = bisect_right(
                 multiples, flops, key=lambda multiple: cost(_resized(architecture, depth, multiple * step))
             )
-            return tuple(multiples[max(0, min(i, len(multiples) - 1))] * step for i in (above - 1, above))
+            below = multiples[max(0, above - 1)]
+            return below * step, multiples[min(above, len(multiples) - 1)] * step
 
         depths = range(architecture.depth, deepest + 1)
         centre = bisect_left(
