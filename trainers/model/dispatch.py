@@ -81,10 +81,11 @@ class Slots(NamedTuple):
         rows = (counts + quantum - 1) // quantum * quantum
         before = (rows - counts).cumsum(0) - (rows - counts)  # rows that nothing fills in earlier slices
         place = torch.arange(len(order), device=experts.device) + before[visits]
-        of_visit = torch.empty_like(order).scatter_(0, order, place).view_as(experts)
+        of_visit = torch.empty_like(order).scatter_(0, order, place)
+        tokens = torch.arange(len(experts), device=experts.device).unsqueeze(-1).expand_as(experts)
         sizes = rows.tolist()
-        token = order.new_zeros(sum(sizes)).scatter_(0, place, order // experts.shape[1])
-        return cls(sizes, of_visit, token)
+        token = order.new_zeros(sum(sizes)).scatter_(0, of_visit, tokens.flatten())
+        return cls(sizes, of_visit.view_as(experts), token)
 
 
 def row_quantum(dtype: torch.dtype, mean_visits: int) -> int:
