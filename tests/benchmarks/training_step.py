@@ -41,15 +41,8 @@ from trainers.model.attention import Attention
 from trainers.model.decoder import Decoder
 from trainers.model.embedding import Embedding
 from trainers.model.routing import BALANCE_COEFFICIENT, SoftmaxRouter
-from trainers.module import (
-    BETAS,
-    GRADIENT_CLIP,
-    WEIGHT_DECAY,
-    CandidateModule,
-    LossMeter,
-    Schedule,
-    Work,
-)
+from trainers.module import GRADIENT_CLIP, CandidateModule, LossMeter, Schedule, Work
+from trainers.optimizer import BETAS, WEIGHT_DECAY
 
 SHAPES = {  # architecture: tokens of a batch
     Architecture(depth=2, width=64, experts=8, top_k=2, qk_norm=False): 1024,
