@@ -159,7 +159,8 @@ def _training_bytes(arch: Architecture, suite: SuiteRecord) -> int:
     total, _ = _params(arch, suite)
     head = suite.vocab_size * arch.width
     activations = [_layer_activations(arch, layer, suite) for layer in range(arch.depth)]
-    kept, gradients = sum(activations), head
+    mask = suite.batch_tokens * suite.context
+    kept, gradients = sum(activations) + mask, head
     peak = kept + suite.batch_tokens * (2 * suite.vocab_size + 2 * arch.width)
     for layer in reversed(range(arch.depth)):
         gradients += _layer_params(arch, layer)[0]
@@ -169,9 +170,9 @@ def _training_bytes(arch: Architecture, suite: SuiteRecord) -> int:
 
 
 def _layer_activations(arch: Architecture, layer: int, suite: SuiteRecord) -> int:
-    """Numbers that a layer keeps for its backward pass: norms, attention and its mask, hidden channels."""
+    """Numbers that a layer keeps for its backward pass: norms, attention, hidden channels."""
     d, heads, kv = arch.width, arch.num_heads * arch.head_dim, arch.num_kv_heads * arch.head_dim
-    attention = 6 * d + (heads + 2 * kv) + (heads + kv) + heads + suite.context
+    attention = 6 * d + (heads + 2 * kv) + (heads + kv) + heads
     attention += (heads + kv) if arch.qk_norm else 0
     channels = 4 * (arch.expert_width * arch.shared_experts)
     if arch.is_sparse_layer(layer):

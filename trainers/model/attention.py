@@ -33,6 +33,11 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
+def additive(mask: Tensor) -> Tensor:
+    """A mask as what is added to the scores of attention: 0 where a position is seen, else minus infinity."""
+    return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -torch.inf)
+
+
 @dataclass(frozen=True)
 class Slots:
     """Where the new tokens of many rows stand, row after row, each row's tokens in order.
@@ -146,7 +151,8 @@ class Attention(nn.Module):
         Args:
             x: (sequences, positions, width); with `past`, the new tokens of all rows (tokens, width).
             rotation: (2, positions, head_dim / 2), or (2, tokens, head_dim / 2).
-            mask: (sequences, positions, positions), true where a position sees another; None is plain causal.
+            mask: (sequences, positions, positions), true where a position sees another, or `additive` of it;
+                None is plain causal.
             past: the cache, which is changed in place.
         """
         q, k, v = self._project(x, rotation)
@@ -199,5 +205,7 @@ class Attention(nn.Module):
         """Attention of (rows, positions, heads, head_dim) tensors; the same shape as the queries."""
         q, k, v = (part.transpose(-3, -2) for part in (q, k, v))
         grouped = self.heads != self.kv_heads
+        if seen is not None and seen.is_floating_point():
+            seen = seen.to(q.dtype)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=causal, enable_gqa=grouped)
         return y.transpose(-3, -2)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from space.candidate import Architecture
 from space.catalog import SuiteRecord
-from trainers.model.attention import NORM_EPS, Attention, Cache, Past, Slots, rotary_table
+from trainers.model.attention import NORM_EPS, Attention, Cache, Past, Slots, additive, rotary_table
 from trainers.model.embedding import Embedding, Patches, waves
 from trainers.model.experts import DenseNetwork, SparseNetwork
 from trainers.model.routing import Routing
@@ -89,6 +89,8 @@ class Decoder(nn.Module):
         """
         x = self.embedding(tokens, local, patches)
         rotation = self.rotation[:, : tokens.shape[1]]
+        if mask is not None and mask.device.type == "cpu":
+            mask = additive(mask)  # once: attention on CPU would do it in each layer
         routings = []
         for layer in self.layers:
             x, routing = layer(x, rotation, mask)
