@@ -172,8 +172,7 @@ def _training_bytes(arch: Architecture, suite: SuiteRecord) -> int:
 def _layer_activations(arch: Architecture, layer: int, suite: SuiteRecord) -> int:
     """Numbers that a layer keeps for its backward pass: norms, attention, hidden channels."""
     d, heads, kv = arch.width, arch.num_heads * arch.head_dim, arch.num_kv_heads * arch.head_dim
-    attention = 6 * d + (heads + 2 * kv) + (heads + kv) + heads
-    attention += (heads + kv) if arch.qk_norm else 0
+    attention = 4 * d + (heads + 2 * kv) + (heads + kv) + heads
     channels = 4 * (arch.expert_width * arch.shared_experts)
     if arch.is_sparse_layer(layer):
         channels += arch.top_k * (4 * arch.expert_width + 2 * d) + 2 * arch.experts

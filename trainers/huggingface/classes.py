@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 from space.candidate import Architecture
 from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StudyFileError
-from trainers.model.attention import NORM_EPS, ROPE_BASE
+from trainers.model.attention import ROPE_BASE
+from trainers.model.norm import NORM_EPS
 
 ANY = None
 NO_SHARED_WIDTH = 8  # of the shared expert of zeros that a class asks for where we have none

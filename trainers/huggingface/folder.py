@@ -25,8 +25,9 @@ from trainers.full import load_decoder
 from trainers.huggingface.classes import configuration, exact_class
 from trainers.huggingface.readme import readme
 from trainers.huggingface.weights import from_peer, to_peer
-from trainers.model.attention import NORM_EPS, ROPE_BASE
+from trainers.model.attention import ROPE_BASE
 from trainers.model.decoder import Decoder
+from trainers.model.norm import NORM_EPS
 from trainers.model.routing import BALANCE_COEFFICIENT, BIAS_STEP, Z_COEFFICIENT
 
 EMBEDDING_FILE = "embedding.safetensors"

@@ -2,7 +2,7 @@
 
 from space.recipe import Recipe
 from trainers.huggingface.classes import exact_class
-from trainers.model.attention import NORM_EPS
+from trainers.model.norm import NORM_EPS
 from trainers.tokens.sequence import MAX_LOCAL
 from trainers.tokens.vocabulary import Vocabulary
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from space.candidate import Architecture
+from trainers.model.norm import rms_norm
 
 ROPE_BASE = 10_000.0
-NORM_EPS = 1e-6
 
 
 def rotary_table(head_dim: int, context: int) -> Tensor:
@@ -197,7 +197,7 @@ class Attention(nn.Module):
         qk, v = qkv.split([self.heads + self.kv_heads, self.kv_heads], dim=-2)
         if self.query_norm is not None and self.key_norm is not None:
             scales = self.query_norm.expand(self.heads, -1), self.key_norm.expand(self.kv_heads, -1)
-            qk = F.rms_norm(qk, (self.head_dim,), eps=NORM_EPS) * torch.cat(scales)
+            qk = rms_norm(qk, torch.cat(scales))
         q, k = rotate(qk.to(v.dtype), rotation).split([self.heads, self.kv_heads], dim=-2)
         return q, k, v
 

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from space.candidate import Architecture
 from space.catalog import SuiteRecord
-from trainers.model.attention import NORM_EPS, Attention, Cache, Past, Slots, additive, rotary_table
+from trainers.model.attention import Attention, Cache, Past, Slots, additive, rotary_table
 from trainers.model.embedding import Embedding, Patches, waves
 from trainers.model.experts import DenseNetwork, SparseNetwork
+from trainers.model.norm import RMSNorm
 from trainers.model.routing import Routing
 from trainers.model.scaling import INIT_STD, scale_of
 
@@ -19,9 +20,9 @@ class Layer(nn.Module):
 
     def __init__(self, arch: Architecture, index: int) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(arch.width, eps=NORM_EPS)
+        self.attention_norm = RMSNorm(arch.width)
         self.attention = Attention(arch)
-        self.network_norm = nn.RMSNorm(arch.width, eps=NORM_EPS)
+        self.network_norm = RMSNorm(arch.width)
         self.network: DenseNetwork | SparseNetwork
         if arch.is_sparse_layer(index):
             self.network = SparseNetwork(
@@ -60,7 +61,7 @@ class Decoder(nn.Module):
         self.suite = suite
         self.embedding = Embedding(arch.width, suite)
         self.layers = nn.ModuleList(Layer(arch, index) for index in range(arch.depth))
-        self.norm = nn.RMSNorm(arch.width, eps=NORM_EPS)
+        self.norm = RMSNorm(arch.width)
         self.head = nn.Linear(arch.width, suite.vocab_size, bias=False)
         self.register_buffer("rotation", rotary_table(arch.head_dim, suite.context), persistent=False)
         networks = [layer.network for layer in self.layers if isinstance(layer, Layer)]

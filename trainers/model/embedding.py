@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from space.catalog import SuiteRecord
 from space.cost import ENCODER_RATIO, LOCAL_POSITIONS
-from trainers.model.attention import NORM_EPS
+from trainers.model.norm import RMSNorm
 
 SLOWEST_WAVE = 0.5  # periods of a bin's waves over the range of the bins
 FASTEST_WAVE = 32.0
@@ -34,7 +34,7 @@ class PatchEncoder(nn.Module):
     def __init__(self, patch_size: int, width: int) -> None:
         super().__init__()
         self.project = nn.Linear(patch_size, width)
-        self.norm = nn.RMSNorm(width, eps=NORM_EPS)
+        self.norm = RMSNorm(width)
         self.up = nn.Linear(width, ENCODER_RATIO * width)
         self.down = nn.Linear(ENCODER_RATIO * width, width)
 
