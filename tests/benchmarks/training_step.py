@@ -206,7 +206,7 @@ def use(
     work = Work()
     for turn in range(len(seconds)):
         work.add(mixer.batch(WARM_ROUNDS + turn))
-    return work.flops(price(arch, suite)) / sum(seconds) / ceiling(dtype)
+    return work.flops(price(arch, suite), "adamw") / sum(seconds) / ceiling(dtype)
 
 
 def main() -> None:

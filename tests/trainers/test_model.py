@@ -193,6 +193,12 @@ def test_rotation_depends_on_distance_only():
     torch.testing.assert_close(turned.norm(dim=-1), torch.stack([q, k]).norm(dim=-1).repeat(32, 1))
 
 
+def test_rotation_has_the_gradient_of_finite_differences():
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 3, 8, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(rotate, (x, rotary_table(8, 5).double()))
+
+
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_cached_logits_are_uncached_logits(arch):
     suite = toy_suite()

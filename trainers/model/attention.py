@@ -6,7 +6,7 @@ Grouped queries: Ainslie 2023, https://arxiv.org/abs/2305.13245.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +29,29 @@ def rotary_table(head_dim: int, context: int) -> Tensor:
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Turn heads (..., positions, heads, head_dim) by angles (2, ..., positions, head_dim / 2)."""
     cos, sin = rotation.to(x.dtype).unsqueeze(-2)
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+    return _Rotated.apply(x, cos, sin)
+
+
+class _Rotated(torch.autograd.Function):
+    """The gradient of a rotation is the opposite rotation: few passes over memory, and nothing kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(upstream[0], cos, -sin), None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    turned = x.new_empty(x.shape)
+    (a, b), (p, q) = x.chunk(2, dim=-1), turned.chunk(2, dim=-1)
+    torch.mul(a, cos, out=p).addcmul_(b, sin, value=-1)
+    torch.mul(b, cos, out=q).addcmul_(a, sin)
+    return turned
 
 
 def additive(mask: Tensor) -> Tensor:
