@@ -11,7 +11,7 @@ default, or as `--experts` says ("eager" is its loop over experts). Without Ligh
 
 Prints the median of the rounds' ratios of CPU time with their quartiles, then, of our steps, the share of
 each part as the profiler sees it and the use of the machine: exact training FLOPs a second over those of a
-large square product in the same precision. Expect geometric means of 1.02 in float32 and of 0.51 in bfloat16,
+large square product in the same precision. Expect geometric means of 0.98 in float32 and of 0.54 in bfloat16,
 and a use of 0.3 to 0.7 and of 0.1 to 0.3 that grows with the width.
 """
 
