@@ -7,7 +7,6 @@ from dashboard.figures import style
 from dashboard.figures.trial import load_map, loss_curves, score_bars, share_bars
 from dashboard.views import parts
 from search.rows import TrialDetail
-from space.catalog import SuiteRecord
 
 ALL = "all"
 
@@ -39,12 +38,12 @@ def render() -> None:
         _draw(score_bars(detail.tasks, study.suite), "trial_scores")
         parts.heading("Training", "Loss on the trunk over all rungs of this candidate up to this trial.")
         _draw(loss_curves(detail.curves, study.rungs, study.suite), "trial_curves")
+        parts.heading("Configuration")
+        st.html(parts.facts_html(_configuration(detail)))
     with right:
         parts.heading("Mixture", "Share of the training tokens, and how often each task's data was seen.")
         _draw(share_bars(detail.config.mixture.weights, detail.epochs, study.suite), "trial_mixture")
-        _experts(detail, study.suite)
-        parts.heading("Configuration")
-        st.html(parts.facts_html(_configuration(detail)))
+        _experts(detail)
 
 
 def _number_box(study: load.Study, number: int) -> None:
@@ -96,7 +95,7 @@ def _outcome(detail: TrialDetail) -> None:
         st.code(detail.export_command, language=None, wrap_lines=True)
 
 
-def _experts(detail: TrialDetail, suite: SuiteRecord) -> None:
+def _experts(detail: TrialDetail) -> None:
     parts.heading(
         "Which experts serve which domain",
         "Tokens that each expert got, over an even share: 1 is balanced, 0 is never visited.",
