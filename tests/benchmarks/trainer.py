@@ -30,7 +30,7 @@ from space.scores import Budget
 from trainers.data import Mixer, MixtureData, load_corpora
 from trainers.module import GRADIENT_CLIP, CandidateModule, Schedule
 from trainers.specialist import Silent
-from trainers.train import _fit
+from trainers.train import fit
 from trainers.trial import Trial
 
 ARCHITECTURE = Architecture(depth=2, width=64, experts=8, top_k=2, expert_ratio=1)
@@ -84,7 +84,7 @@ class Setting:
             )
             trial = Clocked(self.candidate, budget, Silent(), self.schedule, self.mixer.step_tokens)
             trial.begin(WARM + steps)
-            _fit(self.module(), MixtureData(self.mixer), trial, None)
+            fit(self.module(), MixtureData(self.mixer), trial, None)
         return (trial.clock[-1] - trial.clock[WARM - 1]) / steps
 
     def bare(self, steps: int) -> float:
