@@ -71,17 +71,13 @@ def grown_card(recipe: Recipe, detail: TrialDetail, folder: Path) -> str:
             "## Use it",
             "",
             "```",
-            f"pathfront train {name} --tokens {_tokens(recipe, grown)}      # train it, resumable",
+            f"pathfront train {name} --tokens {recipe.tokens_to_train}      # train it, resumable",
             f"pathfront eval {name} --split report     # then score it",
             "```",
             "",
             *_files(weights=False),
         ]
     )
-
-
-def _tokens(recipe: Recipe, grown: Growth) -> int:
-    return grown.predicted[-1].tokens if grown.predicted else 10 * recipe.origin.tokens
 
 
 def _prediction(recipe: Recipe, grown: Growth) -> list[str]:

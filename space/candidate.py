@@ -101,7 +101,7 @@ class CandidateConfig(Frozen):
         architecture: the network.
         mixture: each task's share of the input tokens.
         learning_rate: of the matrices of a network of the base width; the rate of each parameter follows from
-            its shape (`trainers.optimiser`), so that the best one hardly depends on width and depth.
+            its shape (`trainers.model.scaling`), so that the best one hardly depends on width and depth.
         optimizer: "adamw", or "muon" for the matrices of the layers and AdamW for the rest.
     """
 

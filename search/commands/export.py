@@ -171,8 +171,7 @@ def _say_grown(recipe: "Recipe", output: Path) -> None:
         say(f"no prediction: {grown.unknown}")
     else:
         _print_predicted(grown)
-    tokens = grown.predicted[-1].tokens if grown.predicted else 10 * origin.tokens
-    print(f"train it: pathfront train {shlex.quote(str(output))} --tokens {tokens}")
+    print(f"train it: pathfront train {shlex.quote(str(output))} --tokens {recipe.tokens_to_train}")
 
 
 def _print_predicted(grown: "Growth") -> None:
