@@ -138,7 +138,7 @@ class Recipe(Frozen):
 
     @property
     def tokens_to_train(self) -> int:
-        """How many input tokens to train on in full, where nobody says: ten times as many as the trial had."""
+        """Input tokens of a full training where nobody says: ten times as many as the trial had."""
         if self.grown is not None and self.grown.predicted:
             return self.grown.predicted[-1].tokens
         return 10 * self.origin.tokens
