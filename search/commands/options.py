@@ -53,7 +53,12 @@ def scale(text: str) -> Scale:
         typer.BadParameter: it is neither.
     """
     relative = text.strip().lower().endswith("x")
-    return Scale(number(text.strip()[:-1] if relative else text), relative)
+    try:
+        return Scale(number(text.strip()[:-1] if relative else text), relative)
+    except typer.BadParameter:
+        raise typer.BadParameter(
+            f"FLOPs per token such as 10M, or a multiple such as 10x, got '{text}'"
+        ) from None
 
 
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the storage.")]

@@ -87,7 +87,7 @@ def test_a_study_that_is_too_small_grows_without_a_prediction_and_says_why(grown
     [
         (["--scale", "1x"], ["more FLOPs per token than the candidate's own", "leaving --scale out"]),
         (["--scale", "1000"], ["more FLOPs per token than the candidate's own", "got 1,000"]),
-        (["--scale", "tenx"], ["--scale", "'ten'"]),
+        (["--scale", "tenx"], ["--scale", "such as 10x", "'tenx'"]),
         (["--tokens", "9M"], ["give --scale as well"]),
         (["--scale", "10x", "--pick", "kne"], ["did you mean 'knee'?"]),
     ],
