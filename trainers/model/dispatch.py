@@ -8,6 +8,7 @@ Two ways, which `dispatch` alone chooses between:
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -75,17 +76,22 @@ class Slots(NamedTuple):
 
     @classmethod
     def of(cls, experts: Tensor, num_experts: int, quantum: int) -> "Slots":
-        """Slots of the visits to `experts` (tokens, top_k), each expert's in the order of their tokens."""
-        visits, order = experts.flatten().sort(stable=True)
-        counts = visits.bincount(minlength=num_experts)
+        """Slots of the visits to `experts` (tokens, top_k), each expert's in the order of their tokens.
+
+        Numpy sorts small integers by their digits, in a tenth of the time of PyTorch's sort on CPU.
+        """
+        tokens, top_k = experts.shape
+        visits = experts.flatten().cpu().numpy().astype(np.int16)
+        order = visits.argsort(kind="stable")
+        counts = np.bincount(visits, minlength=num_experts)
         rows = (counts + quantum - 1) // quantum * quantum
-        before = (rows - counts).cumsum(0) - (rows - counts)  # rows that nothing fills in earlier slices
-        place = torch.arange(len(order), device=experts.device) + before[visits]
-        of_visit = torch.empty_like(order).scatter_(0, order, place)
-        tokens = torch.arange(len(experts), device=experts.device).unsqueeze(-1).expand_as(experts)
-        sizes = rows.tolist()
-        token = order.new_zeros(sum(sizes)).scatter_(0, of_visit, tokens.flatten())
-        return cls(sizes, of_visit.view_as(experts), token)
+        before = (rows - counts).cumsum() - (rows - counts)  # rows that nothing fills in earlier slices
+        place = np.arange(len(order)) + before[visits[order]]
+        of_visit, token = np.empty_like(order), np.zeros(rows.sum(), np.int64)
+        of_visit[order] = place
+        token[place] = order // top_k
+        of_visit, token = (torch.from_numpy(index).to(experts.device) for index in (of_visit, token))
+        return cls(rows.tolist(), of_visit.view(tokens, top_k), token)
 
 
 def row_quantum(dtype: torch.dtype, mean_visits: int) -> int:
