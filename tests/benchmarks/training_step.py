@@ -119,7 +119,8 @@ class Theirs:
 
 def step(model: Ours | Theirs, batch: Batch, dtype: torch.dtype) -> None:
     """One step of training."""
-    with record_function("loss"), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+    autocast = torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+    with record_function("loss"), autocast:
         loss = model.loss(batch)
     with record_function("backward"):
         loss.backward()
