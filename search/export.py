@@ -117,11 +117,14 @@ def export_grown(
     config, suite = reader.config(study), reader.suite(study)
     own = price(detail.config.architecture, suite).flops_per_token
     larger = grow(detail.config.architecture, suite, scale.flops(own))
-    flops = price(larger, suite).flops_per_token
+    cost = price(larger, suite)
     seen = observations(reader.trials(study), config.rungs.decay)
     trained = round(detail.row.tokens * (1 + config.rungs.decay))
     places = [trained * ahead for ahead in AHEAD] if tokens is None else [tokens]
-    predicted, unknown = predicted_scores(seen, detail.row.candidate, flops, places)
+    own_products = cost.optimizer_flops(detail.config.optimizer, suite.batch_tokens)
+    predicted, unknown = predicted_scores(
+        seen, detail.row.candidate, cost.flops_per_token, places, own_products
+    )
     recipe = Recipe(
         candidate=detail.config.model_copy(update={"architecture": larger}),
         suite=suite,
@@ -130,7 +133,7 @@ def export_grown(
         precision=config.precision,
         origin=_origin(study, detail),
         weights_sha256=None,
-        grown=Growth(from_flops=own, flops=flops, predicted=predicted, unknown=unknown),
+        grown=Growth(from_flops=own, flops=cost.flops_per_token, predicted=predicted, unknown=unknown),
     )
     with whole(folder) as partial:
         _write(partial, recipe, tokenizer(suite), grown_card(recipe, detail, folder))

@@ -84,9 +84,15 @@ def too_small(seen: Sequence[Observation]) -> str | None:
 
 
 def predicted_scores(
-    seen: Sequence[Observation], candidate: str, flops_per_token: float, tokens: Sequence[int]
+    seen: Sequence[Observation],
+    candidate: str,
+    flops_per_token: float,
+    tokens: Sequence[int],
+    optimizer_flops: float = 0.0,
 ) -> tuple[tuple[Predicted, ...], str | None]:
     """What a larger model of a candidate's shape would score, at several numbers of tokens.
+
+    The arguments are those of `Curves.predict`.
 
     Returns:
         The predictions by rising tokens and None; or none of them and why.
@@ -95,7 +101,9 @@ def predicted_scores(
     if unknown is not None:
         return (), unknown
     curves = Curves(seen)
-    return tuple(curves.predict(candidate, flops_per_token, count) for count in sorted(tokens)), None
+    return tuple(
+        curves.predict(candidate, flops_per_token, count, optimizer_flops) for count in sorted(tokens)
+    ), None
 
 
 class Curves:
@@ -123,13 +131,16 @@ class Curves:
         """Medians of the powers of size and of data."""
         return float(np.median(self._law[:, 1])), float(np.median(self._law[:, 2]))
 
-    def predict(self, candidate: str | None, flops_per_token: float, tokens: int) -> Predicted:
+    def predict(
+        self, candidate: str | None, flops_per_token: float, tokens: int, optimizer_flops: float = 0.0
+    ) -> Predicted:
         """Predict the score of one training run: its median, and the sides of the 90% interval.
 
         Args:
             candidate: whose own effect is carried along; None for a candidate that the study has not seen.
             flops_per_token: size of the model.
             tokens: input tokens in all, the decaying ones included.
+            optimizer_flops: what the optimizer's own products add to the training FLOPs of each of them.
         """
         floor, spread, between_runs = self._fit.points.T
         mean = np.zeros(DRAWS)
@@ -142,7 +153,7 @@ class Curves:
         low, score, high = np.quantile(scores, (SIDES[0], 0.5, SIDES[1]))
         return Predicted(
             tokens=tokens,
-            training_flops=TRAINING_FACTOR * flops_per_token * tokens,
+            training_flops=(TRAINING_FACTOR * flops_per_token + optimizer_flops) * tokens,
             score=float(score),
             low=float(low),
             high=float(high),

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from space.cost import TRAINING_FACTOR
 from space.ranges import MOST_ARCHITECTURES
 from space.study import Rungs, StudyConfig
 
@@ -105,7 +104,11 @@ def forecast(config: StudyConfig, workers: int, device: str, speed: Speed) -> Fo
     priced = config.space.feasible(suite, config.limits)
     costs = [cost for _, cost in priced]
     flops = np.array([cost.flops_per_token for cost in costs])
-    per_token = TRAINING_FACTOR * _mean_cost(flops, stratified=config.search.sampler == "stratified")
+    optimizers = [str(word) for word in config.space.optimizer.values() or ()]
+    planned = np.array(
+        [[cost.planned_flops(word, suite.batch_tokens) for word in optimizers] for cost in costs]
+    )
+    per_token = _mean_cost(flops, planned.mean(axis=1), stratified=config.search.sampler == "stratified")
     candidates = _candidates(config, per_token, workers, speed)
     counts = expected_trials(config.rungs, candidates)
     rungs = tuple(
@@ -138,22 +141,27 @@ def forecast(config: StudyConfig, workers: int, device: str, speed: Speed) -> Fo
     )
 
 
-def _mean_cost(flops: np.ndarray, stratified: bool) -> float:
-    """FLOPs per token of a mean candidate.
+def _mean_cost(flops: np.ndarray, planned: np.ndarray, stratified: bool) -> float:
+    """Training FLOPs per token of a mean candidate.
 
     Stratified proposals give each bin of log cost the same compute, so a cheap bin gets more candidates: the
     harmonic mean over the bins that hold an architecture.
+
+    Args:
+        flops: (architectures,) forward FLOPs per token, which the bins divide.
+        planned: (architectures,) training FLOPs per token.
+        stratified: whether proposals are.
     """
     if not stratified:
-        return float(flops.mean())
+        return float(planned.mean())
     logs = np.log(flops)
     width = max(float(np.ptp(logs)), 1e-9)
     bins = np.minimum((logs - logs.min()) / width * COST_BINS, COST_BINS - 1).astype(int)
-    centres = np.array([flops[bins == index].mean() for index in np.unique(bins)])
+    centres = np.array([planned[bins == index].mean() for index in np.unique(bins)])
     return float(1 / np.mean(1 / centres))
 
 
-def _candidates(config: StudyConfig, flops_per_token: float, workers: int, speed: Speed) -> int:
+def _candidates(config: StudyConfig, per_token: float, workers: int, speed: Speed) -> int:
     """Candidates until the first stop rule is reached."""
     shares = [trial_tokens(config.rungs, r) / config.rungs.eta**r for r in range(len(config.rungs.tokens))]
     tokens = sum(shares)
@@ -162,9 +170,9 @@ def _candidates(config: StudyConfig, flops_per_token: float, workers: int, speed
     if stop.candidates is not None:
         limits.append(stop.candidates)
     if stop.training_flops is not None:
-        limits.append(math.ceil(stop.training_flops / (tokens * flops_per_token)))
+        limits.append(math.ceil(stop.training_flops / (tokens * per_token)))
     if stop.wall_minutes is not None:
-        seconds = tokens * flops_per_token / speed.flops_per_second + trials * speed.evaluation_seconds
+        seconds = tokens * per_token / speed.flops_per_second + trials * speed.evaluation_seconds
         limits.append(math.ceil(stop.wall_minutes * 60 * workers / seconds))
     return max(1, min(limits))
 

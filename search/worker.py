@@ -32,7 +32,7 @@ from search.snapshot import Snapshot, take_snapshot
 from search.storage import artifacts_home, open_writer, reachable, resolve_artifacts, resolve_url
 from search.study import finish_study, load_study
 from space.candidate import CandidateConfig
-from space.cost import TRAINING_FACTOR
+from space.cost import price
 from space.errors import (
     CheckpointError,
     Interrupted,
@@ -147,12 +147,11 @@ class Worker:
                 return view
             if isinstance(choice, Proposal):
                 row = choice.row(len(view.candidates), self.distributions)
-                trial = self.new_trial(choice.candidate.id, 0, choice.cost.flops_per_token)
-                claim = self.ledger.claim(trial, row)
+                claim = self.ledger.claim(self.new_trial(choice.candidate, 0), row)
             else:
                 candidate, rung = choice
-                flops = next(c.flops_per_token for c in view.candidates if c.id == candidate)
-                claim = self.ledger.claim(self.new_trial(candidate, rung, flops))
+                config = CandidateConfig.model_validate(self.ledger.candidate(candidate).config)
+                claim = self.ledger.claim(self.new_trial(config, rung))
             if claim is not None:
                 return claim
 
@@ -200,16 +199,17 @@ class Worker:
         except LeaseLost as error:
             _say(f"{claim.label}: {error}")
 
-    def new_trial(self, candidate: str, rung: int, flops_per_token: float) -> NewTrial:
+    def new_trial(self, candidate: CandidateConfig, rung: int) -> NewTrial:
         """A climb to a rung, with what it will cost at most."""
+        cost = price(candidate.architecture, self.suite)
         tokens = trial_tokens(self.config.rungs, rung)
         return NewTrial(
-            candidate=candidate,
+            candidate=candidate.id,
             rung=rung,
             seed=self.config.search.seed,
             tokens=self.config.rungs.tokens[rung],
-            flops_per_token=flops_per_token,
-            planned_flops=TRAINING_FACTOR * flops_per_token * tokens,
+            flops_per_token=cost.flops_per_token,
+            planned_flops=cost.planned_flops(candidate.optimizer, self.suite.batch_tokens) * tokens,
         )
 
     def _train(self, claim: Claim, candidate: CandidateConfig, report: TrialReport) -> Scorecard | None:

@@ -45,6 +45,14 @@ class Cost:
     training_bytes: int
     cache_bytes_per_sequence: int
 
+    def planned_flops(self, optimizer: str, batch_tokens: int) -> float:
+        """Training FLOPs for each input token, with the head at every position: no training takes more."""
+        return TRAINING_FACTOR * self.flops_per_token + self.optimizer_flops(optimizer, batch_tokens)
+
+    def optimizer_flops(self, optimizer: str, batch_tokens: int) -> float:
+        """What an optimizer's own products take, by input token of a batch of so many."""
+        return self.muon_flops_per_step / batch_tokens if optimizer == "muon" else 0.0
+
     def training_flops(
         self, tokens: int, scored_tokens: int, patches: dict[str, int], muon_steps: int = 0
     ) -> int:

@@ -4,6 +4,7 @@ import pytest
 from factories import suite
 
 from search.forecast import Speed, expected_trials, forecast, trial_tokens
+from space.cost import price
 from space.study import Rungs, StudyConfig
 
 SPEED = Speed(flops_per_second=1e9, evaluation_seconds=2.0)
@@ -43,6 +44,15 @@ def test_a_space_of_one_architecture_is_priced_exactly():
     assert priced.training_flops == pytest.approx(3 * per_token * tokens)
     assert priced.wall_seconds == pytest.approx((3 * per_token * tokens / 1e9 + 21 * 2.0) / 2)
     assert [rung.trials for rung in priced.rungs] == [12, 6, 3]
+
+
+def test_half_of_the_candidates_pay_for_an_optimizer_that_is_one_of_two():
+    both = study(space=study().space.model_dump() | {"optimizer": {"choices": ["adamw", "muon"]}})
+    adamw, mixed = (forecast(config, 2, "cpu", SPEED) for config in (study(), both))
+    steps = mixed.training_tokens / suite().batch_tokens
+    cost = price(next(study().space.architectures()), suite())
+    own = steps * cost.muon_flops_per_step / 2
+    assert mixed.training_flops == pytest.approx(adamw.training_flops + own)
 
 
 def test_ranges_span_the_architectures_within_the_limits():

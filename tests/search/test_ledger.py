@@ -8,13 +8,14 @@ from search import tables
 from search.artifacts import Artifacts
 from search.checkpoints import Checkpoints
 from search.claims import NewTrial
-from search.ledger import RETRIES, Ledger, expire_leases
+from search.ledger import RETRIES, expire_leases
 from search.optuna_trials import close_storage
 from search.propose import Proposer
 from search.samplers import distributions
 from search.snapshot import take_snapshot
 from search.storage import open_writer
 from search.worker import Worker, run_worker
+from space.cost import price
 from space.errors import LeaseLost
 from space.study import Search
 
@@ -62,7 +63,7 @@ def test_a_study_ends_whole(study, url, audit):
 def test_a_trial_is_claimed_once(worker):
     one, other = worker("one"), worker("other")
     proposal = one.proposer.propose(one.view())
-    trial = one.new_trial(proposal.candidate.id, 0, proposal.cost.flops_per_token)
+    trial = one.new_trial(proposal.candidate, 0)
     row = proposal.row(0, distributions(one.proposer.parameters))
     assert one.ledger.claim(trial, row) is not None
     assert other.ledger.claim(trial, row) is None
@@ -76,8 +77,8 @@ def test_no_two_candidates_share_an_ordinal(worker):
     another = one.config.model_copy(update={"search": Search(seed=1)})
     second = Proposer(another, one.suite).propose(view)
     texts = distributions(one.proposer.parameters)
-    assert one.ledger.claim(one.new_trial(first.candidate.id, 0, 1.0), first.row(0, texts))
-    assert other.ledger.claim(other.new_trial(second.candidate.id, 0, 1.0), second.row(0, texts)) is None
+    assert one.ledger.claim(one.new_trial(first.candidate, 0), first.row(0, texts))
+    assert other.ledger.claim(other.new_trial(second.candidate, 0), second.row(0, texts)) is None
     assert [c.ordinal for c in one.view().candidates] == [0]
 
 
@@ -219,6 +220,11 @@ def plain_tokens(trial):
 
 
 def test_new_trials_are_as_the_ladder_says(worker):
-    trial = worker("one").new_trial("abc", 1, 10.0)
-    assert trial == NewTrial("abc", 1, 0, 6_000, 10.0, 3 * 10.0 * (6_000 - 3_000 + 1_200))
-    assert isinstance(worker("two").ledger, Ledger)
+    one = worker("one")
+    candidate = one.proposer.propose(one.view()).candidate
+    cost, tokens = price(candidate.architecture, one.suite), 6_000 - 3_000 + 1_200
+    planned = 3 * cost.flops_per_token * tokens
+    assert one.new_trial(candidate, 1) == NewTrial(candidate.id, 1, 0, 6_000, cost.flops_per_token, planned)
+    steps = tokens / one.suite.batch_tokens
+    muon = one.new_trial(candidate.model_copy(update={"optimizer": "muon"}), 1)
+    assert muon.planned_flops == pytest.approx(planned + steps * cost.muon_flops_per_step)
