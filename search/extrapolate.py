@@ -2,21 +2,21 @@
 
 The law is a saturating power of size and data (Kaplan 2020, https://arxiv.org/abs/2001.08361):
 
-    1 - score = floor + exp(level + effect - a log FLOPs_per_token - b log tokens),  a, b, floor >= 0
+    1 - score = floor + exp(level + own - a log FLOPs_per_token - (b + own_b) log tokens),  a, b, floor >= 0
 
-where each candidate has an effect of its own: its mixture, its learning rate, the rest of its shape. Effects
-are random, so a candidate that stands above the law is believed to stand there in part by luck; so much of it
-as is believed is carried to the larger model. Whoever was promoted is on more rungs because of scores that
-the fit itself sees, so the promotions do not bias it.
+where each candidate has a level and a power of data of its own: its mixture, its learning rate, the rest of
+its shape. They are random, so a candidate that stands above the law is believed to stand there in part by
+luck; so much of it as is believed is carried to the larger model. Whoever was promoted is on more rungs
+because of scores that the fit itself sees, so the promotions do not bias it.
 
-The interval holds what is not known: the floor and the two spreads (drawn by their restricted likelihood on
+The interval holds what is not known: the floor and the three spreads (drawn by their restricted likelihood on
 a grid, since a few rungs hardly tell them), the level and the exponents (drawn from their distribution given
-those), the candidate's effect, one training run's luck, and the finite number of episodes. A bootstrap over
+those), the candidate's own, one training run's luck, and the finite number of episodes. A bootstrap over
 candidates was tried for the level and the exponents: with sixteen of them its intervals were too narrow.
 
-It holds nothing for the law being another one. Studies drawn from the law are covered as they should be; of
-real ones, predicted at a rung above those that were fitted, it has covered too few: see
-`tests/benchmarks/scale.py`.
+It holds nothing for the law being another one. Studies drawn from the law are covered as they should be, and
+so were four real ones, predicted at a rung above those that were fitted: see `tests/benchmarks/scale.py`.
+Without powers of the candidates' own those were covered too seldom.
 """
 
 import itertools
@@ -33,9 +33,10 @@ LEAST_CANDIDATES = 6  # with fewer, the spread between candidates is a guess
 DRAWS = 1000
 SIDES = (0.05, 0.95)  # of the 90% interval
 FLOORS = np.linspace(0.0, 0.6, 5)  # as shares of the lowest regret seen; half of the belief is in the first
-EFFECTS = np.geomspace(0.03, 0.8, 8)  # spread between candidates, on the log of the regret
+LEVELS = np.geomspace(0.03, 0.8, 8)  # spread between candidates, on the log of the regret
+POWERS = np.geomspace(0.03, 0.3, 4)  # spread between the powers of data of candidates
 RUNS = np.geomspace(0.01, 0.3, 6)  # spread between runs of one candidate beyond that of its episodes
-SMOOTHING = (0.0, 0.2, 0.05)  # floor and spreads under which noise is taken off the regret
+SMOOTHING = (0.0, 0.2, 0.1, 0.05)  # floor and spreads under which noise is taken off the regret
 LEAST_REGRET = 1e-3  # a perfect score has no logarithm
 
 
@@ -124,7 +125,7 @@ class Curves:
         kept = rng.choice(len(grid.points), size=DRAWS, p=grid.likelihood())
         self._fit = _Fit(trials, grid.points[kept])
         self._law = self._fit.draw(rng)
-        self._luck = rng.standard_normal((3, DRAWS))  # the same for every question, so answers compare
+        self._luck = rng.standard_normal((DRAWS, 4))  # the same for every question, so answers compare
 
     @property
     def exponents(self) -> tuple[float, float]:
@@ -137,18 +138,19 @@ class Curves:
         """Predict the score of one training run: its median, and the sides of the 90% interval.
 
         Args:
-            candidate: whose own effect is carried along; None for a candidate that the study has not seen.
+            candidate: whose own level and power are carried along; None for one that the study has not seen.
             flops_per_token: size of the model.
             tokens: input tokens in all, the decaying ones included.
             optimizer_flops: what the optimizer's own products add to the training FLOPs of each of them.
         """
-        floor, spread, between_runs = self._fit.points.T
-        mean = np.zeros(DRAWS)
-        if candidate is not None:
-            mean, spread = self._fit.effect(self._names.index(candidate), self._law)
-        effect, run, episodes = self._luck
-        log_regret = self._law @ self._fit.trials.place(flops_per_token, tokens) + mean
-        scores = 1 - floor - np.exp(log_regret + spread * effect + between_runs * run)
+        fit, place = self._fit, self._fit.trials.place(flops_per_token, tokens)
+        index = None if candidate is None else self._names.index(candidate)
+        mean, covariance = fit.own(index, self._law)
+        own = mean + np.einsum("dij,dj->di", np.linalg.cholesky(covariance), self._luck[:, :2])
+        data = np.maximum(self._law[:, 2] + own[:, 1], 0.0)
+        log_regret = self._law[:, :2] @ place[:2] + own[:, 0] + data * place[2]
+        run, episodes = self._luck[:, 2:].T
+        scores = 1 - fit.points[:, 0] - np.exp(log_regret + fit.points[:, 3] * run)
         scores = np.clip(scores + self._stderr * episodes, -1.0, 1.0)  # as scores are
         low, score, high = np.quantile(scores, (SIDES[0], 0.5, SIDES[1]))
         return Predicted(
@@ -180,6 +182,11 @@ class _Trials:
     member: np.ndarray
     centre: np.ndarray
 
+    @property
+    def own(self) -> np.ndarray:
+        """What a candidate's own level and power of data are multiplied by, (trials, 2)."""
+        return self.x[:, [0, 2]]
+
     @classmethod
     def of(cls, seen: Sequence[Observation], names: list[str]) -> "_Trials":
         logs = np.log([(trial.flops_per_token, trial.tokens) for trial in seen])
@@ -200,35 +207,40 @@ class _Trials:
 
 
 def _grid(trials: _Trials) -> np.ndarray:
-    """Points (floor, spread between candidates, spread between runs) to weigh against each other."""
+    """Points (floor, spread of levels, spread of powers, spread of runs) to weigh against each other."""
     floors = FLOORS * trials.smooth.min()
-    return np.array(list(itertools.product(floors, EFFECTS, RUNS)))
+    return np.array(list(itertools.product(floors, LEVELS, POWERS, RUNS)))
 
 
 class _Fit:
-    """Generalised least squares at each of many points (floor, spread of candidates, spread of runs).
+    """Generalised least squares at each of many points (floor, spreads of levels, of powers and of runs).
 
-    With the floor given, log(regret - floor) is linear in the coefficients, and the random effect of a
-    candidate adds a constant to the covariance of its trials, whose inverse is known in closed form.
+    With the floor given, log(regret - floor) is linear in the coefficients and in what is a candidate's own,
+    which adds a matrix of rank two to the covariance of its trials: the inverse is known in closed form.
     """
 
     def __init__(self, trials: _Trials, points: np.ndarray) -> None:
         self.trials, self.points = trials, points
-        floor, effect, run = points.T[:, :, None]
+        floor, level, power, run = points.T[:, :, None]
         above = trials.smooth - floor  # (points, trials)
         z = np.log(above) + (trials.regret - trials.smooth) / above
         weight = 1 / (run**2 + (trials.stderr / above) ** 2)
-        x, member = trials.x, trials.member
-        total = weight @ member  # (points, candidates)
-        self._shrink = 1 / (1 / effect**2 + total)
-        self._x = np.einsum("pt,tk,tc->pck", weight, x, member, optimize=True)
-        self._z = (weight * z) @ member
-        xx = np.einsum("pt,tk,tl->pkl", weight, x, x, optimize=True)
-        self._xx = xx - np.einsum("pc,pck,pcl->pkl", self._shrink, self._x, self._x, optimize=True)
-        self._xz = (weight * z) @ x - np.einsum("pc,pc,pck->pk", self._shrink, self._z, self._x)
-        zz = (weight * z**2).sum(axis=1) - (self._shrink * self._z**2).sum(axis=1)
+        x, own, member = trials.x, trials.own, trials.member
+        prior = np.concatenate((level, power), axis=1) ** -2  # (points, 2)
+        inverse = np.einsum("pt,ti,tj,tc->pcij", weight, own, own, member, optimize=True)
+        inverse = inverse + np.einsum("pi,ij->pij", prior, np.eye(2))[:, None]
+        self._covariance = np.linalg.inv(inverse)  # (points, candidates, 2, 2)
+        self._x = np.einsum("pt,tk,ti,tc->pcki", weight, x, own, member, optimize=True)
+        self._z = np.einsum("pt,ti,tc->pci", weight * z, own, member, optimize=True)
+        explained = self._x @ self._covariance  # (points, candidates, 3, 2)
+        self._xx = np.einsum("pt,tk,tl->pkl", weight, x, x, optimize=True)
+        self._xx = self._xx - np.einsum("pcki,pcli->pkl", explained, self._x)
+        self._xz = (weight * z) @ x - np.einsum("pcki,pci->pk", explained, self._z)
+        zz = (weight * z**2).sum(axis=1)
+        zz = zz - np.einsum("pci,pcij,pcj->p", self._z, self._covariance, self._z, optimize=True)
         self._theta = np.linalg.solve(self._xx, self._xz[..., None])[..., 0]  # (points, 3)
-        log_det = np.log1p(effect**2 * total).sum(axis=1) - np.log(weight).sum(axis=1)
+        log_det = np.linalg.slogdet(inverse)[1].sum(axis=1) - np.log(weight).sum(axis=1)
+        log_det = log_det - member.shape[1] * np.log(prior).sum(axis=1)
         residual = zz - (self._theta * self._xz).sum(axis=1)
         slope = np.log(above).sum(axis=1)  # of the logarithm: the scores were observed, not their logarithms
         self._log = -0.5 * (residual + log_det + np.linalg.slogdet(self._xx)[1]) - slope
@@ -246,14 +258,22 @@ class _Fit:
         law = self._theta + np.einsum("pkl,pl->pk", roots, rng.standard_normal(self._theta.shape))
         return np.column_stack((law[:, :1], np.maximum(law[:, 1:], 0.0)))
 
-    def effect(self, candidate: int, law: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and spread of a candidate's effect at each point, given the law there, (points,) each."""
-        seen = self._z[:, candidate] - (self._x[:, candidate] * law).sum(axis=1)
-        shrink = self._shrink[:, candidate]
-        return shrink * seen, np.sqrt(shrink)
+    def own(self, candidate: int | None, law: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What is a candidate's own at each point, given the law there; of none that was seen if None.
+
+        Returns:
+            Mean (points, 2) and covariance (points, 2, 2) of its level and of its power of data.
+        """
+        if candidate is None:
+            spreads = self.points[:, 1:3]
+            return np.zeros_like(spreads), np.einsum("pi,ij->pij", spreads**2, np.eye(2))
+        covariance = self._covariance[:, candidate]
+        seen = self._z[:, candidate] - np.einsum("pki,pk->pi", self._x[:, candidate], law)
+        return np.einsum("pij,pj->pi", covariance, seen), covariance
 
     def fitted(self) -> np.ndarray:
-        """The regret that the first point gives each trial, its candidate's effect included, (trials,)."""
-        law, x, member = self._theta[:1], self.trials.x, self.trials.member
-        effects = [self.effect(candidate, law)[0][0] for candidate in range(member.shape[1])]
-        return self.points[0, 0] + np.exp(x @ law[0] + member @ np.array(effects))
+        """The regret that the first point gives each trial, its candidate's own included, (trials,)."""
+        law, trials = self._theta[:1], self.trials
+        own = np.array([self.own(candidate, law)[0][0] for candidate in range(trials.member.shape[1])])
+        log_above = trials.x @ law[0] + (trials.own * (trials.member @ own)).sum(axis=1)
+        return self.points[0, 0] + np.exp(log_above)

@@ -13,13 +13,14 @@ STDERR = 0.013
 class Law:
     """A study's truth: 1 - score = floor + effect * size^-a * tokens^-b, and noisy scores of it."""
 
-    def __init__(self, rng, floor=0.03, size=0.15, data=0.5, spread=0.2, luck=0.05, candidates=16):
-        self.rng, self.floor, self.powers, self.luck = rng, floor, (size, data), luck
+    def __init__(self, rng, floor=0.03, size=0.15, data=0.5, spread=0.2, own=0.0, luck=0.05, candidates=16):
+        self.rng, self.floor, self.size, self.luck = rng, floor, size, luck
+        self.data = np.maximum(data + own * rng.standard_normal(candidates), 0.05)
         self.flops = np.exp(rng.uniform(np.log(1.4e5), np.log(1.4e6), candidates))
         self.effects = 0.42 * np.exp(spread * rng.standard_normal(candidates))
 
     def measure(self, index: int, flops: float, tokens: float) -> float:
-        powers = (flops / 4e5) ** -self.powers[0] * (tokens / RUNGS[0]) ** -self.powers[1]
+        powers = (flops / 4e5) ** -self.size * (tokens / RUNGS[0]) ** -self.data[index]
         above = self.effects[index] * powers * np.exp(self.luck * self.rng.standard_normal())
         return min(1.0, 1 - self.floor - above + STDERR * self.rng.standard_normal())
 
@@ -34,7 +35,9 @@ class Law:
         return seen, max(alive, key=lambda index: scores[index])
 
 
-@pytest.mark.parametrize("law", [{}, {"size": 0.0}, {"floor": 0.08}, {"candidates": 8}], ids=str)
+@pytest.mark.parametrize(
+    "law", [{}, {"size": 0.0}, {"floor": 0.08}, {"own": 0.15}, {"candidates": 8}], ids=str
+)
 def test_nine_of_ten_tenfold_models_end_within_their_interval(law):
     rng = np.random.default_rng(0)
     within = {1: 0, 10: 0}
