@@ -32,7 +32,7 @@ from space.recipe import Predicted
 LEAST_CANDIDATES = 6  # with fewer, the spread between candidates is a guess
 DRAWS = 1000
 SIDES = (0.05, 0.95)  # of the 90% interval
-FLOORS = np.linspace(0.0, 0.6, 5)  # as shares of the lowest regret seen; half of the belief is in the first
+FLOORS = np.linspace(0.0, 0.8, 9)  # as shares of the lowest regret seen; half of the belief is in the first
 LEVELS = np.geomspace(0.03, 0.8, 8)  # spread between candidates, on the log of the regret
 POWERS = np.geomspace(0.03, 0.3, 4)  # spread between the powers of data of candidates
 RUNS = np.geomspace(0.01, 0.3, 6)  # spread between runs of one candidate beyond that of its episodes
