@@ -21,6 +21,7 @@ from trainers.model.routing import (
     SigmoidRouter,
     balance_loss,
     expert_load,
+    highest,
     over_all_devices,
     z_loss,
 )
@@ -111,6 +112,19 @@ def test_routing_conserves_tokens(num_tokens, num_experts, data):
     assert expert_load(routing).sum() == num_tokens * top_k
     assert all(len(set(row)) == top_k for row in routing.experts.tolist())
     torch.testing.assert_close(routing.weights.sum(-1), torch.ones(num_tokens))
+
+
+@given(st.integers(1, 50), st.integers(1, 20), st.booleans(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_highest_scores_are_chosen_each_once_and_highest_first(tokens, experts, ties, data):
+    top_k = data.draw(st.integers(1, experts))
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+    scores = torch.randn(tokens, experts)
+    scores = scores.round() if ties else scores
+    chosen = highest(scores, top_k)
+    assert torch.equal(scores.gather(-1, chosen), scores.topk(top_k, dim=-1).values)
+    scores[0, 0] = torch.nan
+    assert all(len(set(row)) == top_k for row in highest(scores, top_k).tolist())
 
 
 def test_balance_loss_is_one_when_even_and_the_number_of_experts_when_all_go_to_one():
