@@ -1,12 +1,13 @@
 """Grouped-query attention with rotary positions, over whole windows or over a key/value cache.
 
-RoPE: Su 2021, https://arxiv.org/abs/2104.09864, in the half-split layout that transformers uses.
+RoPE: Su 2021, https://arxiv.org/abs/2104.09864. The weights are in the half-split layout that transformers
+uses; the channels of queries and keys are worked on in pairs, which changes no product of the two.
 Grouped queries: Ainslie 2023, https://arxiv.org/abs/2305.13245.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,38 +21,26 @@ ROPE_BASE = 10_000.0
 
 
 def rotary_table(head_dim: int, context: int) -> Tensor:
-    """Cosine and sine of each position's angles. Shape (2, context, head_dim / 2)."""
+    """Cosine and sine of each position's angles. Shape (context, head_dim / 2, 2)."""
     rates = ROPE_BASE ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     angles = torch.outer(torch.arange(context, dtype=torch.float32), rates)
-    return torch.stack([angles.cos(), angles.sin()])
+    return torch.stack([angles.cos(), angles.sin()], dim=-1)
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn heads (..., positions, heads, head_dim) by angles (2, ..., positions, head_dim / 2)."""
-    cos, sin = rotation.to(x.dtype).unsqueeze(-2)
-    return _Rotated.apply(x, cos, sin)
+    """Turn heads (..., positions, heads, head_dim), in `paired` order, by (..., positions, head_dim / 2, 2).
+
+    A product of complex numbers: one pass over memory. The result is in float32 at least.
+    """
+    exact = torch.promote_types(x.dtype, torch.float32)
+    points = torch.view_as_complex(x.to(exact).unflatten(-1, (-1, 2)))
+    turned = points * torch.view_as_complex(rotation.to(exact)).unsqueeze(-2)
+    return torch.view_as_real(turned).flatten(-2)
 
 
-class _Rotated(torch.autograd.Function):
-    """The gradient of a rotation is the opposite rotation: few passes over memory, and nothing kept."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        return _turned(x, cos, sin)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
-        cos, sin = ctx.saved_tensors
-        return _turned(upstream[0], cos, -sin), None, None
-
-
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    turned = x.new_empty(x.shape)
-    (a, b), (p, q) = x.chunk(2, dim=-1), turned.chunk(2, dim=-1)
-    torch.mul(a, cos, out=p).addcmul_(b, sin, value=-1)
-    torch.mul(b, cos, out=q).addcmul_(a, sin)
-    return turned
+def paired(halves: Tensor) -> Tensor:
+    """Channels (heads, head_dim, ...), the two of a plane half a head apart, with the two side by side."""
+    return halves.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
 
 
 def additive(mask: Tensor) -> Tensor:
@@ -171,20 +160,19 @@ class Attention(nn.Module):
 
         Args:
             x: (sequences, positions, width); with `past`, the new tokens of all rows (tokens, width).
-            rotation: (2, positions, head_dim / 2), or (2, tokens, head_dim / 2).
+            rotation: (positions, head_dim / 2, 2), or (tokens, head_dim / 2, 2).
             mask: (sequences, positions, positions), true where a position sees another, or `additive` of it;
                 None is plain causal.
             past: the cache, which is changed in place.
         """
         q, k, v = self._project(x, rotation)
         if past is not None:
-            return self.out(self._attend_past(q, k, v, past).flatten(-2))
+            return self.out(self._attend_past(q.to(v.dtype), k, v, past).flatten(-2))
         seen = None if mask is None else mask.unsqueeze(1)
         # in half precision the gradient of attention takes a CPU two to three times as long
-        precision = torch.promote_types(v.dtype, torch.float32) if v.device.type == "cpu" else v.dtype
+        precision = q.dtype if v.device.type == "cpu" else v.dtype
         with torch.autocast(x.device.type, enabled=False):
-            q, k = q.to(precision), k.to(precision)
-            y = self._attend(q, k, v.to(precision), seen, causal=mask is None)
+            y = self._attend(q.to(precision), k.to(precision), v.to(precision), seen, causal=mask is None)
         return self.out(y.to(v.dtype).flatten(-2))
 
     def _attend_past(self, q: Tensor, k: Tensor, v: Tensor, past: Past) -> Tensor:
@@ -213,13 +201,16 @@ class Attention(nn.Module):
         return y.flatten(0, 1) if slots.even else y[slots.row, slots.offset]
 
     def _project(self, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each (..., heads, head_dim)."""
-        qkv = self.qkv(x).unflatten(-1, (-1, self.head_dim))
-        qk, v = qkv.split([self.heads + self.kv_heads, self.kv_heads], dim=-2)
+        """Queries, keys and values, each (..., heads, head_dim), the first two rotated."""
+        turning = self.heads + self.kv_heads
+        heads = self.qkv.weight.unflatten(0, (-1, self.head_dim))
+        weight = torch.cat([paired(heads[:turning]), heads[turning:]])
+        qkv = F.linear(x, weight.flatten(0, 1)).unflatten(-1, (-1, self.head_dim))
+        qk, v = qkv.split([turning, self.kv_heads], dim=-2)
         if self.query_norm is not None and self.key_norm is not None:
             scales = self.query_norm.expand(self.heads, -1), self.key_norm.expand(self.kv_heads, -1)
-            qk = rms_norm(qk, torch.cat(scales))
-        q, k = rotate(qk.to(v.dtype), rotation).split([self.heads, self.kv_heads], dim=-2)
+            qk = rms_norm(qk, paired(torch.cat(scales)))
+        q, k = rotate(qk, rotation).split([self.heads, self.kv_heads], dim=-2)
         return q, k, v
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, causal: bool = False) -> Tensor:

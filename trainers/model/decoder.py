@@ -89,7 +89,7 @@ class Decoder(nn.Module):
             sparse layer.
         """
         x = self.embedding(tokens, local, patches)
-        rotation = self.rotation[:, : tokens.shape[1]]
+        rotation = self.rotation[: tokens.shape[1]]
         if mask is not None and mask.device.type == "cpu":
             mask = additive(mask)  # once: attention on CPU would do it in each layer
         routings = []
@@ -108,7 +108,7 @@ class Decoder(nn.Module):
             Hidden state of each row's last token, (rows, width).
         """
         x = self.embedding(tokens, local, patches)
-        rotation = self.rotation[:, slots.position]
+        rotation = self.rotation[slots.position]
         for layer, past in zip(self.layers, cache.layers(slots), strict=True):
             x, _ = layer(x, rotation, past=past)
         return self.norm(x[slots.last])
