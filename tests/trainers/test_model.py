@@ -22,6 +22,7 @@ from trainers.model.routing import (
     balance_loss,
     expert_load,
     highest,
+    log_partition,
     over_all_devices,
     z_loss,
 )
@@ -130,12 +131,12 @@ def test_the_highest_scores_are_chosen_each_once_and_highest_first(tokens, exper
 def test_balance_loss_is_one_when_even_and_the_number_of_experts_when_all_go_to_one():
     even = torch.eye(4).repeat(3, 1) * 1e-4
     routing = Routing(even, even.argmax(-1, keepdim=True), torch.ones(12, 1))
-    assert balance_loss(routing).item() == pytest.approx(1, abs=1e-3)
+    assert balance_loss(routing, log_partition(routing)).item() == pytest.approx(1, abs=1e-3)
     one = torch.zeros(12, 4)
     one[:, 2] = 50
     routing = Routing(one, one.argmax(-1, keepdim=True), torch.ones(12, 1))
-    assert balance_loss(routing).item() == pytest.approx(4)
-    assert z_loss(routing).item() == pytest.approx(2500)
+    assert balance_loss(routing, log_partition(routing)).item() == pytest.approx(4)
+    assert z_loss(log_partition(routing)).item() == pytest.approx(2500)
 
 
 def test_the_bias_of_a_sigmoid_router_moves_the_choice_and_not_the_weights():
@@ -163,7 +164,8 @@ def _halves(rank, port, logits, found):
     where = f"tcp://127.0.0.1:{port}"
     torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
     half = logits.chunk(2)[rank].clone().requires_grad_()
-    loss = balance_loss(_top_one(half))
+    routing = _top_one(half)
+    loss = balance_loss(routing, log_partition(routing))
     loss.backward()
     router = SigmoidRouter(2, 4, 1)
     router.rebalance(_top_one(half))
@@ -182,7 +184,8 @@ def test_balance_is_that_of_the_global_batch():
     logits = torch.randn(8, 4) * 0.1
     logits[range(8), [0, 0, 1, 1, 2, 2, 3, 3]] += 2
     whole = logits.clone().requires_grad_()
-    loss = balance_loss(_top_one(whole))
+    routing = _top_one(whole)
+    loss = balance_loss(routing, log_partition(routing))
     loss.backward()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
