@@ -55,11 +55,12 @@ class Embedding(nn.Module):
 
     def forward(self, tokens: Tensor, local: Tensor, patches: Mapping[str, Patches]) -> Tensor:
         """Embed tokens (...) with local positions (...) to (..., width)."""
-        x = self.table(tokens) + self.local(local)
-        flat = x.flatten(0, -2)
-        for name, (at, pixels) in patches.items():
-            flat = flat.index_add(0, at, self.encoders[name](pixels).to(x.dtype))
-        return flat.view(x.shape)
+        x = self.table(tokens.flatten()) + self.local(local.flatten())
+        if patches:
+            at = torch.cat([at for at, _ in patches.values()])
+            encoded = torch.cat([self.encoders[name](pixels) for name, (_, pixels) in patches.items()])
+            x.index_add_(0, at, encoded.to(x.dtype))
+        return x.view(*tokens.shape, -1)
 
 
 def waves(bins: int, width: int) -> Tensor:
