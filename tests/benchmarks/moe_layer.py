@@ -9,9 +9,9 @@ gradient, as within a network. Prints the median of the rounds' ratios of CPU ti
 quartiles, for float32 and for bfloat16 autocast, with even and with skewed routing (one expert is visited by
 all tokens, under top-1 by half of them; the last quarter of the experts by none).
 
-Expect geometric means of 1.13 in float32 and of 1.75 in bfloat16. In float32 the products take as long as the
+Expect geometric means of 1.1 in float32 and of 1.7 in bfloat16. In float32 the products take as long as the
 dense layer's (seen with `perf`), and the router, sorting and many small calls come on top. The worst are 64
-experts of width 64, at 1.6 and 4.0: their products are too small for what each call costs.
+experts of width 64, at 1.5 and 3.9: their products are too small for what each call costs.
 """
 
 import argparse

@@ -11,8 +11,8 @@ default, or as `--experts` says ("eager" is its loop over experts). Without Ligh
 
 Prints the median of the rounds' ratios of CPU time with their quartiles, then, of our steps, the share of
 each part as the profiler sees it and the use of the machine: exact training FLOPs a second over those of a
-large square product in the same precision. Expect geometric means of 0.98 in float32 and of 0.54 in bfloat16,
-and a use of 0.3 to 0.7 and of 0.1 to 0.3 that grows with the width.
+large square product in the same precision. Expect geometric means of 0.96 in float32 and of 0.51 in bfloat16,
+and a use of 0.35 to 0.8 and of 0.1 to 0.4 that grows with the width.
 """
 
 import argparse
