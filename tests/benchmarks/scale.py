@@ -14,6 +14,9 @@ where all candidates gain alike from data), of the dearest candidates 22 of 25; 
 to 0.10. Size as active parameters, all parameters or FLOPs without the head ended within 0.012 of the same
 errors.
 
+Of three candidates that were trained ten times as large on as many tokens all ended within, 0.02 to 0.04
+below what was predicted: the law promises too much of size where the tokens stay as few.
+
 `--train` exports the best and the knee at `--scale`, trains each for the trial's own tokens (or `--tokens`)
 and scores it on both splits. Predictions are fitted to select scores, so the select score is what they are
 compared with; the report score stands beside it, as on the card.
