@@ -15,7 +15,7 @@ those), the candidate's own, one training run's luck, and the finite number of e
 candidates was tried for the level and the exponents: with sixteen of them its intervals were too narrow.
 
 It holds nothing for the law being another one. Studies drawn from the law are covered as they should be, and
-so were four real ones, predicted at a rung above those that were fitted: see `tests/benchmarks/scale.py`.
+so were five real ones, predicted at a rung above those that were fitted: see `tests/benchmarks/scale.py`.
 Without powers of the candidates' own those were covered too seldom.
 """
 
