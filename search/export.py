@@ -121,10 +121,8 @@ def export_grown(
     seen = observations(reader.trials(study), config.rungs.decay)
     trained = round(detail.row.tokens * (1 + config.rungs.decay))
     places = [trained * ahead for ahead in AHEAD] if tokens is None else [tokens]
-    own_products = cost.optimizer_flops(detail.config.optimizer, suite.batch_tokens)
-    predicted, unknown = predicted_scores(
-        seen, detail.row.candidate, cost.flops_per_token, places, own_products
-    )
+    planned = cost.planned_flops_per_token(detail.config.optimizer, suite.batch_tokens)
+    predicted, unknown = predicted_scores(seen, detail.row.candidate, cost.flops_per_token, places, planned)
     recipe = Recipe(
         candidate=detail.config.model_copy(update={"architecture": larger}),
         suite=suite,

@@ -22,11 +22,11 @@ Without powers of the candidates' own those were covered too seldom.
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from search.rows import TrialRow
-from space.cost import TRAINING_FACTOR
 from space.recipe import Predicted
 
 LEAST_CANDIDATES = 6  # with fewer, the spread between candidates is a guess
@@ -49,6 +49,14 @@ class Observation:
     tokens: int
     score: float
     stderr: float
+
+
+class Interval(NamedTuple):
+    """A predicted score: its median, and the sides of its 90% interval."""
+
+    low: float
+    score: float
+    high: float
 
 
 def observations(rows: Iterable[TrialRow], decay: float) -> list[Observation]:
@@ -89,11 +97,16 @@ def predicted_scores(
     candidate: str,
     flops_per_token: float,
     tokens: Sequence[int],
-    optimizer_flops: float = 0.0,
+    planned_flops_per_token: float,
 ) -> tuple[tuple[Predicted, ...], str | None]:
     """What a larger model of a candidate's shape would score, at several numbers of tokens.
 
-    The arguments are those of `Curves.predict`.
+    Args:
+        seen: done trials of the study.
+        candidate: whose shape it is.
+        flops_per_token: size of the larger model.
+        tokens: input tokens in all, the decaying ones included.
+        planned_flops_per_token: training FLOPs for each of them.
 
     Returns:
         The predictions by rising tokens and None; or none of them and why.
@@ -103,7 +116,12 @@ def predicted_scores(
         return (), unknown
     curves = Curves(seen)
     return tuple(
-        curves.predict(candidate, flops_per_token, count, optimizer_flops) for count in sorted(tokens)
+        Predicted(
+            tokens=count,
+            training_flops=planned_flops_per_token * count,
+            **curves.predict(candidate, flops_per_token, count)._asdict(),
+        )
+        for count in sorted(tokens)
     ), None
 
 
@@ -132,16 +150,13 @@ class Curves:
         """Medians of the powers of size and of data."""
         return float(np.median(self._law[:, 1])), float(np.median(self._law[:, 2]))
 
-    def predict(
-        self, candidate: str | None, flops_per_token: float, tokens: int, optimizer_flops: float = 0.0
-    ) -> Predicted:
-        """Predict the score of one training run: its median, and the sides of the 90% interval.
+    def predict(self, candidate: str | None, flops_per_token: float, tokens: int) -> Interval:
+        """Predict the score of one training run.
 
         Args:
             candidate: whose own level and power are carried along; None for one that the study has not seen.
             flops_per_token: size of the model.
             tokens: input tokens in all, the decaying ones included.
-            optimizer_flops: what the optimizer's own products add to the training FLOPs of each of them.
         """
         fit, place = self._fit, self._fit.trials.place(flops_per_token, tokens)
         index = None if candidate is None else self._names.index(candidate)
@@ -152,14 +167,7 @@ class Curves:
         run, episodes = self._luck[:, 2:].T
         scores = 1 - fit.points[:, 0] - np.exp(log_regret + fit.points[:, 3] * run)
         scores = np.clip(scores + self._stderr * episodes, -1.0, 1.0)  # as scores are
-        low, score, high = np.quantile(scores, (SIDES[0], 0.5, SIDES[1]))
-        return Predicted(
-            tokens=tokens,
-            training_flops=(TRAINING_FACTOR * flops_per_token + optimizer_flops) * tokens,
-            score=float(score),
-            low=float(low),
-            high=float(high),
-        )
+        return Interval(*np.quantile(scores, (SIDES[0], 0.5, SIDES[1])).tolist())
 
 
 @dataclass(frozen=True)

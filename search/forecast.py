@@ -48,8 +48,9 @@ class Forecast:
     """The price of a study.
 
     Ranges are (least, most) over the architectures within the limits. `training_flops` counts the head at
-    every position; training runs it where the loss looks only, so that less is spent. Of a space with very
-    many combinations of knobs a sample was priced, `drawn_from` all of them.
+    every position; training runs it where the loss looks only, so that less is spent. The optimizers of the
+    space are taken to be drawn equally often. Of a space with very many combinations of knobs a sample was
+    priced, `drawn_from` all of them.
     """
 
     study: str
@@ -106,7 +107,7 @@ def forecast(config: StudyConfig, workers: int, device: str, speed: Speed) -> Fo
     flops = np.array([cost.flops_per_token for cost in costs])
     optimizers = [str(word) for word in config.space.optimizer.values() or ()]
     planned = np.array(
-        [[cost.planned_flops(word, suite.batch_tokens) for word in optimizers] for cost in costs]
+        [[cost.planned_flops_per_token(word, suite.batch_tokens) for word in optimizers] for cost in costs]
     )
     per_token = _mean_cost(flops, planned.mean(axis=1), stratified=config.search.sampler == "stratified")
     candidates = _candidates(config, per_token, workers, speed)

@@ -200,7 +200,7 @@ class Worker:
             _say(f"{claim.label}: {error}")
 
     def new_trial(self, candidate: CandidateConfig, rung: int) -> NewTrial:
-        """A climb to a rung, with what it will cost at most."""
+        """A climb to a rung, with what it is planned to cost."""
         cost = price(candidate.architecture, self.suite)
         tokens = trial_tokens(self.config.rungs, rung)
         return NewTrial(
@@ -209,7 +209,7 @@ class Worker:
             seed=self.config.search.seed,
             tokens=self.config.rungs.tokens[rung],
             flops_per_token=cost.flops_per_token,
-            planned_flops=cost.planned_flops(candidate.optimizer, self.suite.batch_tokens) * tokens,
+            planned_flops=cost.planned_flops_per_token(candidate.optimizer, self.suite.batch_tokens) * tokens,
         )
 
     def _train(self, claim: Claim, candidate: CandidateConfig, report: TrialReport) -> Scorecard | None:

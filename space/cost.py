@@ -45,13 +45,13 @@ class Cost:
     training_bytes: int
     cache_bytes_per_sequence: int
 
-    def planned_flops(self, optimizer: str, batch_tokens: int) -> float:
-        """Training FLOPs for each input token, with the head at every position: no training takes more."""
-        return TRAINING_FACTOR * self.flops_per_token + self.optimizer_flops(optimizer, batch_tokens)
+    def planned_flops_per_token(self, optimizer: str, batch_tokens: int) -> float:
+        """Training FLOPs as they are planned: the head at every position, patches as in the uniform mixture.
 
-    def optimizer_flops(self, optimizer: str, batch_tokens: int) -> float:
-        """What an optimizer's own products take, by input token of a batch of so many."""
-        return self.muon_flops_per_step / batch_tokens if optimizer == "muon" else 0.0
+        What the optimizer's own products take at a step is shared by the tokens of its batch.
+        """
+        own = self.muon_flops_per_step / batch_tokens if optimizer == "muon" else 0.0
+        return TRAINING_FACTOR * self.flops_per_token + own
 
     def training_flops(
         self, tokens: int, scored_tokens: int, patches: dict[str, int], muon_steps: int = 0

@@ -98,7 +98,7 @@ def test_a_study_that_is_too_small_predicts_nothing_and_says_why():
     assert too_small(one_rung) == "a prediction needs at least two rungs with scores, the study has 1"
     one_size = [Observation(t.candidate, 4e5, t.tokens, t.score, t.stderr) for t in seen]
     assert too_small(one_size) == "a prediction needs at least two sizes of candidates, the study has 1"
-    assert predicted_scores(one_rung, str(best), 4e6, [RUNGS[0]]) == ((), too_small(one_rung))
+    assert predicted_scores(one_rung, str(best), 4e6, [RUNGS[0]], 12e6) == ((), too_small(one_rung))
     assert too_small(seen) is None
 
 
