@@ -1,7 +1,8 @@
 """The command `pathfront`: errors become one line on stderr and an exit code, never a traceback.
 
 Exit codes: 0 done, 1 failed, 2 usage or a bad study file, 3 not found, 4 storage unreachable,
-130 interrupted. The modules of the commands are light; what is slow to import is imported when one runs.
+130 interrupted, 143 terminated. The modules of the commands are light; what is slow to import is imported
+when one runs.
 """
 
 import os

@@ -19,7 +19,16 @@ from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
 from space.study import SCHEMA_VERSION, StudyConfig
 
-MAY_CHANGE = ("stop", "workers", "logger", "checkpoint_seconds", "device", "trials_per_gpu")
+MAY_CHANGE = (
+    "stop",
+    "workers",
+    "logger",
+    "checkpoint_seconds",
+    "device",
+    "trials_per_gpu",
+    "keep",
+    "stall_minutes",
+)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Double,
+    ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-TABLES_VERSION = 1
+TABLES_VERSION = 2
 STATES = ("running", "done", "failed", "paused")
 
 metadata = MetaData()
@@ -78,6 +79,29 @@ studies = Table(
     Column("launched_at", Double, nullable=False),  # the latest launch
     Column("finished_at", Double),
     Column("stop_requested", Boolean, nullable=False, default=False),
+    Column(
+        "artifacts_id", String(32), nullable=False, server_default=""
+    ),  # part of its folder's name; "" before version 2
+    Column("environment", JSON),  # versions, data and code of its trials
+    Column("halted", Text),  # why the search stopped itself, in one line; null otherwise
+    Column(
+        "ran_seconds", Double, nullable=False, server_default="0"
+    ),  # time with a live worker since the latest launch
+)
+
+workers = Table(
+    "pf_workers",
+    metadata,
+    Column("study", String(100), ForeignKey("pf_studies.name"), primary_key=True),
+    Column("worker", String(200), primary_key=True),
+    Column("host", String(200), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("device", String(100)),
+    Column("log", Text),  # path of its log; null if it writes to a terminal
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("left_at", Double),
+    Column("left_because", Text),  # why it left while there was work; null otherwise
 )
 
 candidates = Table(
@@ -131,6 +155,9 @@ trials = Table(
     Column("memorisable_score", Double),
     Column("generalising_score", Double),
     Column("error", Text),  # one line
+    Column("log", Text),  # path of the log of the last attempt's worker; null for a terminal
+    Column("durable_tokens", BigInteger),  # newest checkpoint at the last counted crash
+    Column("environment", JSON),  # of the last attempt, if it differs from the study's
     Column("started_at", Double, nullable=False),  # the last attempt's
     Column("finished_at", Double),
     ForeignKeyConstraint(("study", "candidate"), ["pf_candidates.study", "pf_candidates.candidate"]),

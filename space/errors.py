@@ -5,10 +5,13 @@ PathfrontError              exit 1
 ├── StudyFileError          exit 2   a study file, an option or a value breaks a rule
 ├── NotFoundError           exit 3   a study, a trial, a task or a folder does not exist
 ├── StorageError            exit 4   a database or an artifact folder cannot be used
+│   └── StorageUnavailable  exit 4   it does not answer now, and may again in a while
+├── MachineError            exit 1   this machine cannot train: its disk, cache, device or an import
 ├── TaskError               exit 1   a task breaks the contract of tasks
 ├── CheckpointError         exit 1   a checkpoint or an export is damaged
 ├── LeaseLost               exit 1   another worker has taken this trial over
 └── Interrupted             exit 130 somebody asked the run to stop
+    └── Terminated          exit 143 by SIGTERM
 ```
 
 Each message is one line: the rule, then the values that broke it, then the fix.
@@ -44,6 +47,14 @@ class StorageError(PathfrontError):
     exit_code = 4
 
 
+class StorageUnavailable(StorageError):  # noqa: N818
+    """A database or an artifact store does not answer now; the same call may succeed later."""
+
+
+class MachineError(PathfrontError):
+    """This machine cannot train: its disk, cache, device or an import fails. No candidate is to blame."""
+
+
 class TaskError(PathfrontError):
     """A task breaks the contract of tasks."""
 
@@ -60,6 +71,12 @@ class Interrupted(PathfrontError):  # noqa: N818
     """Somebody asked the run to stop; it has reached a checkpoint."""
 
     exit_code = 130
+
+
+class Terminated(Interrupted):
+    """SIGTERM asked the run to stop; it has reached a checkpoint."""
+
+    exit_code = 143
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

@@ -94,7 +94,12 @@ class Stop(Frozen):
 
 
 class StudyConfig(Frozen):
-    """All that a study is: stored as JSON with it, so that every worker reads the same."""
+    """All that a study is: stored as JSON with it, so that every worker reads the same.
+
+    Attributes:
+        stall_minutes: longest time that a running trial may go without progress; its worker then exits.
+        keep: "all" keeps the weights of every scored trial, "front" only those of candidates on the front.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     study: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -111,6 +116,8 @@ class StudyConfig(Frozen):
     batch_tokens: int | None = Field(default=None, ge=8)
     context: int | None = Field(default=None, ge=8)
     checkpoint_seconds: float = Field(default=30, gt=0)
+    stall_minutes: float = Field(default=30, gt=0)
+    keep: Literal["all", "front"] = "all"
     logger: str = "none"
     trainer: str | None = None
 

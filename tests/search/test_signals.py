@@ -1,0 +1,65 @@
+"""Signals: the first asks, a second one of the same kind insists, others count apart."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from search.signals import stop_signals
+from space.errors import Interrupted, Terminated
+
+
+def send(which):
+    os.kill(os.getpid(), which)
+
+
+def test_the_first_signal_asks_and_a_second_of_its_kind_insists():
+    asked = []
+    with stop_signals(lambda: asked.append(1)) as request:
+        assert not request.asked
+        send(signal.SIGINT)
+        assert request.asked
+        assert asked == [1]
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+    assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)]
+)
+def test_signals_of_two_kinds_are_one_request(first, second):
+    asked, insisted = [], []
+    with stop_signals(lambda: asked.append(1), insisted.append) as request:
+        send(first)
+        send(second)
+        assert (asked, insisted, request.first) == ([1], [], first)
+        send(second)
+        assert insisted == [second]
+
+
+def test_sigterm_ends_with_143_and_the_others_with_130():
+    for which, kind, code in ((signal.SIGTERM, Terminated, 143), (signal.SIGINT, Interrupted, 130)):
+        with stop_signals() as request:
+            send(which)
+        error = request.error("stopped")
+        assert type(error) is kind
+        assert error.exit_code == code
+
+
+def test_handlers_are_restored_and_other_threads_are_left_alone():
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_signals():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+    seen = []
+
+    def run():
+        with stop_signals() as request:
+            seen.append((request.asked, signal.getsignal(signal.SIGTERM) is before))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [(False, True)]
