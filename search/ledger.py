@@ -5,7 +5,6 @@ worker's writes hold only while key, attempt and worker still agree. A worker ma
 `mend` and `take_over` bring the study forward from whatever they find. All times are the database's.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,37 +16,39 @@ from sqlalchemy import (
     Row,
     and_,
     delete,
+    func,
     insert,
     or_,
     select,
-    true,
     update,
 )
 from sqlalchemy.exc import IntegrityError
 
 from search.claims import Claim, NewTrial
+from search.failures import Failure
+from search.leases import LET_GO, Silence, is_over, lease_seconds
 from search.optuna_trials import OptunaTrials, attempt_of
 from search.storage import reachable
-from search.tables import candidates, clock, curves, events, routing, studies, task_scores, trials
+from search.tables import (
+    candidates,
+    checkpoints,
+    clock,
+    curves,
+    events,
+    routing,
+    studies,
+    task_scores,
+    trials,
+)
+from search.workers import others_alive
 from space.errors import LeaseLost
 from space.scores import Scorecard, Spent
 
-LEASE_SECONDS = 60.0
-RETRIES = 2  # of a trial that crashed or lost its worker
-
-EXPIRED = and_(trials.c.state == "running", trials.c.lease_until < clock())
-PENDING = or_(  # begun, not final, and in nobody's hands
-    trials.c.state == "paused", and_(trials.c.state == "failed", trials.c.final.is_(False)), EXPIRED
-)
+RETRIES = 2  # of a trial that crashed or lost its worker without a newer checkpoint
 
 
 def step(name: str) -> None:
     """A point between two durable steps, where a worker may die; tests make it die here."""
-
-
-def lease_seconds() -> float:
-    """How long a silent worker keeps its trial: PATHFRONT_LEASE_SECONDS, or a minute."""
-    return float(os.environ.get("PATHFRONT_LEASE_SECONDS", LEASE_SECONDS))
 
 
 class Ledger:
@@ -58,14 +59,17 @@ class Ledger:
         url: its URL.
         study: the study's name; it exists.
         worker: this worker's name, unlike any other's.
+        log: path of this worker's log, which its trials name; None for a terminal.
     """
 
-    def __init__(self, engine: Engine, url: str, study: str, worker: str) -> None:
+    def __init__(self, engine: Engine, url: str, study: str, worker: str, log: str | None = None) -> None:
         self.engine = engine
         self.url = url
         self.study = study
         self.worker = worker
         self.lease = lease_seconds()
+        self.marks: dict[str, Any] = {"log": log}  # columns of each trial that this worker takes on
+        self._silence = Silence(self.lease)
         self._optuna = OptunaTrials(url, study)
 
     def close(self) -> None:
@@ -99,6 +103,7 @@ class Ledger:
                         state="running",
                         started_at=clock(),
                         lease_until=clock() + self.lease,
+                        **self.marks,
                     )
                 )
                 self._note(connection, "proposed" if candidate is not None else "promoted", about, claim)
@@ -108,44 +113,73 @@ class Ledger:
         return claim
 
     def take_over(self) -> Claim | None:
-        """Claim the next attempt at a trial that was paused, crashed or lost its worker, if there is one."""
-        while True:
-            with self.read() as connection:
-                query = select(trials).where(trials.c.study == self.study, PENDING)
-                row = connection.execute(query.order_by(trials.c.rung.desc(), trials.c.started_at)).first()
-            if row is None:
-                return None
+        """Claim the next attempt at a trial that was paused, crashed or lost its worker, if there is one.
+
+        A trial that failed here is left to other workers while any are alive.
+        """
+        pending = or_(
+            trials.c.state == "paused",
+            and_(trials.c.state == "failed", trials.c.final.is_(False)),
+            is_over(self.lease),
+        )
+        query = select(trials).where(trials.c.study == self.study, pending)
+        with self.read() as connection:
+            rows = connection.execute(query.order_by(trials.c.rung.desc(), trials.c.started_at)).all()
+            failed_here = any(row.state == "failed" and row.worker == self.worker for row in rows)
+            others = failed_here and others_alive(connection, self.study, self.worker, self.lease)
+        for row in rows:
+            if others and row.state == "failed" and row.worker == self.worker:
+                continue
+            if row.state == "running" and not self._silence.is_dead(row):
+                continue
             claim = self._next_attempt(row)
             if claim is not None:
                 step("taken over")
                 return claim
+        return None
 
     def _next_attempt(self, row: Row[Any]) -> Claim | None:
         """Compare and set; None if another worker was faster, or no attempt is left."""
         lost = row.state == "running"
         claim = Claim(self.study, row.candidate, row.rung, row.seed, row.attempt + 1, self.worker)
-        found = and_(claim.of(trials), trials.c.attempt == row.attempt, PENDING, trials.c.state == row.state)
-        crashes = row.crashes + lost
-        if lost and crashes > RETRIES:
-            error = f"its worker was lost {crashes} times; is it out of memory?"
-            values = {"state": "failed", "final": True, "error": error, "finished_at": clock()}
-        else:
-            error = f"worker {row.worker} was lost; the trial goes on" if lost else ""
-            values = {
-                "state": "running",
-                "attempt": row.attempt + 1,
-                "worker": self.worker,
-                "lease_until": clock() + self.lease,
-                "number": None,
-                "told": False,
-                "started_at": clock(),
-                "finished_at": None,
-            }
+        same = and_(trials.c.attempt == row.attempt, trials.c.lease_until == row.lease_until)
+        found = and_(claim.of(trials), same, trials.c.state == row.state, trials.c.final.is_(False))
         with self.write() as connection:
-            changed = connection.execute(update(trials).where(found).values(crashes=crashes, **values))
-            if changed.rowcount and lost:
+            counted = self._crash(connection, claim) if lost else {}
+            crashes = counted.get("crashes", 0)
+            if crashes > RETRIES:
+                error = row.error or f"its worker was lost {crashes} times; is it out of memory?"
+                values = {"state": "failed", "final": True, "error": error, "finished_at": clock()}
+            else:
+                error = f"worker {row.worker} was lost; the trial goes on" if lost else ""
+                values = {
+                    "state": "running",
+                    "attempt": row.attempt + 1,
+                    "worker": self.worker,
+                    "lease_until": clock() + self.lease,
+                    "number": None,
+                    "told": False,
+                    "started_at": clock(),
+                    "finished_at": None,
+                    "error": None,
+                    **self.marks,
+                }
+            changed = connection.execute(update(trials).where(found).values(**counted, **values)).rowcount
+            if changed and lost:
                 self._note(connection, "lost" if values["state"] == "running" else "failed", error, claim)
-        return claim if changed.rowcount and values["state"] == "running" else None
+        return claim if changed and values["state"] == "running" else None
+
+    def _crash(self, connection: Connection, claim: Claim) -> dict[str, int]:
+        """Columns of a trial after one more crash; a newer checkpoint since the last one resets the count."""
+        durable = select(func.max(checkpoints.c.tokens)).where(
+            claim.of(checkpoints), checkpoints.c.kind == "trunk"
+        )
+        tokens = connection.scalar(durable) or 0
+        row = connection.execute(
+            select(trials.c.crashes, trials.c.durable_tokens).where(claim.of(trials))
+        ).one()
+        further = row.durable_tokens is not None and tokens > row.durable_tokens
+        return {"crashes": 1 if further else row.crashes + 1, "durable_tokens": tokens}
 
     def start(self, claim: Claim, params: dict[str, Any], distributions: dict[str, str], tokens: int) -> int:
         """Create the attempt's trial in Optuna's study and note its number.
@@ -221,20 +255,43 @@ class Ledger:
         step("scored")
         self.mend()
 
-    def fail(self, claim: Claim, error: str, hopeless: bool) -> None:
-        """Note that an attempt failed, and whether another one would fail as well; then tell Optuna.
+    def fail(self, claim: Claim, failure: Failure) -> None:
+        """Note that an attempt failed and whether the trial may be tried again; then tell Optuna.
+
+        Errors of the machine are not counted against the trial.
 
         Raises:
             LeaseLost: another worker has taken the trial over.
         """
-        crashes = trials.c.crashes + 1
-        final = true() if hopeless else crashes > RETRIES
-        with self._end(
-            claim, "failed", final=final, crashes=crashes, diverged=hopeless, error=error
-        ) as connection:
-            self._note(connection, "failed", f"attempt {claim.attempt}: {error}", claim)
+        with self.write() as connection:
+            machine = failure.kind == "machine"
+            counted = {} if machine else self._crash(connection, claim)
+            permanent = failure.kind in ("permanent", "diverged")
+            self._change(
+                connection,
+                claim,
+                state="failed",
+                told=False,
+                finished_at=clock(),
+                final=permanent or counted.get("crashes", 0) > RETRIES,
+                diverged=failure.kind == "diverged",
+                error=failure.reason,
+                **counted,
+            )
+            text = f"attempt {claim.attempt}: {failure.reason}"
+            self._note(connection, "machine" if machine else "failed", text, claim)
         step("failed")
         self.mend()
+
+    def give_up(self, claim: Claim, error: str) -> None:
+        """Let a running trial go, as lost: its trainer does not answer, and this process is about to end.
+
+        Raises:
+            LeaseLost: another worker has taken the trial over.
+        """
+        with self.write() as connection:
+            self._change(connection, claim, lease_until=LET_GO, error=error)
+            self._note(connection, "stalled", error, claim)
 
     def pause(self, claim: Claim) -> None:
         """Lay a trial down at its checkpoint for any worker to take up; then tell Optuna.
@@ -288,12 +345,21 @@ class Ledger:
         with self.write() as connection:
             self._note(connection, kind, text, claim)
 
+    def note_in(self, connection: Connection, kind: str, text: str) -> None:
+        """Add an event within a transaction."""
+        self._note(connection, kind, text, None)
+
     def stop_requested(self) -> bool:
-        """Whether somebody asked the whole study to stop."""
+        """Whether somebody asked the whole study to stop, or it was halted."""
+        asked = select(studies.c.stop_requested, studies.c.halted).where(studies.c.name == self.study)
         with self.read() as connection:
-            return bool(
-                connection.scalar(select(studies.c.stop_requested).where(studies.c.name == self.study))
-            )
+            row = connection.execute(asked).first()
+        return row is None or bool(row.stop_requested) or row.halted is not None
+
+    def halted(self) -> str | None:
+        """Why the study was halted; None if it was not."""
+        with self.read() as connection:
+            return connection.scalar(select(studies.c.halted).where(studies.c.name == self.study))
 
     def candidate(self, candidate: str) -> Row[Any]:
         """A candidate's row."""
@@ -350,10 +416,3 @@ class Ledger:
 def _values(row: Row[Any]) -> list[float] | None:
     """What Optuna is told of a trial's last attempt: its values, or None where it failed."""
     return [row.score, row.flops_per_token] if row.state == "done" else None
-
-
-def expire_leases(engine: Engine, study: str, worker: str) -> None:
-    """Let go at once of what a worker held that is known to be dead."""
-    held = and_(trials.c.study == study, trials.c.worker == worker, trials.c.state == "running")
-    with engine.begin() as connection:
-        connection.execute(update(trials).where(held).values(lease_until=0.0))

@@ -1,13 +1,17 @@
 """How a running trial talks to the ledger: its curve, its checkpoints, its lease, the wish to stop.
 
-A thread of its own renews the lease through phases in which the trainer is silent, such as evaluation; only a
-process that is dead or frozen lets it run out.
+A thread of its own renews the lease through phases in which the trainer is silent, such as evaluation. A
+trainer that hangs cannot be stopped from another thread: after a limit without progress the trial is let go
+and the process ends.
 """
 
 import math
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +24,27 @@ from space.scores import CheckpointKind
 
 WRITE_SECONDS = 1.0  # points of a curve are written together, this often
 LISTEN_SECONDS = 1.0  # how often the thread looks whether somebody asked the study to stop
+ORPHAN_SECONDS = 120.0  # without progress, after which a worker whose launcher is gone ends
+STALLED = 70  # exit code of a process that ends because its trainer hangs
+
+
+@dataclass(frozen=True)
+class StallLimits:
+    """How long a trial may go without progress.
+
+    Attributes:
+        seconds: in general.
+        orphaned: whether the launcher of this worker is gone, so that `ORPHAN_SECONDS` are enough.
+    """
+
+    seconds: float
+    orphaned: Callable[[], bool] = lambda: False
+
+    def reached(self, silent_seconds: float) -> bool:
+        """Whether a trial has been silent for too long."""
+        if silent_seconds >= self.seconds:
+            return True
+        return silent_seconds >= ORPHAN_SECONDS and self.orphaned()
 
 
 class TrialReport:
@@ -30,15 +55,26 @@ class TrialReport:
         checkpoints: where its checkpoints go.
         claim: the attempt.
         told_to_stop: whether this worker was asked to stop.
+        alive: called about once a second while the trial runs.
+        limits: how long the trainer may go without progress.
     """
 
     def __init__(
-        self, ledger: Ledger, checkpoints: Checkpoints, claim: Claim, told_to_stop: Callable[[], bool]
+        self,
+        ledger: Ledger,
+        checkpoints: Checkpoints,
+        claim: Claim,
+        told_to_stop: Callable[[], bool],
+        alive: Callable[[], None] = lambda: None,
+        limits: StallLimits = StallLimits(math.inf),
     ) -> None:
         self._ledger = ledger
         self._checkpoints = checkpoints
         self._claim = claim
         self._told_to_stop = told_to_stop
+        self._alive = alive
+        self._limits = limits
+        self._heard = time.monotonic()  # when the trainer last made progress
         self._points: list[dict[str, Any]] = []
         self._written = time.monotonic()
         self._beaten = time.monotonic()
@@ -49,7 +85,11 @@ class TrialReport:
 
     @property
     def stopping(self) -> bool:
-        """Whether the worker or the study was asked to stop, or the trial is another worker's by now."""
+        """Whether the worker or the study was asked to stop, or the trial is another worker's by now.
+
+        A trainer that asks is alive.
+        """
+        self.alive()
         return self._lost is not None or self._study_stops or self._told_to_stop()
 
     def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
@@ -58,11 +98,16 @@ class TrialReport:
         Raises:
             LeaseLost: another worker has taken the trial over; stop at once.
         """
+        self.alive()
         finite = {task: float(value) for task, value in task_losses.items() if math.isfinite(value)}
         point = {"tokens": int(tokens), "loss": float(loss) if math.isfinite(loss) else None}
         self._points.append({**point, "task_losses": finite})
         if time.monotonic() - self._written >= WRITE_SECONDS:
             self.flush()
+
+    def alive(self) -> None:
+        """Say that a long phase without curve points, such as scoring, makes progress."""
+        self._heard = time.monotonic()
 
     def flush(self) -> None:
         """Write the points that wait, which renews the lease as well.
@@ -87,6 +132,7 @@ class TrialReport:
         """
         self.flush()
         self._checkpoints.save(self._claim, save, int(tokens), kind)
+        self.alive()
 
     def __enter__(self) -> Self:
         """Start to keep the lease."""
@@ -103,7 +149,11 @@ class TrialReport:
     def _listen(self) -> None:
         every = min(LISTEN_SECONDS, self._ledger.lease / 4)
         while not self._over.wait(every):
+            silent = time.monotonic() - self._heard
+            if self._limits.reached(silent):
+                self._end_process(silent)
             try:
+                self._alive()
                 self._study_stops = self._ledger.stop_requested()
                 if time.monotonic() - self._beaten >= self._ledger.lease / 3:
                     self._ledger.beat(self._claim)
@@ -113,3 +163,13 @@ class TrialReport:
                 return
             except StorageError:
                 continue  # the database is busy or away: the trainer's own writes say so if it stays away
+
+    def _end_process(self, silent: float) -> None:
+        """Let the trial go and end this process, since its main thread does not answer."""
+        reason = f"no progress for {silent / 60:.1f} minutes (stall_minutes); its worker ended"
+        print(f"{self._claim.label}: {reason}", file=sys.stderr, flush=True)
+        try:
+            self._ledger.give_up(self._claim, reason)
+        except (LeaseLost, StorageError) as error:  # the lease runs out by itself then
+            print(f"{self._claim.label}: {error}", file=sys.stderr, flush=True)
+        os._exit(STALLED)

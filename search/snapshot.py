@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
-from search.tables import candidates, clock, studies, trials
+from search.tables import candidates, studies, trials
 from space.study import Stop
 
 
@@ -29,6 +29,7 @@ class Standing:
     Attributes:
         final: done, or failed with no retry left.
         training_flops: spent if it is done, else planned.
+        diverged: whether training diverged, which is a result of the candidate.
     """
 
     candidate: str
@@ -39,6 +40,7 @@ class Standing:
     stderr: float | None
     flops_per_token: float
     training_flops: float
+    diverged: bool = False
 
     @property
     def at_floor(self) -> bool:
@@ -53,7 +55,7 @@ class Snapshot:
     Attributes:
         candidates: in the order of their proposals.
         trials: with the study's own seed.
-        launched_seconds: time since the latest launch.
+        launched_seconds: time with a live worker since the latest launch.
     """
 
     candidates: tuple[Candidate, ...]
@@ -85,8 +87,15 @@ class Snapshot:
         return stop.wall_minutes is None or self.launched_seconds < 60 * stop.wall_minutes
 
     def may_propose(self, stop: Stop) -> bool:
-        """Whether another candidate may enter."""
-        return stop.candidates is None or len(self.candidates) < stop.candidates
+        """Whether another candidate may enter.
+
+        Candidates that failed for good do not count, except those that diverged; at most `stop.candidates` of
+        them are replaced.
+        """
+        if stop.candidates is None:
+            return True
+        failed = {t.candidate for t in self.trials if t.state == "failed" and t.final and not t.diverged}
+        return len(self.candidates) - min(len(failed), stop.candidates) < stop.candidates
 
 
 def take_snapshot(engine: Engine, study: str, seed: int) -> Snapshot:
@@ -95,19 +104,19 @@ def take_snapshot(engine: Engine, study: str, seed: int) -> Snapshot:
     columns = [trials.c[name] for name in Standing.__dataclass_fields__ if name != "training_flops"]
     standings = select(*columns, spent).where(trials.c.study == study, trials.c.seed == seed)
     known = select(
-        candidates.c.candidate,
+        candidates.c.candidate.label("id"),
         candidates.c.ordinal,
         candidates.c.params,
         candidates.c.flops_per_token,
         candidates.c.sparse,
     ).where(candidates.c.study == study)
-    since = select(clock() - studies.c.launched_at).where(studies.c.name == study)
+    since = select(studies.c.ran_seconds).where(studies.c.name == study)
     with engine.connect() as connection:
         rows = connection.execute(standings.order_by(trials.c.started_at, trials.c.candidate)).all()
         found = connection.execute(known.order_by(candidates.c.ordinal)).all()
         seconds = connection.scalar(since)
     return Snapshot(
-        candidates=tuple(Candidate(*row) for row in found),
-        trials=tuple(Standing(*row) for row in rows),
+        candidates=tuple(Candidate(**row._mapping) for row in found),
+        trials=tuple(Standing(**row._mapping) for row in rows),
         launched_seconds=seconds or 0.0,
     )

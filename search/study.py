@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from search.optuna_trials import close_storage, create_study, has_study
-from search.storage import open_writer, optuna_storage, reachable, shown
-from search.tables import clock, events, studies
+from search.storage import open_reader, open_writer, optuna_storage, reachable, shown
+from search.tables import candidates, clock, events, studies
 from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
 from space.study import SCHEMA_VERSION, StudyConfig
@@ -72,13 +72,42 @@ def create_or_resume(url: str, config: StudyConfig) -> Study:
                 created = False
             assert known is not None
             study = _parse(known, config.study)
-            _compare(study.config, config)
+            if _is_empty(engine, config.study):
+                study = _replace(engine, config, suite)
+            else:
+                _compare(study.config, config)
             _launch(engine, config, "created and launched" if created else "launched again")
             create_study(optuna, config.study)
         return Study(config, study.suite, created)
     finally:
         engine.dispose()
         close_storage(optuna)
+
+
+def planned_suite(url: str, config: StudyConfig) -> SuiteRecord:
+    """The suite that a launch will train on, found without writing anything.
+
+    Returns:
+        That of the study, if it exists and has tried a candidate; else the one that the file names now.
+
+    Raises:
+        StudyFileError: the study exists and has another specification.
+        StorageError: the database cannot be used.
+    """
+    try:
+        engine = open_reader(url)
+    except NotFoundError:
+        return config.check()
+    try:
+        with reachable(url):
+            known = _row(engine, config.study)
+            if known is None or _is_empty(engine, config.study):
+                return config.check()
+        study = _parse(known, config.study)
+        _compare(study.config, config)
+        return study.suite
+    finally:
+        engine.dispose()
 
 
 def load_study(engine: Engine, url: str, name: str) -> Study:
@@ -121,12 +150,30 @@ def _create(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> bool:
     return True
 
 
+def _is_empty(engine: Engine, name: str) -> bool:
+    """Whether a study has never tried a candidate, so that its specification binds nothing."""
+    with engine.connect() as connection:
+        return not connection.scalar(
+            select(func.count()).select_from(candidates).where(candidates.c.study == name)
+        )
+
+
+def _replace(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> Study:
+    """Give an empty study another specification."""
+    changes = {"config": config.model_dump(mode="json"), "suite": suite.model_dump(mode="json")}
+    with engine.begin() as connection:
+        connection.execute(update(studies).where(studies.c.name == config.study).values(changes))
+    return Study(config, suite)
+
+
 def _launch(engine: Engine, config: StudyConfig, text: str) -> None:
     changes = {
         "config": config.model_dump(mode="json"),
         "launched_at": clock(),
         "finished_at": None,
         "stop_requested": False,
+        "halted": None,
+        "ran_seconds": 0.0,
     }
     with engine.begin() as connection:
         connection.execute(update(studies).where(studies.c.name == config.study).values(changes))

@@ -7,37 +7,39 @@ import importlib
 import math
 import os
 import secrets
-import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from search.artifacts import Artifacts
 from search.checkpoints import Checkpoints
 from search.claims import Claim, NewTrial
+from search.failures import Failure
 from search.forecast import trial_tokens
 from search.ledger import Ledger
 from search.promote import promote
 from search.propose import Proposal, Proposer
-from search.report import TrialReport
+from search.report import StallLimits, TrialReport
 from search.samplers import distributions
+from search.signals import StopRequest, stop_signals
 from search.snapshot import Snapshot, take_snapshot
 from search.storage import artifacts_home, open_writer, reachable, resolve_artifacts, resolve_url
 from search.study import finish_study, load_study
+from search.verdict import DeviceLost, Judge, StudyHalted
+from search.workers import Register
 from space.candidate import CandidateConfig
 from space.cost import price
 from space.errors import (
     CheckpointError,
     Interrupted,
     LeaseLost,
-    PathfrontError,
+    MachineError,
     StorageError,
     StudyFileError,
     TaskError,
@@ -47,7 +49,6 @@ from space.study import StudyConfig
 
 OUR_TRAINER = "trainers.train:train_candidate"
 POLL_SECONDS = 0.5  # of a worker that waits for others
-ERROR_LENGTH = 500
 
 Trainer = Callable[..., object]  # with the signature of `trainers.train.train_candidate`
 
@@ -55,7 +56,8 @@ Trainer = Callable[..., object]  # with the signature of `trainers.train.train_c
 def run_worker(url: str | None, study: str, artifacts: str | None = None, name: str | None = None) -> int:
     """Work on a study until nothing is left to do, or until somebody asks to stop.
 
-    The first SIGINT or SIGTERM lets the running trial reach a checkpoint, the second SIGINT stops at once.
+    The first SIGINT or SIGTERM lets the running trial reach a checkpoint, a second one of the same kind stops
+    at once.
 
     Args:
         url: the database's URL; as `resolve_url` understands it.
@@ -69,19 +71,21 @@ def run_worker(url: str | None, study: str, artifacts: str | None = None, name: 
     Raises:
         NotFoundError: there is no such study.
         StudyFileError: the study's trainer cannot be imported.
-        StorageError: the database or the artifacts cannot be used.
+        StorageError: the database or the artifacts cannot be used; the trial waits at its checkpoint.
+        MachineError: trials fail here and not elsewhere; the trial waits for other workers.
+        StudyHalted: the study's first attempts all failed with the same error.
         Interrupted: it was asked to stop; its trial lies at a checkpoint.
     """
     url = resolve_url(url)
     name = name or os.environ.get("PATHFRONT_WORKER") or worker_name()
-    worker = Worker(url, study, resolve_artifacts(url, artifacts), name)
-    try:
-        with _signals(worker.stop):
+    with stop_signals() as request:
+        worker = Worker(url, study, resolve_artifacts(url, artifacts), name, request)
+        try:
             finished = worker.run()
-    finally:
-        worker.ledger.close()
+        finally:
+            worker.close()
     if worker.asked_to_stop:
-        raise Interrupted("stopped as asked; launch the study again to go on")
+        raise request.error("stopped as asked; launch the study again to go on")
     return finished
 
 
@@ -93,35 +97,64 @@ def worker_name() -> str:
 class Worker:
     """A worker of one study; see `run_worker`."""
 
-    def __init__(self, url: str, study: str, artifacts: str, name: str) -> None:
+    def __init__(
+        self, url: str, study: str, artifacts: str, name: str, request: StopRequest | None = None
+    ) -> None:
         self.url = url
         self.engine = open_writer(url, create=False)
         found = load_study(self.engine, url, study)
         self.config, self.suite = found.config, found.suite
         self.train = load_trainer(self.config)
         self.artifacts = Artifacts(artifacts, artifacts_home(url))
-        self.ledger = Ledger(self.engine, url, study, name)
+        log = os.environ.get("PATHFRONT_LOG")
+        self.ledger = Ledger(self.engine, url, study, name, log)
+        self.register = Register(self.engine, url, study, name)
         self.checkpoints = Checkpoints(self.ledger, self.artifacts)
         self.proposer = Proposer(self.config, self.suite)
         self.distributions = distributions(self.proposer.parameters)
         self.finished = 0
-        self._stopping = False
+        self._request = request or StopRequest()
+        self._judge = Judge(self.ledger, log, lambda: self.asked_to_stop)
         self._launcher = os.environ.get("PATHFRONT_LAUNCHER")
         self._exhausted = False
-        self._combed = -float("inf")
+        self._mended = -float("inf")
+        self.register.join(log)
 
-    def stop(self) -> None:
-        """Ask the worker to stop at its trial's next checkpoint."""
-        self._stopping = True
+    @property
+    def orphaned(self) -> bool:
+        """Whether the launcher that started this worker is gone."""
+        return self._launcher is not None and self._launcher != str(os.getppid())
 
     @property
     def asked_to_stop(self) -> bool:
         """Whether somebody asked, or the launcher that started this worker is gone."""
-        return self._stopping or (self._launcher is not None and self._launcher != str(os.getppid()))
+        return self._request.asked or self.orphaned
+
+    def close(self) -> None:
+        """Let the database go."""
+        self.ledger.close()
 
     def run(self) -> int:
-        """Work; returns the number of trials finished."""
+        """Work; returns the number of trials finished. Raises as `run_worker` does."""
+        because = None
+        try:
+            self._run()
+        except DeviceLost:
+            raise  # a successor may go on
+        except (MachineError, StorageError) as error:
+            because = str(error)
+            raise
+        finally:
+            with suppress(StorageError):  # the database is away: what is raised says so
+                self.register.leave(because)
+        halted = self.ledger.halted()
+        if halted is not None:
+            raise StudyHalted(halted)
+        return self.finished
+
+    def _run(self) -> None:
         while not (self.asked_to_stop or self.ledger.stop_requested()):
+            self.register.seen()
             found = self.choose()
             if isinstance(found, Claim):
                 self.work(found)
@@ -131,8 +164,7 @@ class Worker:
                 self.ledger.mend(thorough=True)
                 why = "no unseen candidate is left" if self._exhausted else "its stop rule is reached"
                 finish_study(self.engine, self.url, self.config.study, why)
-                break
-        return self.finished
+                return
 
     def choose(self) -> Claim | Snapshot:
         """Claim the next trial; if there is nothing to do, the study as it stood when that was seen."""
@@ -172,10 +204,10 @@ class Worker:
 
     def mend(self) -> None:
         """Tell Optuna what it missed; look for trials that nobody works on once a lease."""
-        thorough = time.monotonic() - self._combed > self.ledger.lease
+        thorough = time.monotonic() - self._mended > self.ledger.lease
         self.ledger.mend(thorough)
         if thorough:
-            self._combed = time.monotonic()
+            self._mended = time.monotonic()
 
     def view(self) -> Snapshot:
         """The study as it stands."""
@@ -189,12 +221,16 @@ class Worker:
         _say(f"{claim.label}: depth {candidate.architecture.depth}, width {candidate.architecture.width}")
         try:
             self.ledger.start(claim, row.params, row.distributions, self.config.rungs.tokens[claim.rung])
-            with TrialReport(self.ledger, self.checkpoints, claim, lambda: self.asked_to_stop) as report:
+            limits = StallLimits(60 * self.config.stall_minutes, lambda: self.orphaned)
+            with TrialReport(
+                self.ledger, self.checkpoints, claim, lambda: self.asked_to_stop, self.register.seen, limits
+            ) as report:
                 card = self._train(claim, candidate, report)
             if card is not None:
                 self.ledger.finish(claim, card)
                 self.checkpoints.settle(claim)
                 self.finished += 1
+                self._judge.succeeded()
                 _say(f"{claim.label}: scored {card.score:.3f}")
         except LeaseLost as error:
             _say(f"{claim.label}: {error}")
@@ -222,7 +258,10 @@ class Worker:
                 card = self.train(candidate, self.suite, budget, trunk.path if trunk else None, report)
                 report.flush()
                 return _checked(card)
-            except (LeaseLost, StorageError):
+            except LeaseLost:
+                raise
+            except StorageError:
+                self.ledger.pause(claim)  # no fault of the trial's; fails in turn if the database is away
                 raise
             except (Exception, SystemExit, KeyboardInterrupt) as error:
                 self._give_up(claim, error, asked=report.stopping, resumed=trunk is not None)
@@ -249,21 +288,23 @@ class Worker:
         return budget
 
     def _give_up(self, claim: Claim, error: BaseException, asked: bool, resumed: bool) -> None:
-        """Lay a trial down if somebody asked for it, else note why it failed."""
+        """Lay a trial down if somebody asked for it, else note why it failed.
+
+        Raises:
+            MachineError: this worker should leave.
+            StudyHalted: the study is halted.
+        """
         if asked and isinstance(error, Interrupted | SystemExit | KeyboardInterrupt):
             self.ledger.pause(claim)
             _say(f"{claim.label}: laid down at its last checkpoint")
             return
-        reason = f"{type(error).__name__}: " if not isinstance(error, PathfrontError) else ""
-        reason = (reason + " ".join(str(error).split()))[:ERROR_LENGTH]
+        failure = Failure.of(error)
         if isinstance(error, CheckpointError) and resumed:
-            self.checkpoints.refuse_latest(claim, reason)
-        hopeless = isinstance(error, PathfrontError | ArithmeticError) and not isinstance(
-            error, CheckpointError | Interrupted
-        )
+            self.checkpoints.refuse_latest(claim, failure.reason)
         traceback.print_exception(error)
-        self.ledger.fail(claim, reason, hopeless)
-        _say(f"{claim.label}: failed: {reason}")
+        self.ledger.fail(claim, failure)
+        _say(f"{claim.label}: failed: {failure.reason}")
+        self._judge.failed(claim, failure)
 
 
 def load_trainer(config: StudyConfig) -> Trainer:
@@ -298,25 +339,6 @@ def _checked(card: object) -> Scorecard:
     if not (math.isfinite(card.score) and math.isfinite(card.stderr)):  # Optuna takes -inf for a value
         raise TaskError(f"a score and its standard error are finite, got {card.score} and {card.stderr}")
     return card
-
-
-@contextmanager
-def _signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM call `stop`; the second SIGINT raises KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():  # only that one may say so
-        yield
-        return
-
-    def ask(*_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        stop()
-
-    before = {which: signal.signal(which, ask) for which in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)
 
 
 def _say(text: str) -> None:

@@ -57,7 +57,7 @@ def _launch(
     from search.engines import local
     from search.results import Reader
     from search.storage import resolve_artifacts
-    from search.study import create_or_resume
+    from search.study import create_or_resume, planned_suite
     from space.errors import Interrupted
     from trainers.tasks.prepare import prepare
 
@@ -65,18 +65,20 @@ def _launch(
         output.say(f"study '{config.study}' is finished; a larger `stop` in its file takes it further")
         _conclude(Reader(url), config.study, json)
         return
-    suite = create_or_resume(url, config).suite
+    suite = planned_suite(url, config)
+    with output.Meter("data", len(suite.tasks)) as meter:  # before the study is made: it may fail
+        prepare(suite, os.cpu_count() or 1, lambda task, done, total: meter.update(done, task, total))
+    create_or_resume(url, config)
     reader = Reader(url)
     try:
-        with output.Meter("data", len(suite.tasks)) as meter:
-            prepare(suite, os.cpu_count() or 1, lambda task, done, total: meter.update(done, task, total))
         output.say(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, twice at once")
         with LaunchDisplay(reader, config.study) as display:
             place = resolve_artifacts(url, artifacts)
             local.run(url, config.study, workers, place, display.tick, display.stop)
-    except (Interrupted, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt) as error:
+        kind = type(error) if isinstance(error, Interrupted) else Interrupted
         again = _again(spec, url, artifacts)
-        raise Interrupted(f"study '{config.study}' waits at its checkpoints; go on with: {again}") from None
+        raise kind(f"study '{config.study}' waits at its checkpoints; go on with: {again}") from None
     _conclude(reader, config.study, json)
 
 

@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,21 +18,31 @@ from sqlalchemy import Engine, select
 
 from search.artifacts import Artifacts
 from search.engines.devices import cpu_count, gpus
-from search.ledger import expire_leases
+from search.leases import expire_leases, pause_trials
+from search.signals import StopRequest, stop_signals
 from search.storage import open_writer, reachable, settle
 from search.study import load_study
 from search.tables import studies
+from search.verdict import StudyHalted
 from search.worker import worker_name
-from space.errors import Interrupted, NotFoundError, PathfrontError, StudyFileError
+from search.workers import why_left
+from space.errors import (
+    Interrupted,
+    MachineError,
+    NotFoundError,
+    PathfrontError,
+    StorageError,
+    StudyFileError,
+    Terminated,
+)
 from space.study import StudyConfig
 
 TICK_SECONDS = 0.5
 WATCH_SECONDS = 0.1
 EARLY_SECONDS = 30.0  # a worker that dies younger than this counts against its place
 EARLY_DEATHS = 4  # in a row, before a place is given up
-FINISHED, INTERRUPTED = 0, Interrupted.exit_code
+ENDED = (0, Interrupted.exit_code, Terminated.exit_code)  # exit codes of workers that need no successor
 USELESS = (StudyFileError.exit_code, NotFoundError.exit_code)  # another try would end the same way
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def plan(config: StudyConfig, workers: int | None = None) -> tuple[str, int]:
@@ -67,7 +76,8 @@ def run(
 ) -> None:
     """Run a study's workers on this machine until it is finished.
 
-    The first Ctrl-C lets running trials reach a checkpoint, the second stops at once.
+    The first Ctrl-C or SIGTERM lets running trials reach a checkpoint, a second one of the same kind stops at
+    once.
 
     Args:
         url: the database's URL.
@@ -75,12 +85,14 @@ def run(
         workers: trials side by side; None for what the study file says.
         artifacts: where checkpoints go; logs of the workers go to `<study>/logs` there.
         on_tick: called about twice a second.
-        on_interrupt: called at the first Ctrl-C, in a signal handler.
+        on_interrupt: called at the first signal, in a signal handler.
 
     Raises:
         Interrupted: somebody asked to stop; everything lies at a checkpoint.
         NotFoundError: there is no such study.
         StudyFileError: the workers refuse the study.
+        StudyHalted: the study's first attempts all failed with the same error.
+        MachineError: trials fail on this machine, whatever the candidate.
         PathfrontError: the workers died, again and again; the message names a log.
         StorageError: the database or the artifacts cannot be used.
     """
@@ -91,18 +103,19 @@ def run(
     logs = Artifacts(artifacts).folder(f"{study}/logs")
     crew = Crew(engine, url, study, artifacts, logs, [devices[i % len(devices)] for i in range(count)])
 
-    def interrupt() -> None:
-        crew.interrupt()
+    def ask() -> None:
+        crew.interrupt(signal.SIGINT)
         on_interrupt()
 
-    try:
-        with _signals(interrupt):
+    with stop_signals(ask, lambda _: crew.interrupt(signal.SIGKILL)) as request:
+        crew.request = request
+        try:
             crew.watch(on_tick)
-    finally:
-        crew.kill()
-    on_tick()
-    settle(engine, url)
-    crew.conclude()
+        finally:
+            crew.kill()
+        on_tick()
+        settle(engine, url)
+        crew.conclude()
     engine.dispose()
 
 
@@ -113,6 +126,7 @@ class _Place:
     Attributes:
         device: what CUDA_VISIBLE_DEVICES says to its worker.
         early_deaths: of its workers, in a row.
+        killed: whether the launcher itself has killed its worker.
     """
 
     index: int
@@ -122,6 +136,7 @@ class _Place:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     early_deaths: int = 0
+    killed: bool = False
 
 
 class Crew:
@@ -135,16 +150,16 @@ class Crew:
         self._study = study
         self._command = [sys.executable, "-m", "search.cli", "worker", study, "--artifacts", artifacts]
         self._places = [_Place(i, device, logs / f"worker-{i}.log") for i, device in enumerate(devices)]
-        self._interrupts = 0
-        self._useless: str | None = None
+        self._refused: PathfrontError | None = None  # why no further worker is started
         self._given_up: _Place | None = None
+        self.request = StopRequest()
 
-    def interrupt(self) -> None:
-        """Ask all workers to stop at a checkpoint; the second time, kill them."""
-        self._interrupts += 1
+    def interrupt(self, which: signal.Signals) -> None:
+        """Send all workers a signal: SIGINT asks them to stop at a checkpoint."""
         for place in self._places:
             if place.process is not None:
-                place.process.send_signal(signal.SIGINT if self._interrupts == 1 else signal.SIGKILL)
+                place.killed = which == signal.SIGKILL
+                place.process.send_signal(which)
 
     def watch(self, on_tick: Callable[[], None]) -> None:
         """Start the workers and keep them running until they all end."""
@@ -164,6 +179,7 @@ class Crew:
         """Kill whatever still runs and let its trials go."""
         for place in self._places:
             if place.process is not None:
+                place.killed = True
                 place.process.kill()
                 place.process.wait()
                 self._let_go(place)
@@ -173,19 +189,20 @@ class Crew:
 
         Raises:
             Interrupted: somebody asked to stop.
-            StudyFileError: the workers refuse the study.
-            PathfrontError: it is not finished.
+            PathfrontError: it is not finished; the message says why.
         """
-        if self._interrupts:
-            raise Interrupted("stopped as asked; launch the study again to go on")
-        if self._useless is not None:
-            raise StudyFileError(self._useless)
-        query = select(studies.c.finished_at, studies.c.stop_requested).where(studies.c.name == self._study)
+        if self.request.asked:
+            raise self.request.error("stopped as asked; launch the study again to go on")
+        query = select(studies).where(studies.c.name == self._study)
         with reachable(self._url), self._engine.connect() as connection:
-            finished_at, stop_requested = connection.execute(query).one()
-        if finished_at is not None:
+            row = connection.execute(query).one()
+        if row.halted is not None:
+            raise StudyHalted(row.halted)
+        if row.finished_at is not None:
             return
-        if stop_requested:
+        if self._refused is not None:
+            raise self._refused
+        if row.stop_requested:
             raise Interrupted(f"somebody asked study '{self._study}' to stop; launch it again to go on")
         place = self._given_up or self._places[0]
         raise PathfrontError(
@@ -200,9 +217,11 @@ class Crew:
             "OMP_NUM_THREADS": "1",
             "PATHFRONT_STORAGE": self._url,  # not among the arguments, where others could read a password
             "PATHFRONT_WORKER": place.name,
+            "PATHFRONT_LOG": str(place.log),
             "PATHFRONT_LAUNCHER": str(os.getpid()),
             "CUDA_VISIBLE_DEVICES": place.device,
         }
+        place.killed = False
         with place.log.open("ab") as log:
             place.process = _spawn(self._command, environment, log)
         place.started = time.monotonic()
@@ -210,13 +229,20 @@ class Crew:
     def _ended(self, place: _Place, code: int) -> None:
         """A worker is gone: forget it, or start another one in its place."""
         place.process = None
-        if code in (FINISHED, INTERRUPTED):
+        if code in ENDED:
             return
         self._let_go(place)
-        if self._interrupts:
+        if self.request.asked:
+            return
+        reason, halted = self._said(place)
+        if halted:
             return
         if code in USELESS:
-            self._useless = _last_line(place.log).removeprefix("error: ")
+            self._refused = StudyFileError(_last_line(place.log).removeprefix("error: "))
+            return
+        if reason is not None:
+            kind = StorageError if code == StorageError.exit_code else MachineError
+            self._refused = kind(f"{reason}; see {place.log}")
             return
         early = time.monotonic() - place.started < EARLY_SECONDS
         place.early_deaths = place.early_deaths + 1 if early else 0
@@ -225,10 +251,19 @@ class Crew:
         else:
             self._given_up = place
 
+    def _said(self, place: _Place) -> tuple[str | None, bool]:
+        """Why a place's worker left while there was work, if it said so, and whether the study is halted."""
+        halted = select(studies.c.halted).where(studies.c.name == self._study)
+        with reachable(self._url), self._engine.connect() as connection:
+            left = why_left(connection, self._study, place.name)
+            return left, connection.scalar(halted) is not None
+
     def _let_go(self, place: _Place) -> None:
+        """Free what a dead worker held: as paused if it was killed from here, else as lost."""
         place.process = None
+        free = pause_trials if place.killed else expire_leases
         with reachable(self._url):
-            expire_leases(self._engine, self._study, place.name)
+            free(self._engine, self._study, place.name)
 
 
 def _spawn(command: list[str], environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -246,14 +281,3 @@ def _spawn(command: list[str], environment: dict[str, str], log: IO[bytes]) -> s
 def _last_line(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "no word in its log (is the disk full?)"
-
-
-@contextmanager
-def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Let Ctrl-C and the wishes of others to end this process call `interrupt`."""
-    before = {which: signal.signal(which, lambda *_: interrupt()) for which in SIGNALS}
-    try:
-        yield
-    finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)

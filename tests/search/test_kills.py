@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from search import tables
-from search.ledger import expire_leases
+from search.leases import expire_leases
 from search.worker import run_worker
 
 MORTAL = Path(__file__).with_name("mortal_worker.py")

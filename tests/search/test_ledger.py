@@ -8,7 +8,9 @@ from search import tables
 from search.artifacts import Artifacts
 from search.checkpoints import Checkpoints
 from search.claims import NewTrial
-from search.ledger import RETRIES, expire_leases
+from search.failures import Failure
+from search.leases import expire_leases
+from search.ledger import RETRIES
 from search.optuna_trials import close_storage
 from search.propose import Proposer
 from search.samplers import distributions
@@ -101,7 +103,7 @@ def test_whoever_stalls_past_the_lease_loses_everything(worker, url, audit):
     for write in (
         lambda: one.ledger.beat(claim, [point]),
         lambda: one.ledger.finish(claim, _card(one, claim)),
-        lambda: one.ledger.fail(claim, "no", hopeless=True),
+        lambda: one.ledger.fail(claim, Failure("permanent", "no")),
         lambda: one.ledger.pause(claim),
         lambda: checkpoints.save(claim, lambda path: path.write_text("1"), 1, "trunk"),
     ):

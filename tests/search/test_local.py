@@ -68,10 +68,10 @@ def test_the_second_ctrl_c_stops_at_once(launch, url, rows, audit, tmp_path):
     (tmp_path / "wait").touch()
     with pytest.raises(Interrupted):
         local.run(url, "toy", 1, "artifacts", Interrupter(rows, 2))
-    assert [(row["state"], row["lease_until"]) for row in rows(tables.trials)] == [("running", 0.0)]
+    assert [(row["state"], row["crashes"]) for row in rows(tables.trials)] == [("paused", 0)]
     (tmp_path / "wait").unlink()
     local.run(url, "toy", 1, "artifacts")
-    audit(failed=1)
+    assert {row["crashes"] for row in audit(failed=1)} == {0}
 
 
 def test_what_workers_refuse_is_said(launch, url):

@@ -9,6 +9,7 @@ from search import tables
 from search.optuna_trials import close_storage
 from search.storage import open_writer, optuna_storage
 from search.study import MAY_CHANGE, create_or_resume, finish_study, load_study
+from search.worker import Worker
 from space.errors import NotFoundError, StorageError, StudyFileError
 from space.study import StudyConfig
 
@@ -26,6 +27,23 @@ def change(url):
         engine.dispose()
 
     return run
+
+
+def claim_one(url):
+    """Try one candidate, so that the study keeps its specification."""
+    worker = Worker(url, "toy", "artifacts", "one")
+    assert worker.choose().rung == 0
+    worker.close()
+
+
+def test_a_specification_that_never_ran_a_trial_keeps_no_name(url, rows):
+    create_or_resume(url, toy_config())
+    study = create_or_resume(url, toy_config(rungs={"tokens": [5_000], "eta": 3}))
+    assert study.config.rungs.tokens == (5_000,)
+    assert len(rows(tables.studies)) == 1
+    claim_one(url)
+    with pytest.raises(StudyFileError, match=r"^rungs\..*: a study keeps its specification"):
+        create_or_resume(url, toy_config())
 
 
 def test_a_study_is_created_then_resumed(url, toy_suite, rows):
@@ -51,6 +69,7 @@ def test_a_study_is_created_then_resumed(url, toy_suite, rows):
 )
 def test_another_specification_is_refused_by_its_key(url, rows, key, changes):
     create_or_resume(url, toy_config())
+    claim_one(url)
     before = rows(tables.studies)
     with pytest.raises(StudyFileError, match=rf"^{key}: a study keeps its specification") as caught:
         create_or_resume(url, toy_config(**changes))

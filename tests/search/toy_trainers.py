@@ -59,6 +59,12 @@ def crash(candidate, suite, budget, resume, report):
     raise RuntimeError("out of\nluck")
 
 
+def crash_if_dense(candidate, suite, budget, resume, report):
+    if not candidate.architecture.sparse:
+        raise RuntimeError("out of\nluck")
+    return climb(candidate, suite, budget, resume, report)
+
+
 def crash_at_first(candidate, suite, budget, resume, report):
     """The first attempt at rung 0 dies half way."""
     if resume is None:

@@ -1,0 +1,147 @@
+"""What follows from failures: another try, one worker less, or a study that stops and says why.
+
+- Errors of the machine (disk, cache, device, import) never count against a candidate. After a few in a row
+  the worker leaves; its trials wait for others.
+- A worker whose attempts fail in a row, while the other workers' do not, leaves as well.
+- A study whose first attempts since its launch all fail with the same error is halted: the error is most
+  likely in the study file or in the trainer. What failed with it may be tried again.
+"""
+
+import time
+from collections.abc import Callable
+
+from sqlalchemy import and_, func, or_, select, update
+
+from search.claims import Claim
+from search.failures import Failure, same_cause
+from search.ledger import Ledger
+from search.tables import events, studies, trials
+from search.workers import others_alive
+from space.errors import MachineError, PathfrontError
+
+IN_A_ROW = 3  # failures until a worker leaves, or a study that has scored nothing yet is halted
+WAIT_SECONDS = 1.0  # after the first error of the machine; doubles with each further one
+
+
+class DeviceLost(MachineError):  # noqa: N818 - an event
+    """This process cannot use its device any more; a new process may."""
+
+
+class StudyHalted(PathfrontError):  # noqa: N818 - an event
+    """The study stopped, because its first attempts all failed with the same error."""
+
+
+class Judge:
+    """Draws the consequences of one worker's failures.
+
+    Args:
+        ledger: the study's ledger, in this worker's hands.
+        log: path of this worker's log; None for a terminal.
+        stopping: whether this worker was asked to stop.
+    """
+
+    def __init__(self, ledger: Ledger, log: str | None, stopping: Callable[[], bool]) -> None:
+        self._ledger = ledger
+        self._log = log
+        self._stopping = stopping
+        self._machine = 0
+        self._failed: list[Claim] = []
+
+    def succeeded(self) -> None:
+        """Note a finished trial: failures before it are forgotten."""
+        self._machine = 0
+        self._failed = []
+
+    def failed(self, claim: Claim, failure: Failure) -> None:
+        """Note a failed attempt that the ledger knows of; wait, leave or halt the study if that is due.
+
+        Raises:
+            DeviceLost: this process should end.
+            MachineError: this worker should leave.
+            StudyHalted: the study is halted.
+        """
+        if failure.kind == "machine":
+            self._machine += 1
+            if failure.device_lost:
+                raise DeviceLost(f"the device failed: {failure.reason}")
+            if self._machine >= IN_A_ROW:
+                raise MachineError(
+                    f"this machine failed {self._machine} times in a row: {failure.reason};"
+                    " its trials wait for other workers, or for the next launch"
+                )
+            self._wait(WAIT_SECONDS * 2 ** (self._machine - 1))
+            return
+        if failure.kind == "diverged":
+            return
+        self._halt_if_all_fail(failure)
+        self._failed.append(claim)
+        if len({c.candidate for c in self._failed}) >= IN_A_ROW and self._others_do_better():
+            raise MachineError(
+                f"{IN_A_ROW} candidates in a row failed here and not on other workers, the last with:"
+                f" {failure.reason}"
+            )
+
+    def _halt_if_all_fail(self, failure: Failure) -> None:
+        """Halt the study if nothing but this error came of it since its launch.
+
+        Raises:
+            StudyHalted: it is halted.
+        """
+        study, cause = self._ledger.study, same_cause(failure.reason)
+        since = select(func.max(events.c.id)).where(events.c.study == study, events.c.kind == "launched")
+        recent = and_(events.c.study == study, events.c.id > since.scalar_subquery())
+        succeeding = and_(
+            trials.c.study == study,
+            trials.c.state == "running",
+            trials.c.progress_tokens > 0,
+            trials.c.crashes == 0,
+        )
+        with self._ledger.write() as connection:
+            ends = select(events).where(recent, events.c.kind.in_(("failed", "done")))
+            found = connection.execute(ends.order_by(events.c.id)).all()
+            same = [row for row in found if row.kind == "failed" and same_cause(row.text).endswith(cause)]
+            few = len(same) < IN_A_ROW or len({row.candidate for row in same}) == 1
+            if few or len(same) < len(found):
+                return
+            if connection.scalar(select(func.count()).select_from(trials).where(succeeding)):
+                return
+            where = f"; log: {self._log}" if self._log else ""
+            reason = (
+                f"the first {len(same)} attempts all failed with the same error: {failure.reason}{where};"
+                " mend it and launch the study again"
+            )
+            unhalted = and_(studies.c.name == study, studies.c.halted.is_(None))
+            if connection.execute(update(studies).where(unhalted).values(halted=reason)).rowcount:
+                self._ledger.note_in(connection, "halted", reason)
+            again = and_(trials.c.study == study, trials.c.state == "failed", trials.c.diverged.is_(False))
+            connection.execute(
+                update(trials).where(again).values(final=False, crashes=0, durable_tokens=None)
+            )
+        raise StudyHalted(reason)
+
+    def _others_do_better(self) -> bool:
+        """Whether other workers are alive or have scored, and none of them failed on what failed here."""
+        study, me = self._ledger.study, self._ledger.worker
+        names = [claim.candidate for claim in self._failed]
+        of_study = and_(trials.c.study == study, trials.c.worker != me)
+        with self._ledger.read() as connection:
+            failed_too = connection.scalar(
+                select(func.count()).where(
+                    of_study, trials.c.candidate.in_(names), trials.c.state == "failed"
+                )
+            )
+            scored = connection.scalar(select(func.count()).where(of_study, trials.c.state == "done"))
+            alive = others_alive(connection, study, me, self._ledger.lease)
+            healthy = connection.scalar(
+                select(func.count()).where(
+                    of_study,
+                    trials.c.worker.in_(alive),
+                    or_(trials.c.state == "done", and_(trials.c.state == "running", trials.c.crashes == 0)),
+                )
+            )
+        return not failed_too and bool(scored or healthy)
+
+    def _wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._stopping():
+            time.sleep(0.1)
