@@ -32,7 +32,7 @@ def promote(view: Snapshot, rungs: Rungs, seed: int, patient: bool) -> tuple[str
     """
     lower = range(len(rungs.tokens) - 1)
     for rung in reversed(lower) if patient else lower:
-        ended = [trial for trial in view.rungs.get(rung, ()) if trial.final]
+        ended = [trial for trial in view.rungs.get(rung, ()) if trial.ended]
         if patient and len(ended) < PEERS * rungs.eta:
             continue
         places = quota(len(ended), rungs.eta)

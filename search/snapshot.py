@@ -43,6 +43,11 @@ class Standing:
     diverged: bool = False
 
     @property
+    def ended(self) -> bool:
+        """Whether the trial is over with a result of its candidate: a score, or divergence."""
+        return self.final and (self.state == "done" or self.diverged)
+
+    @property
     def at_floor(self) -> bool:
         """Whether the score cannot be told from the floor: not above 0 by one standard error."""
         return self.score is None or self.score <= max(0.0, self.stderr or 0.0)
@@ -94,7 +99,7 @@ class Snapshot:
         """
         if stop.candidates is None:
             return True
-        failed = {t.candidate for t in self.trials if t.state == "failed" and t.final and not t.diverged}
+        failed = {trial.candidate for trial in self.trials if trial.final and not trial.ended}
         return len(self.candidates) - min(len(failed), stop.candidates) < stop.candidates
 
 

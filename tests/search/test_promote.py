@@ -13,8 +13,14 @@ from space.study import Rungs
 RUNGS = Rungs(tokens=(1_000, 2_000, 4_000), eta=2)
 
 
-def standing(name, rung=0, score: float | None = 0.5, flops=1e6, state="done", stderr=0.01):
-    return Standing(name, rung, state, state in ("done", "failed"), score, stderr, flops, 1.0)
+def standing(name, rung=0, score: float | None = 0.5, flops=1e6, state="done", stderr=0.01, diverged=False):
+    return Standing(name, rung, state, state in ("done", "failed"), score, stderr, flops, 1.0, diverged)
+
+
+def test_those_that_crashed_make_no_place_for_others():
+    crashed = [standing(name, score=None, state="failed") for name in "xyz"]
+    trials = climb([*crashed, standing("a"), standing("b", score=0.4)])
+    assert names(trials, 1) == ["a"]
 
 
 def view(*trials):
@@ -58,7 +64,7 @@ def test_whoever_stands_alone_comes_before_a_crowd():
         standing("lost", score=0.0, flops=1),
         standing("lost", score=-0.3, flops=1),
         standing("lost", score=0.02, stderr=0.02, flops=1),
-        standing("lost", score=None, state="failed", flops=1),
+        standing("lost", score=None, state="failed", flops=1, diverged=True),
     ],
 )
 def test_the_floor_and_the_failed_never_climb(lost):

@@ -59,6 +59,34 @@ def crash(candidate, suite, budget, resume, report):
     raise RuntimeError("out of\nluck")
 
 
+def climb_unless_bad_machine(candidate, suite, budget, resume, report):
+    if report._claim.worker == "bad":
+        raise OSError("there is no disk")
+    return climb(candidate, suite, budget, resume, report)
+
+
+def climb_unless_bad_code(candidate, suite, budget, resume, report):
+    if report._claim.worker == "bad":
+        raise TypeError("this installation is broken")
+    time.sleep(0.05)
+    return climb(candidate, suite, budget, resume, report)
+
+
+def climb_slowly(candidate, suite, budget, resume, report):
+    """Nine checkpoints."""
+    start = int(resume.read_text()) if resume else 0
+    for tokens in range(1_000, budget.tokens + 1, 1_000):
+        if tokens > start:
+            report.progress(tokens, 1.0, {})
+            report.checkpoint(lambda path, tokens=tokens: _write(path, tokens), tokens, "trunk")
+    return score(candidate, suite, budget, start)
+
+
+def hang(candidate, suite, budget, resume, report):
+    report.progress(1, 1.0, {})
+    time.sleep(3600)
+
+
 def crash_if_dense(candidate, suite, budget, resume, report):
     if not candidate.architecture.sparse:
         raise RuntimeError("out of\nluck")
