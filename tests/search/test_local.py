@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from toy_trainers import RUNGS, toy_config
 
 from search import tables
 from search.engines import devices, local
-from space.errors import Interrupted, PathfrontError, StudyFileError
+from space.errors import Interrupted, PathfrontError, StorageError, StudyFileError
 
 SMALL = {"stop": {"candidates": 2}, "rungs": {"tokens": list(RUNGS[:2]), "eta": 2}}
 
@@ -109,3 +110,28 @@ def test_devices_are_those_that_are_visible(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert devices.gpus() == []
     assert 1 <= devices.cpu_count() <= (os.cpu_count() or 1)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of half a megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a file system needs root")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_pauses_a_study_and_costs_no_candidate(launch, url, rows, audit, small_disk):
+    launch(stop={"candidates": 4}, trainer="toy_trainers:climb_with_weight")
+    (small_disk / "ballast").write_bytes(bytes(400_000))
+    with pytest.raises(StorageError, match=r"[Nn]o space left"):
+        local.run(url, "toy", 2, str(small_disk / "artifacts"))
+    ledger = rows(tables.trials)
+    assert {(row["state"], row["crashes"]) for row in ledger} <= {("paused", 0), ("done", 0)}
+    assert any(row["state"] == "paused" for row in ledger)
+    (small_disk / "ballast").unlink()
+    local.run(url, "toy", 2, str(small_disk / "artifacts"))
+    assert {(row["state"], row["crashes"]) for row in audit()} == {("done", 0)}

@@ -82,6 +82,12 @@ def climb_slowly(candidate, suite, budget, resume, report):
     return score(candidate, suite, budget, start)
 
 
+def climb_with_weight(candidate, suite, budget, resume, report):
+    """Weights of 120 kB."""
+    report.checkpoint(lambda path: path.write_bytes(bytes(120_000)), budget.tokens + 1, "decayed")
+    return climb(candidate, suite, budget, resume, report)
+
+
 def hang(candidate, suite, budget, resume, report):
     report.progress(1, 1.0, {})
     time.sleep(3600)
