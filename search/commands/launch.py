@@ -1,6 +1,5 @@
 """`pathfront launch`: a study from its file to its front, on this machine."""
 
-import os
 import shlex
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +54,7 @@ def _launch(
     from search.commands import output
     from search.commands.live import LaunchDisplay
     from search.engines import local
+    from search.engines.devices import cpu_count
     from search.results import Reader
     from search.storage import resolve_artifacts
     from search.study import create_or_resume
@@ -69,7 +69,7 @@ def _launch(
     reader = Reader(url)
     try:
         with output.Meter("data", len(suite.tasks)) as meter:
-            prepare(suite, os.cpu_count() or 1, lambda task, done, total: meter.update(done, task, total))
+            prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))
         output.say(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, twice at once")
         with LaunchDisplay(reader, config.study) as display:
             place = resolve_artifacts(url, artifacts)

@@ -5,6 +5,7 @@ from functools import partial
 
 from space.catalog import SuiteRecord
 from trainers.tasks.base import Task
+from trainers.tasks.cache import CACHE
 from trainers.tasks.processes import in_processes
 from trainers.tasks.registry import load_task
 from trainers.tasks.sessions import BaseTask
@@ -22,6 +23,7 @@ def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
 
     Raises:
         TaskError: a process died.
+        MachineError: the cache cannot be read or written, or its disk is full.
     """
     tasks = {name: load_task(name, suite) for name in suite.tasks}
     missing = [name for name, task in tasks.items() if not _is_prepared(task)]
@@ -30,6 +32,8 @@ def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
         progress(name, count, len(tasks))
     if not missing:
         return
+    if any(isinstance(tasks[name], BaseTask) for name in missing):
+        CACHE.check_writable()
     # a suite lists its senses from text to control, and simulation takes longest: the last ones first
     done = in_processes(partial(_make, suite=suite), missing[::-1], workers)
     for count, (name, result) in enumerate(done, start=len(ready) + 1):
