@@ -115,7 +115,7 @@ def test_a_place_is_made_and_left_as_it_was(tmp_path, monkeypatch):
 def test_a_place_that_cannot_be_written_is_one_line_with_its_variable(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("PATHFRONT_TEST", str(tmp_path / "file" / "cache"))
-    with pytest.raises(MachineError, match="file/cache', which cannot be used: Not a dir.*PATHFRONT_TEST$"):
+    with pytest.raises(MachineError, match=r"file/cache', which cannot be used: Not a dir.*PATHFRONT_TEST$"):
         place().check_writable()
 
 

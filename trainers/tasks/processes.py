@@ -62,7 +62,7 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 def _begin() -> None:
     """In a process: one thread, Ctrl-C left to the parent, and an end when it ends, however that comes about.
 
-    The processes share the cores among themselves; numpy and scikit-learn, not yet imported, read the variable.
+    The processes share the cores; numpy and scikit-learn, not yet imported, read the variable.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
