@@ -30,6 +30,7 @@ ENVIRONMENT = "PATHFRONT_CACHE"
 CACHE = Place("generated data", ENVIRONMENT, lambda: platformdirs.user_cache_dir("pathfront"))
 PLUMBING = ("builtins", "abc", "typing")
 KINDS = {"BOOL": "?", "U8": "u1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
+TORN = (ValueError, KeyError, TypeError, OverflowError)  # whatever a torn header may say
 
 Arrays = dict[str, np.ndarray]
 
@@ -56,6 +57,19 @@ def is_intact(path: Path) -> bool:
         MachineError: the cache cannot be read.
     """
     return _read(path) is not None
+
+
+def stated_digest(path: Path) -> str | None:
+    """The SHA-256 that a file's header states of its arrays, unchecked; None where it has no such header.
+
+    Raises:
+        MachineError: the cache cannot be read.
+    """
+    with CACHE.errors():
+        try:
+            return str(_map(path)[1])
+        except (FileNotFoundError, *TORN):
+            return None
 
 
 def cached_arrays(name: str, key: Mapping[str, object], make: Callable[[], Arrays]) -> Arrays:
@@ -117,9 +131,7 @@ def _read(path: Path) -> Arrays | None:
     with CACHE.errors():
         try:
             arrays, stated = _map(path)
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, OverflowError):  # whatever a torn header may say
+        except (FileNotFoundError, *TORN):
             return None
     return arrays if _digest(arrays) == stated else None
 

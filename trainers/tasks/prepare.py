@@ -1,4 +1,4 @@
-"""Make all generated data of a suite ahead of training, several tasks at once."""
+"""Make all generated data of a suite and their fingerprints ahead of training, several tasks at once."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,6 +6,7 @@ from functools import partial
 from space.catalog import SuiteRecord
 from trainers.tasks.base import Task
 from trainers.tasks.cache import CACHE
+from trainers.tasks.fingerprint import fingerprint, is_fingerprinted
 from trainers.tasks.processes import in_processes
 from trainers.tasks.registry import load_task
 from trainers.tasks.sessions import BaseTask
@@ -14,7 +15,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
-    """Make every task's expert episodes, unless they are on the disk, undamaged.
+    """Make every task's expert episodes and their fingerprint, unless they are on the disk, undamaged.
 
     Args:
         suite: the tasks and their sequence settings.
@@ -42,8 +43,10 @@ def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
 
 
 def _is_prepared(task: Task) -> bool:
-    return isinstance(task, BaseTask) and task.is_prepared()
+    return isinstance(task, BaseTask) and task.is_prepared() and is_fingerprinted(task)
 
 
 def _make(name: str, suite: SuiteRecord) -> None:
-    load_task(name, suite).episodes()
+    task = load_task(name, suite)
+    task.episodes()
+    fingerprint(task)
