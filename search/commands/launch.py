@@ -1,6 +1,5 @@
 """`pathfront launch`: a study from its file to its front, on this machine."""
 
-import os
 import shlex
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +54,7 @@ def _launch(
     from search.commands import output
     from search.commands.live import LaunchDisplay
     from search.engines import local
+    from search.engines.devices import cpu_count
     from search.results import Reader
     from search.storage import resolve_artifacts
     from search.study import create_or_resume, planned_suite
@@ -67,7 +67,7 @@ def _launch(
         return
     suite = planned_suite(url, config)
     with output.Meter("data", len(suite.tasks)) as meter:  # before the study is made: it may fail
-        prepare(suite, os.cpu_count() or 1, lambda task, done, total: meter.update(done, task, total))
+        prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))
     create_or_resume(url, config)
     reader = Reader(url)
     try:

@@ -1,6 +1,5 @@
 """`pathfront tasks`: what is known of the tasks, what 0 and 1 mean on them, and whether they keep rules."""
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -189,15 +188,18 @@ def _each(
 ) -> dict[str, str]:
     """Call a function with each task in processes of its own; those that failed, with the reason."""
     from search.commands import output
-    from space.errors import PathfrontError
+    from space.errors import MachineError, PathfrontError
+    from space.machine import cpu_count
     from trainers.tasks.processes import in_processes
 
     failed = {}
     with output.Meter(what, len(names)) as meter:
-        results = in_processes(function, names, workers or os.cpu_count() or 1)
+        results = in_processes(function, names, workers or cpu_count())
         for count, (name, result) in enumerate(results, start=1):
             try:
                 done(name, result())
+            except MachineError:  # the next task would meet it too
+                raise
             except PathfrontError as error:
                 failed[name] = str(error)
             meter.update(count, name, len(names))

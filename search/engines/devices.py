@@ -1,24 +1,15 @@
 """What this machine has to train on, found without importing torch."""
 
-import math
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+from space.machine import cpu_count
+
+__all__ = ["cpu_count", "gpus"]
+
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-
-def cpu_count() -> int:
-    """Cores that this process may use: those of its affinity, within the quota of its container."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    if _CGROUP_QUOTA.is_file():
-        quota, period = _CGROUP_QUOTA.read_text().split()
-        if quota != "max":
-            cores = min(cores, math.ceil(int(quota) / int(period)))
-    return max(1, cores)
 
 
 def gpus() -> list[str]:

@@ -3,6 +3,7 @@
 A file's name comes from a digest of everything that its content depends on, so nothing is ever stale; its
 header states the SHA-256 of its arrays. Files appear whole (temporary file, fsync, rename), so any number of
 processes may make and read the same one at once; they are mapped into memory, so that processes share them.
+A folder that cannot be used is found out before anything is made, and is an error of the machine.
 """
 
 import contextlib
@@ -20,19 +21,27 @@ import numpy as np
 import platformdirs
 from safetensors.numpy import save
 
+from space.errors import MachineError
+from space.machine import Place
 from trainers.tasks.episodes import Episodes
 from trainers.tokens.sequence import Chunk
 
 ENVIRONMENT = "PATHFRONT_CACHE"
+CACHE = Place("generated data", ENVIRONMENT, lambda: platformdirs.user_cache_dir("pathfront"))
 PLUMBING = ("builtins", "abc", "typing")
 KINDS = {"BOOL": "?", "U8": "u1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
+TORN = (ValueError, KeyError, TypeError, OverflowError)  # whatever a torn header may say
 
 Arrays = dict[str, np.ndarray]
 
 
 def cache_folder() -> Path:
-    """The folder of all generated data: $PATHFRONT_CACHE, or the user's cache folder."""
-    return Path(os.environ.get(ENVIRONMENT) or platformdirs.user_cache_dir("pathfront"))
+    """The folder of all generated data: $PATHFRONT_CACHE, or the user's cache folder.
+
+    Raises:
+        MachineError: the user has no home folder.
+    """
+    return CACHE.folder
 
 
 def cache_path(name: str, key: Mapping[str, object]) -> Path:
@@ -42,8 +51,25 @@ def cache_path(name: str, key: Mapping[str, object]) -> Path:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a file of the cache exists and is undamaged."""
+    """Whether a file of the cache exists and is undamaged.
+
+    Raises:
+        MachineError: the cache cannot be read.
+    """
     return _read(path) is not None
+
+
+def stated_digest(path: Path) -> str | None:
+    """The SHA-256 that a file's header states of its arrays, unchecked; None where it has no such header.
+
+    Raises:
+        MachineError: the cache cannot be read.
+    """
+    with CACHE.errors():
+        try:
+            return str(_map(path)[1])
+        except (FileNotFoundError, *TORN):
+            return None
 
 
 def cached_arrays(name: str, key: Mapping[str, object], make: Callable[[], Arrays]) -> Arrays:
@@ -53,18 +79,29 @@ def cached_arrays(name: str, key: Mapping[str, object], make: Callable[[], Array
         name: start of the file's name.
         key: everything that the arrays depend on; it can be written as JSON.
         make: makes the arrays.
+
+    Raises:
+        MachineError: the cache cannot be read or written, or its disk is full.
     """
     path = cache_path(name, key)
     kept = _read(path)
     if kept is None:
+        CACHE.check_writable()
         _write(path, make())
         kept = _read(path)
-        assert kept is not None, f"{path} was written and reads back"
+    if kept is None:
+        raise MachineError(
+            f"'{path.name}' vanished from '{path.parent}' as soon as it was written; try again"
+        )
     return kept
 
 
 def cached_episodes(name: str, key: Mapping[str, object], make: Callable[[], list[Chunk]]) -> Episodes:
-    """Read episodes, or make and keep them."""
+    """Read episodes, or make and keep them.
+
+    Raises:
+        MachineError: the cache cannot be read or written, or its disk is full.
+    """
     return Episodes.from_arrays(cached_arrays(name, key, lambda: Episodes.of(make()).arrays()))
 
 
@@ -91,31 +128,30 @@ def code_fingerprint(cls: type) -> str:
 
 def _read(path: Path) -> Arrays | None:
     """The arrays of a file, on the disk until they are needed; None where it does not exist or is damaged."""
-    try:
-        arrays, stated = _map(path)
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, OverflowError):  # whatever a torn header may say
-        return None
+    with CACHE.errors():
+        try:
+            arrays, stated = _map(path)
+        except (FileNotFoundError, *TORN):
+            return None
     return arrays if _digest(arrays) == stated else None
 
 
 def _map(path: Path) -> tuple[Arrays, str]:
     """The arrays of a safetensors file as memory maps, and the digest that its header states."""
-    with path.open("rb") as file:
+    with path.open("rb") as file:  # held open, so that all arrays come from one file if another replaces it
         length = int.from_bytes(file.read(8), "little")
-        if length > path.stat().st_size:
+        if length > os.fstat(file.fileno()).st_size:
             raise ValueError("the header is longer than the file")
         header = json.loads(file.read(length))
-    stated = header.pop("__metadata__")["sha256"]
-    arrays = {}
-    for name, entry in header.items():
-        start, stop = entry["data_offsets"]
-        kind, shape = np.dtype(KINDS[entry["dtype"]]), tuple(entry["shape"])
-        if stop == start:
-            arrays[name] = np.empty(shape, kind)
-        else:
-            arrays[name] = np.memmap(path, kind, "r", offset=8 + length + start, shape=shape)
+        stated = header.pop("__metadata__")["sha256"]
+        arrays = {}
+        for name, entry in header.items():
+            start, stop = entry["data_offsets"]
+            kind, shape = np.dtype(KINDS[entry["dtype"]]), tuple(entry["shape"])
+            if stop == start:
+                arrays[name] = np.empty(shape, kind)
+            else:
+                arrays[name] = np.memmap(file, kind, "r", offset=8 + length + start, shape=shape)
     return arrays, stated
 
 
@@ -131,6 +167,12 @@ def _digest(arrays: Arrays) -> str:
 def _write(path: Path, arrays: Arrays) -> None:
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     content = save(arrays, {"sha256": _digest(arrays)})
+    with CACHE.errors():
+        _replace(path, content)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file that appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

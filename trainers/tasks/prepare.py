@@ -1,10 +1,12 @@
-"""Make all generated data of a suite ahead of training, several tasks at once."""
+"""Make all generated data of a suite and their fingerprints ahead of training, several tasks at once."""
 
 from collections.abc import Callable
 from functools import partial
 
 from space.catalog import SuiteRecord
 from trainers.tasks.base import Task
+from trainers.tasks.cache import CACHE
+from trainers.tasks.fingerprint import fingerprint, is_fingerprinted
 from trainers.tasks.processes import in_processes
 from trainers.tasks.registry import load_task
 from trainers.tasks.sessions import BaseTask
@@ -13,7 +15,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
-    """Make every task's expert episodes, unless they are on the disk, undamaged.
+    """Make every task's expert episodes and their fingerprint, unless they are on the disk, undamaged.
 
     Args:
         suite: the tasks and their sequence settings.
@@ -22,6 +24,7 @@ def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
 
     Raises:
         TaskError: a process died.
+        MachineError: the cache cannot be read or written, or its disk is full.
     """
     tasks = {name: load_task(name, suite) for name in suite.tasks}
     missing = [name for name, task in tasks.items() if not _is_prepared(task)]
@@ -30,6 +33,8 @@ def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
         progress(name, count, len(tasks))
     if not missing:
         return
+    if any(isinstance(tasks[name], BaseTask) for name in missing):
+        CACHE.check_writable()
     # a suite lists its senses from text to control, and simulation takes longest: the last ones first
     done = in_processes(partial(_make, suite=suite), missing[::-1], workers)
     for count, (name, result) in enumerate(done, start=len(ready) + 1):
@@ -38,8 +43,10 @@ def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
 
 
 def _is_prepared(task: Task) -> bool:
-    return isinstance(task, BaseTask) and task.is_prepared()
+    return isinstance(task, BaseTask) and task.is_prepared() and is_fingerprinted(task)
 
 
 def _make(name: str, suite: SuiteRecord) -> None:
-    load_task(name, suite).episodes()
+    task = load_task(name, suite)
+    task.episodes()
+    fingerprint(task)

@@ -60,7 +60,11 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin() -> None:
-    """In a process: leave Ctrl-C to the parent, and end when it ends, however that comes about."""
+    """In a process: one thread, Ctrl-C left to the parent, and an end when it ends, however that comes about.
+
+    The processes share the cores; numpy and scikit-learn, not yet imported, read the variable.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
 

@@ -70,13 +70,14 @@ class BaseTask(ABC):
 
     def episodes(self) -> Episodes:
         """Expert episodes of the train split, made once and then read from the disk."""
-        return cached_episodes(self.name, self._cache_key(), self.demonstrations)
+        return cached_episodes(self.name, self.cache_key(), self.demonstrations)
 
     def is_prepared(self) -> bool:
         """Whether the expert episodes are on the disk, undamaged."""
-        return is_intact(cache_path(self.name, self._cache_key()))
+        return is_intact(cache_path(self.name, self.cache_key()))
 
-    def _cache_key(self) -> dict[str, object]:
+    def cache_key(self) -> dict[str, object]:
+        """Everything that the expert episodes depend on; it can be written as JSON."""
         return {
             "task": self.name,
             "episodes": self.train_episodes,

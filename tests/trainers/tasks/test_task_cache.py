@@ -1,15 +1,35 @@
 """Generated data: made once, checked on read, made again when damaged, found under what it depends on."""
 
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from space.catalog import load_catalog
+from space.errors import MachineError
 from trainers.tasks import cache
 from trainers.tasks.cache import ENVIRONMENT, cached_arrays, cached_episodes, is_intact
+from trainers.tasks.prepare import prepare
 from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(text=4, bins=2, discrete=4, encoders=("image",))
+ROOT = Path(__file__).resolve().parents[3]
+WORKERS = """
+import sys, numpy as np
+from trainers.tasks.cache import cached_arrays
+print("ready", flush=True)
+sys.stdin.readline()
+for n in range(20):
+    found = cached_arrays("numbers", {"n": n}, lambda: {"x": np.arange(1000) + n})["x"]
+    assert found[0] == n and found.sum() == 499500 + 1000 * n
+"""
 
 
 @pytest.fixture
@@ -58,11 +78,73 @@ def test_what_is_damaged_is_made_again(folder, read, made, damage):
     assert is_intact(path)
 
 
-def test_a_failed_write_leaves_nothing(folder, monkeypatch, read):
-    monkeypatch.setattr(cache.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk of '.*cache' is full.*PATHFRONT_CACHE"),
+        (OSError(errno.EIO, "Input/output error"), "cannot be used: Input/output.*PATHFRONT_CACHE"),
+    ],
+)
+def test_a_failed_write_leaves_nothing_and_is_the_machines_fault(folder, monkeypatch, read, error, words):
+    monkeypatch.setattr(cache.os, "fsync", lambda _: (_ for _ in ()).throw(error))
+    with pytest.raises(MachineError, match=words):
         read()
     assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_before_anything_is_made(
+    tmp_path, monkeypatch, read, made
+):
+    for place in ("/dev/null/cache", str(tmp_path / "file")):
+        (tmp_path / "file").write_text("a file, not a folder")
+        monkeypatch.setenv(ENVIRONMENT, place)
+        with pytest.raises(MachineError, match=f"'{place}', which cannot be used.*PATHFRONT_CACHE"):
+            read()
+    assert made == []
+
+
+def test_data_preparation_looks_at_the_folder_first(monkeypatch):
+    monkeypatch.setenv(ENVIRONMENT, "/dev/null/cache")
+    suite = load_catalog().suite("quick")
+    heard = []
+    with pytest.raises(MachineError, match="'/dev/null/cache', which cannot be used"):
+        prepare(suite, 1, lambda *what: heard.append(what))
+    assert heard == []
+
+
+def test_a_folder_that_is_deleted_meanwhile_is_made_again(folder, read, made):
+    kept = read()
+    shutil.rmtree(folder)
+    assert kept.sum() == np.arange(1000).sum()  # mapped, so still there
+    assert np.array_equal(read(), np.arange(1000))
+    assert len(made) == 2
+
+
+def test_processes_that_make_the_same_data_at_once_all_get_them(folder):
+    folder.mkdir(parents=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKERS],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        _, told = worker.communicate()
+        assert worker.returncode == 0, told
+    assert len(list(folder.iterdir())) == 20
 
 
 def test_chunks_come_back_as_they_were(folder):

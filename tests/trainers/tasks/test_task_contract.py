@@ -4,7 +4,6 @@ Here one task of each family is checked, and all of the quick suite; `-m slow` c
 `pathfront tasks check --all` does.
 """
 
-import os
 import subprocess
 import sys
 from functools import partial
@@ -14,6 +13,7 @@ import pytest
 
 from space.catalog import OWN_SETTINGS, load_catalog
 from space.errors import TaskError
+from space.machine import cpu_count
 from space.suites import generalist_tasks
 from trainers.tasks import contract
 from trainers.tasks.answers import AnswerTask, Example, exact_match
@@ -67,7 +67,7 @@ def test_a_task_of_the_family_keeps_to_the_contract(family, whole):
 def test_every_task_keeps_to_the_contract(whole):
     failed = {}
     check = partial(contract.check_by_name, suite=whole, train_episodes=200)
-    for name, result in in_processes(check, list(shipped_tasks()), os.cpu_count() or 1):
+    for name, result in in_processes(check, list(shipped_tasks()), cpu_count()):
         try:
             result()
         except TaskError as error:

@@ -90,8 +90,9 @@ class LabelledItems(AnswerTask):
         """1 for the right label."""
         return exact_match(answer, right)
 
-    def _cache_key(self) -> dict[str, object]:
-        return super()._cache_key() | {"data": self.dataset.manifest.sha256}
+    def cache_key(self) -> dict[str, object]:
+        """As of any task, and the digest of the data."""
+        return super().cache_key() | {"data": self.dataset.manifest.sha256}
 
 
 class LabelledImages(LabelledItems):
@@ -162,8 +163,9 @@ class AddedText(TextTask):
         """Pieces of the split's documents that do not overlap, in random order."""
         return excerpts(self.dataset, split)
 
-    def _cache_key(self) -> dict[str, object]:
-        return super()._cache_key() | {"data": self.dataset.manifest.sha256}
+    def cache_key(self) -> dict[str, object]:
+        """As of any task, and the digest of the data."""
+        return super().cache_key() | {"data": self.dataset.manifest.sha256}
 
 
 CLASSES: dict[Kind, Callable[[Dataset, SuiteRecord, Tokenizer, int | None], Task]] = {

@@ -10,7 +10,7 @@ import sysconfig
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +32,7 @@ EXCERPT = 1000  # characters
 SHORTEST_EXCERPT = 400
 REPEATABLE = 40  # characters; shorter paragraphs may stand twice
 ORDER = 6
+MOST_READ = 10_000_000  # tokens; an n-gram of more takes gigabytes and minutes
 SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "idlelib", "lib2to3", "turtledemo"}
 
 
@@ -95,12 +96,23 @@ class TextTask(BaseTask):
         return {"unigram": self._ngram(1)}
 
     def expert_policy(self) -> tuple[str, Policy]:
-        """A smoothed n-gram that has read the whole train split."""
+        """A smoothed n-gram that has read the train split, or `MOST_READ` tokens of a longer one."""
         return f"Kneser-Ney {ORDER}-gram", self._ngram(ORDER)
 
     def _ngram(self, order: int) -> NGramPolicy:
-        documents = [np.r_[BOS, self.tokenizer.encode(text)] for text in self.texts("train")]
-        return NGramPolicy(documents, order, self.vocabulary.text)
+        return NGramPolicy(self._read, order, self.vocabulary.text)
+
+    @cached_property
+    def _read(self) -> list[np.ndarray]:
+        """Tokens of documents of the train split, drawn until there are enough."""
+        documents = self.texts("train")
+        read: list[np.ndarray] = []
+        missing = MOST_READ
+        for i in np.random.default_rng(0).permutation(len(documents)):
+            if missing > 0:
+                read.append(np.r_[BOS, self.tokenizer.encode(documents[i])])
+                missing -= len(read[-1])
+        return read
 
 
 class PythonDocs(TextTask):

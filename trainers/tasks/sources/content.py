@@ -30,12 +30,16 @@ SPLIT_FOLDERS: dict[str, Split] = {
     "test": "report",
     "testing": "report",
 }
-PLACES: dict[Split, int] = {"select": 2, "report": 7}
-"""Which of every ten items goes to a split that the source does not have."""
+PLACES: dict[int, dict[Split, int]] = {10: {"select": 2, "report": 7}, 5: {"select": 1, "report": 3}}
+"""Which of every ten items, or of every five, goes to a split that the source does not have."""
+TENTH, FIFTH = PLACES
 ABOUT = re.compile(r"(README|LICEN[SC]E|COPYING)(\.\w+)?", re.IGNORECASE)
 LONGEST_LABEL = 48  # bytes
 MOST_ITEMS = 100_000
-FEWEST_HELD_OUT = 20
+FEWEST_HELD_OUT = 2
+"""Different items or excerpts of a split: with fewer there is no standard error."""
+ENOUGH_HELD_OUT = 20
+"""Different items of a split; with fewer, every fifth is held out, and the scores are coarse."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def collect(kind: Kind, source: Path, items: Sequence[Item], progress: Progress,
         progress(count, len(items))
     chosen = [item for item, _ in kept.values()]
     labels = tuple(sorted({item.label for item in items}))
-    splits, spread = assign_splits(chosen)
+    splits, spread = _spread(chosen)
     arrays = {
         "items": np.stack([array for _, array in kept.values()]),
         "labels": np.array([labels.index(item.label) for item in chosen], dtype=np.int32),
@@ -140,22 +144,41 @@ def collect(kind: Kind, source: Path, items: Sequence[Item], progress: Progress,
     return content
 
 
-def assign_splits(items: Sequence[Item]) -> tuple[np.ndarray, str]:
+def assign_splits(items: Sequence[Item], every: int = TENTH) -> tuple[np.ndarray, str]:
     """Put items where their source has them, or else 80% into train, 10% into select and 10% into report.
 
     Of the items in the order of their labels, then of their keys' hashes, every tenth is held out: each label
     has its share, and the source's order does not matter.
 
+    Args:
+        items: all of them.
+        every: items of which one is held out, ten or five, for each split that the source does not have.
+
     Returns:
         Places in `SPLITS`, (count,) uint8, and what was held out here, in words.
     """
     splits = np.array([SPLITS.index(item.split or "train") for item in items], dtype=np.uint8)
-    missing: list[Split] = [split for split in PLACES if split not in {item.split for item in items}]
+    given = {item.split for item in items}
+    missing: list[Split] = [split for split in PLACES[every] if split not in given]
     free = np.flatnonzero(splits == SPLITS.index("train")).tolist()
     free.sort(key=lambda i: (items[i].label, sha256(items[i].key.encode()).digest()))
     for split in missing:
-        splits[free[PLACES[split] :: 10]] = SPLITS.index(split)
-    return splits, f"every tenth for {' and for '.join(missing)}, by hash" if missing else ""
+        splits[free[PLACES[every][split] :: every]] = SPLITS.index(split)
+    each = f"every {'tenth' if every == TENTH else 'fifth'}"
+    return splits, f"{each} for {' and for '.join(missing)}, by hash" if missing else ""
+
+
+def _spread(items: Sequence[Item]) -> tuple[np.ndarray, str]:
+    """As `assign_splits`, with more held out where every tenth item is too few."""
+    splits, rule = assign_splits(items)
+    held_out = np.bincount(splits, minlength=len(SPLITS))[1:]
+    return assign_splits(items, FIFTH) if held_out.min() < ENOUGH_HELD_OUT else (splits, rule)
+
+
+def unreadable(path: Path, error: OSError) -> TaskError:
+    """One line about a file or a folder that the operating system does not let be read."""
+    why = error.strerror or error
+    return TaskError(f"files of a data set can be read, '{path}' cannot: {why}; mend it or take it away")
 
 
 def is_about(path: Path, source: Path) -> bool:
@@ -194,7 +217,7 @@ def _check_splits(source: Path, content: Content) -> None:
     if count < FEWEST_HELD_OUT:
         raise TaskError(
             f"select and report need {FEWEST_HELD_OUT} different items each, which"
-            f" {10 * FEWEST_HELD_OUT} in all give; '{source}' has {sum(sizes.values())} different ones,"
+            f" {FIFTH * FEWEST_HELD_OUT} in all give; '{source}' has {sum(sizes.values())} different ones,"
             f" {count} of them for {fewest}"
         )
     trained = np.unique(content.arrays["labels"][content.arrays["splits"] == SPLITS.index("train")])

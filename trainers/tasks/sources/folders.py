@@ -1,15 +1,17 @@
 """From a folder or a file to its content: what kind it is, and who reads it."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from space.errors import NotFoundError, TaskError
-from trainers.tasks.sources.content import Content, Kind, Progress, collect, is_about
+from trainers.tasks.sources.content import Content, Kind, Progress, collect, is_about, unreadable
 from trainers.tasks.sources.images import image_items, is_image
 from trainers.tasks.sources.sounds import is_sound, sound_items
 from trainers.tasks.sources.texts import is_text, read_text
 
 LONGEST_LICENCE = 200  # characters
+HIDDEN = (".", "__MACOSX")
 
 
 def read_folder(source: Path, kind: Kind | None, progress: Progress) -> Content:
@@ -41,12 +43,51 @@ def read_folder(source: Path, kind: Kind | None, progress: Progress) -> Content:
 
 
 def visible_files(source: Path) -> list[Path]:
-    """A file itself, or all files below a folder, in order; what is hidden is left out."""
+    """A file itself, or all files below a folder, in order; links are followed, what is hidden is left out.
+
+    Raises:
+        TaskError: a folder cannot be read, or has a link in a circle, a link to nothing, or what is no file.
+    """
     if source.is_file():
         return [source]
-    files = [path for path in sorted(source.rglob("*")) if path.is_file()]
-    hidden = (".", "__MACOSX")
-    return [p for p in files if not any(part.startswith(hidden) for part in p.relative_to(source).parts)]
+    files: list[Path] = []
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(source, frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            status = folder.stat()
+            identity = (status.st_dev, status.st_ino)
+            if identity in above:
+                raise TaskError(
+                    f"links lead to files or to other folders, '{folder}' leads back to a folder that it"
+                    " lies in; take it away"
+                )
+            for path, is_folder in _entries(folder):
+                if is_folder:
+                    waiting.append((path, above | {identity}))
+                else:
+                    files.append(path)
+        except OSError as error:
+            raise unreadable(Path(error.filename or folder), error) from None
+    return sorted(files)
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """What is visible in a folder, and whether it is a folder itself."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = folder / entry.name
+            if entry.name.startswith(HIDDEN):
+                continue
+            if entry.name.encode(errors="ignore").decode() != entry.name:
+                raise TaskError(f"names of files are UTF-8, got {str(path)!a}; rename it")
+            is_folder = entry.is_dir()
+            if not is_folder and not entry.is_file():
+                what = "a link to nothing" if entry.is_symlink() else "neither a file nor a folder"
+                raise TaskError(
+                    f"a data set has files and folders, '{path}' is {what}; mend it or take it away"
+                )
+            yield path, is_folder
 
 
 def find_kind(source: Path, files: Sequence[Path]) -> Kind:
@@ -73,14 +114,20 @@ def find_kind(source: Path, files: Sequence[Path]) -> Kind:
 
 
 def find_licence(source: Path) -> str | None:
-    """What the licence in a folder of data is called: its file's first line, or a README's line about it."""
+    """What the licence in a folder of data is called: its file's first line, or a README's line about it.
+
+    Raises:
+        TaskError: such a file cannot be read.
+    """
     if not source.is_dir():
         return None
     told = [path for path in sorted(source.iterdir()) if path.is_file() and is_about(path, source)]
     for path in sorted(told, key=lambda path: path.name.upper().startswith("README")):
-        lines = [
-            line.strip(" #=-*\t") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
-        ]
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise unreadable(path, error) from None
+        lines = [line.strip(" #=-*\t") for line in text.splitlines()]
         lines = [line for line in lines if line]
         if path.name.upper().startswith("README"):
             at = next((i for i, line in enumerate(lines) if "licen" in line.lower()), len(lines))

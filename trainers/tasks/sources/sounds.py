@@ -16,7 +16,7 @@ import numpy as np
 
 from space.catalog import Split
 from space.errors import TaskError
-from trainers.tasks.sources.content import FEWEST_HELD_OUT, Item, items_by_folder
+from trainers.tasks.sources.content import ENOUGH_HELD_OUT, Item, items_by_folder
 from trainers.tokens.audio import log_mel
 
 SUFFIX = ".wav"
@@ -44,7 +44,7 @@ def sound_items(source: Path, files: Sequence[Path]) -> tuple[list[Item], str]:
         return items_by_folder(source, paths, read_sound), ""
     numbers = [int(name["number"]) for name in names if name]
     splits: list[Split | None] = [_numbered_split(number) for number in numbers]
-    by_number = all(splits.count(split) >= FEWEST_HELD_OUT for split in ("train", "select", "report"))
+    by_number = all(splits.count(split) >= ENOUGH_HELD_OUT for split in ("train", "select", "report"))
     items = [
         Item(lambda path=path: read_sound(path), name["label"], path.name, split if by_number else None)
         for path, name, split in zip(paths, names, splits, strict=True)

@@ -5,16 +5,28 @@ from pathlib import Path
 
 import numpy as np
 
+from space.catalog import Split
 from space.errors import TaskError
-from trainers.tasks.families.text import cut_excerpts, fresh, paragraphs
-from trainers.tasks.sources.content import SPLITS, Content, Item, Progress, assign_splits, is_about
+from trainers.tasks.families.text import EXCERPT, SHORTEST_EXCERPT, cut_excerpts, fresh, paragraphs
+from trainers.tasks.sources.content import (
+    FEWEST_HELD_OUT,
+    PLACES,
+    SPLITS,
+    Content,
+    Item,
+    Progress,
+    assign_splits,
+    is_about,
+    unreadable,
+)
 
 SUFFIXES = frozenset(
     {".txt", ".text", ".md", ".rst", ".tex", ".org", ".html", ".py", ".c", ".h", ".js", ".java"}
 )
 LARGEST_BLOCK, SMALLEST_BLOCK = 10_000, 2_000  # characters
 MOST_BLOCKS = 100  # where blocks would be smaller than the largest
-FEWEST_EXCERPTS = 10
+ENOUGH_EXCERPTS = 10
+"""Of a split; with fewer, every fifth block is held out, and the scores are coarse."""
 
 
 def is_text(path: Path) -> bool:
@@ -29,7 +41,7 @@ def read_text(source: Path, files: Sequence[Path], progress: Progress) -> Conten
     stay together in a block, so that few paragraphs have the next one in another split.
 
     Raises:
-        TaskError: a file is not UTF-8, or there is too little text.
+        TaskError: a file cannot be read or is not UTF-8, or there is too little text for three splits.
     """
     known: set[str] = set()
     texts: dict[str, str] = {}
@@ -47,15 +59,14 @@ def read_text(source: Path, files: Sequence[Path], progress: Progress) -> Conten
     documents = {
         f"{name}#{i}": block for name, text in texts.items() for i, block in enumerate(_blocks(text, limit))
     }
-    items = [Item(lambda: np.empty(0), "", name) for name in documents]
-    splits, rule = assign_splits(items)
+    splits, rule, excerpts = _split(documents)
+    _check_length(source, size, excerpts)
     encoded = [document.encode() for document in documents.values()]
     arrays = {
         "text": np.frombuffer(b"".join(encoded), dtype=np.uint8),
         "ends": np.cumsum([len(text) for text in encoded], dtype=np.int64),
         "splits": splits,
     }
-    _check_length(source, size, list(documents.values()), splits)
     return Content("text", arrays, (), rule, repeated)
 
 
@@ -66,6 +77,8 @@ def _decoded(path: Path) -> str:
         raise TaskError(
             f"text is UTF-8, '{path}' is not at byte {error.start}; convert it or take it away"
         ) from None
+    except OSError as error:
+        raise unreadable(path, error) from None
     if "\0" in text:
         raise TaskError(f"text has no NUL characters, '{path}' has; take it away")
     return text
@@ -74,32 +87,59 @@ def _decoded(path: Path) -> str:
 def _pieces(text: str) -> Iterator[str]:
     """Paragraphs; those longer than the smallest block are cut, at ends of lines or of words if they can."""
     for paragraph in paragraphs(text):
-        while len(paragraph) > SMALLEST_BLOCK:
-            ends = [paragraph.rfind(mark, 1, SMALLEST_BLOCK) for mark in ("\n", " ")]
-            cut = next((end for end in ends if end > 0), SMALLEST_BLOCK)
-            yield paragraph[:cut]
-            paragraph = paragraph[cut:].lstrip("\n ")
-        if paragraph.strip():
-            yield paragraph
+        start, length = 0, len(paragraph)  # a text of one long line is walked along, never copied whole
+        while length - start > SMALLEST_BLOCK:
+            limit = start + SMALLEST_BLOCK
+            ends = [paragraph.rfind(mark, start + 1, limit) for mark in ("\n", " ")]
+            cut = next((end for end in ends if end > start), limit)
+            yield paragraph[start:cut]
+            start = cut
+            while start < length and paragraph[start] in "\n ":
+                start += 1
+        rest = paragraph[start:]
+        if rest.strip():
+            yield rest
 
 
 def _blocks(text: str, limit: int) -> Iterator[str]:
     """Paragraphs that stand together, about `limit` characters in each block."""
     block: list[str] = []
+    size = 0
     for paragraph in paragraphs(text):
         block.append(paragraph)
-        if sum(map(len, block)) >= limit:
+        size += len(paragraph)
+        if size >= limit:
             yield "\n\n".join(block)
-            block = []
+            block, size = [], 0
     if block:
         yield "\n\n".join(block)
 
 
-def _check_length(source: Path, size: int, documents: Sequence[str], splits: np.ndarray) -> None:
-    for place, split in enumerate(SPLITS):
-        own = [text for text, at in zip(documents, splits.tolist(), strict=True) if at == place]
-        if len(cut_excerpts(own)) < FEWEST_EXCERPTS:
+def _split(documents: dict[str, str]) -> tuple[np.ndarray, str, dict[Split, int]]:
+    """Places of the documents' splits, how they were chosen, and how many excerpts each split has.
+
+    Every tenth document is held out for a split, or every fifth where that gives too few excerpts.
+    """
+    items = [Item(lambda: np.empty(0), "", name) for name in documents]
+    splits, rule, excerpts = np.empty(0, dtype=np.uint8), "", dict[Split, int]()
+    for every in PLACES:
+        splits, rule = assign_splits(items, every)
+        excerpts = {
+            split: len(
+                cut_excerpts(text for text, at in zip(documents.values(), splits, strict=True) if at == i)
+            )
+            for i, split in enumerate(SPLITS)
+        }
+        if min(excerpts.values()) >= ENOUGH_EXCERPTS:
+            break
+    return splits, rule, excerpts
+
+
+def _check_length(source: Path, size: int, excerpts: dict[Split, int]) -> None:
+    for split, count in excerpts.items():
+        if count < FEWEST_HELD_OUT:
             raise TaskError(
-                f"text has {FEWEST_EXCERPTS} excerpts in each split, which 100,000 characters give;"
-                f" '{source}' has {size:,} characters, {len(cut_excerpts(own))} excerpts for {split}"
+                f"text has {FEWEST_HELD_OUT} excerpts of {SHORTEST_EXCERPT} to {EXCERPT:,} characters in each"
+                f" split, which some 10,000 characters give; '{source}' has {size:,} characters,"
+                f" {count} excerpts for {split}"
             )

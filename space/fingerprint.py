@@ -1,0 +1,113 @@
+"""A digest of the source that a user named: a trainer, a task, a sampler as "package.module:name".
+
+Where the folder lies and when its files were written does not enter it, so that machines with the same source
+agree. Nothing is imported but the packages that the module lies in.
+"""
+
+import ast
+import importlib.util
+import sysconfig
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from space.errors import NotFoundError
+
+LENGTH = 16  # hexadecimal digits
+OURS = Path(__file__).resolve().parents[1]
+PACKAGES = frozenset({"site-packages", "dist-packages"})
+OUR_PACKAGES = frozenset({"dashboard", "search", "space", "studies", "trainers"})
+
+
+def source_fingerprint(path: str) -> str:
+    """Digest of the source files of a module that a user named.
+
+    These are the module's file or, where it lies in a package, every .py file of the outermost package; and
+    what lies beside it and is imported by name, as a script's helpers do. Installed packages are covered
+    themselves, but not what they import.
+
+    Args:
+        path: "package.module:name" or "package.module".
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        NotFoundError: there is no such module, or it has no file.
+    """
+    module = path.partition(":")[0]
+    digest = sha256()
+    for name, file in sorted(_files(module).items()):
+        content = file.read_bytes().replace(b"\r\n", b"\n")
+        digest.update(name.encode() + b"\0" + sha256(content).digest())
+    return digest.hexdigest()[:LENGTH]
+
+
+def _files(module: str) -> dict[str, Path]:
+    """Name relative to the folder that Python looks in -> file."""
+    folder = _folder(module)
+    installed = _is_installed(folder)
+    found: dict[str, Path] = {}
+    waiting, seen = [module.partition(".")[0]], set[str](OUR_PACKAGES if folder == OURS else ())
+    seen.discard(waiting[0])
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        mine = {file.relative_to(folder).as_posix(): file for file in _sources(folder, name)}
+        found |= mine
+        if not installed:
+            waiting += _imported(mine.values())
+    if not found:
+        raise NotFoundError(f"'{module}' is a module with source files, and '{folder}' has none")
+    return found
+
+
+def _folder(module: str) -> Path:
+    """The folder that holds the outermost package of a module, or its file."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError) as error:
+        raise NotFoundError(f"'{module}' is a module that can be imported, and is not: {error}") from None
+    if spec is not None and spec.has_location and spec.origin:
+        place = Path(spec.origin)
+        place = place.parent if spec.submodule_search_locations is not None else place
+    elif spec is not None and spec.submodule_search_locations:  # a folder without __init__.py
+        place = Path(next(iter(spec.submodule_search_locations)))
+    else:
+        raise NotFoundError(f"'{module}' is a module with a file, and there is none")
+    return place.resolve().parents[module.count(".")]
+
+
+def _is_installed(folder: Path) -> bool:
+    """Whether a folder is Python's or its packages', where what lies beside a module is not the user's."""
+    library = Path(sysconfig.get_path("stdlib")).resolve()
+    return folder.is_relative_to(library) or bool(PACKAGES.intersection(folder.parts))
+
+
+def _sources(folder: Path, name: str) -> Iterator[Path]:
+    """The files of a module or a package beside the one that was named; none where it is not there."""
+    package = folder / name
+    if package.is_dir():
+        for file in package.rglob("*.py"):
+            if not any(part.startswith(".") for part in file.relative_to(folder).parts):
+                yield file
+    else:
+        yield from (file for file in folder.glob(f"{name}.*") if file.suffix in (".py", ".so", ".pyd"))
+
+
+def _imported(files: Iterable[Path]) -> Iterator[str]:
+    """Outermost names of what source files import, other than from their own package."""
+    for file in files:
+        if file.suffix != ".py":
+            continue
+        try:
+            tree = ast.parse(file.read_bytes())
+        except (SyntaxError, ValueError):  # the import will say so; its bytes count all the same
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                yield node.module.partition(".")[0]

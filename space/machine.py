@@ -1,0 +1,171 @@
+"""What this machine lets a process use: its cores, and the folders where it keeps what it makes.
+
+No torch and no database, so that the search and the trainers may both ask.
+"""
+
+import errno
+import math
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from space.errors import MachineError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+PROBE = 4096  # bytes that are written to see whether a folder can be written
+ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+def cpu_count(root: Path = Path("/")) -> int:
+    """Cores that this process may use: those of its affinity, within the quotas of its control groups.
+
+    Args:
+        root: where /proc and the mounted control groups are found.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min([cores, *(math.ceil(quota) for quota in cpu_quotas(root))]))
+
+
+def cpu_quotas(root: Path = Path("/")) -> Iterator[float]:
+    """CPU quotas in cores of this process's control group and of every group above it, versions 1 and 2.
+
+    See https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max, and
+    https://docs.kernel.org/scheduler/sched-bwc.html for version 1. A system without control groups has none.
+    """
+    for mount, inside, version in _cpu_mounts(root):
+        group = _group(root, version)
+        if group is None:
+            continue
+        for folder in _upwards(root / mount.lstrip("/"), inside, group):
+            quota = _quota_v2(folder) if version == 2 else _quota_v1(folder)
+            if quota is not None:
+                yield quota
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder of this machine, which an environment variable moves.
+
+    Attributes:
+        what: is kept there, a plural.
+        variable: the environment variable.
+        default: the folder where the variable is not set.
+    """
+
+    what: str
+    variable: str
+    default: Callable[[], str]
+
+    @property
+    def folder(self) -> Path:
+        """The folder, whether it exists or not.
+
+        Raises:
+            MachineError: the user has no home folder.
+        """
+        folder = os.environ.get(self.variable) or self.default()
+        if folder.startswith("~"):
+            raise MachineError(
+                f"{self.what} are kept in the user's home folder, and there is none;"
+                f" name a folder with {self.variable}"
+            )
+        return Path(folder)
+
+    def check_writable(self) -> None:
+        """Make the folder if it is missing, and write a file there that vanishes again.
+
+        Raises:
+            MachineError: the folder cannot be written, or its disk is full.
+        """
+        with self.errors():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                file.write(bytes(PROBE))
+                file.flush()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Convert what the operating system says of the folder.
+
+        Raises:
+            MachineError: the folder cannot be used, or its disk is full.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise folder_error(error, self.folder, self.what, self.variable) from error
+
+
+def folder_error(error: OSError, folder: Path, what: str, variable: str) -> MachineError:
+    """One line about a folder that cannot be used: what is kept there, why not, and what moves it."""
+    if error.errno in FULL:
+        return MachineError(
+            f"the disk of '{folder}' is full, where {what} are kept; make room, or name another folder"
+            f" with {variable}"
+        )
+    return MachineError(
+        f"{what} are kept in '{folder}', which cannot be used: {error.strerror or error};"
+        f" name another folder with {variable}"
+    )
+
+
+def _cpu_mounts(root: Path) -> Iterator[tuple[str, str, int]]:
+    """Mount point, the group that is mounted there, and version, of each hierarchy that may limit cores."""
+    for line in _lines(root / "proc/self/mountinfo"):
+        before, _, after = line.partition(" - ")
+        inside, mount = (_unescaped(name) for name in before.split()[3:5])
+        kind, _, options = after.split(maxsplit=2)
+        if kind == "cgroup2":
+            yield mount, inside, 2
+        elif kind == "cgroup" and "cpu" in options.split(","):
+            yield mount, inside, 1
+
+
+def _group(root: Path, version: int) -> str | None:
+    """This process's control group in the hierarchy that limits cores."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if (not controllers and version == 2) or ("cpu" in controllers.split(",") and version == 1):
+            return path
+    return None
+
+
+def _upwards(mount: Path, inside: str, group: str) -> Iterator[Path]:
+    """The folder of a control group and those above it, as far as they are mounted here."""
+    try:
+        below = PurePosixPath(group).relative_to(inside).parts
+    except ValueError:  # a container that sees its own group only, under the host's name
+        below = ()
+    if ".." in below:
+        below = ()
+    for depth in range(len(below), -1, -1):
+        yield mount.joinpath(*below[:depth])
+
+
+def _quota_v2(folder: Path) -> float | None:
+    for line in _lines(folder / "cpu.max"):
+        quota, period = line.split()
+        return None if quota == "max" else int(quota) / int(period)
+    return None
+
+
+def _quota_v1(folder: Path) -> float | None:
+    numbers = [int(line) for name in ("quota", "period") for line in _lines(folder / f"cpu.cfs_{name}_us")]
+    return numbers[0] / numbers[1] if len(numbers) == 2 and numbers[0] > 0 else None
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines of a file of the kernel; none where it has no such file or does not show it."""
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _unescaped(name: str) -> str:
+    return ESCAPED.sub(lambda found: chr(int(found[1], 8)), name)
