@@ -29,7 +29,14 @@ from search.propose import Proposal, Proposer
 from search.report import TrialReport
 from search.samplers import distributions
 from search.snapshot import Snapshot, take_snapshot
-from search.storage import artifacts_home, open_writer, reachable, resolve_artifacts, resolve_url
+from search.storage import (
+    artifacts_home,
+    check_version,
+    open_writer,
+    reachable,
+    resolve_artifacts,
+    resolve_url,
+)
 from search.study import finish_study, load_study
 from space.candidate import CandidateConfig
 from space.cost import price
@@ -136,6 +143,7 @@ class Worker:
 
     def choose(self) -> Claim | Snapshot:
         """Claim the next trial; if there is nothing to do, the study as it stood when that was seen."""
+        check_version(self.engine, self.url)
         while True:
             self.mend()
             claim = self.ledger.take_over()
