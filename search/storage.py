@@ -89,7 +89,7 @@ def open_writer(url: str, create: bool = True) -> Engine:
             _require_file(path, parsed)
     upgrade(url)
     engine = _writer(parsed)
-    with reachable(url):
+    with _closed_on_error(engine), reachable(url):
         if create:
             make_tables(engine, url)
         elif _look(engine, url) is None:
@@ -112,7 +112,7 @@ def open_reader(url: str) -> Engine:
         if not context.is_pre_ping:
             raise failure(context.original_exception, url) from context.original_exception
 
-    with reachable(url), engine.connect() as connection:
+    with _closed_on_error(engine), reachable(url), engine.connect() as connection:
         if held_version(connection, url) is None:
             raise _no_study(url)
         require_today(connection, url)
@@ -251,6 +251,15 @@ def _reader(parsed: URL) -> Engine:
     # A guest opens the file anew each time, as it lies then: with a log beside it, or without.
     pool = QueuePool if may_write(path) else NullPool
     return create_engine("sqlite://", creator=lambda: connect_to_read(path), poolclass=pool)
+
+
+@contextmanager
+def _closed_on_error(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def _options(parsed: URL) -> dict[str, Any]:
