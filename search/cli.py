@@ -24,6 +24,7 @@ from search.commands import (
     show,
     shrink,
     status,
+    storage,
     tasks,
     train,
     worker,
@@ -85,6 +86,7 @@ for module in (launch, worker, status, front, show, export, train, evaluate, shr
     app.command(module.NAME, epilog=examples(module.EXAMPLES))(module.run)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(data.app, name="data")
+app.add_typer(storage.app, name="storage")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from search.claims import Claim, NewTrial
-from search.failures import Failure
+from search.faults import Failure
 from search.leases import LET_GO, Silence, is_over, lease_seconds
 from search.optuna_trials import OptunaTrials, attempt_of
 from search.storage import reachable

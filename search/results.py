@@ -11,14 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import Row, and_, case, func, select
-from sqlalchemy.engine import make_url
 
 from search import queries
 from search.artifacts import located
 from search.forecast import Speed, trial_tokens
 from search.progress import study_status
 from search.rows import CheckpointRow, FrontRow, StudyStatus, StudySummary, TrialDetail, TrialRow
-from search.storage import DEFAULT_URL, artifacts_home, open_reader, shown
+from search.storage import artifacts_home, open_reader, shown, storage_option
 from search.tables import candidates, checkpoints, events, routing, studies, trials
 from space.candidate import CandidateConfig
 from space.catalog import SuiteRecord
@@ -274,13 +273,6 @@ class Reader:
                 known = connection.scalars(select(studies.c.name)).all()
                 raise NotFoundError(f"no study '{name}' in '{shown(self.url)}'{nearest(name, known)}")
             return row
-
-
-def storage_option(url: str) -> str:
-    """The option that names a storage on the command line: nothing for the default, never a password."""
-    if url == DEFAULT_URL:
-        return ""
-    return ' --storage "$PATHFRONT_STORAGE"' if make_url(url).password else f" --storage {shlex.quote(url)}"
 
 
 def _time(seconds: float) -> datetime:

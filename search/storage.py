@@ -1,101 +1,196 @@
 """Where studies live: one database for Optuna's tables and ours, one folder of artifacts beside it.
 
 SQLite runs in WAL mode with a long busy timeout, so that many workers share a file; synchronous NORMAL keeps
-every commit through a killed process (a power cut may lose the last ones, never the file). Optuna has an
-engine of its own and is never called inside an open transaction of ours.
+every commit through a killed process (a power cut may lose the last ones, never the file). PostgreSQL may
+stand behind PgBouncer: nothing is set for a session, and no statement is prepared. Optuna has an engine of
+its own and is never called inside an open transaction of ours.
 """
 
+import fcntl
+import importlib
 import os
-import sqlite3
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from sqlalchemy import URL, Engine, QueuePool, create_engine, event, insert, inspect, make_url, select
-from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
+from sqlalchemy import URL, Engine, NullPool, QueuePool, create_engine, event
 
-from search import tables
-from space.errors import NotFoundError, StorageError
+from search.failures import failure, reachable
+from search.sqlite_files import BUSY_SECONDS, connect_to_read, may_write
+from search.tables import TABLES_VERSION
+from search.urls import (
+    DEFAULT_URL,
+    artifacts_home,
+    parse_url,
+    resolve_artifacts,
+    resolve_url,
+    shown,
+    sqlite_path,
+    storage_option,
+)
+from search.versions import held_version, make_tables, refuse_newer, require_today, upgrade_tables
+from space.errors import NotFoundError, StorageError, StorageUnavailable
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
-DEFAULT_URL = "sqlite:///pathfront.db"
-BUSY_SECONDS = 60
+__all__ = [
+    "BUSY_SECONDS",
+    "DEFAULT_URL",
+    "artifacts_home",
+    "check_version",
+    "one_launcher",
+    "open_reader",
+    "open_writer",
+    "optuna_storage",
+    "reachable",
+    "resolve_artifacts",
+    "resolve_url",
+    "settle",
+    "shown",
+    "storage_option",
+    "upgrade",
+]
+
 PRAGMAS = (f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=NORMAL")
-
-
-def resolve_url(option: str | None = None) -> str:
-    """The database's URL: the option, else PATHFRONT_STORAGE, else `sqlite:///pathfront.db`.
-
-    Raises:
-        StorageError: it is no URL of a SQLite file or a PostgreSQL database.
-    """
-    url = option or os.environ.get("PATHFRONT_STORAGE") or DEFAULT_URL
-    return _parse(url).render_as_string(hide_password=False)
-
-
-def resolve_artifacts(url: str, option: str | None = None) -> str:
-    """The artifacts' URL: the option, else PATHFRONT_ARTIFACTS, else `<database>-artifacts`.
-
-    That folder stands beside a SQLite file, and in the working folder for other databases.
-
-    Returns:
-        A URL, or the absolute path of a folder.
-
-    Raises:
-        StorageError: `url` is no URL of a database.
-    """
-    given = option or os.environ.get("PATHFRONT_ARTIFACTS")
-    if given:
-        return given if "://" in given else str(Path(given).absolute())
-    elsewhere = Path.cwd() / f"{Path(_parse(url).database or 'pathfront').stem}-artifacts"
-    return str(artifacts_home(url) or elsewhere)
-
-
-def artifacts_home(url: str) -> Path | None:
-    """The folder beside a SQLite file whose artifacts are noted relative to it, so that both move together.
-
-    None for other databases, whose working folders differ from machine to machine.
-
-    Raises:
-        StorageError: `url` is no URL of a database.
-    """
-    parsed = _parse(url)
-    if not _is_sqlite(parsed):
-        return None
-    database = Path(parsed.database or "").absolute()
-    return database.parent / f"{database.stem}-artifacts"
+LOCK_POLL_SECONDS = 0.05
+LAUNCH_LOCK = 20261  # PostgreSQL's advisory lock of a launcher that makes tables and study
+POSTGRESQL_ARGUMENTS = {  # a URL may say otherwise
+    "prepare_threshold": None,  # PgBouncer hands each transaction another session
+    "connect_timeout": 20,
+    "keepalives_idle": 30,  # seconds, until a host that is gone is missed,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds, also while something is being sent
+}
 
 
 def open_writer(url: str, create: bool = True) -> Engine:
-    """Open the database to write, and create it with our tables if needed.
+    """Open the database to write; make our tables if needed, or upgrade older ones and say so on stderr.
 
     Args:
         url: the database's URL.
-        create: whether a SQLite file may be made where there is none.
+        create: whether a SQLite file and our tables may be made where there are none.
 
     Raises:
-        NotFoundError: there is no such file, and none may be made.
-        StorageError: it cannot be reached, is no database, or its tables are of an unknown version.
+        NotFoundError: there is no such file or no table of ours, and none may be made.
+        StorageUnavailable: it does not answer now, or workers of an older Pathfront are training.
+        StorageError: it cannot be reached, is no database, or a newer Pathfront made its tables.
     """
-    parsed = _parse(url)
-    if _is_sqlite(parsed):
-        folder = Path(parsed.database or "").absolute().parent
-        if not folder.is_dir():
+    parsed = parse_url(url)
+    path = sqlite_path(parsed)
+    if path is not None:
+        if not path.parent.is_dir():
             raise StorageError(f"a SQLite file stands in a folder that exists, got '{parsed.database}'")
         if not create:
-            _find(parsed)
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
-        event.listen(engine, "connect", _set_pragmas)
-    else:
-        engine = create_engine(parsed, pool_pre_ping=True)
-    with reachable(url):
-        _create_tables(engine)
-        _check_version(engine, url)
+            _require_file(path, parsed)
+    upgrade(url)
+    engine = _writer(parsed)
+    with _closed_on_error(engine), reachable(url):
+        if create:
+            make_tables(engine, url)
+        elif _look(engine, url) is None:
+            raise _no_study(url)
     return engine
+
+
+def open_reader(url: str) -> Engine:
+    """Open the database to read only; nothing is created, and errors of its statements are StorageErrors.
+
+    Raises:
+        NotFoundError: there is no such file, or no study in the database.
+        StorageError: it cannot be reached, is no database, or its tables are of another version.
+    """
+    parsed = parse_url(url)
+    engine = _reader(parsed)
+
+    @event.listens_for(engine, "handle_error")
+    def explain(context: Any) -> None:
+        if not context.is_pre_ping:
+            raise failure(context.original_exception, url) from context.original_exception
+
+    with _closed_on_error(engine), reachable(url), engine.connect() as connection:
+        if held_version(connection, url) is None:
+            raise _no_study(url)
+        require_today(connection, url)
+    return engine
+
+
+def upgrade(url: str, say: Callable[[str], object] | None = None) -> int | None:
+    """Bring older tables to today's version; a newer database is not touched, and nothing is created.
+
+    Args:
+        url: the database's URL.
+        say: is told what is about to happen; else it goes to stderr.
+
+    Returns:
+        The version before; None where there are no tables of ours, or no file.
+
+    Raises:
+        StorageUnavailable: it does not answer now, or workers of an older Pathfront are training.
+        StorageError: it cannot be used, or a newer Pathfront made its tables.
+    """
+    parsed = parse_url(url)
+    path = sqlite_path(parsed)
+    if path is not None and not path.is_file():
+        return None
+    with reachable(url):
+        reader = _reader(parsed)  # a newer file is not even opened to write
+        try:
+            version = _look(reader, url)
+        finally:
+            reader.dispose()
+        if version is None or version >= TABLES_VERSION:
+            return version
+        engine = _writer(parsed)
+        try:
+            upgrade_tables(engine, url, say or _to_stderr)
+        finally:
+            engine.dispose()
+    return version
+
+
+def check_version(engine: Engine, url: str) -> None:
+    """Refuse to go on in a database whose tables another Pathfront has upgraded meanwhile.
+
+    Raises:
+        StorageUnavailable: it does not answer now.
+        StorageError: its tables are of another version.
+    """
+    with reachable(url), engine.connect() as connection:
+        require_today(connection, url)
+
+
+@contextmanager
+def one_launcher(url: str) -> Iterator[None]:
+    """Keep other launchers out of the block: Optuna's tables can be made by one process at a time.
+
+    A lock on the folder of a SQLite file, since a file for the lock would stay behind; an advisory lock in
+    PostgreSQL, on a connection of its own.
+
+    Raises:
+        StorageUnavailable: another launcher holds the lock for a minute, or the database does not answer now.
+        StorageError: it cannot be reached.
+    """
+    parsed = parse_url(url)
+    path = sqlite_path(parsed)
+    if path is not None:
+        with _locked(path.parent):
+            yield
+        return
+    engine = create_engine(parsed, poolclass=NullPool, connect_args=_options(parsed)["connect_args"])
+    with reachable(url):
+        connection = engine.connect()
+    try:
+        with reachable(url):
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LAUNCH_LOCK})")
+        yield
+    finally:
+        connection.close()  # lets the lock go
 
 
 def settle(engine: Engine, url: str) -> None:
@@ -109,38 +204,12 @@ def settle(engine: Engine, url: str) -> None:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def open_reader(url: str) -> Engine:
-    """Open the database to read only; nothing is ever created.
-
-    Raises:
-        NotFoundError: there is no such file, or no study in the database.
-        StorageError: it cannot be reached, is no database, or its tables are of an unknown version.
-    """
-    parsed = _parse(url)
-    if _is_sqlite(parsed):
-        address = _read_only_address(_find(parsed))
-        engine = create_engine(
-            "sqlite://",
-            creator=lambda: sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False),
-            poolclass=QueuePool,
-        )
-    else:
-        engine = create_engine(
-            parsed, pool_pre_ping=True, connect_args={"options": "-c default_transaction_read_only=on"}
-        )
-    with reachable(url):
-        if not inspect(engine).has_table(tables.schema.name):
-            raise NotFoundError(f"no study in '{shown(url)}'; make one: pathfront launch quick")
-        _check_version(engine, url)
-    return engine
-
-
 def optuna_storage(url: str, create: bool = False) -> "RDBStorage":
     """Optuna's storage over the same database: the same pragmas, no heartbeat.
 
     Args:
         url: the database's URL.
-        create: make Optuna's tables; only a launcher does, since several processes at once fail at it.
+        create: make Optuna's tables; only `one_launcher` does, since several processes at once fail at it.
 
     Raises:
         StorageError: it cannot be reached, or its tables are of another version of Optuna.
@@ -148,85 +217,117 @@ def optuna_storage(url: str, create: bool = False) -> "RDBStorage":
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    parsed = _parse(url)
-    sqlite = _is_sqlite(parsed)
-    kwargs: dict[str, Any] = (
-        {"connect_args": {"timeout": BUSY_SECONDS}} if sqlite else {"pool_pre_ping": True}
-    )
+    parsed = parse_url(url)
+    options = _options(parsed)
     with reachable(url):
         try:
             storage = optuna.storages.RDBStorage(
                 parsed.render_as_string(hide_password=False),
-                engine_kwargs=kwargs,
+                engine_kwargs=options,
                 skip_table_creation=not create,
             )
         except RuntimeError as error:  # how Optuna refuses the tables of another version
             raise StorageError(f"the database '{shown(url)}' cannot be used: {error}") from None
-        if sqlite:
+        if sqlite_path(parsed) is not None:
             event.listen(storage.engine, "connect", _set_pragmas)
             storage.engine.dispose()  # connections that were opened without the pragmas
     return storage
 
 
-@contextmanager
-def reachable(url: str) -> Iterator[None]:
-    """Turn whatever a database says in the block into one line, except that a row is there already.
+def _writer(parsed: URL) -> Engine:
+    engine = create_engine(parsed, **_options(parsed))
+    if sqlite_path(parsed) is not None:
+        event.listen(engine, "connect", _set_pragmas)
+    return engine
 
-    Raises:
-        IntegrityError: a row is there already: an answer, not a failure.
-        StorageError: the database cannot be reached, read or written.
-    """
+
+def _reader(parsed: URL) -> Engine:
+    path = sqlite_path(parsed)
+    if path is None:
+        engine = create_engine(parsed, **_options(parsed))
+        event.listen(engine, "connect", _begin_read_only)
+        return engine
+    _require_file(path, parsed)
+    # A guest opens the file anew each time, as it lies then: with a log beside it, or without.
+    pool = QueuePool if may_write(path) else NullPool
+    return create_engine("sqlite://", creator=lambda: connect_to_read(path), poolclass=pool)
+
+
+@contextmanager
+def _closed_on_error(engine: Engine) -> Iterator[None]:
     try:
         yield
-    except IntegrityError:
+    except BaseException:
+        engine.dispose()
         raise
-    except Exception as error:
-        optuna_says = type(error).__module__.startswith("optuna.")  # without importing it
-        if not optuna_says and not isinstance(error, SQLAlchemyError | sqlite3.Error):
-            raise
-        cause = getattr(error, "orig", None) or error.__cause__ or error
-        reason = " ".join(str(cause).split()) or type(cause).__name__
-        raise StorageError(f"the database '{shown(url)}' cannot be used: {reason}") from error
 
 
-def shown(url: str) -> str:
-    """A URL as it may be printed: without its password."""
-    return _parse(url).render_as_string(hide_password=True)
+def _options(parsed: URL) -> dict[str, Any]:
+    """Options of every engine that may write, Optuna's too.
 
-
-def _parse(url: str) -> URL:
-    rule = "a storage is a URL such as sqlite:///pathfront.db or postgresql://user@host/name"
+    Raises:
+        StorageError: PostgreSQL's driver is not installed.
+    """
+    if sqlite_path(parsed) is not None:
+        return {"connect_args": {"timeout": BUSY_SECONDS}}
     try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise StorageError(f"{rule}, got '{url}'") from None
-    if _is_sqlite(parsed):
-        if not parsed.database or parsed.database == ":memory:" or parsed.query:
-            raise StorageError(f"{rule}; a SQLite study is a plain file, got '{url}'")
-        return parsed
-    if parsed.drivername in ("postgres", "postgresql"):
-        return parsed.set(drivername="postgresql+psycopg")
-    if parsed.drivername != "postgresql+psycopg":
-        raise StorageError(f"{rule}, got '{parsed.render_as_string(hide_password=True)}'")
-    return parsed
+        importlib.import_module("psycopg")
+    except ImportError as error:
+        raise StorageError(
+            f"a PostgreSQL storage needs the extra 'postgres' ({error}): pip install 'pathfront[postgres]'"
+        ) from None
+    arguments = {name: value for name, value in POSTGRESQL_ARGUMENTS.items() if name not in parsed.query}
+    return {"pool_pre_ping": True, "connect_args": arguments}
 
 
-def _is_sqlite(parsed: URL) -> bool:
-    return parsed.get_backend_name() == "sqlite"
+def _look(engine: Engine, url: str) -> int | None:
+    """The version of our tables; None where there are none.
+
+    Raises:
+        StorageError: a newer Pathfront made them, or they are damaged.
+    """
+    with engine.connect() as connection:
+        version = held_version(connection, url)
+    if version is not None:
+        refuse_newer(version, url)
+    return version
 
 
-def _find(parsed: URL) -> Path:
-    """The file of a SQLite database that exists."""
-    path = Path(parsed.database or "").absolute()
+def _no_study(url: str) -> NotFoundError:
+    return NotFoundError(f"no study in '{shown(url)}'; make one: pathfront launch quick")
+
+
+def _require_file(path: Path, parsed: URL) -> None:
     if not path.is_file():
         raise NotFoundError(f"no study database '{parsed.database}'; make one: pathfront launch quick")
-    return path
 
 
-def _read_only_address(path: Path) -> str:
-    """The file as SQLite opens it to read; it writes nothing beside it where the file system is read-only."""
-    frozen = os.statvfs(path).f_flag & os.ST_RDONLY
-    return f"file:{quote(str(path))}?mode=ro{'&immutable=1' if frozen else ''}"
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise StorageError(f"a SQLite file stands in a folder that can be read: {error}") from None
+    deadline = time.monotonic() + BUSY_SECONDS
+    try:
+        while not _lock(handle):
+            if time.monotonic() > deadline:
+                raise StorageUnavailable(f"another launcher makes a study in '{folder}' and does not end")
+            time.sleep(LOCK_POLL_SECONDS)
+        yield
+    finally:
+        os.close(handle)  # lets the lock go
+
+
+def _lock(handle: int) -> bool:
+    """Take the lock, or say that another process has it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a network file system that locks no folders: launch one study at a time there
+        return True
+    return True
 
 
 def _set_pragmas(connection: Any, record: Any) -> None:
@@ -236,21 +337,9 @@ def _set_pragmas(connection: Any, record: Any) -> None:
     cursor.close()
 
 
-def _create_tables(engine: Engine) -> None:
-    """Make our tables in one transaction that waits for any other process doing the same."""
-    sqlite = engine.dialect.name == "sqlite"
-    with engine.begin() as connection:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if sqlite else "SELECT pg_advisory_xact_lock(20260)")
-        if not inspect(connection).has_table(tables.schema.name):
-            tables.metadata.create_all(connection)
-            connection.execute(insert(tables.schema).values(version=tables.TABLES_VERSION))
+def _begin_read_only(connection: Any, record: Any) -> None:
+    connection.read_only = True  # psycopg begins each transaction so; PgBouncer takes no startup options
 
 
-def _check_version(engine: Engine, url: str) -> None:
-    with engine.connect() as connection:
-        versions = connection.execute(select(tables.schema.c.version)).scalars().all()
-    if versions != [tables.TABLES_VERSION]:
-        raise StorageError(
-            f"this Pathfront knows version {tables.TABLES_VERSION} of its tables, and '{shown(url)}' holds"
-            f" {', '.join(map(str, versions)) or 'none'}; use the Pathfront that made it"
-        )
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

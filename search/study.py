@@ -13,7 +13,7 @@ from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from search.optuna_trials import close_storage, create_study, has_study
-from search.storage import open_reader, open_writer, optuna_storage, reachable, shown
+from search.storage import one_launcher, open_reader, open_writer, optuna_storage, reachable, shown
 from search.tables import candidates, clock, events, studies
 from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
@@ -55,6 +55,11 @@ def create_or_resume(url: str, config: StudyConfig) -> Study:
         StorageError: the database cannot be used.
     """
     suite = config.check()
+    with one_launcher(url):
+        return _create_or_resume(url, config, suite)
+
+
+def _create_or_resume(url: str, config: StudyConfig, suite: SuiteRecord) -> Study:
     engine = open_writer(url)
     optuna = optuna_storage(url, create=True)
     try:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from sqlalchemy import and_, func, or_, select, update
 
 from search.claims import Claim
-from search.failures import Failure, same_cause
+from search.faults import Failure, same_cause
 from search.ledger import Ledger
 from search.tables import events, studies, trials
 from search.workers import others_alive

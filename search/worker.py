@@ -20,7 +20,7 @@ from typing import Any
 from search.artifacts import Artifacts
 from search.checkpoints import Checkpoints
 from search.claims import Claim, NewTrial
-from search.failures import Failure
+from search.faults import Failure
 from search.forecast import trial_tokens
 from search.ledger import Ledger
 from search.promote import promote
@@ -29,7 +29,14 @@ from search.report import StallLimits, TrialReport
 from search.samplers import distributions
 from search.signals import StopRequest, stop_signals
 from search.snapshot import Snapshot, take_snapshot
-from search.storage import artifacts_home, open_writer, reachable, resolve_artifacts, resolve_url
+from search.storage import (
+    artifacts_home,
+    check_version,
+    open_writer,
+    reachable,
+    resolve_artifacts,
+    resolve_url,
+)
 from search.study import finish_study, load_study
 from search.verdict import DeviceLost, Judge, StudyHalted
 from search.workers import Register
@@ -168,6 +175,7 @@ class Worker:
 
     def choose(self) -> Claim | Snapshot:
         """Claim the next trial; if there is nothing to do, the study as it stood when that was seen."""
+        check_version(self.engine, self.url)
         while True:
             self.mend()
             claim = self.ledger.take_over()

@@ -42,9 +42,14 @@ class NotFoundError(PathfrontError):
 
 
 class StorageError(PathfrontError):
-    """A database or an artifact folder cannot be used."""
+    """A database or an artifact folder cannot be used.
+
+    Attributes:
+        errno: the operating system's number, where it is known: ENOSPC for a full disk.
+    """
 
     exit_code = 4
+    errno: int | None = None
 
 
 class StorageUnavailable(StorageError):  # noqa: N818

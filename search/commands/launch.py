@@ -56,11 +56,12 @@ def _launch(
     from search.engines import local
     from search.engines.devices import cpu_count
     from search.results import Reader
-    from search.storage import resolve_artifacts
+    from search.storage import resolve_artifacts, upgrade
     from search.study import create_or_resume, planned_suite
     from space.errors import Interrupted
     from trainers.tasks.prepare import prepare
 
+    upgrade(url)
     if _is_finished(url, config):
         output.say(f"study '{config.study}' is finished; a larger `stop` in its file takes it further")
         _conclude(Reader(url), config.study, json)

@@ -100,32 +100,60 @@ def url(tmp_path) -> str:
     return f"sqlite:///{tmp_path / 'study.db'}"
 
 
+class PostgresqlServer:
+    """A PostgreSQL server in a folder of its own, on loopback.
+
+    Attributes:
+        url: of its database.
+        port: where it listens.
+        folder: where it lives; files that it reads can be put there.
+    """
+
+    def __init__(self, binaries, folder):
+        self._binaries = binaries
+        self._prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        self.folder = folder
+        if self._prefix:
+            shutil.chown(folder, "postgres")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
+        self._call("initdb", "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8")
+
+    def start(self):
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c fsync=off"
+        self._call("pg_ctl", "-w", "-l", str(self.folder / "log"), "-o", options, "start")
+
+    def stop(self):
+        """As a crash does it: connections are cut, and the next start recovers."""
+        self._call("pg_ctl", "-m", "immediate", "stop")
+
+    def _call(self, program, *arguments):
+        command = [*self._prefix, str(self._binaries / program), "-D", str(self.folder / "data"), *arguments]
+        subprocess.run(command, check=True, capture_output=True, cwd="/")
+
+
 @pytest.fixture(scope="session")
-def postgresql():
-    """A PostgreSQL server of this test session's own, on loopback; the URL of its database."""
+def postgresql_server():
+    """A PostgreSQL server of this test session's own."""
     binaries = _postgresql_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL's own programs (initdb, pg_ctl) are not installed")
-    user, prefix = "postgres", ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     folder = Path(tempfile.mkdtemp(prefix="pathfront-postgresql-"))  # a short path, for its socket
-    if prefix:
-        shutil.chown(folder, "postgres")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = f"-p {port} -h 127.0.0.1 -k {folder} -c fsync=off"
-
-    def call(program, *arguments):
-        command = [*prefix, str(binaries / program), "-D", str(folder / "data"), *arguments]
-        subprocess.run(command, check=True, capture_output=True, cwd="/")
-
     try:
-        call("initdb", "-U", user, "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8")
-        call("pg_ctl", "-w", "-l", str(folder / "log"), "-o", options, "start")
-        yield f"postgresql+psycopg://{user}@127.0.0.1:{port}/postgres"
-        call("pg_ctl", "-m", "immediate", "stop")
+        server = PostgresqlServer(binaries, folder)
+        server.start()
+        yield server
+        server.stop()
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql(postgresql_server):
+    """The URL of its database."""
+    return postgresql_server.url
 
 
 def _postgresql_binaries() -> Path | None:

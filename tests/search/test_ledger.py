@@ -8,7 +8,7 @@ from search import tables
 from search.artifacts import Artifacts
 from search.checkpoints import Checkpoints
 from search.claims import NewTrial
-from search.failures import Failure
+from search.faults import Failure
 from search.leases import expire_leases
 from search.ledger import RETRIES
 from search.optuna_trials import close_storage

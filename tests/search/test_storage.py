@@ -2,7 +2,9 @@
 
 import os
 import sqlite3
-import types
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, insert, select, text, update
@@ -38,10 +40,52 @@ def test_artifacts_stand_beside_the_database(monkeypatch, tmp_path):
     assert resolve_artifacts("sqlite:///study.db", "here") == str(tmp_path / "here")
 
 
-@pytest.mark.parametrize("bad", ["study.db", "mysql://host/name", "sqlite://", "sqlite:///:memory:", "://"])
-def test_what_is_no_url_is_said(bad):
-    with pytest.raises(StorageError, match="a storage is a URL such as"):
-        resolve_url(bad)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "study.db",
+        "mysql://host/name",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "://",
+        "sqlite+aiosqlite:///study.db",
+        "sqlite+pysqlcipher:///study.db",
+        "postgresql+asyncpg://host/name",
+        "postgresql+psycopg2://host/name",
+        "postgresql+nosuch://host/name",
+        "postgresql://host:port/name",
+    ],
+)
+def test_what_is_no_url_is_said(bad, pathfront):
+    code, out, error = pathfront("status", "--storage", bad)
+    assert (code, out, error.count("\n")) == (4, "", 1)
+    assert error.startswith("error: a storage is a URL such as")
+
+
+@pytest.mark.parametrize(
+    "missing", ["raise ModuleNotFoundError(\"No module named 'psycopg'\")", "import libpq_none"]
+)
+@pytest.mark.parametrize(
+    "arguments", [["status", "x"], ["launch", "quick"], ["worker", "x"], ["storage", "upgrade"]]
+)
+def test_a_missing_driver_names_the_extra(tmp_path, missing, arguments):
+    (tmp_path / "psycopg.py").write_text(missing)
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("pathfront"),
+            *arguments,
+            "--storage",
+            "postgresql://me@127.0.0.1:1/x",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (4, "", 1)
+    assert done.stderr.startswith("error: a PostgreSQL storage needs the extra 'postgres' (No module named")
+    assert done.stderr.endswith("pip install 'pathfront[postgres]'\n")
 
 
 def test_a_password_is_not_printed():
@@ -138,18 +182,6 @@ def test_other_errors_pass(url):
     engine = create_engine(url)
     with pytest.raises(StorageError, match="no such table"), reachable(url), engine.connect() as connection:
         connection.execute(text("SELECT * FROM missing"))
-    engine.dispose()
-
-
-def test_a_study_on_a_read_only_file_system_is_read_and_nothing_is_written_beside_it(tmp_path, monkeypatch):
-    url = f"sqlite:///{tmp_path / 'study.db'}"
-    open_writer(url).dispose()
-    read_only = types.SimpleNamespace(f_flag=os.ST_RDONLY)
-    monkeypatch.setattr("search.storage.os.statvfs", lambda path: read_only)
-    engine = open_reader(url)
-    with engine.connect() as connection:
-        connection.execute(select(tables.studies)).all()
-        assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
     engine.dispose()
 
 

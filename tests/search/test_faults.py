@@ -13,7 +13,7 @@ from test_kills import die, let_go
 from toy_trainers import RUNGS
 
 from search import tables
-from search.failures import Failure, same_cause
+from search.faults import Failure, same_cause
 from search.report import STALLED
 from search.verdict import StudyHalted
 from search.worker import Worker, run_worker

@@ -1,0 +1,40 @@
+"""`pathfront storage`: the database itself."""
+
+import typer
+
+from search.commands.options import Storage, examples
+
+app = typer.Typer(help="The database that holds studies: upgrade it.", rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `upgrade` a subcommand while it is the only one."""
+
+
+@app.command(
+    "upgrade",
+    epilog=examples(
+        [
+            "pathfront storage upgrade",
+            "pathfront storage upgrade --storage postgresql://host/studies",
+        ]
+    ),
+)
+def upgrade_storage(storage: Storage = None) -> None:
+    """Bring a database that an older Pathfront made to today's tables.
+
+    `launch` and `worker` do the same before they start. It is one transaction: if it is interrupted, the
+    database is as before. Older Pathfronts cannot open it afterwards.
+    """
+    from search.commands import output
+    from search.storage import resolve_url, shown, upgrade
+    from search.tables import TABLES_VERSION
+    from space.errors import NotFoundError
+
+    url = resolve_url(storage)
+    before = upgrade(url, output.say)
+    if before is None:
+        raise NotFoundError(f"no study in '{shown(url)}'; make one: pathfront launch quick")
+    state = "already" if before == TABLES_VERSION else "now"
+    print(f"the tables of '{shown(url)}' are {state} of version {TABLES_VERSION}")

@@ -1,0 +1,57 @@
+"""Why an attempt failed, and whether the candidate, the trainer or the machine is to blame."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from space.errors import CheckpointError, MachineError, PathfrontError, StorageError
+
+Kind = Literal["crash", "permanent", "diverged", "machine"]
+
+LENGTH = 500  # characters of a reason
+DEVICE_ERRORS = ("CUDA error", "CUDNN_STATUS", "NCCL error", "no kernel image", "CUDA driver")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed attempt.
+
+    Attributes:
+        kind: "crash" may be retried a few times; "permanent" would fail again; "diverged" is permanent, and a
+            result of the candidate; "machine" is the machine's fault and never counts against a candidate.
+        reason: one line.
+        device_lost: whether this process cannot use its device any more.
+    """
+
+    kind: Kind
+    reason: str
+    device_lost: bool = False
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Failure":
+        """Classify what a trainer raised."""
+        named = "" if isinstance(error, PathfrontError) else f"{type(error).__name__}: "
+        reason = (named + " ".join(str(error).split()))[:LENGTH].removesuffix(": ")
+        return cls(_kind(error), reason, _is_of_device(error))
+
+
+def same_cause(reason: str) -> str:
+    """A reason without its numbers, so that two errors of one cause compare equal."""
+    return "".join("#" if character.isdigit() else character for character in reason)
+
+
+def _kind(error: BaseException) -> Kind:
+    if _is_of_device(error) or isinstance(error, MachineError | StorageError | OSError | ImportError):
+        return "machine"
+    if isinstance(error, CheckpointError):
+        return "crash"
+    if isinstance(error, ArithmeticError) or type(error) is PathfrontError:
+        return "diverged"
+    return "permanent" if isinstance(error, PathfrontError) else "crash"
+
+
+def _is_of_device(error: BaseException) -> bool:
+    """Whether a CUDA context is broken, so that nothing works in this process; being out of memory is not."""
+    if type(error).__name__ == "AcceleratorError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(words in text for words in DEVICE_ERRORS)

@@ -1,0 +1,116 @@
+"""Waiting for a storage that does not answer now: its server restarts, or a connection is lost."""
+
+import os
+import random
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from space.errors import StorageUnavailable, StudyFileError
+
+DEFAULT_MINUTES = 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds
+SLICE = 0.25  # seconds between two looks at a request to stop
+
+P = ParamSpec("P")
+T = TypeVar("T")
+S = TypeVar("S", bound="Patient")
+
+
+class Patient(Protocol):
+    """What `patient` needs of the object whose methods it decorates.
+
+    Attributes:
+        patience: seconds for which a storage that does not answer is tried again.
+    """
+
+    patience: float
+
+    def on_wait(self, error: StorageUnavailable, seconds: float) -> None:
+        """Called before each pause with the error and the pause in seconds."""
+        ...
+
+    def stopping(self) -> bool:
+        """Whether to give up waiting at once."""
+        ...
+
+
+def patience_seconds(minutes: float | None = None) -> float:
+    """How long to wait for a storage: the option in minutes, else PATHFRONT_PATIENCE, else ten minutes.
+
+    Returns:
+        Seconds; 0 to give up at the first failure.
+
+    Raises:
+        StudyFileError: PATHFRONT_PATIENCE is no number of minutes.
+    """
+    if minutes is not None:
+        return minutes * 60
+    given = os.environ.get("PATHFRONT_PATIENCE") or str(DEFAULT_MINUTES)
+    try:
+        found = float(given)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise StudyFileError(f"PATHFRONT_PATIENCE: minutes of 0 or more, got '{given}'")
+    return found * 60
+
+
+def patiently(
+    call: Callable[[], T],
+    seconds: float,
+    on_wait: Callable[[StorageUnavailable, float], object] = lambda error, pause: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> T:
+    """Repeat a call while the storage is unavailable, with pauses that grow from 0.5 to 15 seconds.
+
+    A transaction whose connection is lost during its commit may have been committed, so `call` must be safe
+    to repeat.
+
+    Args:
+        call: what to do; it may be called many times.
+        seconds: how long after its first failure it is still repeated.
+        on_wait: called before each pause with the error and the pause in seconds.
+        stopping: whether to give up at once; looked at several times a second.
+
+    Returns:
+        What `call` returned.
+
+    Raises:
+        StorageUnavailable: the last one, after `seconds` or once `stopping`. Other errors pass at once.
+    """
+    deadline = None
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return call()
+        except StorageUnavailable as error:
+            now = time.monotonic()
+            deadline = now + seconds if deadline is None else deadline
+            if now >= deadline or stopping():
+                raise
+            wait = min(pause * random.uniform(0.75, 1.25), LONGEST_PAUSE, deadline - now)  # many workers wait
+            on_wait(error, wait)
+            if _stopped_within(wait, stopping):
+                raise
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def patient(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Decorate a method so that it waits for the storage as its object's `patience` says; see `patiently`."""
+
+    @wraps(method)
+    def waiting(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        return patiently(lambda: method(self, *args, **kwargs), self.patience, self.on_wait, self.stopping)
+
+    return waiting
+
+
+def _stopped_within(seconds: float, stopping: Callable[[], bool]) -> bool:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if stopping():
+            return True
+        time.sleep(min(left, SLICE))
+    return stopping()

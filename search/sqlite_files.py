@@ -1,0 +1,101 @@
+"""SQLite's file and the two beside it, `-wal` and `-shm`, where other users read and write as well.
+
+Whoever opens a database in WAL mode makes those two, and owns them: a reader who may not write the database
+must never make them, or its owner could not write any more.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from space.errors import StorageError
+
+BUSY_SECONDS = 60
+TRIES = 5  # to open a file whose log comes and goes
+
+
+def wal(path: Path) -> Path:
+    """Where SQLite keeps commits that are not in the file yet."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def shm(path: Path) -> Path:
+    """The index of that log, shared by all processes that have the database open."""
+    return path.with_name(f"{path.name}-shm")
+
+
+def may_write(path: Path) -> bool:
+    """Whether this user may write the database and make files beside it."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a database to read only; no file is made that its owner could not write.
+
+    Raises:
+        StorageError: it has a log that this user cannot read.
+        sqlite3.Error: it is no database, or cannot be opened.
+    """
+    if may_write(path):
+        return _connect(path, "mode=ro")
+    for _ in range(TRIES):
+        try:
+            return _connect_as_guest(path)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or not _remove_own_log(path):
+                raise
+    return _connect_as_guest(path)
+
+
+def unwritable(path: Path) -> str:
+    """A clause that names what of a database this user may not write; empty if all can be written."""
+    files = [file for file in (path, wal(path), shm(path)) if file.exists() and not os.access(file, os.W_OK)]
+    if files and path not in files and not _has_content(wal(path)):
+        names = " ".join(f"'{file}'" for file in files)
+        return f"; another user made the empty log of it: while nothing runs, rm -f {names}"
+    places = files if os.access(path.parent, os.W_OK) else [*files, path.parent]
+    return "; you may not write " + ", ".join(f"'{place}'" for place in places) if places else ""
+
+
+def _connect_as_guest(path: Path) -> sqlite3.Connection:
+    log, index = wal(path), shm(path)
+    if os.access(log, os.R_OK) and os.access(index, os.R_OK):  # somebody has it open, or was killed
+        return _connect(path, "mode=ro&readonly_shm=1")
+    if not _has_content(log):  # all is in the file itself
+        return _connect(path, "mode=ro&immutable=1")
+    raise StorageError(
+        f"'{log}' holds the latest commits, and only a user who may write '{path}' can read them: let its"
+        f" owner run, once, pathfront status --storage sqlite:///{path}"
+    )
+
+
+def _connect(path: Path, options: str) -> sqlite3.Connection:
+    address = f"file:{quote(str(path))}?{options}"
+    connection = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()  # opens the log as well
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _remove_own_log(path: Path) -> bool:
+    """Remove the empty log that SQLite made because another process removed its own in that moment."""
+    log = wal(path)
+    try:
+        found = log.stat()
+    except FileNotFoundError:
+        return True
+    if found.st_uid != os.geteuid() or found.st_size:
+        return False
+    log.unlink()
+    return True
+
+
+def _has_content(log: Path) -> bool:
+    try:
+        return log.stat().st_size > 0
+    except FileNotFoundError:
+        return False

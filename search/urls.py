@@ -1,0 +1,96 @@
+"""Addresses of databases and of artifacts: which there are, how they are chosen, and how they are printed."""
+
+import os
+import shlex
+from pathlib import Path
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from space.errors import StorageError
+
+DEFAULT_URL = "sqlite:///pathfront.db"
+RULE = "a storage is a URL such as sqlite:///pathfront.db or postgresql://user@host/name"
+SQLITE = ("sqlite", "sqlite+pysqlite")
+POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
+
+
+def resolve_url(option: str | None = None) -> str:
+    """The database's URL: the option, else PATHFRONT_STORAGE, else `sqlite:///pathfront.db`.
+
+    Raises:
+        StorageError: it is no URL of a SQLite file or a PostgreSQL database.
+    """
+    url = option or os.environ.get("PATHFRONT_STORAGE") or DEFAULT_URL
+    return parse_url(url).render_as_string(hide_password=False)
+
+
+def resolve_artifacts(url: str, option: str | None = None) -> str:
+    """The artifacts' URL: the option, else PATHFRONT_ARTIFACTS, else `<database>-artifacts`.
+
+    That folder stands beside a SQLite file, and in the working folder for other databases.
+
+    Returns:
+        A URL, or the absolute path of a folder.
+
+    Raises:
+        StorageError: `url` is no URL of a database.
+    """
+    given = option or os.environ.get("PATHFRONT_ARTIFACTS")
+    if given:
+        return given if "://" in given else str(Path(given).absolute())
+    elsewhere = Path.cwd() / f"{Path(parse_url(url).database or 'pathfront').stem}-artifacts"
+    return str(artifacts_home(url) or elsewhere)
+
+
+def artifacts_home(url: str) -> Path | None:
+    """The folder beside a SQLite file whose artifacts are noted relative to it, so that both move together.
+
+    None for other databases, whose working folders differ from machine to machine.
+
+    Raises:
+        StorageError: `url` is no URL of a database.
+    """
+    path = sqlite_path(parse_url(url))
+    return None if path is None else path.parent / f"{path.stem}-artifacts"
+
+
+def shown(url: str) -> str:
+    """A URL as it may be printed: without its password."""
+    return parse_url(url).render_as_string(hide_password=True)
+
+
+def storage_option(url: str) -> str:
+    """The option that names a storage on the command line: nothing for the default, never a password."""
+    if url == DEFAULT_URL:
+        return ""
+    return ' --storage "$PATHFRONT_STORAGE"' if make_url(url).password else f" --storage {shlex.quote(url)}"
+
+
+def parse_url(url: str) -> URL:
+    """Read a URL; PostgreSQL's is given the driver psycopg.
+
+    Raises:
+        StorageError: it is no URL of a SQLite file or a PostgreSQL database.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise StorageError(f"{RULE}, got '{url}'") from None
+    if parsed.drivername in SQLITE:
+        if not parsed.database or parsed.database == ":memory:" or parsed.query:
+            raise StorageError(f"{RULE}; a SQLite study is a plain file, got '{url}'")
+        return parsed
+    if parsed.drivername in POSTGRESQL:
+        return parsed.set(drivername="postgresql+psycopg")
+    got = parsed.render_as_string(hide_password=True)
+    if parsed.get_backend_name() in ("sqlite", "postgresql"):
+        raise StorageError(
+            f"{RULE}, and the driver is chosen for you: leave '+{parsed.get_driver_name()}' out"
+        )
+    raise StorageError(f"{RULE}, got '{got}'")
+
+
+def sqlite_path(parsed: URL) -> Path | None:
+    """The absolute path of a SQLite database, None for other databases."""
+    return Path(parsed.database or "").absolute() if parsed.drivername in SQLITE else None

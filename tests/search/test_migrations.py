@@ -1,0 +1,377 @@
+"""Upgrades of our tables: the same tables by either way, all or nothing, and a study goes on afterwards."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import MetaData, NullPool, create_engine, insert, select, text, update
+from tables_seen import tables_seen
+
+from search import tables
+from search.optuna_trials import close_storage
+from search.results import Reader
+from search.storage import check_version, open_reader, open_writer, optuna_storage, upgrade
+from search.versions import REVISIONS, alembic_config
+from space.errors import NotFoundError, StorageError, StorageUnavailable
+
+ROOT = Path(__file__).parents[2]
+ARCHIVE = ROOT / "tests/data/version-1.tar.xz"
+PATHFRONT = Path(sys.executable).with_name("pathfront")
+FEW = 10  # statements of an upgrade, at least
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A folder with a study made by version 1: two candidates done at rung 0, one paused."""
+    folder = tmp_path / "old"
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def old_url(request, old):
+    """That study's database, of each kind."""
+    url = f"sqlite:///{old / 'pathfront.db'}"
+    if request.param == "sqlite":
+        return url
+    target = request.getfixturevalue("postgresql_url")
+    migrate(target, "1")
+    execute(target, f"DROP TABLE {REVISIONS}")  # version 1 had none
+    close_storage(optuna_storage(target, create=True))
+    copy_rows(url, target)
+    return target
+
+
+@pytest.fixture
+def command_line(old, monkeypatch):
+    """Runs the console script in the study's folder -> (exit code, stdout, stderr)."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PATHFRONT_CACHE": str(old / "cache"),
+        "COLUMNS": "200",
+    }
+
+    def run(*arguments):
+        done = subprocess.run(
+            [PATHFRONT, *map(str, arguments)],
+            cwd=old,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def migrate(url, revision):
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        command.upgrade(alembic_config(connection), revision)
+    engine.dispose()
+
+
+def execute(url, *statements):
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement) if isinstance(statement, str) else statement)
+    engine.dispose()
+
+
+def scalar(url, statement):
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        value = connection.scalar(text(statement))
+    engine.dispose()
+    return value
+
+
+def copy_rows(source, target):
+    """Copy every row into a database that has the tables, Optuna's and ours."""
+    read, write = create_engine(source, poolclass=NullPool), create_engine(target, poolclass=NullPool)
+    known, metadata = MetaData(), MetaData()
+    known.reflect(read)
+    metadata.reflect(write)
+    with read.connect() as old, write.begin() as new:
+        for table in reversed(metadata.sorted_tables):
+            new.execute(table.delete())
+        for table in metadata.sorted_tables:
+            rows = [dict(row) for row in old.execute(select(known.tables[table.name])).mappings()]
+            if rows:
+                new.execute(insert(table), rows)
+            key = list(table.primary_key)
+            if (
+                len(key) == 1
+                and key[0].identity is None
+                and "nextval" in str(key[0].server_default and key[0].server_default.arg)
+            ):
+                new.execute(
+                    text(
+                        f"SELECT setval(pg_get_serial_sequence('{table.name}', '{key[0].name}'),"
+                        f" (SELECT coalesce(max({key[0].name}), 0) + 1 FROM {table.name}), false)"
+                    )
+                )
+    read.dispose()
+    write.dispose()
+
+
+def differences(url):
+    """What Alembic finds between a database and `search.tables`."""
+    engine = create_engine(url, poolclass=NullPool)
+    options = {
+        "include_name": lambda name, kind, parents: kind != "table" or name.startswith("pf_"),
+        "version_table": REVISIONS,
+        "compare_type": True,
+        "compare_server_default": _default_differs,
+    }
+    with engine.connect() as connection:
+        found = compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata)
+    engine.dispose()
+    return found
+
+
+def _default_differs(context, seen_column, known_column, seen, known, rendered):
+    """None for Alembic's own answer, which on SQLite takes one empty text for two."""
+    return False if seen == "('')" and known is not None and known.arg == "" else None
+
+
+def test_new_tables_and_migrated_ones_are_the_same(any_url, tmp_path):
+    open_writer(any_url).dispose()
+    made = tables_seen(any_url)
+    assert differences(any_url) == []
+    assert scalar(any_url, f"SELECT version_num FROM {REVISIONS}") == str(tables.TABLES_VERSION)
+    if any_url.startswith("sqlite"):
+        (tmp_path / "study.db").unlink()
+    else:
+        execute(any_url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    migrate(any_url, "head")
+    assert differences(any_url) == []
+    assert tables_seen(any_url) == made
+    assert scalar(any_url, "SELECT version FROM pf_schema") == tables.TABLES_VERSION
+    open_writer(any_url).dispose()  # nothing is left to do
+
+
+def test_a_forgotten_revision_is_found(any_url):
+    migrate(any_url, "1")
+    found = {(change[0], change[-1].name) for change in differences(any_url) if isinstance(change, tuple)}
+    assert ("add_table", "pf_workers") in found
+    assert ("add_column", "artifacts_id") in found
+
+
+def test_the_first_revision_is_version_1_as_it_was(old, tmp_path):
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    migrate(url, "1")
+    assert {name: made for name, made in tables_seen(url).items() if name != REVISIONS} == tables_seen(
+        f"sqlite:///{old / 'pathfront.db'}"
+    )
+
+
+def test_an_old_database_is_upgraded_and_optuna_keeps_its_own_revision(old_url, capsys):
+    optunas = scalar(old_url, "SELECT version_num FROM alembic_version")
+    with pytest.raises(StorageError, match=r"holds 1; upgrade it: pathfront storage upgrade"):
+        open_reader(old_url)
+    open_writer(old_url, create=False).dispose()
+    assert "upgrading the tables of" in capsys.readouterr().err
+    assert differences(old_url) == []
+    assert scalar(old_url, "SELECT version_num FROM alembic_version") == optunas
+    assert scalar(old_url, "SELECT artifacts_id FROM pf_studies") == ""
+    reader = Reader(old_url)
+    assert [row.trial for row in reader.front("old")] == [1, 0]
+    assert reader.status("old").states == {"done": 2, "paused": 1}
+    reader.close()
+    assert upgrade(old_url) == tables.TABLES_VERSION
+    assert capsys.readouterr().err == ""
+
+
+def test_an_upgrade_that_is_killed_anywhere_leaves_the_old_version_or_the_new_one(old_url):
+    before = tables_seen(old_url)
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, here / "mortal_upgrade.py", old_url],
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(ROOT)]), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    left = [json.loads(line) for line in done.stdout.splitlines()]
+    after = json.loads(json.dumps(tables_seen(old_url)))
+    before = json.loads(json.dumps(before))
+    assert len(left) > FEW
+    assert [version for _, version, _ in left if version != 1] == [2]
+    assert all(seen == (before if version == 1 else after) for _, version, seen in left)
+    assert differences(old_url) == []
+
+
+def test_of_several_that_upgrade_at_once_one_does(old_url):
+    code = "import sys; from search.storage import upgrade; input(); print(upgrade(sys.argv[1]))"
+    crew = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, old_url],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in crew:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    said = [process.communicate() for process in crew]
+    assert [process.returncode for process in crew] == [0] * len(crew), said
+    assert sum("upgrading the tables" in error for _, error in said) == 1
+    assert differences(old_url) == []
+
+
+def test_tables_are_not_changed_under_a_worker_of_an_older_pathfront(old_url, capsys):
+    before = tables_seen(old_url)
+    held = update(tables.trials).where(tables.trials.c.state == "paused")
+    execute(old_url, held.values(state="running", lease_until=tables.clock() + 60))
+    with pytest.raises(StorageUnavailable, match=r"of an older Pathfront trains study 'old'; stop it first"):
+        upgrade(old_url)
+    assert tables_seen(old_url) == before
+    assert capsys.readouterr().err == ""
+    execute(old_url, update(tables.trials).where(tables.trials.c.state == "running").values(lease_until=0))
+    assert upgrade(old_url) == 1
+
+
+def test_a_worker_refuses_to_go_on_when_its_tables_were_upgraded(any_url):
+    engine = open_writer(any_url)
+    check_version(engine, any_url)
+    execute(any_url, "UPDATE pf_schema SET version = 3")
+    with pytest.raises(StorageError, match=r"knows version 2 of its tables, and .* holds 3"):
+        check_version(engine, any_url)
+    engine.dispose()
+
+
+def test_versions_that_contradict_each_other_are_refused(old_url):
+    before = tables_seen(old_url)
+    execute(
+        old_url,
+        f"CREATE TABLE {REVISIONS} (version_num VARCHAR(32))",
+        f"INSERT INTO {REVISIONS} VALUES ('2')",
+    )
+    with pytest.raises(StorageError, match="holds version 1 of the tables by pf_schema, and 2 by"):
+        upgrade(old_url)
+    assert tables_seen(old_url).keys() == before.keys() | {REVISIONS}
+    assert scalar(old_url, "SELECT version FROM pf_schema") == 1
+
+
+@pytest.mark.parametrize("journal", ["wal", "delete"])
+def test_a_newer_database_is_not_touched(old, command_line, journal):
+    path = old / "pathfront.db"
+    execute(
+        f"sqlite:///{path}",
+        "UPDATE pf_schema SET version = 3",
+        "ALTER TABLE pf_trials RENAME score TO scores",
+    )
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA journal_mode={journal}")
+    engine.dispose()
+    before = path.read_bytes()
+    for arguments in (["status", "old"], ["launch", "old.yaml"], ["worker", "old"], ["storage", "upgrade"]):
+        code, out, error = command_line(*arguments)
+        assert (code, out) == (4, "")
+        assert error == (
+            "error: this Pathfront knows version 2 of its tables, and 'sqlite:///pathfront.db' holds 3;"
+            " use the Pathfront that made it\n"
+        )
+        assert path.read_bytes() == before
+
+
+def test_a_missing_database_is_not_made(command_line, old):
+    (old / "pathfront.db").unlink()
+    code, _, error = command_line("storage", "upgrade")
+    assert (code, error.count("\n")) == (3, 1)
+    assert not (old / "pathfront.db").exists()
+
+
+def test_a_worker_makes_no_tables(postgresql_url):
+    with pytest.raises(NotFoundError, match="no study in"):
+        open_writer(postgresql_url, create=False)
+    assert tables_seen(postgresql_url, prefix="") == {}
+
+
+@pytest.mark.timeout(900)  # it trains, beside whatever else the machine does
+def test_a_study_of_version_1_goes_on(old, command_line):
+    url = f"sqlite:///{old / 'pathfront.db'}"
+    for arguments in (["status", "old"], ["export", "old", "-o", "best/"]):
+        code, out, error = command_line(*arguments)
+        assert (code, out, error.count("\n")) == (4, "", 1)
+        assert error.endswith("upgrade it: pathfront storage upgrade\n")
+    assert command_line("storage", "upgrade") == (
+        0,
+        "the tables of 'sqlite:///pathfront.db' are now of version 2\n",
+        "upgrading the tables of 'sqlite:///pathfront.db' from version 1 to 2\n",
+    )
+    assert command_line("status", "old")[0] == 0
+    assert command_line("front", "old")[0] == 0
+    code, out, _ = command_line("show", "old", "1")
+    assert code == 0
+    assert "pathfront-artifacts/old/955aa505b416/rung0-seed0/decayed-71680-1.safetensors" in out
+
+    paused = "candidate = '2d6701da127d' AND rung = 0"
+    checkpoint = f"SELECT max(created_at) FROM pf_checkpoints WHERE {paused} AND tokens = 59392"
+    laid_down = scalar(url, checkpoint)
+    code, out, error = command_line("launch", "old.yaml")
+    assert code == 0, error
+    assert "the front of study 'old'" in out
+    assert scalar(url, f"SELECT state FROM pf_trials WHERE {paused}") == "done"
+    assert scalar(url, f"SELECT attempt FROM pf_trials WHERE {paused}") == 2
+    assert scalar(url, checkpoint) == laid_down  # not trained again
+    assert scalar(url, "SELECT count(*) FROM pf_trials WHERE rung = 1 AND state = 'done'") == 2
+    code, out, error = command_line("export", "old", "-o", "best/")
+    assert code == 0, error
+    assert (old / "best/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "state"),
+    [(["launch", "old.yaml"], "finished_at = 1"), (["worker", "old"], "stop_requested = 1")],
+)
+def test_launch_and_worker_upgrade_and_say_so(old, command_line, arguments, state):
+    url = f"sqlite:///{old / 'pathfront.db'}"
+    execute(url, f"UPDATE pf_studies SET {state}")  # nothing is left to train
+    code, _, error = command_line(*arguments)
+    assert code == 0, error
+    assert error.startswith("upgrading the tables of 'sqlite:///pathfront.db' from version 1 to 2\n")
+    assert differences(url) == []
+
+
+def test_the_wheel_holds_the_revisions(old, tmp_path):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    for package in ("space", "search"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    wheel = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
+    subprocess.run([*wheel, "--wheel-dir", tmp_path / "dist", tmp_path], check=True, capture_output=True)
+    installed = tmp_path / "installed"
+    (found,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(found) as archive:
+        archive.extractall(installed)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "search.cli", "storage", "upgrade"],
+        cwd=old,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.endswith("are now of version 2\n")
