@@ -5,7 +5,8 @@ worker's writes hold only while key, attempt and worker still agree. A worker ma
 `mend` and `take_over` bring the study forward from whatever they find. All times are the database's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -27,7 +28,8 @@ from sqlalchemy.exc import IntegrityError
 from search.claims import Claim, NewTrial
 from search.faults import Failure
 from search.leases import LET_GO, Silence, is_over, lease_seconds
-from search.optuna_trials import OptunaTrials, attempt_of
+from search.optuna_trials import OptunaTrials
+from search.patience import patience_seconds, patient
 from search.storage import reachable
 from search.tables import (
     candidates,
@@ -41,7 +43,7 @@ from search.tables import (
     trials,
 )
 from search.workers import others_alive
-from space.errors import LeaseLost
+from space.errors import LeaseLost, StorageUnavailable
 from space.scores import Scorecard, Spent
 
 RETRIES = 2  # of a trial that crashed or lost its worker without a newer checkpoint
@@ -69,14 +71,21 @@ class Ledger:
         self.worker = worker
         self.lease = lease_seconds()
         self.marks: dict[str, Any] = {"log": log}  # columns of each trial that this worker takes on
+        self.patience = patience_seconds()
+        self.stopping: Callable[[], bool] = lambda: False  # whether to wait no longer for the database
         self._silence = Silence(self.lease)
         self._optuna = OptunaTrials(url, study)
+
+    def on_wait(self, error: StorageUnavailable, seconds: float) -> None:
+        """Say that the database does not answer."""
+        print(f"{error}; trying again in {seconds:.0f} s", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Let the database go."""
         self._optuna.close()
         self.engine.dispose()
 
+    @patient
     def claim(self, trial: NewTrial, candidate: Mapping[str, Any] | None = None) -> Claim | None:
         """Claim a trial that nobody has begun.
 
@@ -112,6 +121,7 @@ class Ledger:
         step("claimed")
         return claim
 
+    @patient
     def take_over(self) -> Claim | None:
         """Claim the next attempt at a trial that was paused, crashed or lost its worker, if there is one.
 
@@ -181,6 +191,7 @@ class Ledger:
         further = row.durable_tokens is not None and tokens > row.durable_tokens
         return {"crashes": 1 if further else row.crashes + 1, "durable_tokens": tokens}
 
+    @patient
     def start(self, claim: Claim, params: dict[str, Any], distributions: dict[str, str], tokens: int) -> int:
         """Create the attempt's trial in Optuna's study and note its number.
 
@@ -207,6 +218,7 @@ class Ledger:
         step("numbered")
         return number
 
+    @patient
     def rewind(self, claim: Claim, tokens: int) -> None:
         """Forget the curve beyond the checkpoint from which an attempt goes on.
 
@@ -216,6 +228,7 @@ class Ledger:
         with self.held(claim, progress_tokens=tokens) as connection:
             connection.execute(delete(curves).where(claim.of(curves), curves.c.tokens > tokens))
 
+    @patient
     def beat(self, claim: Claim, points: Sequence[Mapping[str, Any]] = ()) -> None:
         """Renew the lease, and add points of the curve: `tokens`, `loss`, `task_losses`.
 
@@ -237,6 +250,12 @@ class Ledger:
         Raises:
             LeaseLost: another worker has taken the trial over.
         """
+        self._note_scores(claim, card)
+        step("scored")
+        self.mend()
+
+    @patient
+    def _note_scores(self, claim: Claim, card: Scorecard) -> None:
         shared = set(Spent.model_fields) - {"tokens"}
         results = {
             **{name: getattr(card, name) for name in ("score", "stderr", "domains")},
@@ -252,8 +271,6 @@ class Ledger:
                 if rows:
                     connection.execute(insert(table), rows)
             self._note(connection, "done", f"scored {card.score:.3f} at rung {claim.rung}", claim)
-        step("scored")
-        self.mend()
 
     def fail(self, claim: Claim, failure: Failure) -> None:
         """Note that an attempt failed and whether the trial may be tried again; then tell Optuna.
@@ -263,6 +280,12 @@ class Ledger:
         Raises:
             LeaseLost: another worker has taken the trial over.
         """
+        self._note_failure(claim, failure)
+        step("failed")
+        self.mend()
+
+    @patient
+    def _note_failure(self, claim: Claim, failure: Failure) -> None:
         with self.write() as connection:
             machine = failure.kind == "machine"
             counted = {} if machine else self._crash(connection, claim)
@@ -280,9 +303,8 @@ class Ledger:
             )
             text = f"attempt {claim.attempt}: {failure.reason}"
             self._note(connection, "machine" if machine else "failed", text, claim)
-        step("failed")
-        self.mend()
 
+    @patient
     def give_up(self, claim: Claim, error: str) -> None:
         """Let a running trial go, as lost: its trainer does not answer, and this process is about to end.
 
@@ -299,11 +321,16 @@ class Ledger:
         Raises:
             LeaseLost: another worker has taken the trial over.
         """
-        with self._end(claim, "paused") as connection:
-            self._note(connection, "paused", f"laid down at rung {claim.rung}", claim)
+        self._note_pause(claim)
         step("paused")
         self.mend()
 
+    @patient
+    def _note_pause(self, claim: Claim) -> None:
+        with self._end(claim, "paused") as connection:
+            self._note(connection, "paused", f"laid down at rung {claim.rung}", claim)
+
+    @patient
     def mend(self, thorough: bool = False) -> None:
         """Tell Optuna what it does not know: how attempts ended, and which were taken over.
 
@@ -315,17 +342,7 @@ class Ledger:
             untold = connection.execute(select(trials).where(own)).all()
         if not untold and not thorough:
             return
-        running = self._optuna.running()
-        ended = self._trials({attempt_of(label)[0] for label in running})
-        for label, number in running.items():
-            *key, attempt = attempt_of(label)
-            row = ended.get(tuple(key))
-            if row is None or attempt > row.attempt or (attempt == row.attempt and row.state == "running"):
-                continue
-            self._optuna.tell(number, _values(row) if attempt == row.attempt else None)
-        for row in untold:  # whose trial Optuna does not list as RUNNING: most likely told before
-            if row.number is not None and row.number not in running.values():
-                self._optuna.tell(row.number, _values(row))
+        self._optuna.mend(untold, self._trials)
         step("told")
         with self.write() as connection:
             for row in untold:
@@ -340,6 +357,7 @@ class Ledger:
             rows = connection.execute(select(trials).where(where)).all()
         return {(row.candidate, row.rung, row.seed): row for row in rows}
 
+    @patient
     def note(self, kind: str, text: str, claim: Claim | None = None) -> None:
         """Add an event."""
         with self.write() as connection:
@@ -349,6 +367,7 @@ class Ledger:
         """Add an event within a transaction."""
         self._note(connection, kind, text, None)
 
+    @patient
     def stop_requested(self) -> bool:
         """Whether somebody asked the whole study to stop, or it was halted."""
         asked = select(studies.c.stop_requested, studies.c.halted).where(studies.c.name == self.study)
@@ -356,11 +375,13 @@ class Ledger:
             row = connection.execute(asked).first()
         return row is None or bool(row.stop_requested) or row.halted is not None
 
+    @patient
     def halted(self) -> str | None:
         """Why the study was halted; None if it was not."""
         with self.read() as connection:
             return connection.scalar(select(studies.c.halted).where(studies.c.name == self.study))
 
+    @patient
     def candidate(self, candidate: str) -> Row[Any]:
         """A candidate's row."""
         where = and_(candidates.c.study == self.study, candidates.c.candidate == candidate)
@@ -411,8 +432,3 @@ class Ledger:
         """A connection to read through."""
         with reachable(self.url), self.engine.connect() as connection:
             yield connection
-
-
-def _values(row: Row[Any]) -> list[float] | None:
-    """What Optuna is told of a trial's last attempt: its values, or None where it failed."""
-    return [row.score, row.flops_per_token] if row.state == "done" else None

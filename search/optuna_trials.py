@@ -4,8 +4,10 @@ Only Optuna's public API is used, and never inside a transaction of ours. The le
 before anything here is called; whatever a killed worker left undone here is mended from the ledger.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Row
 
 from search.storage import optuna_storage, reachable
 from space.errors import StorageError
@@ -29,6 +31,7 @@ class OptunaTrials:
     def __init__(self, url: str, study: str) -> None:
         self._url = url
         self._name = study
+        self._unsure = False  # whether the last trial was added, since the database stopped answering
         self._open()
 
     def create(
@@ -61,9 +64,12 @@ class OptunaTrials:
             distributions={name: json_to_distribution(text) for name, text in distributions.items()},
             user_attrs={LABEL: label, **attrs},
         )
-        with reachable(self._url):
-            self._study.add_trial(trial)
+        if not self._unsure or label not in self.running():  # else an earlier try has added it after all
+            self._unsure = True
+            with reachable(self._url):
+                self._study.add_trial(trial)
         running = self.running()
+        self._unsure = False
         if (
             label not in running
         ):  # trial ids of PostgreSQL may commit out of order, and Optuna's cache skips one
@@ -99,6 +105,30 @@ class OptunaTrials:
                 if self._is_running(number):
                     raise  # else another worker told it in the same moment
 
+    def mend(
+        self, untold: Sequence[Row[Any]], trials_of: Callable[[set[str]], Mapping[Any, Row[Any]]]
+    ) -> None:
+        """Tell how attempts ended of which Optuna does not know it, and which were taken over.
+
+        Args:
+            untold: rows of the ledger whose last attempt ended and was not told.
+            trials_of: candidates -> rows of their trials by (candidate, rung, seed); asked after Optuna was.
+
+        Raises:
+            StorageError: a trial cannot be told.
+        """
+        running = self.running()
+        known = trials_of({attempt_of(label)[0] for label in running})
+        for label, number in running.items():
+            *key, attempt = attempt_of(label)
+            row = known.get(tuple(key))
+            if row is None or attempt > row.attempt or (attempt == row.attempt and row.state == "running"):
+                continue
+            self.tell(number, _values(row) if attempt == row.attempt else None)
+        for row in untold:  # whose trial Optuna does not list as RUNNING: most likely told before
+            if row.number is not None and row.number not in running.values():
+                self.tell(row.number, _values(row))
+
     def _is_running(self, number: int) -> bool:
         return number in self.running().values()
 
@@ -113,6 +143,11 @@ class OptunaTrials:
     def close(self) -> None:
         """Let the database go."""
         close_storage(self._storage)
+
+
+def _values(row: Row[Any]) -> list[float] | None:
+    """What Optuna is told of a trial's last attempt: its values, or None where it failed."""
+    return [row.score, row.flops_per_token] if row.state == "done" else None
 
 
 def label_of(candidate: str, rung: int, seed: int, attempt: int) -> str:

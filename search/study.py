@@ -5,16 +5,17 @@ next launch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Engine, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from search.environment import Environment, conflicts
 from search.optuna_trials import close_storage, create_study, has_study
 from search.storage import one_launcher, open_reader, open_writer, optuna_storage, reachable, shown
-from search.tables import candidates, clock, events, studies
+from search.tables import candidates, clock, events, studies, trials
 from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
 from space.study import SCHEMA_VERSION, StudyConfig
@@ -38,28 +39,40 @@ class Study:
     config: StudyConfig
     suite: SuiteRecord
     created: bool = False
+    environment: Environment | None = None
 
 
-def create_or_resume(url: str, config: StudyConfig) -> Study:
+def create_or_resume(
+    url: str, config: StudyConfig, environment: Environment | None = None, accept_changes: bool = False
+) -> Study:
     """Create a study, or take one up again under the same specification and mark it as launched.
 
     Args:
         url: the database's URL; a SQLite file is made where there is none.
         config: what to run. Keys that say where, how long or how visibly it runs may differ from last time.
+        environment: versions, data and code here; None to leave what the study holds.
+        accept_changes: whether data and code may differ from those of earlier trials.
 
     Returns:
         The study; its suite is the one that it was created with.
 
     Raises:
-        StudyFileError: a study of this name has another specification, or is none of Pathfront's.
+        StudyFileError: a study of this name has another specification, other data or other code, or is none
+            of Pathfront's.
         StorageError: the database cannot be used.
     """
     suite = config.check()
     with one_launcher(url):
-        return _create_or_resume(url, config, suite)
+        return _create_or_resume(url, config, suite, environment, accept_changes)
 
 
-def _create_or_resume(url: str, config: StudyConfig, suite: SuiteRecord) -> Study:
+def _create_or_resume(
+    url: str,
+    config: StudyConfig,
+    suite: SuiteRecord,
+    environment: Environment | None,
+    accept_changes: bool,
+) -> Study:
     engine = open_writer(url)
     optuna = optuna_storage(url, create=True)
     try:
@@ -78,9 +91,11 @@ def _create_or_resume(url: str, config: StudyConfig, suite: SuiteRecord) -> Stud
             assert known is not None
             study = _parse(known, config.study)
             if _is_empty(engine, config.study):
-                study = _replace(engine, config, suite)
+                study = _replace(engine, study, config, suite)
             else:
                 _compare(study.config, config)
+            if environment is not None:
+                _join(engine, config.study, study.environment, environment, accept_changes)
             _launch(engine, config, "created and launched" if created else "launched again")
             create_study(optuna, config.study)
         return Study(config, study.suite, created)
@@ -163,12 +178,41 @@ def _is_empty(engine: Engine, name: str) -> bool:
         )
 
 
-def _replace(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> Study:
+def _replace(engine: Engine, study: Study, config: StudyConfig, suite: SuiteRecord) -> Study:
     """Give an empty study another specification."""
     changes = {"config": config.model_dump(mode="json"), "suite": suite.model_dump(mode="json")}
     with engine.begin() as connection:
         connection.execute(update(studies).where(studies.c.name == config.study).values(changes))
-    return Study(config, suite)
+    return replace(study, config=config, suite=suite)
+
+
+def _join(
+    engine: Engine, name: str, known: Environment | None, here: Environment, accept_changes: bool
+) -> None:
+    """Note what a study's trials are trained with; refuse other data or code once a trial was scored.
+
+    Raises:
+        StudyFileError: data or code differ, and nobody accepted that.
+    """
+    differ = [] if known is None else conflicts(known, here)
+    if known is not None and not differ:
+        return
+    scored = and_(trials.c.study == name, trials.c.state == "done")
+    with engine.begin() as connection:
+        count = connection.scalar(select(func.count()).select_from(trials).where(scored)) or 0
+        if differ and count and not accept_changes:
+            raise StudyFileError(
+                f"study '{name}' has {count} trials scored with other data or code"
+                f" ({'; '.join(differ)}), and scores of both cannot be compared; name a new study, or launch"
+                " with --accept-changes"
+            )
+        if differ and known is not None:
+            before = known.model_dump(mode="json")
+            unmarked = and_(scored, trials.c.environment.is_(None))
+            connection.execute(update(trials).where(unmarked).values(environment=before))
+            _note(connection, name, "changed", "; ".join(differ))
+        values = {"environment": here.model_dump(mode="json")}
+        connection.execute(update(studies).where(studies.c.name == name).values(values))
 
 
 def _launch(engine: Engine, config: StudyConfig, text: str) -> None:
@@ -199,7 +243,12 @@ def _parse(row: Mapping[str, Any], name: str) -> Study:
             " use the Pathfront that made it"
         )
     try:
-        return Study(StudyConfig.model_validate(row["config"]), SuiteRecord.model_validate(row["suite"]))
+        environment = row["environment"]
+        return Study(
+            StudyConfig.model_validate(row["config"]),
+            SuiteRecord.model_validate(row["suite"]),
+            environment=None if environment is None else Environment.model_validate(environment),
+        )
     except ValidationError as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"study '{name}' was written by another version of Pathfront: {reason}") from None

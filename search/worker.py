@@ -15,14 +15,16 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from search.artifacts import Artifacts
 from search.checkpoints import Checkpoints
 from search.claims import Claim, NewTrial
+from search.environment import Environment, conflicts, environment_here, other_versions
 from search.faults import Failure
 from search.forecast import trial_tokens
 from search.ledger import Ledger
+from search.patience import patiently
 from search.promote import promote
 from search.propose import Proposal, Proposer
 from search.report import StallLimits, TrialReport
@@ -37,7 +39,7 @@ from search.storage import (
     resolve_artifacts,
     resolve_url,
 )
-from search.study import finish_study, load_study
+from search.study import Study, finish_study, load_study
 from search.verdict import DeviceLost, Judge, StudyHalted
 from search.workers import Register
 from space.candidate import CandidateConfig
@@ -57,6 +59,7 @@ from space.study import StudyConfig
 OUR_TRAINER = "trainers.train:train_candidate"
 POLL_SECONDS = 0.5  # of a worker that waits for others
 
+T = TypeVar("T")
 Trainer = Callable[..., object]  # with the signature of `trainers.train.train_candidate`
 
 
@@ -112,9 +115,11 @@ class Worker:
         found = load_study(self.engine, url, study)
         self.config, self.suite = found.config, found.suite
         self.train = load_trainer(self.config)
+        differing = self._check_environment(found)
         self.artifacts = Artifacts(artifacts, artifacts_home(url))
         log = os.environ.get("PATHFRONT_LOG")
         self.ledger = Ledger(self.engine, url, study, name, log)
+        self.ledger.stopping = lambda: self.asked_to_stop
         self.register = Register(self.engine, url, study, name)
         self.checkpoints = Checkpoints(self.ledger, self.artifacts)
         self.proposer = Proposer(self.config, self.suite)
@@ -126,6 +131,33 @@ class Worker:
         self._exhausted = False
         self._mended = -float("inf")
         self.register.join(log)
+        if differing is not None:
+            self.ledger.marks["environment"] = differing.model_dump(mode="json")
+            versions = ", ".join(other_versions(found.environment or differing, differing))
+            self.ledger.note("versions", f"worker {name} trains with other versions: {versions}")
+
+    def _check_environment(self, study: Study) -> Environment | None:
+        """What this worker trains with, if its versions differ from the study's.
+
+        Raises:
+            StudyFileError: its data or its code differ, so that scores could not be compared.
+            MachineError: the tasks' data cannot be made or read here.
+        """
+        data = {}
+        if self.config.trainer is None:
+            from trainers.tasks.fingerprint import data_fingerprints
+
+            data = data_fingerprints(self.suite)
+        here = environment_here(self.config, self.suite.tasks, data)
+        if study.environment is None:
+            return None
+        differ = conflicts(study.environment, here)
+        if differ:
+            raise StudyFileError(
+                f"workers of study '{self.config.study}' have its data and its code, and here differ:"
+                f" {'; '.join(differ)}"
+            )
+        return here if other_versions(study.environment, here) else None
 
     @property
     def orphaned(self) -> bool:
@@ -161,7 +193,7 @@ class Worker:
 
     def _run(self) -> None:
         while not (self.asked_to_stop or self.ledger.stop_requested()):
-            self.register.seen()
+            self._patiently(self.register.seen)
             found = self.choose()
             if isinstance(found, Claim):
                 self.work(found)
@@ -169,9 +201,16 @@ class Worker:
                 time.sleep(POLL_SECONDS)
             else:
                 self.ledger.mend(thorough=True)
-                why = "no unseen candidate is left" if self._exhausted else "its stop rule is reached"
-                finish_study(self.engine, self.url, self.config.study, why)
+                self._patiently(self._finish_study)
                 return
+
+    def _finish_study(self) -> None:
+        why = "no unseen candidate is left" if self._exhausted else "its stop rule is reached"
+        finish_study(self.engine, self.url, self.config.study, why)
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Call what reads or writes the database beside the ledger, and wait as it does."""
+        return patiently(call, self.ledger.patience, self.ledger.on_wait, self.ledger.stopping)
 
     def choose(self) -> Claim | Snapshot:
         """Claim the next trial; if there is nothing to do, the study as it stood when that was seen."""
@@ -219,8 +258,12 @@ class Worker:
 
     def view(self) -> Snapshot:
         """The study as it stands."""
-        with reachable(self.url):
-            return take_snapshot(self.engine, self.config.study, self.config.search.seed)
+
+        def look() -> Snapshot:
+            with reachable(self.url):
+                return take_snapshot(self.engine, self.config.study, self.config.search.seed)
+
+        return self._patiently(look)
 
     def work(self, claim: Claim) -> None:
         """Train a claimed trial to its rung, and note how it ended."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.options import Artifacts, Json, Storage
+from search.commands.options import Artifacts, Json, Patience, Storage, set_patience
 
 if TYPE_CHECKING:
     from search.results import Reader
@@ -28,6 +28,11 @@ def run(
         int | None, typer.Option(min=1, metavar="N", help="Trials side by side; else the study file's.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Price the study and write nothing.")] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help="Go on although the data or the code of trials has changed."),
+    ] = False,
+    patience: Patience = None,
     json: Json = False,
 ) -> None:
     """Run a study, or go on with it.
@@ -40,25 +45,34 @@ def run(
 
     config = read_study(spec)
     url = resolve_url(storage)
+    set_patience(patience)
     if dry_run:
         from search.commands.price import print_price
 
         print_price(config, workers, url, resolve_artifacts(url, artifacts), json)
     else:
-        _launch(config, spec, workers, url, artifacts, json)
+        _launch(config, spec, workers, url, artifacts, accept_changes, json)
 
 
 def _launch(
-    config: "StudyConfig", spec: str, workers: int | None, url: str, artifacts: str | None, json: bool
+    config: "StudyConfig",
+    spec: str,
+    workers: int | None,
+    url: str,
+    artifacts: str | None,
+    accept_changes: bool,
+    json: bool,
 ) -> None:
     from search.commands import output
     from search.commands.live import LaunchDisplay
     from search.engines import local
     from search.engines.devices import cpu_count
+    from search.environment import environment_here
     from search.results import Reader
     from search.storage import resolve_artifacts, upgrade
     from search.study import create_or_resume, planned_suite
     from space.errors import Interrupted
+    from trainers.tasks.fingerprint import data_fingerprints
     from trainers.tasks.prepare import prepare
 
     upgrade(url)
@@ -69,7 +83,8 @@ def _launch(
     suite = planned_suite(url, config)
     with output.Meter("data", len(suite.tasks)) as meter:  # before the study is made: it may fail
         prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))
-    create_or_resume(url, config)
+    data = data_fingerprints(suite) if config.trainer is None else {}
+    create_or_resume(url, config, environment_here(config, suite.tasks, data), accept_changes)
     reader = Reader(url)
     try:
         output.say(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, twice at once")

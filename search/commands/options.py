@@ -1,6 +1,7 @@
 """Options and arguments that several commands share, and how a number is read from the command line."""
 
 import math
+import os
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
@@ -41,6 +42,12 @@ def whole(text: str) -> int:
     return round(value)
 
 
+def set_patience(minutes: float | None) -> None:
+    """Let this process and its workers wait for the database as an option says."""
+    if minutes is not None:
+        os.environ["PATHFRONT_PATIENCE"] = str(minutes)
+
+
 def examples(lines: Iterable[str]) -> str:
     """An epilog that shows how a command is used, one example a line."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
@@ -77,6 +84,15 @@ Artifacts = Annotated[
         "--artifacts",
         metavar="URL",
         help="Where checkpoints live; else PATHFRONT_ARTIFACTS, else a folder beside the database.",
+    ),
+]
+Patience = Annotated[
+    float | None,
+    typer.Option(
+        "--patience",
+        metavar="MINUTES",
+        min=0,
+        help="How long to wait for a database that stops answering; else PATHFRONT_PATIENCE, else 10.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]

@@ -1,12 +1,14 @@
 """`pathfront worker`: one worker of a study, until the study ends."""
 
-from search.commands.options import Artifacts, Storage, Study
+from search.commands.options import Artifacts, Patience, Storage, Study, set_patience
 
 NAME = "worker"
 EXAMPLES = ["pathfront worker quick", "pathfront worker quick --storage postgresql://host/studies"]
 
 
-def run(study: Study, storage: Storage = None, artifacts: Artifacts = None) -> None:
+def run(
+    study: Study, storage: Storage = None, artifacts: Artifacts = None, patience: Patience = None
+) -> None:
     """Run trials of a study that exists.
 
     One after another until the study ends; any number of workers may share a study. The first Ctrl-C stops at
@@ -15,6 +17,7 @@ def run(study: Study, storage: Storage = None, artifacts: Artifacts = None) -> N
     from search.storage import resolve_artifacts, resolve_url
 
     url = resolve_url(storage)
+    set_patience(patience)
     from search.worker import run_worker
 
     run_worker(url, study, resolve_artifacts(url, artifacts))

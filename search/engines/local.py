@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, Row, select
 
 from search.artifacts import Artifacts
 from search.engines.devices import cpu_count, gpus
 from search.leases import expire_leases, pause_trials
+from search.patience import patience_seconds, patiently
 from search.signals import StopRequest, stop_signals
 from search.storage import open_writer, reachable, settle
 from search.study import load_study
@@ -32,11 +33,13 @@ from space.errors import (
     NotFoundError,
     PathfrontError,
     StorageError,
+    StorageUnavailable,
     StudyFileError,
     Terminated,
 )
 from space.study import StudyConfig
 
+T = TypeVar("T")
 TICK_SECONDS = 0.5
 WATCH_SECONDS = 0.1
 EARLY_SECONDS = 30.0  # a worker that dies younger than this counts against its place
@@ -113,8 +116,8 @@ def run(
             crew.watch(on_tick)
         finally:
             crew.kill()
-        on_tick()
-        settle(engine, url)
+        crew.patiently(on_tick)
+        crew.patiently(lambda: settle(engine, url))
         crew.conclude()
     engine.dispose()
 
@@ -152,6 +155,7 @@ class Crew:
         self._places = [_Place(i, device, logs / f"worker-{i}.log") for i, device in enumerate(devices)]
         self._refused: PathfrontError | None = None  # why no further worker is started
         self._given_up: _Place | None = None
+        self._patience = patience_seconds()
         self.request = StopRequest()
 
     def interrupt(self, which: signal.Signals) -> None:
@@ -171,7 +175,7 @@ class Crew:
                 if place.process is not None and place.process.poll() is not None:
                     self._ended(place, place.process.returncode)
             if time.monotonic() - ticked >= TICK_SECONDS:
-                on_tick()
+                self.patiently(on_tick)
                 ticked = time.monotonic()
             time.sleep(WATCH_SECONDS)
 
@@ -193,9 +197,7 @@ class Crew:
         """
         if self.request.asked:
             raise self.request.error("stopped as asked; launch the study again to go on")
-        query = select(studies).where(studies.c.name == self._study)
-        with reachable(self._url), self._engine.connect() as connection:
-            row = connection.execute(query).one()
+        row = self.patiently(self._row)
         if row.halted is not None:
             raise StudyHalted(row.halted)
         if row.finished_at is not None:
@@ -209,6 +211,15 @@ class Crew:
             f"study '{self._study}' is unfinished and its workers are gone: {_last_line(place.log)};"
             f" see {place.log}"
         )
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """Call what needs the database; wait while it does not answer and nobody asked to stop."""
+        return patiently(call, self._patience, _say_waiting, lambda: self.request.asked)
+
+    def _row(self) -> Row[Any]:
+        query = select(studies).where(studies.c.name == self._study)
+        with reachable(self._url), self._engine.connect() as connection:
+            return connection.execute(query).one()
 
     def _start(self, place: _Place) -> None:
         place.name = worker_name()
@@ -234,7 +245,7 @@ class Crew:
         self._let_go(place)
         if self.request.asked:
             return
-        reason, halted = self._said(place)
+        reason, halted = self.patiently(lambda: self._said(place))
         if halted:
             return
         if code in USELESS:
@@ -262,8 +273,16 @@ class Crew:
         """Free what a dead worker held: as paused if it was killed from here, else as lost."""
         place.process = None
         free = pause_trials if place.killed else expire_leases
-        with reachable(self._url):
-            free(self._engine, self._study, place.name)
+
+        def let_go() -> None:
+            with reachable(self._url):
+                free(self._engine, self._study, place.name)
+
+        self.patiently(let_go)
+
+
+def _say_waiting(error: StorageUnavailable, seconds: float) -> None:
+    print(f"{error}; trying again in {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
 def _spawn(command: list[str], environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
