@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from search.artifacts import Artifacts
 from search.checkpoints import Checkpoints
 from search.claims import Claim, NewTrial
 from search.forecast import trial_tokens
@@ -29,8 +28,9 @@ from search.propose import Proposal, Proposer
 from search.report import TrialReport
 from search.samplers import distributions
 from search.snapshot import Snapshot, take_snapshot
-from search.storage import artifacts_home, open_writer, reachable, resolve_artifacts, resolve_url
+from search.storage import open_writer, reachable, resolve_artifacts, resolve_url
 from search.study import finish_study, load_study
+from search.study_files import open_files
 from space.candidate import CandidateConfig
 from space.cost import price
 from space.errors import (
@@ -98,10 +98,10 @@ class Worker:
         self.engine = open_writer(url, create=False)
         found = load_study(self.engine, url, study)
         self.config, self.suite = found.config, found.suite
+        self.files = open_files(self.engine, url, study, artifacts)
         self.train = load_trainer(self.config)
-        self.artifacts = Artifacts(artifacts, artifacts_home(url))
         self.ledger = Ledger(self.engine, url, study, name)
-        self.checkpoints = Checkpoints(self.ledger, self.artifacts)
+        self.checkpoints = Checkpoints(self.ledger, self.files, self.config)
         self.proposer = Proposer(self.config, self.suite)
         self.distributions = distributions(self.proposer.parameters)
         self.finished = 0
@@ -129,6 +129,7 @@ class Worker:
                 time.sleep(POLL_SECONDS)
             else:
                 self.ledger.mend(thorough=True)
+                self.checkpoints.conclude()
                 why = "no unseen candidate is left" if self._exhausted else "its stop rule is reached"
                 finish_study(self.engine, self.url, self.config.study, why)
                 break
@@ -193,9 +194,9 @@ class Worker:
                 card = self._train(claim, candidate, report)
             if card is not None:
                 self.ledger.finish(claim, card)
-                self.checkpoints.settle(claim)
                 self.finished += 1
                 _say(f"{claim.label}: scored {card.score:.3f}")
+            self.checkpoints.settle(claim)
         except LeaseLost as error:
             _say(f"{claim.label}: {error}")
 
@@ -238,9 +239,7 @@ class Worker:
             device=config.device,
             precision=config.precision,
             logger=config.logger,
-            log_dir=None
-            if config.logger == "none"
-            else str(self.artifacts.folder(f"{claim.study}/{claim.candidate}/logs")),
+            log_dir=None if config.logger == "none" else str(self.files.folder(f"{claim.candidate}/logs")),
         )
         if resumed is None:
             return budget.model_copy(update={"start_tokens": 0})

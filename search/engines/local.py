@@ -17,11 +17,11 @@ from typing import IO
 
 from sqlalchemy import Engine, select
 
-from search.artifacts import Artifacts
 from search.engines.devices import cpu_count, gpus
 from search.ledger import expire_leases
 from search.storage import open_writer, reachable, settle
 from search.study import load_study
+from search.study_files import open_files
 from search.tables import studies
 from search.worker import worker_name
 from space.errors import Interrupted, NotFoundError, PathfrontError, StudyFileError
@@ -73,7 +73,7 @@ def run(
         url: the database's URL.
         study: name of a study that exists.
         workers: trials side by side; None for what the study file says.
-        artifacts: where checkpoints go; logs of the workers go to `<study>/logs` there.
+        artifacts: where checkpoints go; logs of the workers go to `logs` in the study's folder there.
         on_tick: called about twice a second.
         on_interrupt: called at the first Ctrl-C, in a signal handler.
 
@@ -88,8 +88,9 @@ def run(
     config = load_study(engine, url, study).config
     device, count = plan(config, workers)
     devices = gpus() if device == "cuda" else [""]
-    logs = Artifacts(artifacts).folder(f"{study}/logs")
-    crew = Crew(engine, url, study, artifacts, logs, [devices[i % len(devices)] for i in range(count)])
+    files = open_files(engine, url, study, artifacts)
+    devices = [devices[i % len(devices)] for i in range(count)]
+    crew = Crew(engine, url, study, artifacts, files.folder("logs"), devices)
 
     def interrupt() -> None:
         crew.interrupt()
@@ -102,6 +103,7 @@ def run(
         crew.kill()
     on_tick()
     settle(engine, url)
+    files.require()
     crew.conclude()
     engine.dispose()
 
