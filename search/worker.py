@@ -96,10 +96,14 @@ class Worker:
     def __init__(self, url: str, study: str, artifacts: str, name: str) -> None:
         self.url = url
         self.engine = open_writer(url, create=False)
-        found = load_study(self.engine, url, study)
-        self.config, self.suite = found.config, found.suite
-        self.files = open_files(self.engine, url, study, artifacts)
-        self.train = load_trainer(self.config)
+        try:
+            found = load_study(self.engine, url, study)
+            self.config, self.suite = found.config, found.suite
+            self.files = open_files(self.engine, url, study, artifacts)
+            self.train = load_trainer(self.config)
+        except BaseException:
+            self.engine.dispose()
+            raise
         self.ledger = Ledger(self.engine, url, study, name)
         self.checkpoints = Checkpoints(self.ledger, self.files, self.config)
         self.proposer = Proposer(self.config, self.suite)

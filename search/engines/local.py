@@ -99,6 +99,9 @@ def run(
     try:
         with _signals(interrupt):
             crew.watch(on_tick)
+    except OSError:  # of a log in a folder that has vanished, for one
+        files.require()
+        raise
     finally:
         crew.kill()
     on_tick()
