@@ -6,6 +6,7 @@ A row is struck out only if all of its file was read and is not what was stored:
 of reach may come back.
 """
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,8 +116,17 @@ class Checkpoints:
         self._ledger.note("damaged", f"{reason}; going on from an older one, or from the start", claim)
 
     def refuse_latest(self, claim: Claim, reason: str) -> None:
-        """Strike out the trunk that an attempt went on from, since its trainer cannot read it."""
+        """Strike out the trunk that an attempt went on from, since its trainer cannot read it.
+
+        Raises:
+            StorageError: nobody can read it now; it is not struck out.
+        """
         for row in self._trunks(claim)[:1]:
+            with tempfile.TemporaryDirectory(prefix="pathfront-") as folder:
+                try:
+                    self._files.fetch(row.uri, row.sha256, Path(folder))
+                except CheckpointError as error:
+                    reason = str(error)
             self.forget(claim, row, reason)
 
     def settle(self, claim: Claim) -> None:

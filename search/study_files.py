@@ -6,6 +6,7 @@ store that is not mounted, and checkpoints that are only out of reach must never
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, and_, delete, func, insert, select
 
 from search.artifacts import Artifacts, Stored, located
-from search.storage import artifacts_home, reachable
+from search.storage import artifacts_home, reachable, resolve_artifacts
 from search.tables import checkpoints, clock, events, studies
 from space.errors import StorageError
 
@@ -169,7 +170,8 @@ class StudyFiles:
 def open_files(engine: Engine, url: str, study: str, root: str) -> StudyFiles:
     """Find a study's folder, or make it where the study has no files yet.
 
-    Another place than before is fine while the files there can still be reached.
+    Another place than before is fine while the files there can still be reached. Where nobody names a place
+    for a database on a server, it is the one that the study already has, whatever the working folder.
 
     Args:
         engine: the database, open to write.
@@ -189,6 +191,9 @@ def open_files(engine: Engine, url: str, study: str, root: str) -> StudyFiles:
         total = connection.scalar(select(func.count()).where(checkpoints.c.study == study)) or 0
     files = StudyFiles(Artifacts(root, artifacts_home(url)), study, artifacts_id)
     marked = files.is_marked()
+    if not marked and noted and _nobody_chose(url, root):
+        earlier = StudyFiles(Artifacts(noted[-1].rpartition("/")[0]), study, artifacts_id)
+        files, marked = (earlier, True) if earlier.is_marked() else (files, False)
     if not marked and not _within_reach(files, uris, noted):
         what = f"{total} checkpoints" if total else "a folder"
         earlier = f" (it was '{noted[-1]}')" if noted and noted[-1] != files.place else ""
@@ -258,6 +263,12 @@ def _within_reach(files: StudyFiles, uris: Sequence[str], noted: Sequence[str]) 
     if not noted or files.artifacts.home is not None:  # nothing is lost, and one machine works on it
         return True
     return any(Artifacts(place).holds(MARKER) for place in noted)
+
+
+def _nobody_chose(url: str, root: str) -> bool:
+    """Whether the place is only the default of a database without a folder of its own."""
+    chosen = os.environ.get("PATHFRONT_ARTIFACTS")
+    return not chosen and artifacts_home(url) is None and root == resolve_artifacts(url)
 
 
 def _places(connection: Connection, study: str) -> list[str]:

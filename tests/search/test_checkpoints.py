@@ -13,7 +13,7 @@ from search.export import export
 from search.ledger import expire_leases
 from search.results import Reader
 from search.worker import Worker, run_worker
-from space.errors import CheckpointError, LeaseLost, PathfrontError, StorageFull
+from space.errors import CheckpointError, LeaseLost, PathfrontError, StorageError, StorageFull
 
 SMALL = {"tokens": RUNGS[:2], "eta": 2}
 
@@ -114,6 +114,24 @@ def test_a_damaged_newest_trunk_is_survived_while_its_trial_runs(launch, url, ro
     (done,) = audit(failed=0)
     assert done["epochs"]["start"] == 1_000
     assert [row["kind"] for row in rows(tables.events)].count("damaged") == 1
+
+
+def test_a_trunk_that_its_trainer_refuses_is_struck_out_only_if_it_is_there(launch, url, rows, tmp_path):
+    launch(stop={"candidates": 1}, rungs=SMALL)
+    worker, claim = claimed(url, 0)
+    worker.checkpoints.save(claim, lambda path: path.write_text("500"), 500, "trunk")
+    (noted,) = rows(tables.checkpoints)
+    path = tmp_path / "study-artifacts" / noted["uri"]
+    path.rename(tmp_path / "away")
+    with pytest.raises(StorageError, match="is missing"):
+        worker.checkpoints.refuse_latest(claim, "it cannot be read")
+    assert rows(tables.checkpoints) == [noted]
+    (tmp_path / "away").rename(path)
+    worker.checkpoints.refuse_latest(claim, "it is another run's")
+    assert rows(tables.checkpoints) == []
+    (event,) = rows(tables.events, tables.events.c.kind == "damaged")
+    assert event["text"].startswith("it is another run's")
+    worker.ledger.close()
 
 
 def test_the_rung_below_stays_until_the_climb_is_done(launch, url, kept, whole):

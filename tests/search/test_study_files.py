@@ -379,3 +379,17 @@ class TestOnPostgreSQL:
         assert other.files.is_marked()
         for worker in (good, other):
             worker.ledger.close()
+
+    def test_a_worker_that_names_no_place_finds_the_study_s(self, launch, url, rows, tmp_path, monkeypatch):
+        launch(stop={"candidates": 2}, rungs=RUNGS)
+        open_files(engine := open_writer(url), url, "toy", str(tmp_path / "shared"))
+        engine.dispose()
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        run_worker(url, "toy")
+        assert list((tmp_path / "elsewhere").iterdir()) == []
+        assert all(f"{tmp_path}/shared/toy-" in row["uri"] for row in rows(tables.checkpoints))
+        monkeypatch.setenv("PATHFRONT_ARTIFACTS", "own")
+        launch(stop={"candidates": 3}, rungs=RUNGS)
+        run_worker(url, "toy")
+        assert list((tmp_path / "elsewhere/own").rglob("*.ckpt"))
