@@ -2,8 +2,11 @@
 
 A file is durable before its row is written, and a row is gone before its file is deleted, so a row always
 names a file that was whole. What a killed worker leaves without a row is swept away when its trial is done.
+A row is struck out only if all of its file was read and is not what was stored: a file that is missing or out
+of reach may come back.
 """
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,12 +14,14 @@ from typing import Any
 
 from sqlalchemy import Row, and_, delete, insert, select
 
-from search.artifacts import Artifacts
 from search.claims import Claim
 from search.ledger import Ledger, step
-from search.tables import checkpoints, clock
-from space.errors import CheckpointError, LeaseLost
+from search.retention import superfluous
+from search.study_files import StudyFiles, TrialKey, this_checkpoint, trial_folder
+from search.tables import checkpoints, clock, trials
+from space.errors import CheckpointError, LeaseLost, StorageError
 from space.scores import CheckpointKind
+from space.study import StudyConfig
 
 SPARE_TRUNKS = 2  # trunk checkpoints kept while a trial runs, since one may turn out to be damaged
 SUFFIXES: dict[CheckpointKind, str] = {"trunk": "ckpt", "decayed": "safetensors"}
@@ -36,22 +41,30 @@ class Checkpoints:
 
     Args:
         ledger: the study's ledger.
-        artifacts: where files go.
+        files: where files go.
+        config: the study's configuration, which says what is kept.
     """
 
-    def __init__(self, ledger: Ledger, artifacts: Artifacts) -> None:
+    def __init__(self, ledger: Ledger, files: StudyFiles, config: StudyConfig) -> None:
         self._ledger = ledger
-        self._artifacts = artifacts
+        self._files = files
+        self._config = config
 
     def save(self, claim: Claim, save: Callable[[Path], None], tokens: int, kind: CheckpointKind) -> None:
         """Make a checkpoint durable and drop those that it makes superfluous.
 
         Raises:
             LeaseLost: another worker has taken the trial over.
-            StorageError: it cannot be stored.
+            StorageError: it cannot be stored, or the study's folder has vanished.
+            StorageFull: there is no room for it.
         """
-        name = f"{_folder(claim)}/{kind}-{tokens}-{claim.attempt}.{SUFFIXES[kind]}"
-        stored = self._artifacts.put(name, save)
+        folder = trial_folder(claim.candidate, claim.rung, claim.seed)
+        try:
+            name = f"{folder}/{kind}-{tokens}-{claim.attempt}.{SUFFIXES[kind]}"
+            stored = self._files.put(name, save)
+        except StorageError:
+            with self._ledger.held(claim):  # if the trial is another worker's by now, that is the reason
+                raise
         step(f"{kind} stored")
         of_kind = and_(claim.of(checkpoints), checkpoints.c.kind == kind)
         try:
@@ -63,16 +76,14 @@ class Checkpoints:
                 others = [row for row in rows if row.tokens != tokens]
                 dropped = same + (others[SPARE_TRUNKS - 1 :] if kind == "trunk" else others)
                 for row in dropped:
-                    connection.execute(delete(checkpoints).where(_this(row)))
+                    connection.execute(delete(checkpoints).where(this_checkpoint(row)))
                 row = {**claim.key, "kind": kind, "tokens": tokens, **asdict(stored)}
                 connection.execute(insert(checkpoints).values(created_at=clock(), **row))
         except LeaseLost:
-            self._artifacts.remove(stored.uri)
+            self._files.remove([stored.uri])
             raise
         step(f"{kind} noted")
-        for row in dropped:
-            if row.uri != stored.uri:
-                self._artifacts.remove(row.uri)
+        self._files.remove(row.uri for row in dropped if row.uri != stored.uri)
 
     def latest_trunk(self, claim: Claim, folder: Path) -> Trunk | None:
         """The newest trunk of a candidate that is whole; damaged ones become events and are forgotten.
@@ -83,35 +94,87 @@ class Checkpoints:
 
         Returns:
             None if there is none.
+
+        Raises:
+            StorageError: one is missing or cannot be read; nothing is struck out.
+            StorageUnavailable: its store does not answer.
         """
         for row in self._trunks(claim):
             try:
-                return Trunk(self._artifacts.fetch(row.uri, row.sha256, folder), row.rung, row.tokens)
+                return Trunk(self._files.fetch(row.uri, row.sha256, folder), row.rung, row.tokens)
             except CheckpointError as error:
                 self.forget(claim, row, str(error))
+            except StorageError:
+                if row in self._trunks(claim):  # else it was dropped while this went on
+                    raise
         return None
 
     def forget(self, claim: Claim, row: Row[Any], reason: str) -> None:
         """Strike out a checkpoint that cannot be used."""
         with self._ledger.held(claim) as connection:
-            connection.execute(delete(checkpoints).where(_this(row)))
+            connection.execute(delete(checkpoints).where(this_checkpoint(row)))
         self._ledger.note("damaged", f"{reason}; going on from an older one, or from the start", claim)
 
     def refuse_latest(self, claim: Claim, reason: str) -> None:
-        """Strike out the trunk that an attempt went on from, since its trainer cannot read it."""
+        """Strike out the trunk that an attempt went on from, since its trainer cannot read it.
+
+        Raises:
+            StorageError: nobody can read it now; it is not struck out.
+        """
         for row in self._trunks(claim)[:1]:
+            with tempfile.TemporaryDirectory(prefix="pathfront-") as folder:
+                try:
+                    self._files.fetch(row.uri, row.sha256, Path(folder))
+                except CheckpointError as error:
+                    reason = str(error)
             self.forget(claim, row, reason)
 
     def settle(self, claim: Claim) -> None:
-        """After a trial is done: keep its last trunk and its decayed weights, and sweep its folder."""
+        """After a trial ended: drop what can no longer be used, and sweep the folder of its candidate.
+
+        Raises:
+            StorageError: something cannot be deleted; the next trial that ends tries again.
+        """
+        self._drop(over=False)
+        self._sweep(claim.candidate)
+        step("settled")
+
+    def conclude(self) -> None:
+        """After a study ended: drop what nothing can use any more, and sweep all of its folder.
+
+        Raises:
+            StorageError: something cannot be deleted.
+        """
+        self._drop(over=True)
+        self._sweep("")
+
+    def _drop(self, over: bool) -> None:
+        """Drop what can no longer be used: rows first, files after."""
+        rungs, keep = len(self._config.rungs.tokens), self._config.keep
+        with self._ledger.read() as connection:
+            rows = superfluous(connection, self._config.study, rungs, keep, over)
+        if not rows:
+            return
         with self._ledger.write() as connection:
-            kept = connection.execute(
-                select(checkpoints).where(claim.of(checkpoints)).order_by(checkpoints.c.tokens.desc())
-            ).all()
-            spare = [row for row in kept if row.kind == "trunk"][1:]
-            for row in spare:
-                connection.execute(delete(checkpoints).where(_this(row)))
-        self._artifacts.tidy(_folder(claim), {row.uri for row in kept if row not in spare})
+            for row in rows:
+                connection.execute(delete(checkpoints).where(this_checkpoint(row)))
+        step("rows dropped")
+        self._files.remove(row.uri for row in rows)
+
+    def _sweep(self, candidate: str) -> None:
+        """Delete files without a row from the folders of trials that are over."""
+        study = self._config.study
+
+        def look() -> tuple[set[TrialKey], list[str]]:
+            over = select(trials.c.candidate, trials.c.rung, trials.c.seed).where(
+                trials.c.study == study, trials.c.final
+            )
+            with self._ledger.read() as connection:
+                keys = {(row.candidate, row.rung, row.seed) for row in connection.execute(over)}
+                named = select(checkpoints.c.uri).where(checkpoints.c.study == study)
+                return keys, list(connection.scalars(named))
+
+        self._files.sweep(candidate, look)
 
     def _trunks(self, claim: Claim) -> list[Row[Any]]:
         """Trunks of a claim's candidate and seed at its rung and below, the newest first."""
@@ -125,12 +188,3 @@ class Checkpoints:
         )
         with self._ledger.read() as connection:
             return list(connection.execute(query.order_by(table.rung.desc(), table.tokens.desc())).all())
-
-
-def _folder(claim: Claim) -> str:
-    return f"{claim.study}/{claim.candidate}/rung{claim.rung}-seed{claim.seed}"
-
-
-def _this(row: Row[Any]) -> Any:
-    columns = (column == getattr(row, column.name) for column in checkpoints.primary_key.columns)
-    return and_(*columns)

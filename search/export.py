@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import fsspec
-
-from search.artifacts import file_sha256
+from search.artifacts import copy_stored, file_sha256
 from search.card import card, grown_card
 from search.extrapolate import observations, predicted_scores
 from search.pareto import knee
@@ -20,7 +18,7 @@ from search.results import Reader
 from search.rows import CheckpointRow, FrontRow, TrialDetail
 from space.catalog import SuiteRecord
 from space.cost import price
-from space.errors import CheckpointError, NotFoundError, StorageError, StudyFileError, nearest
+from space.errors import CheckpointError, NotFoundError, StudyFileError, nearest
 from space.growth import Scale, grow
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Recipe
 
@@ -57,13 +55,13 @@ def export(
     Raises:
         StudyFileError: the options contradict each other, or the folder exists.
         NotFoundError: there is no such study or trial, or the front is empty.
-        CheckpointError: the trial's weights are missing or damaged.
-        StorageError: the artifacts cannot be reached.
+        CheckpointError: the trial's weights are damaged, or it has none.
+        StorageError: its weights are missing, or their store cannot be reached.
     """
     require_new(folder)
     detail = choose(reader, study, pick, trial, max_flops)
-    weights = _decayed(detail)
     config, suite = reader.config(study), reader.suite(study)
+    weights = _decayed(detail, reader, study, config.keep)
     recipe = Recipe(
         candidate=detail.config,
         suite=suite,
@@ -212,25 +210,24 @@ def whole(folder: Path) -> Iterator[Path]:
         raise
 
 
-def _decayed(detail: TrialDetail) -> CheckpointRow:
+def _decayed(detail: TrialDetail, reader: Reader, study: str, keep: str) -> CheckpointRow:
     """The trial's decayed weights."""
     decayed = [file for file in detail.checkpoints if file.kind == "decayed"]
-    if not decayed:
+    if decayed:
+        return max(decayed, key=lambda file: file.tokens)
+    if keep == "front" and not detail.on_front:
         raise CheckpointError(
-            f"trial {detail.row.number} left no decayed weights, which an export carries; choose another"
+            f"the weights of trial {detail.row.number} were dropped, since the study has keep: front;"
+            f" choose one of {reader.command('front', study)}, or set keep: all before a study runs"
         )
-    return max(decayed, key=lambda file: file.tokens)
+    raise CheckpointError(
+        f"trial {detail.row.number} left no decayed weights, which an export carries; choose another"
+    )
 
 
 def _copy_checked(file: CheckpointRow, target: Path) -> None:
     """Copy a stored file and check that it is what was stored."""
-    try:
-        with fsspec.open(file.uri, "rb") as source, target.open("wb") as copy:
-            shutil.copyfileobj(source, copy, BLOCK)  # pyright: ignore[reportArgumentType]
-    except FileNotFoundError:
-        raise CheckpointError(f"a checkpoint is gone: '{file.uri}' does not exist") from None
-    except (OSError, ValueError, ImportError) as error:
-        raise StorageError(f"artifact '{file.uri}' cannot be copied: {error}") from None
+    copy_stored(file.uri, target)
     found, size = file_sha256(target), target.stat().st_size
     if found != file.sha256:
         raise CheckpointError(

@@ -117,9 +117,16 @@ class Ledger:
                 )
                 self._note(connection, "proposed" if candidate is not None else "promoted", about, claim)
         except IntegrityError:
-            return None
+            return claim if self._is_ours(claim) else None
         step("claimed")
         return claim
+
+    def _is_ours(self, claim: Claim) -> bool:
+        """Whether an earlier try claimed the trial after all, and lost its connection while committing."""
+        ours = and_(claim.of(trials), trials.c.attempt == claim.attempt, trials.c.worker == claim.worker)
+        with self.read() as connection:
+            row = connection.execute(select(trials.c.state, trials.c.number).where(ours)).first()
+        return row is not None and row.state == "running" and row.number is None
 
     @patient
     def take_over(self) -> Claim | None:

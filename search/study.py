@@ -4,6 +4,7 @@ The ledger's row comes first and Optuna's study second, so that a launcher kille
 next launch.
 """
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -156,6 +157,7 @@ def finish_study(engine: Engine, url: str, name: str, why: str) -> None:
 
 def _create(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> bool:
     row = {
+        "artifacts_id": secrets.token_hex(6),
         "name": config.study,
         "config": config.model_dump(mode="json"),
         "suite": suite.model_dump(mode="json"),

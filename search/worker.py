@@ -17,7 +17,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from search.artifacts import Artifacts
 from search.checkpoints import Checkpoints
 from search.claims import Claim, NewTrial
 from search.environment import Environment, conflicts, environment_here, other_versions
@@ -31,15 +30,9 @@ from search.report import StallLimits, TrialReport
 from search.samplers import distributions
 from search.signals import StopRequest, stop_signals
 from search.snapshot import Snapshot, take_snapshot
-from search.storage import (
-    artifacts_home,
-    check_version,
-    open_writer,
-    reachable,
-    resolve_artifacts,
-    resolve_url,
-)
+from search.storage import check_version, open_writer, reachable, resolve_artifacts, resolve_url
 from search.study import Study, finish_study, load_study
+from search.study_files import open_files
 from search.verdict import DeviceLost, Judge, StudyHalted
 from search.workers import Register
 from space.candidate import CandidateConfig
@@ -112,16 +105,20 @@ class Worker:
     ) -> None:
         self.url = url
         self.engine = open_writer(url, create=False)
-        found = load_study(self.engine, url, study)
-        self.config, self.suite = found.config, found.suite
-        self.train = load_trainer(self.config)
-        differing = self._check_environment(found)
-        self.artifacts = Artifacts(artifacts, artifacts_home(url))
+        try:
+            found = load_study(self.engine, url, study)
+            self.config, self.suite = found.config, found.suite
+            self.files = open_files(self.engine, url, study, artifacts)
+            self.train = load_trainer(self.config)
+            differing = self._check_environment(found)
+        except BaseException:
+            self.engine.dispose()
+            raise
         log = os.environ.get("PATHFRONT_LOG")
         self.ledger = Ledger(self.engine, url, study, name, log)
         self.ledger.stopping = lambda: self.asked_to_stop
         self.register = Register(self.engine, url, study, name)
-        self.checkpoints = Checkpoints(self.ledger, self.artifacts)
+        self.checkpoints = Checkpoints(self.ledger, self.files, self.config)
         self.proposer = Proposer(self.config, self.suite)
         self.distributions = distributions(self.proposer.parameters)
         self.finished = 0
@@ -201,6 +198,7 @@ class Worker:
                 time.sleep(POLL_SECONDS)
             else:
                 self.ledger.mend(thorough=True)
+                self.checkpoints.conclude()
                 self._patiently(self._finish_study)
                 return
 
@@ -279,10 +277,10 @@ class Worker:
                 card = self._train(claim, candidate, report)
             if card is not None:
                 self.ledger.finish(claim, card)
-                self.checkpoints.settle(claim)
                 self.finished += 1
                 self._judge.succeeded()
                 _say(f"{claim.label}: scored {card.score:.3f}")
+            self.checkpoints.settle(claim)
         except LeaseLost as error:
             _say(f"{claim.label}: {error}")
 
@@ -328,9 +326,7 @@ class Worker:
             device=config.device,
             precision=config.precision,
             logger=config.logger,
-            log_dir=None
-            if config.logger == "none"
-            else str(self.artifacts.folder(f"{claim.study}/{claim.candidate}/logs")),
+            log_dir=None if config.logger == "none" else str(self.files.folder(f"{claim.candidate}/logs")),
         )
         if resumed is None:
             return budget.model_copy(update={"start_tokens": 0})

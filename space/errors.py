@@ -5,7 +5,8 @@ PathfrontError              exit 1
 ├── StudyFileError          exit 2   a study file, an option or a value breaks a rule
 ├── NotFoundError           exit 3   a study, a trial, a task or a folder does not exist
 ├── StorageError            exit 4   a database or an artifact folder cannot be used
-│   └── StorageUnavailable  exit 4   it does not answer now, and may again in a while
+│   ├── StorageUnavailable  exit 4   it does not answer now, and may again in a while
+│   └── StorageFull         exit 4   no room is left for a file
 ├── MachineError            exit 1   this machine cannot train: its disk, cache, device or an import
 ├── TaskError               exit 1   a task breaks the contract of tasks
 ├── CheckpointError         exit 1   a checkpoint or an export is damaged
@@ -54,6 +55,10 @@ class StorageError(PathfrontError):
 
 class StorageUnavailable(StorageError):  # noqa: N818
     """A database or an artifact store does not answer now; the same call may succeed later."""
+
+
+class StorageFull(StorageError):  # noqa: N818
+    """No room is left for a file: the disk is full, or a quota or a limit on a file's size is reached."""
 
 
 class MachineError(PathfrontError):

@@ -16,13 +16,13 @@ from typing import IO, Any, TypeVar
 
 from sqlalchemy import Engine, Row, select
 
-from search.artifacts import Artifacts
 from search.engines.devices import cpu_count, gpus
 from search.leases import expire_leases, pause_trials
 from search.patience import patience_seconds, patiently
 from search.signals import StopRequest, stop_signals
 from search.storage import open_writer, reachable, settle
 from search.study import load_study
+from search.study_files import open_files
 from search.tables import studies
 from search.verdict import StudyHalted
 from search.worker import worker_name
@@ -86,7 +86,7 @@ def run(
         url: the database's URL.
         study: name of a study that exists.
         workers: trials side by side; None for what the study file says.
-        artifacts: where checkpoints go; logs of the workers go to `<study>/logs` there.
+        artifacts: where checkpoints go; logs of the workers go to `logs` in the study's folder there.
         on_tick: called about twice a second.
         on_interrupt: called at the first signal, in a signal handler.
 
@@ -103,8 +103,9 @@ def run(
     config = load_study(engine, url, study).config
     device, count = plan(config, workers)
     devices = gpus() if device == "cuda" else [""]
-    logs = Artifacts(artifacts).folder(f"{study}/logs")
-    crew = Crew(engine, url, study, artifacts, logs, [devices[i % len(devices)] for i in range(count)])
+    files = open_files(engine, url, study, artifacts)
+    devices = [devices[i % len(devices)] for i in range(count)]
+    crew = Crew(engine, url, study, artifacts, files.folder("logs"), devices)
 
     def ask() -> None:
         crew.interrupt(signal.SIGINT)
@@ -114,10 +115,14 @@ def run(
         crew.request = request
         try:
             crew.watch(on_tick)
+        except OSError:  # of a log in a folder that has vanished, for one
+            files.require()
+            raise
         finally:
             crew.kill()
         crew.patiently(on_tick)
         crew.patiently(lambda: settle(engine, url))
+        files.require()
         crew.conclude()
     engine.dispose()
 

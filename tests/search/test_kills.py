@@ -23,7 +23,10 @@ STEPS = [
     "decayed noted",
     "scored",
     "told",
+    "rows dropped",
+    "settled",
 ]
+ENDED = STEPS[STEPS.index("scored") :]
 
 
 def die(url, step, name="mortal"):
@@ -44,12 +47,12 @@ def small(launch, **other):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_death_costs_that_attempt_and_nothing_else(launch, url, audit, step):
+def test_a_death_costs_that_attempt_and_nothing_else(launch, url, audit, step, rows, tmp_path):
     small(launch)
     die(url, step)
     let_go(url)
     run_worker(url, "toy")
-    retried = step not in ("scored", "told")
+    retried = step not in ENDED
     created = step != "claimed"
     ledger = audit(failed=int(retried and created))
     assert [row["rung"] for row in ledger if row["state"] == "done"] == [0, 0, 1]
@@ -57,6 +60,11 @@ def test_a_death_costs_that_attempt_and_nothing_else(launch, url, audit, step):
     retry = max(ledger, key=lambda row: row["attempt"])
     saved = {"trunk noted": 1_000, "decayed stored": 3_000, "decayed noted": 3_000}  # of rung 0
     assert not retried or retry["epochs"]["start"] == saved.get(step, 0)
+    (folder,) = tmp_path.glob("*-artifacts/toy-*")
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    noted = {row["uri"].partition(f"{folder.name}/")[2] for row in rows(tables.checkpoints)}
+    assert files == noted | {"study.json"}
+    assert len(files) == 1 + 3 + 1  # decayed weights of three trials, and a trunk that may be promoted
 
 
 def test_deaths_in_a_row_at_every_step_of_taking_over(launch, url, audit):
@@ -101,9 +109,9 @@ class TestOnPostgreSQL:
     def url(self, postgresql_url):
         return postgresql_url
 
-    @pytest.mark.parametrize("step", ["created", "decayed noted", "scored"])
-    def test_a_death_costs_that_attempt_and_nothing_else(self, launch, url, audit, step):
-        test_a_death_costs_that_attempt_and_nothing_else(launch, url, audit, step)
+    @pytest.mark.parametrize("step", ["created", "decayed noted", "scored", "rows dropped"])
+    def test_a_death_costs_that_attempt_and_nothing_else(self, launch, url, audit, step, rows, tmp_path):
+        test_a_death_costs_that_attempt_and_nothing_else(launch, url, audit, step, rows, tmp_path)
 
     def test_four_workers_share_a_study(self, launch, url, audit):
         test_four_workers_share_a_study(launch, url, audit)

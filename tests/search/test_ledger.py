@@ -5,8 +5,6 @@ import pytest
 from sqlalchemy import create_engine, update
 
 from search import tables
-from search.artifacts import Artifacts
-from search.checkpoints import Checkpoints
 from search.claims import NewTrial
 from search.faults import Failure
 from search.leases import expire_leases
@@ -99,7 +97,7 @@ def test_whoever_stalls_past_the_lease_loses_everything(worker, url, audit):
     taken = other.ledger.take_over()
     assert (taken.candidate, taken.rung, taken.attempt) == (claim.candidate, 0, 2)
     point = {"tokens": 1, "loss": 1.0, "task_losses": {}}
-    checkpoints = Checkpoints(one.ledger, Artifacts("artifacts"))
+    checkpoints = one.checkpoints
     for write in (
         lambda: one.ledger.beat(claim, [point]),
         lambda: one.ledger.finish(claim, _card(one, claim)),

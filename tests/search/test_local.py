@@ -35,7 +35,7 @@ def test_workers_finish_a_study(launch, url, audit, tmp_path):
     local.run(url, "toy", 2, "artifacts", lambda: ticks.append(1))
     assert [row["rung"] for row in audit(failed=0)].count(1) == 1
     assert len(ticks) > 2
-    logs = sorted((tmp_path / "artifacts/toy/logs").glob("worker-*.log"))
+    logs = sorted((tmp_path / "artifacts").glob("toy-*/logs/worker-*.log"))
     assert [log.name for log in logs] == ["worker-0.log", "worker-1.log"]
     assert "scored" in "".join(log.read_text() for log in logs)
 
