@@ -17,7 +17,7 @@ def is_ours(name: str | None, kind: str, parents: Any) -> bool:
     return kind != "table" or (name or "").startswith("pf_")
 
 
-def keep_in_step(ctx: Any, step: Any, **_: Any) -> None:
+def keep_in_step(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:
     """Note the version in `pf_schema` as well: older Pathfronts refuse by it."""
     if not step.is_stamp:
         version = int(step.up_revision_id)

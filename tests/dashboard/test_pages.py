@@ -1,5 +1,6 @@
 """The pages run without an exception and say what they must, by Streamlit's own test double."""
 
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,18 @@ def test_no_database_invites_to_launch_and_creates_none(visit, tmp_path, page):
     assert not app.exception
     assert "pathfront launch quick" in words(app)
     assert not list(tmp_path.iterdir())
+
+
+def test_older_tables_get_one_line_that_names_the_command(visit, tmp_path):
+    archive = Path(__file__).parents[1] / "data" / "version-1.tar.xz"
+    with tarfile.open(archive) as members:
+        members.extract("pathfront.db", tmp_path, filter="data")
+    storage = f"sqlite:///{tmp_path / 'pathfront.db'}"
+    for page in ("studies", "front"):
+        app = visit(storage, page, study="old")
+        assert not app.exception
+        (error,) = app.error
+        assert f"holds 1; upgrade it: pathfront storage upgrade --storage {storage}" in error.value
 
 
 def test_a_file_that_is_no_database_gets_one_line(visit, tmp_path):

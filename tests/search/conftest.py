@@ -107,19 +107,25 @@ class PostgresqlServer:
         url: of its database.
         port: where it listens.
         folder: where it lives; files that it reads can be put there.
+        as_server: what comes before a command to run it as the server's user.
     """
 
     def __init__(self, binaries, folder):
         self._binaries = binaries
-        self._prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        self.as_server = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         self.folder = folder
-        if self._prefix:
+        if self.as_server:
             shutil.chown(folder, "postgres")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = self.free_port()
         self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/postgres"
         self._call("initdb", "-U", "postgres", "-A", "trust", "--no-sync", "--locale=C", "-E", "UTF8")
+
+    @staticmethod
+    def free_port():
+        """A port of loopback that nobody listens on."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            return free.getsockname()[1]
 
     def start(self):
         options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c fsync=off"
@@ -130,7 +136,13 @@ class PostgresqlServer:
         self._call("pg_ctl", "-m", "immediate", "stop")
 
     def _call(self, program, *arguments):
-        command = [*self._prefix, str(self._binaries / program), "-D", str(self.folder / "data"), *arguments]
+        command = [
+            *self.as_server,
+            str(self._binaries / program),
+            "-D",
+            str(self.folder / "data"),
+            *arguments,
+        ]
         subprocess.run(command, check=True, capture_output=True, cwd="/")
 
 

@@ -19,8 +19,9 @@ from tables_seen import tables_seen
 from search import tables
 from search.optuna_trials import close_storage
 from search.results import Reader
-from search.storage import check_version, open_reader, open_writer, optuna_storage, upgrade
+from search.storage import open_reader, open_writer, optuna_storage, upgrade
 from search.versions import REVISIONS, alembic_config
+from search.worker import Worker
 from space.errors import NotFoundError, StorageError, StorageUnavailable
 
 ROOT = Path(__file__).parents[2]
@@ -251,13 +252,14 @@ def test_tables_are_not_changed_under_a_worker_of_an_older_pathfront(old_url, ca
     assert upgrade(old_url) == 1
 
 
-def test_a_worker_refuses_to_go_on_when_its_tables_were_upgraded(any_url):
-    engine = open_writer(any_url)
-    check_version(engine, any_url)
-    execute(any_url, "UPDATE pf_schema SET version = 3")
+def test_a_worker_stops_when_its_tables_were_upgraded(launch, url, rows):
+    launch()
+    worker = Worker(url, "toy", f"{url.removeprefix('sqlite:///')}-artifacts", "one")
+    execute(url, "UPDATE pf_schema SET version = 3")
     with pytest.raises(StorageError, match=r"knows version 2 of its tables, and .* holds 3"):
-        check_version(engine, any_url)
-    engine.dispose()
+        worker.run()
+    assert rows(tables.trials) == []
+    worker.ledger.close()
 
 
 def test_versions_that_contradict_each_other_are_refused(old_url):
@@ -312,7 +314,7 @@ def test_a_worker_makes_no_tables(postgresql_url):
 @pytest.mark.timeout(900)  # it trains, beside whatever else the machine does
 def test_a_study_of_version_1_goes_on(old, command_line):
     url = f"sqlite:///{old / 'pathfront.db'}"
-    for arguments in (["status", "old"], ["export", "old", "-o", "best/"]):
+    for arguments in (["status", "old"], ["export", "old", "-o", "best/"], ["dashboard"]):
         code, out, error = command_line(*arguments)
         assert (code, out, error.count("\n")) == (4, "", 1)
         assert error.endswith("upgrade it: pathfront storage upgrade\n")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, insert, select, text, update
+from sqlalchemy import NullPool, create_engine, insert, select, text, update
 
 from search import tables
 from search.storage import (
@@ -21,6 +21,8 @@ from search.storage import (
     shown,
 )
 from space.errors import NotFoundError, StorageError
+
+ROUNDS = 3
 
 
 def test_the_option_comes_before_the_environment(monkeypatch):
@@ -63,13 +65,15 @@ def test_what_is_no_url_is_said(bad, pathfront):
 
 
 @pytest.mark.parametrize(
-    "missing", ["raise ModuleNotFoundError(\"No module named 'psycopg'\")", "import libpq_none"]
+    ("arguments", "psycopg"),
+    [
+        (["status", "x"], "raise ModuleNotFoundError(\"No module named 'psycopg'\")"),
+        (["launch", "quick"], "import no_libpq"),
+        (["storage", "upgrade"], "import no_libpq"),
+    ],
 )
-@pytest.mark.parametrize(
-    "arguments", [["status", "x"], ["launch", "quick"], ["worker", "x"], ["storage", "upgrade"]]
-)
-def test_a_missing_driver_names_the_extra(tmp_path, missing, arguments):
-    (tmp_path / "psycopg.py").write_text(missing)
+def test_a_missing_driver_names_the_extra(tmp_path, arguments, psycopg):
+    (tmp_path / "psycopg.py").write_text(psycopg)
     done = subprocess.run(
         [
             Path(sys.executable).with_name("pathfront"),
@@ -202,3 +206,56 @@ def test_a_settled_file_alone_is_the_study_even_while_somebody_reads(url, tmp_pa
         writer.dispose()
         if reader is not None:
             reader.dispose()
+
+
+@pytest.fixture
+def launchers():
+    """Six processes that launch as soon as they are told where; three of them the same study."""
+    here = Path(__file__).parent
+    path = os.pathsep.join(map(str, [here, here.parent, here.parent.parent]))
+    crew = [
+        subprocess.Popen(
+            [sys.executable, here / "launcher.py", name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            text=True,
+        )
+        for name in ("a", "a", "a", "b", "c", "d")
+    ]
+    assert [process.stdout.readline() for process in crew] == ["ready\n"] * len(crew)
+    yield crew
+    said = [process.communicate()[1] for process in crew]
+    assert [process.returncode for process in crew] == [0] * len(crew), said
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_several_launch_on_a_new_database_at_once(kind, launchers, request, tmp_path):
+    for number in range(ROUNDS):
+        url = f"sqlite:///{tmp_path / f'{number}.db'}"
+        if kind == "postgresql":
+            server = request.getfixturevalue("postgresql_url")
+            url = f"{server.removesuffix('postgres')}round{number}"
+            engine = create_engine(server, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+            with engine.connect() as connection:
+                connection.execute(text(f"DROP DATABASE IF EXISTS round{number}"))
+                connection.execute(text(f"CREATE DATABASE round{number}"))
+            engine.dispose()
+        for process in launchers:
+            process.stdin.write(f"{url}\n")
+            process.stdin.flush()
+        assert [process.stdout.readline() for process in launchers] == ["done\n"] * len(launchers)
+        engine = open_reader(url)
+        with engine.connect() as connection:
+            names = connection.execute(select(tables.studies.c.name)).scalars().all()
+            assert sorted(names) == ["a", "b", "c", "d"]
+            launched = select(tables.events.c.text).where(tables.events.c.study == "a")
+            texts = sorted(connection.execute(launched).scalars())
+            assert texts == ["created and launched", "launched again", "launched again"]
+            optunas = connection.execute(text("SELECT study_name FROM studies")).scalars().all()
+            assert sorted(optunas) == ["a", "b", "c", "d"]
+        engine.dispose()
+    if kind == "sqlite":
+        beside = {path.name.removesuffix("-wal").removesuffix("-shm") for path in tmp_path.iterdir()}
+        assert beside == {f"{number}.db" for number in range(ROUNDS)}
