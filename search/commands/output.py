@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LINE_SECONDS = 15.0  # between two lines of progress where no bar can be drawn
-PLAIN_WIDTH = 180  # columns where stdout is no terminal: tables are not cut
+PLAIN_WIDTH = 180  # columns where stdout is no terminal
+ANY_WIDTH = 10_000  # columns that a table may ask for: none is cut
 
 
 def print_json(value: Any) -> None:
@@ -56,7 +57,7 @@ def print_table(
     for row in rows:
         table.add_row(*row)
     printer = console(stderr)
-    needed = printer.measure(table, options=printer.options.update_width(PLAIN_WIDTH)).maximum
+    needed = printer.measure(table, options=printer.options.update_width(ANY_WIDTH)).maximum
     printer.width = max(printer.width, needed)
     printer.print(table)
 
