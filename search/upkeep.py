@@ -13,14 +13,15 @@ from search.artifacts import located
 from search.claims import KEY
 from search.ledger import step
 from search.optuna_trials import close_storage, delete_study, has_study
+from search.removal import StudyRemoval, exists
 from search.rows import WorkerRow
 from search.storage import artifacts_home, open_writer, optuna_storage, reachable, settle, shown
 from search.study import DELETING, load_study
-from search.study_files import StudyFiles, exists
 from search.tables import candidates, checkpoints, clock, events, studies, trials
 from space.errors import NotFoundError, PathfrontError, StorageError, StudyFileError, nearest
 from space.words import counted
 
+OPTUNAS = "studies"  # Optuna's table: it is there or not, nothing else of it is read
 _ROWS = ("events", "curves", "routing", "task_scores", "checkpoints", "trials", "candidates", "workers")
 
 
@@ -83,7 +84,7 @@ def retry(url: str, study: str, number: int | None = None, forget_checkpoints: b
                 raise PathfrontError(
                     f"checkpoints are struck out while no worker is alive, and {_are(alive)}"
                 )
-            gone = _gone(engine, url, study) if forget_checkpoints else []
+            gone = _gone(engine, url, study) if forget_checkpoints else None
             return _retry(engine, study, number, gone, alive)
     finally:
         engine.dispose()
@@ -102,7 +103,11 @@ def _require_failed(connection: Connection, study: str, number: int) -> None:
 
 
 def _retry(
-    engine: Engine, study: str, number: int | None, gone: list[dict[str, object]], alive: list[WorkerRow]
+    engine: Engine,
+    study: str,
+    number: int | None,
+    gone: list[dict[str, object]] | None,
+    alive: list[WorkerRow],
 ) -> Retried:
     failed = and_(trials.c.study == study, trials.c.state == "failed", trials.c.final)
     if number is not None:
@@ -111,7 +116,7 @@ def _retry(
     of_study = studies.c.name == study
     with engine.begin() as connection:
         changed = connection.execute(update(trials).where(failed).values(again)).rowcount
-        for row in gone:
+        for row in gone or ():
             connection.execute(delete(checkpoints).filter_by(**row))
         closed = and_(of_study, studies.c.halted.is_not(None) | studies.c.finished_at.is_not(None))
         halted = and_(of_study, studies.c.halted.is_not(None))
@@ -122,10 +127,10 @@ def _retry(
             connection.execute(update(studies).where(of_study).values(stop_requested=False))
         if changed:
             _note(connection, study, "retried", f"{counted(changed, 'failed trial')} may be tried again")
-        if gone:
+        if gone is not None:
             text = f"{counted(len(gone), 'checkpoint')} struck out as asked: the files are gone"
-            _note(connection, study, "forgotten", text)
-    return Retried(changed, len(gone), bool(opened))
+            _note(connection, study, "forgot", text)
+    return Retried(changed, len(gone or ()), bool(opened))
 
 
 def _gone(engine: Engine, url: str, study: str) -> list[dict[str, object]]:
@@ -145,7 +150,7 @@ class Doomed:
     study: str
     candidates: int
     trials: int
-    files: StudyFiles
+    files: StudyRemoval
 
 
 def doomed(url: str, study: str, artifacts: str, forget_checkpoints: bool = False) -> Doomed:
@@ -180,7 +185,7 @@ def doomed(url: str, study: str, artifacts: str, forget_checkpoints: bool = Fals
     finally:
         engine.dispose()
     home = artifacts_home(url)
-    files = StudyFiles(study, row.artifacts_id, artifacts, [located(uri, home) for uri in uris])
+    files = StudyRemoval(study, row.artifacts_id, artifacts, [located(uri, home) for uri in uris])
     missing = files.missing()
     if missing and not forget_checkpoints and row.halted != DELETING:
         raise StorageError(
@@ -208,7 +213,7 @@ def delete_all(url: str, what: Doomed) -> Deleted:
             step("marked")
             removed = what.files.remove()
             step("files removed")
-            _delete_optunas(url, what.study)
+            _delete_optunas(engine, url, what.study)
             step("Optuna's study deleted")
             for name in _ROWS:
                 table = tables.metadata.tables[f"pf_{name}"]
@@ -223,7 +228,9 @@ def delete_all(url: str, what: Doomed) -> Deleted:
     return Deleted(what.trials, removed.files, removed.bytes, removed.left)
 
 
-def _delete_optunas(url: str, study: str) -> None:
+def _delete_optunas(engine: Engine, url: str, study: str) -> None:
+    if not inspect(engine).has_table(OPTUNAS):
+        return  # killed before its first study was made
     storage = optuna_storage(url)
     try:
         delete_study(storage, study)
@@ -242,7 +249,7 @@ def _require(engine: Engine, url: str, study: str) -> None:
         names = connection.scalars(select(studies.c.name)).all()
     if study in names:
         return
-    if inspect(engine).has_table("studies"):  # Optuna's
+    if inspect(engine).has_table(OPTUNAS):
         storage = optuna_storage(url)
         try:
             foreign = has_study(storage, study)

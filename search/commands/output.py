@@ -45,17 +45,24 @@ def print_table(
 ) -> None:
     """Print a table; columns whose name starts with '>' are aligned to the right.
 
-    Nothing is cut: where a terminal is too narrow, it wraps the lines.
+    Nothing is cut: where a terminal is too narrow, it wraps the lines. Brackets are text, not rich's markup.
     """
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title and Text(title),
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+    )
     table.collapse_padding = True
     for name in columns:
         table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     printer = console(stderr)
     needed = printer.measure(table, options=printer.options.update_width(ANY_WIDTH)).maximum
     printer.width = max(printer.width, needed)

@@ -75,7 +75,8 @@ def _trouble(detail: "TrialDetail", retry: str) -> None:
     elif detail.error:
         print(f"an attempt before failed: {detail.error}")
     if detail.error or row.state in ("running", "paused", "lost"):
-        print(f"attempt {detail.attempts}, worker {detail.worker}, log: {detail.log or 'its terminal'}")
+        log = "" if detail.log is None else f", log: {detail.log}"
+        print(f"attempt {detail.attempts}, worker {detail.worker}{log}")
     if row.state == "failed":
         print(f"try it again: {retry}" if row.final else "another attempt follows: any worker makes it")
 

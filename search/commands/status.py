@@ -42,9 +42,9 @@ def _print(status: "StudyStatus", url: str) -> None:
     from search.remarks import remarks, state
 
     left = "" if not status.seconds_left else f", about {output.duration(status.seconds_left)} left"
-    print(
-        f"study {status.study}, suite {status.suite}: {state(status)}, {status.fraction_done:.0%} done{left}"
-    )
+    nothing = status.finished and status.best is None
+    done = "nothing was scored" if nothing else f"{status.fraction_done:.0%} done{left}"
+    print(f"study {status.study}, suite {status.suite}: {state(status)}, {done}")
     print(_counts(status))
     if status.best:
         best = status.best
