@@ -15,6 +15,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from space.errors import StorageError
 
+LOGS = "pathfront-logs"  # in the working folder of a launcher whose artifacts are on another machine
+
 
 @dataclass(frozen=True)
 class Removed:
@@ -61,7 +63,8 @@ class StudyRemoval:
         self._urls = list(dict.fromkeys(_canonical(url) for url in urls))
         places = [url.rpartition(f"/{name}/")[0] for url in self._urls if f"/{name}/" in url]
         self._named = list(dict.fromkeys(f"{place}/{name}" for place in places))
-        self._folders = list(dict.fromkeys([*self._named, f"{_canonical(root)}/{name}"]))
+        roots = [_canonical(root), _canonical(str(Path.cwd() / LOGS))]
+        self._folders = list(dict.fromkeys([*self._named, *(f"{place}/{name}" for place in roots)]))
 
     def missing(self) -> list[str]:
         """Folders in which checkpoints lay and that are not there, as a person may look for them.

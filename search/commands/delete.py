@@ -11,6 +11,7 @@ from space.errors import StudyFileError
 NAME = "delete"
 EXAMPLES = ["pathfront delete quick         # asks first", "pathfront delete quick --yes"]
 REFUSED = 1
+MANY = 500  # trials, each of which takes Optuna some milliseconds
 
 
 def run(
@@ -42,6 +43,8 @@ def run(
         if not typer.confirm(f"delete study '{study}' of {shown(url)} ({held})?", err=True):
             output.say("nothing was deleted")
             raise typer.Exit(REFUSED)
+    if what.trials >= MANY:
+        output.say(f"deleting {counted(what.trials, 'trial')}: this takes a while")
     gone = delete_all(url, what)
     print(
         f"deleted study '{study}': {counted(gone.trials, 'trial')}, {counted(gone.files, 'file')},"

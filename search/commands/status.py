@@ -75,7 +75,8 @@ def _print(status: "StudyStatus", url: str) -> None:
         name = "without a number yet" if trial.number is None else str(trial.number)
         print(f"running: trial {name}, rung {trial.rung}, {share}, worker {trial.worker}")
     for event in status.events:
-        print(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.kind}: {event.text}")
+        when = f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}"  # as the clock on the wall
+        print(f"{when}  {event.kind}: {event.text}")
 
 
 def _counts(status: "StudyStatus") -> str:

@@ -234,6 +234,20 @@ def test_halted_stopped_and_left_are_said(url, change, say):
     assert "worker vm:7:ab left: three failures in a row; log: /logs/worker-7.log\n" in say("status", "quick")
 
 
+def test_the_way_to_a_time_limit_counts_only_time_with_a_live_worker(url, change):
+    make_study(url, trials=4, finished=False)
+    config = Reader(url).config("quick").model_dump(mode="json")
+    change(tables.studies, {"config": config | {"stop": {"wall_minutes": 10}}, "ran_seconds": 150.0})
+    assert status(url).fraction_done == 0.25  # though it was launched long ago
+
+
+def test_candidates_that_failed_at_the_first_rung_are_no_way_to_the_stop_rule(url, change):
+    make_study(url, trials=4, failed=4, finished=False)
+    before = status(url).fraction_done
+    change(tables.trials, {"state": "paused"}, state="failed")
+    assert status(url).fraction_done == before
+
+
 def test_the_disk_is_named_by_kind_and_origins_are_counted(url, tmp_path, say):
     make_study(url, trials=4, artifacts=tmp_path / "art")
     engine = create_engine(url)

@@ -245,6 +245,9 @@ def test_a_deletion_that_was_killed_is_finished_by_the_same_command(
     run_worker(any_url, "toy", str(root))
     launch(study="other", stop={"candidates": 1}, rungs={"tokens": [3_000], "eta": 2})
     folder = give_a_folder_of_its_own(any_url, root)
+    logs = tmp_path / "pathfront-logs" / folder.name  # where they are if artifacts are on another machine
+    logs.mkdir(parents=True)
+    (logs / "worker-0.log").write_text("scored")
     script = (
         "import os, signal, sys\n"
         "from search import upkeep\n"
@@ -268,6 +271,7 @@ def test_a_deletion_that_was_killed_is_finished_by_the_same_command(
     code, _, err = pathfront("delete", "toy", "--yes", "--artifacts", root, *option)
     assert code == 0, err
     gone(any_url, folder)
+    assert not logs.exists()
 
 
 def test_a_study_with_a_live_worker_is_not_deleted(sqlite_url, pathfront, tmp_path):
