@@ -3,11 +3,7 @@
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from factories import make_study
@@ -16,11 +12,9 @@ from sqlalchemy import create_engine, insert, text, update
 
 from search import tables
 from search.commands.live import draw, line
-from search.remarks import at_floor, no_front, remarks
+from search.remarks import at_floor, failures, no_front, remarks
 from search.results import Reader
 from space.words import counted
-
-PATHFRONT = Path(sys.executable).with_name("pathfront")
 
 
 @pytest.fixture
@@ -102,6 +96,20 @@ def test_reasons_of_failures_are_grouped_and_name_the_log(url, change, say):
     assert "episodes" not in out  # no table of scores where there are none
     detail = json.loads(say("show", "quick", last, "--json"))
     assert (detail["log"], detail["attempts"]) == ("/logs/worker-2.log", 2)
+
+
+def test_reasons_beyond_three_are_counted(url, change):
+    make_study(url, trials=4, failed=9)
+    failed = [row.number for row in Reader(url).trials("quick") if row.state == "failed"]
+    for error, number in zip(["a 1", "a 22", "a 3", "b", "b", "c", "d", "e", None], failed, strict=True):
+        change(tables.trials, {"error": error}, number=number)
+    now = status(url)
+    assert sorted(failure.count for failure in now.failures) == [1, 1, 1, 1, 2, 3]
+    said = failures(now, url)
+    assert said[0].startswith("3 trials failed: a ")
+    assert said[1].startswith("2 trials failed: b (trial ")
+    assert said[3].startswith("3 other reasons: pathfront trials quick --state failed")
+    assert said[4].startswith("9 trials failed for good")
 
 
 def test_a_trial_that_goes_on_after_a_failure_is_not_called_failed(url, change, say):
@@ -386,66 +394,3 @@ def test_tables_cut_nothing_and_take_brackets_for_text(url, change, say):
 def test_one_is_singular(number, text):
     assert counted(number, "worker") == text
     assert counted(number, "family", "families").endswith("family" if number == 1 else "families")
-
-
-# the way a user goes
-
-
-STUDY = """
-study: mine
-suite: [wine]
-rungs: {tokens: [20_000, 40_000], eta: 2}
-stop: {candidates: 1}
-workers: 1
-trainer: own:train
-"""
-
-TRAINER = """
-from pathlib import Path
-from space.scores import Scorecard, Spent
-
-def train(candidate, suite, budget, resume, report):
-    if not Path("mended").exists():
-        raise RuntimeError(f"no such layer at {id(report)}")
-    report.checkpoint(lambda path: path.write_bytes(b"weights"), budget.tokens, "decayed")
-    floor, expert = suite.records["wine"].checked("select")
-    values = {"wine": [floor.mean + 0.5 * (expert.mean - floor.mean)] * 2}
-    return Scorecard.of(suite, values, spent=Spent(tokens=budget.tokens, training_flops=1e9, wall_seconds=1))
-"""
-
-
-def test_a_mistake_in_a_trainer_is_named_mended_tried_again_and_the_study_deleted(tmp_path, monkeypatch):
-    (tmp_path / "mine.yaml").write_text(STUDY)
-    (tmp_path / "own.py").write_text(TRAINER)
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-
-    def user(*arguments):
-        done = subprocess.run(
-            [PATHFRONT, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert "Traceback" not in done.stdout + done.stderr
-        return done.returncode, done.stdout, done.stderr
-
-    code, out, err = user("launch", "mine.yaml")
-    assert (code, out) == (1, "")
-    assert "RuntimeError: no such layer at " in err.splitlines()[-1]
-    for command in (("status", "mine"), ("trials", "mine", "--state", "failed"), ("show", "mine", "0")):
-        assert "RuntimeError: no such layer at " in user(*command)[1] or command[0] == "show"
-    (tmp_path / "mended").touch()
-    code, out, err = user("retry", "mine")
-    assert code == 0, err
-    assert "go on with: pathfront launch SPEC" in out
-    code, out, err = user("launch", "mine.yaml")
-    assert code == 0, err
-    assert "1 worker" in user("launch", "mine.yaml", "--dry-run")[1]
-    code, out, err = user("trials", "mine", "--json")
-    assert [row["state"] for row in json.loads(out)] == ["done"]
-    code, out, err = user("delete", "mine", "--yes")
-    assert code == 0, err
-    assert not list(tmp_path.rglob("*.safetensors"))
-    assert user("status", "mine")[0] == 3

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, select, update
 
 from search import tables
 from search.optuna_trials import close_storage
-from search.remarks import failures, remarks
+from search.remarks import remarks
 from search.results import Reader
 from search.storage import optuna_storage
 from search.upkeep import delete_all, doomed, retry
@@ -396,17 +396,3 @@ def test_without_a_terminal_it_wants_yes(sqlite_url, tmp_path):
     assert "add --yes" in done.stderr
     assert done.stderr.count("\n") == 1
     assert read(sqlite_url, tables.studies)
-
-
-def test_reasons_beyond_three_are_counted(sqlite_url):
-    make_study(sqlite_url, trials=4, failed=9)
-    failed = [row.number for row in Reader(sqlite_url).trials("quick") if row.state == "failed"]
-    for error, number in zip(["a 1", "a 22", "a 3", "b", "b", "c", "d", "e", None], failed, strict=True):
-        change(sqlite_url, tables.trials, {"error": error}, tables.trials.c.number == number)
-    now = status(sqlite_url)
-    assert sorted(failure.count for failure in now.failures) == [1, 1, 1, 1, 2, 3]
-    said = failures(now, sqlite_url)
-    assert said[0].startswith("3 trials failed: a ")
-    assert said[1].startswith("2 trials failed: b (trial ")
-    assert said[3].startswith("3 other reasons: pathfront trials quick --state failed")
-    assert said[4].startswith("9 trials failed for good")
