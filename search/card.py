@@ -16,6 +16,7 @@ from space.recipe import (
     Growth,
     Recipe,
 )
+from space.words import counted
 
 Z95 = 1.96  # standard errors on either side of a 95% interval
 HALF = 0.5
@@ -35,8 +36,9 @@ def card(recipe: Recipe, detail: TrialDetail, front: Sequence[FrontRow], folder:
         [
             f"# Trial {origin.trial} of study `{origin.study}`",
             "",
-            f"A {_kind(recipe)} over {len(recipe.suite.tasks)} tasks of suite `{recipe.suite.name}`, exported"
-            f" at rung {origin.rung} ({origin.tokens:,} tokens) with its decayed weights.",
+            f"A {_kind(recipe)} over {counted(len(recipe.suite.tasks), 'task')} of suite"
+            f" `{recipe.suite.name}`, exported at rung {origin.rung} ({origin.tokens:,} tokens) with its"
+            " decayed weights.",
             "",
             *_scores(recipe, detail),
             *_cost(recipe, detail),
@@ -62,9 +64,10 @@ def grown_card(recipe: Recipe, detail: TrialDetail, folder: Path) -> str:
         [
             f"# Trial {origin.trial} of study `{origin.study}`, grown {grown.factor:.3g} times",
             "",
-            f"A {_kind(recipe)} over {len(recipe.suite.tasks)} tasks of suite `{recipe.suite.name}`,"
-            f" **without weights yet**: the shape of a searched candidate of depth {before.depth} and width"
-            f" {before.width}, grown to {grown.factor:.3g} times its FLOPs per token.",
+            f"A {_kind(recipe)} over {counted(len(recipe.suite.tasks), 'task')} of suite"
+            f" `{recipe.suite.name}`, **without weights yet**: the shape of a searched candidate of depth"
+            f" {before.depth} and width {before.width}, grown to {grown.factor:.3g} times its FLOPs"
+            " per token.",
             "",
             *_prediction(recipe, grown),
             *_grown_cost(recipe, grown),
@@ -140,8 +143,8 @@ def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:
         "",
         f"Fraction of expert performance on the **select** episodes, which the search itself saw: overall"
         f" **{_interval(origin.score, origin.score_stderr)}** (mean over domains, 95% interval);"
-        f" above half of the expert on {above} of {len(detail.tasks)} tasks. `pathfront eval` scores the"
-        " report episodes, which no search has seen.",
+        f" above half of the expert on {above} of {counted(len(detail.tasks), 'task')}. `pathfront eval`"
+        " scores the report episodes, which no search has seen.",
         "",
         "| task | domain | share of tokens | measured | floor | expert | of the expert (95%) | episodes |",
         "|---|---|---|---|---|---|---|---|",

@@ -17,16 +17,19 @@ from typer.core import TyperGroup
 from search.commands import (
     dashboard,
     data,
+    delete,
     evaluate,
     export,
     front,
     launch,
+    retry,
     show,
     shrink,
     status,
     storage,
     tasks,
     train,
+    trials,
     worker,
 )
 from search.commands.options import examples
@@ -82,7 +85,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (launch, worker, status, front, show, export, train, evaluate, shrink, dashboard):
+STUDIES = (launch, worker, status, front, trials, show, retry, delete)
+EXPORTS = (export, train, evaluate, shrink)
+for module in (*STUDIES, *EXPORTS, dashboard):
     app.command(module.NAME, epilog=examples(module.EXAMPLES))(module.run)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(data.app, name="data")

@@ -14,6 +14,7 @@ from search.artifacts import copy_stored, file_sha256
 from search.card import card, grown_card
 from search.extrapolate import observations, predicted_scores
 from search.pareto import knee
+from search.remarks import no_front
 from search.results import Reader
 from search.rows import CheckpointRow, FrontRow, TrialDetail
 from space.catalog import SuiteRecord
@@ -163,8 +164,7 @@ def choose(
         return detail
     front = reader.front(study, max_flops)
     if not front:
-        limit = "" if max_flops is None else f" within {max_flops:g} FLOPs per token"
-        raise NotFoundError(f"study '{study}' has no done trial{limit}; see pathfront status {study}")
+        raise NotFoundError(no_front(reader, study, max_flops))
     return reader.trial(study, picked(front, pick or "best").trial)
 
 

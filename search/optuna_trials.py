@@ -187,3 +187,11 @@ def has_study(storage: "RDBStorage", study: str) -> bool:
     import optuna
 
     return study in optuna.get_all_study_names(storage)
+
+
+def delete_study(storage: "RDBStorage", study: str) -> None:
+    """Delete Optuna's study with all its trials; nothing happens if there is none."""
+    import optuna
+
+    if has_study(storage, study):
+        optuna.delete_study(study_name=study, storage=storage)

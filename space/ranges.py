@@ -17,6 +17,7 @@ from space.catalog import Frozen, SuiteRecord
 from space.cost import Cost, price
 from space.errors import StudyFileError, nearest
 from space.mixture import TaskMixture
+from space.words import counted
 
 MIXTURE_PREFIX = "mixture."
 WORDS = {"router": ("softmax", "sigmoid"), "optimizer": ("adamw", "muon")}  # knobs that are no numbers
@@ -108,7 +109,7 @@ class MixtureSpace(Frozen):
         """
         if self.floor * len(suite.tasks) >= 1:
             raise StudyFileError(
-                f"space.mixture.floor: the floors of {len(suite.tasks)} tasks sum to less than 1,"
+                f"space.mixture.floor: the floors of {counted(len(suite.tasks), 'task')} sum to less than 1,"
                 f" got {self.floor}"
             )
         if isinstance(self.prior, str):

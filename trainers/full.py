@@ -20,6 +20,7 @@ from space.cost import price
 from space.errors import CheckpointError, NotFoundError, StudyFileError
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Recipe
 from space.scores import Budget, CheckpointKind, Scorecard, Spent
+from space.words import counted
 from trainers.evaluate import score_candidate
 from trainers.model.decoder import Decoder
 from trainers.runtime import accelerator
@@ -193,7 +194,7 @@ def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
             "",
             f"Score {card.score:.3f} ± {NORMAL_95 * card.stderr:.3f} on the {card.split} episodes: the mean"
             " over domains of the fraction of expert performance; 95% intervals.",
-            f"{card.above(0.5)} of {len(card.tasks)} tasks are above half of their expert.",
+            f"Above half of the expert on {card.above(0.5)} of {counted(len(card.tasks), 'task')}.",
             *_beside_the_prediction(recipe, card, tokens),
             "",
             "| task | metric | value | episodes | fraction of expert | share of tokens | epochs |",

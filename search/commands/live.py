@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from search.commands import output
+from space.words import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,7 +54,7 @@ class LaunchDisplay:
         if self._live is not None:
             from rich.console import Group
 
-            drawing = draw(self._reader.status(self._study))
+            drawing = draw(self._reader.status(self._study), self._reader.url)
             self._live.update(Group(drawing, STOPPING) if self._stopping else drawing, refresh=True)
         elif self._ticker.due():
             output.say(line(self._reader.status(self._study)))
@@ -74,11 +75,13 @@ def line(status: "StudyStatus") -> str:
     )
     parts = [
         f"{status.study}: {status.fraction_done:.0%}",
-        f"{_trials(status)} trials (rungs {rungs})",
+        f"{_trials(status)} (rungs {rungs})",
         f"{len(status.running)} running",
     ]
     if status.states.get("failed"):
-        parts.append(f"{status.states['failed']} failed")
+        parts.append(f"{status.states['failed']} failed{_reason(status)}")
+    if status.at_floor:
+        parts.append(f"{counted(status.at_floor, 'candidate')} at the floor")
     if status.best:
         parts.append(f"best {output.score(status.best.score, status.best.stderr)}")
     parts.append(f"{output.short(status.training_flops)} FLOPs")
@@ -87,18 +90,21 @@ def line(status: "StudyStatus") -> str:
     return ", ".join(parts)
 
 
-def draw(status: "StudyStatus") -> "RenderableType":
-    """Where a study stands, as a bar, a table of rungs and the running trials."""
+def draw(status: "StudyStatus", url: str) -> "RenderableType":
+    """Where a study stands, as a bar, a table of rungs, what went wrong and the running trials."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
+    from rich.text import Text
+
+    from search.remarks import at_floor, failures
 
     head = Table.grid(padding=(0, 2))
     head.add_row(
         f"[bold]{status.study}[/]",
         ProgressBar(total=1.0, completed=status.fraction_done, width=24),
         f"{status.fraction_done:.0%}",
-        f"{_trials(status)} trials",
+        _trials(status),
         f"{output.duration(status.seconds_left)} left" if status.seconds_left else "",
     )
     found = f"  best {_best(status)}, {output.short(status.training_flops)} FLOPs spent"
@@ -112,7 +118,8 @@ def draw(status: "StudyStatus") -> "RenderableType":
     trials = Table.grid(padding=(0, 2))
     for trial in status.running:
         trials.add_row(*_trial(trial))
-    return Group(head, found, rungs, trials)
+    troubles = [Text(f"  {remark}") for remark in [*failures(status, url), *at_floor(status)]]
+    return Group(head, found, rungs, *troubles, trials)
 
 
 def _trial(trial: "RunningTrial") -> tuple[Any, ...]:
@@ -135,7 +142,16 @@ def _trial(trial: "RunningTrial") -> tuple[Any, ...]:
 def _trials(status: "StudyStatus") -> str:
     done = status.states.get("done", 0)
     expected = [rung.expected for rung in status.rungs if rung.expected is not None]
-    return f"{done} of {sum(expected)}" if expected and done <= sum(expected) else str(done)
+    if expected and done <= sum(expected):
+        return f"{done} of {counted(sum(expected), 'trial')}"
+    return counted(done, "trial")
+
+
+def _reason(status: "StudyStatus") -> str:
+    """The most frequent reason, as long as nothing was scored."""
+    if status.states.get("done") or not status.failures:
+        return ""
+    return f" ({status.failures[0].reason})"
 
 
 def _best(status: "StudyStatus") -> str:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LINE_SECONDS = 15.0  # between two lines of progress where no bar can be drawn
-PLAIN_WIDTH = 180  # columns where stdout is no terminal: tables are not cut
+PLAIN_WIDTH = 180  # columns where stdout is no terminal
+ANY_WIDTH = 10_000  # columns that a table may ask for: none is cut
 
 
 def print_json(value: Any) -> None:
@@ -44,19 +45,26 @@ def print_table(
 ) -> None:
     """Print a table; columns whose name starts with '>' are aligned to the right.
 
-    Nothing is cut: where a terminal is too narrow, it wraps the lines.
+    Nothing is cut: where a terminal is too narrow, it wraps the lines. Brackets are text, not rich's markup.
     """
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title and Text(title),
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+    )
     table.collapse_padding = True
     for name in columns:
         table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     printer = console(stderr)
-    needed = printer.measure(table, options=printer.options.update_width(PLAIN_WIDTH)).maximum
+    needed = printer.measure(table, options=printer.options.update_width(ANY_WIDTH)).maximum
     printer.width = max(printer.width, needed)
     printer.print(table)
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from search.commands import output
+from space.words import counted
 
 if TYPE_CHECKING:
     from search.forecast import Forecast, Speed
@@ -63,11 +64,12 @@ def _print(price: "Forecast") -> None:
     def span(least: float, most: float, unit: str = "") -> str:
         return f"{output.short(least)}{unit} to {output.short(most)}{unit}"
 
-    print(f"study {price.study}: {price.tasks} tasks of suite {price.suite}")
+    print(f"study {price.study}: {counted(price.tasks, 'task')} of suite {price.suite}")
     drawn = "" if price.drawn_from is None else f" (drawn from {price.drawn_from:,} combinations of knobs)"
+    possible = counted(price.architectures, "architecture")
     print(
-        f"candidates possible: {price.within_limits:,} of {price.architectures:,} architectures{drawn} are"
-        f" within the limits, times mixtures and learning rates ({len(price.parameters)} parameters vary)"
+        f"candidates possible: {price.within_limits:,} of {possible}{drawn} within the limits, times mixtures"
+        f" and learning rates (varied: {counted(len(price.parameters), 'parameter')})"
     )
     print(f"FLOPs per token: {span(*price.flops_per_token)}")
     print(f"parameters: {span(*price.total_params)}, active {span(*price.active_params)}")
@@ -80,14 +82,18 @@ def _print(price: "Forecast") -> None:
         ],
     )
     print(
-        f"in all: {price.trials} trials of {price.candidates} candidates,"
+        f"in all: {counted(price.trials, 'trial')} of {counted(price.candidates, 'candidate')},"
         f" {output.short(price.training_tokens)} tokens,"
         f" at most {output.short(price.training_flops)} training FLOPs"
     )
     speed = price.speed
-    source = f"measured on {speed.trials} trials here" if speed.trials else "defaults: nothing measured yet"
+    source = (
+        f"measured on {counted(speed.trials, 'trial')} here"
+        if speed.trials
+        else "defaults: nothing measured yet"
+    )
     print(
-        f"expected time: {output.duration(price.wall_seconds)} with {price.workers} workers on {price.device}"
-        f", at {output.short(speed.flops_per_second)} FLOP/s a worker and"
+        f"expected time: {output.duration(price.wall_seconds)} with {counted(price.workers, 'worker')}"
+        f" on {price.device}, at {output.short(speed.flops_per_second)} FLOP/s a worker and"
         f" {speed.evaluation_seconds:.0f} s to score a trial ({source})"
     )

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from search.commands import output
+from space.words import counted
 
 if TYPE_CHECKING:
     from space.catalog import SuiteRecord
@@ -34,5 +35,5 @@ def print_scorecard(card: "Scorecard", suite: "SuiteRecord") -> None:
     columns = ["task", "domain", ">measured", "metric", ">floor", ">expert", ">of the expert", ">episodes"]
     output.print_table(columns, rows, title=title)
     print("domains: " + ", ".join(f"{domain} {value:.3f}" for domain, value in card.domains.items()))
-    above = f"above half of the expert on {card.above(HALF)} of {len(card.tasks)} tasks"
+    above = f"above half of the expert on {card.above(HALF)} of {counted(len(card.tasks), 'task')}"
     print(f"score {card.score:.3f} ± {Z95 * card.stderr:.3f}, {above}")

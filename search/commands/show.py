@@ -7,7 +7,10 @@ import typer
 from search.commands.options import Json, Storage, Study
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from search.rows import TrialDetail
+    from space.catalog import TaskRecord
 
 NAME = "show"
 EXAMPLES = ["pathfront show quick 7", "pathfront show quick 7 --json | jq .config.architecture"]
@@ -33,7 +36,19 @@ def run(
         output.print_json(detail)
         return
     _summary(detail)
-    records = reader.suite(study).records
+    _trouble(detail, reader.command("retry", study, f"--trial {trial}"))
+    if detail.tasks:
+        _tasks(detail, reader.suite(study).records)
+    for file in detail.checkpoints:
+        size = output.short(file.bytes)
+        print(f"checkpoint: {file.kind} at {output.short(file.tokens)} tokens, {size}B, {file.uri}")
+    if detail.row.state == "done":
+        print(f"export it: {detail.export_command}")
+
+
+def _tasks(detail: "TrialDetail", records: "Mapping[str, TaskRecord]") -> None:
+    from search.commands import output
+
     output.print_table(
         ["task", "domain", ">value", "metric", ">of the expert", ">episodes", ">share of tokens", ">epochs"],
         [
@@ -50,11 +65,20 @@ def run(
             for task, score in detail.tasks.items()
         ],
     )
-    for file in detail.checkpoints:
-        size = output.short(file.bytes)
-        print(f"checkpoint: {file.kind} at {output.short(file.tokens)} tokens, {size}B, {file.uri}")
-    if detail.row.state == "done":
-        print(f"export it: {detail.export_command}")
+
+
+def _trouble(detail: "TrialDetail", retry: str) -> None:
+    """Why attempts failed, where the log is, and how to try again."""
+    row = detail.row
+    if detail.error and row.state == "failed":
+        print(f"failed: {detail.error}")
+    elif detail.error:
+        print(f"an attempt before failed: {detail.error}")
+    if detail.error or row.state in ("running", "paused", "lost"):
+        log = "" if detail.log is None else f", log: {detail.log}"
+        print(f"attempt {detail.attempts}, worker {detail.worker}{log}")
+    if row.state == "failed":
+        print(f"try it again: {retry}" if row.final else "another attempt follows: any worker makes it")
 
 
 def _summary(detail: "TrialDetail") -> None:
@@ -67,8 +91,6 @@ def _summary(detail: "TrialDetail") -> None:
     )
     if row.score is not None:
         print(f"score {output.score(row.score, row.stderr)} of the expert, mean over domains")
-    if detail.error:
-        print(f"error: {detail.error}")
     print(
         f"depth {architecture.depth}, width {architecture.width}, {architecture.experts_in_words},"
         f" expert ratio {architecture.expert_ratio:g}, {detail.config.optimizer} at"

@@ -8,6 +8,7 @@ from search.commands.options import Json, Storage
 
 if TYPE_CHECKING:
     from search.results import Reader
+    from search.rows import StudyStatus, StudySummary
 
 NAME = "status"
 EXAMPLES = ["pathfront status", "pathfront status quick", "pathfront status quick --json"]
@@ -33,18 +34,28 @@ def run(
     if json:
         output.print_json(status)
         return
-    state = "finished" if status.finished else "stopping" if status.stopping else "open"
-    running = len(status.running)
+    _print(status, reader.url)
+
+
+def _print(status: "StudyStatus", url: str) -> None:
+    from search.commands import output
+    from search.remarks import remarks, state
+
     left = "" if not status.seconds_left else f", about {output.duration(status.seconds_left)} left"
-    print(f"study {status.study}, suite {status.suite}: {state}, {status.fraction_done:.0%} done{left}")
-    print(
-        f"{status.candidates} candidates, {status.states.get('done', 0)} trials done, {running} running,"
-        f" {status.states.get('failed', 0)} failed; {output.short(status.training_flops)} training FLOPs"
-        f" in {output.duration(status.wall_seconds)} of training"
-    )
+    nothing = status.finished and status.best is None
+    done = "nothing was scored" if nothing else f"{status.fraction_done:.0%} done{left}"
+    print(f"study {status.study}, suite {status.suite}: {state(status)}, {done}")
+    print(_counts(status))
     if status.best:
         best = status.best
         print(f"best: trial {best.number}, score {output.score(best.score, best.stderr)}, rung {best.rung}")
+    if status.disk_bytes["total"]:
+        kinds = [
+            f"{output.short(size)}B {kind}" for kind, size in status.disk_bytes.items() if kind != "total"
+        ]
+        print(f"checkpoints: {output.short(status.disk_bytes['total'])}B on disk ({', '.join(kinds)})")
+    for remark in remarks(status, url):
+        print(remark)
     output.print_table(
         [">rung", ">tokens", ">done", ">expected", ">running", ">failed"],
         [
@@ -61,17 +72,43 @@ def run(
     )
     for trial in status.running:
         share = f"{output.short(trial.progress_tokens)} of {output.short(trial.tokens)} tokens"
-        print(f"running: trial {trial.number}, rung {trial.rung}, {share}, worker {trial.worker}")
+        name = "without a number yet" if trial.number is None else str(trial.number)
+        print(f"running: trial {name}, rung {trial.rung}, {share}, worker {trial.worker}")
     for event in status.events:
-        print(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.kind}: {event.text}")
+        when = f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}"  # as the clock on the wall
+        print(f"{when}  {event.kind}: {event.text}")
+
+
+def _counts(status: "StudyStatus") -> str:
+    """Candidates, trials by state, workers and compute, in one line."""
+    from search.commands import output
+    from space.words import counted
+
+    rules = ", ".join(f"{count:,} {origin}" for origin, count in status.origins.items())
+    trials = [f"{counted(status.states.get('done', 0), 'trial')} done", f"{len(status.running):,} running"]
+    again = status.states.get("failed", 0) - status.failed_for_good
+    more = f" ({again:,} of them to be tried again)" if again else ""
+    trials.append(f"{status.states.get('failed', 0):,} failed{more}")
+    trials += [f"{status.states[name]:,} {name}" for name in ("paused", "lost") if status.states.get(name)]
+    if status.workers:
+        trials.append(f"{counted(len(status.workers), 'worker')} alive")
+    return (
+        f"{counted(status.candidates, 'candidate')}{f' ({rules})' if rules else ''}, {', '.join(trials)};"
+        f" {output.short(status.training_flops)} training FLOPs in {output.duration(status.wall_seconds)} of"
+        " training"
+    )
 
 
 def _studies(reader: "Reader", json: bool) -> None:
     from search.commands import output
+    from search.storage import shown
 
     studies = reader.studies()
     if json:
         output.print_json(studies)
+        return
+    if not studies:
+        output.say(f"no study in '{shown(reader.url)}'; make one: pathfront launch quick")
         return
     output.print_table(
         ["study", "suite", ">candidates", ">trials", ">running", ">failed", ">best", ">FLOPs", "state"],
@@ -85,8 +122,16 @@ def _studies(reader: "Reader", json: bool) -> None:
                 str(study.failed),
                 output.score(study.best_score),
                 output.short(study.training_flops),
-                "finished" if study.finished else "open",
+                _state(study),
             )
             for study in studies
         ],
     )
+
+
+def _state(study: "StudySummary") -> str:
+    if study.finished:
+        return "finished" if study.best_score is not None else "finished, nothing scored"
+    if study.halted is not None:
+        return "halted"
+    return "running" if study.running else "stopped" if study.stopping else "open"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from search.commands.options import Json, examples
+from space.words import counted
 
 if TYPE_CHECKING:
     from space.catalog import Baseline, Measured, SuiteRecord
@@ -65,7 +66,9 @@ def list_tasks(family: Family = None, json: Json = False) -> None:
     table = [
         [_cell(row.get(name.lstrip(">"), _mean(nearest[row["name"]]))) for name in columns] for row in rows
     ]
-    title = f"{len(rows)} tasks, {base} of them base tasks, in {families} families"
+    title = (
+        f"{counted(len(rows), 'task')}, {base:,} of them base, in {counted(families, 'family', 'families')}"
+    )
     output.print_table(columns, table, title)
 
 

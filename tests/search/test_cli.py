@@ -74,6 +74,9 @@ def test_a_missing_study_file_names_the_nearest(pathfront):
         ["status", "quick"],
         ["front", "quick"],
         ["show", "quick", "0"],
+        ["trials", "quick"],
+        ["retry", "quick"],
+        ["delete", "quick", "--yes"],
         ["export", "quick", "-o", "new"],
         ["worker", "quick"],
         ["dashboard"],
@@ -92,7 +95,10 @@ def test_a_storage_that_cannot_be_used_is_exit_4(pathfront, tmp_path, command):
     assert [p.name for p in tmp_path.iterdir()] == ["text.db"]
 
 
-@pytest.mark.parametrize("command", [["status"], ["front"], ["export", "-o", "new"], ["worker"]])
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["front"], ["trials"], ["retry"], ["delete", "--yes"], ["export", "-o", "new"], ["worker"]],
+)
 def test_a_missing_study_names_the_nearest(pathfront, tmp_path, shared, command):
     result = pathfront(command[0], "quikc", *command[1:], "--storage", shared)
     fails(result, 3, "no study 'quikc'", "did you mean 'quick'?")
@@ -181,7 +187,7 @@ def test_front_json_is_the_designs_list(pathfront, shared):
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
     fields = "trial candidate score score_stderr confirmed flops_per_token active_params total_params"
     for row in rows:
-        assert " ".join(row) == f"{fields} rung tokens tasks mixture config"
+        assert " ".join(row) == f"{fields} rung tokens tasks mixture config number stderr"
 
 
 def test_other_reads_print_json_alone(pathfront, shared):
@@ -232,10 +238,12 @@ def test_numbers_as_engineers_write_them(text, value):
 def test_every_command_shows_examples(pathfront):
     code, out, _ = pathfront()
     assert code == 0
-    commands = [line.split()[0] for line in out.split("Commands:")[1].splitlines()[1:11]]
-    assert len(commands) == 10
+    listed = out.split("Commands:\n")[1].split("\n\n")[0]
+    assert "..." not in listed  # each says whole what it does
+    commands = [line.split()[0] for line in listed.splitlines()]
+    assert {"launch", "trials", "retry", "delete", "data"} <= set(commands)
     for command in commands:
-        words = ["tasks", "list"] if command == "tasks" else [command]
+        words = [command, "list"] if command in ("tasks", "data") else [command]
         out = pathfront(*words, "--help")[1]
         assert f"  pathfront {' '.join(words)}" in out.split("Examples:")[1]
 
@@ -263,6 +271,7 @@ except SystemExit as stop:
 print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
 """
     commands = [["--help"], ["status"], ["status", "quick"], ["front", "quick"], ["show", "quick", "0"]]
+    commands += [["trials", "quick"], ["trials", "quick", "--csv"]]
     for arguments in [*commands, ["tasks", "list"]]:
         script = code.format(arguments=arguments, heavy=HEAVY)
         done = in_a_process(script, tmp_path, PATHFRONT_STORAGE=shared)

@@ -34,7 +34,7 @@ def test_a_line_says_trials_rungs_best_compute_and_time(reader):
 def test_the_display_shows_every_running_trial_with_a_bar(reader):
     status = reader.status("quick")
     console = Console(width=140, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(draw(status))
+    console.print(draw(status, reader.url))
     text = console.export_text()
     console.file.close()
     assert "rung 2" in text

@@ -115,6 +115,13 @@ def diverge(candidate, suite, budget, resume, report):
     return climb(candidate, suite, budget, resume, report)
 
 
+def broken(candidate, suite, budget, resume, report):
+    """Dense candidates fail for good while the file `broken` is in the working folder."""
+    if Path("broken").exists() and not candidate.architecture.sparse:
+        raise PathfrontError(f"no plan for depth {candidate.architecture.depth} [Errno 28]")
+    return climb(candidate, suite, budget, resume, report)
+
+
 def infinite(candidate, suite, budget, resume, report):
     return score(candidate, suite, budget).model_copy(update={"score": float("-inf")})
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from space.catalog import Split, SuiteRecord
 from space.errors import TaskError
+from space.words import counted
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Session, Task
 from trainers.tasks.control import Box, Choices
@@ -229,7 +230,7 @@ def _demonstrate(task: Task) -> Sequence[Chunk]:
 def _check_legal(task: Task, session: Session, ids: np.ndarray) -> None:
     spec = session.spec
     whole = len(ids) == spec.length or (spec.stop is not None and 0 < len(ids) < spec.length)
-    _rule(whole, task, f"an action has {spec.length} tokens, got {len(ids)}")
+    _rule(whole, task, f"an action has {counted(spec.length, 'token')}, got {len(ids)}")
     for position, token in enumerate(ids):
         low, high = spec.range_at(position)
         _rule(

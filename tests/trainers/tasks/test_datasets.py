@@ -360,7 +360,7 @@ def _only_tested(source: Path) -> None:
         (_empty, "has files, the folder"),
         (_one_label, "has only 'blue'"),
         (_few, "20 different items each.*3 of them for"),
-        (_two_kinds, "3 files of images and 1 files of sounds; say which with --kind"),
+        (_two_kinds, "3 files of images and 1 file of sounds; say which with --kind"),
         (_unknown, "has none among 1 files"),
         (_broken_image, r"'.*7\.png' cannot"),
         (_no_label, r"a folder that is its label, got '.*7\.png'"),

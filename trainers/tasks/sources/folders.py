@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from space.errors import NotFoundError, TaskError
+from space.words import counted
 from trainers.tasks.sources.content import Content, Kind, Progress, collect, is_about, unreadable
 from trainers.tasks.sources.images import image_items, is_image
 from trainers.tasks.sources.sounds import is_sound, sound_items
@@ -105,10 +106,10 @@ def find_kind(source: Path, files: Sequence[Path]) -> Kind:
     if not found:
         raise TaskError(
             f"a data set has images, IDX files, WAV files or text, '{source}' has none among"
-            f" {len(files)} files; say what it is with --kind"
+            f" {counted(len(files), 'file')}; say what it is with --kind"
         )
     if len(found) > 1:
-        listing = " and ".join(f"{counts[kind]} files of {kind}" for kind in found)
+        listing = " and ".join(f"{counted(counts[kind], 'file')} of {kind}" for kind in found)
         raise TaskError(f"a data set is of one kind, '{source}' has {listing}; say which with --kind")
     return found[0]
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from space.catalog import Split
 from space.errors import TaskError
+from space.words import counted
 from trainers.tasks.sources.content import Item, items_by_folder
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def _scans(path: Path, with_train: bool) -> Iterator[Item]:
     scans, labels = _idx(path, 3), _idx(labels_path, 1)
     if len(scans) != len(labels):
         raise TaskError(
-            f"each image has one label, '{path}' has {len(scans)} images and {len(labels)} labels"
+            f"each image has one label, '{path}' has {counted(len(scans), 'image')} and"
+            f" {counted(len(labels), 'label')}"
         )
     split: Split | None = None
     if with_train:

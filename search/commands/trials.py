@@ -1,0 +1,102 @@
+"""`pathfront trials`: every trial of a study, one a line."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from search.commands.options import Json, Storage, Study
+from space.errors import StudyFileError
+
+if TYPE_CHECKING:
+    from search.rows import ListedTrial
+
+NAME = "trials"
+EXAMPLES = [
+    "pathfront trials quick",
+    "pathfront trials quick --state failed",
+    "pathfront trials quick --csv > trials.csv",
+    "pathfront trials quick --json | jq '.[] | select(.rung == 2) | .trial'",
+]
+REASON = 60  # characters of a failure's reason in the table
+
+
+def run(
+    study: Study,
+    state: Annotated[
+        Literal["running", "done", "failed", "paused", "lost"] | None,
+        typer.Option(help="Only trials in this state; lost ones run without a live worker."),
+    ] = None,
+    storage: Storage = None,
+    json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with the columns of the JSON.")] = False,
+) -> None:
+    """List all trials of a study in the order of their numbers.
+
+    Each with its score, cost and origin, its attempts, and why it failed.
+    """
+    from search.commands import output
+    from search.results import Reader
+    from search.storage import resolve_url
+
+    if json and csv:
+        raise StudyFileError("--json and --csv are two forms of the same list: leave one out")
+    rows = Reader(resolve_url(storage)).listed_trials(study, state)
+    if json:
+        output.print_json(rows)
+    elif csv:
+        _print_csv(rows)
+    elif rows:
+        _print(rows)
+    else:
+        which = "" if state is None else f" that is {state}"
+        output.say(f"study '{study}' has no trial{which}")
+
+
+def _print(rows: "list[ListedTrial]") -> None:
+    from search.commands import output
+
+    lines = [
+        (
+            "-" if row.number is None else str(row.number),
+            row.candidate,
+            str(row.rung),
+            row.state,
+            output.score(row.score, row.stderr),
+            output.short(row.flops_per_token),
+            output.short(row.tokens),
+            row.origin,
+            str(row.attempts),
+            row.worker or "-",
+            _reason(row),
+        )
+        for row in rows
+    ]
+    columns = [">trial", "candidate", ">rung", "state", ">score", ">FLOPs/token", ">tokens", "origin"]
+    output.print_table([*columns, ">attempts", "worker", "reason"], lines)
+
+
+def _reason(row: "ListedTrial") -> str:
+    if row.error is None or row.state == "done":
+        return ""
+    return row.error if len(row.error) <= REASON else f"{row.error[: REASON - 3]}..."
+
+
+def _print_csv(rows: "list[ListedTrial]") -> None:
+    """The header is there even where no trial is."""
+    import csv
+    import sys
+    from dataclasses import asdict, fields
+
+    from pydantic_core import to_jsonable_python
+
+    from search.rows import ListedTrial
+
+    writer = csv.DictWriter(sys.stdout, [f.name for f in fields(ListedTrial)], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: _cell(value) for name, value in to_jsonable_python(asdict(row)).items()})
+
+
+def _cell(value: object) -> object:
+    """As in JSON, with nothing for null."""
+    return str(value).lower() if isinstance(value, bool) else value
