@@ -3,7 +3,6 @@
 This is the main path of the search, and the only place outside the commands that reaches the trainers.
 """
 
-import importlib
 import math
 import os
 import secrets
@@ -42,6 +41,7 @@ from space.errors import (
     StudyFileError,
     TaskError,
 )
+from space.plugins import load_object
 from space.scores import Budget, Scorecard
 from space.study import StudyConfig
 
@@ -273,16 +273,8 @@ def load_trainer(config: StudyConfig) -> Trainer:
         StudyFileError: there is no such function.
     """
     name = config.trainer or OUR_TRAINER
-    module, _, function = name.partition(":")
     rule = "trainer: a function as package.module:function"
-    if not module or not function:
-        raise StudyFileError(f"{rule}, got '{name}'")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where a module of one's own most likely stands
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise StudyFileError(f"{rule} that can be imported, got '{name}': {error}") from error
+    found = load_object(name, rule, StudyFileError)
     if not callable(found):
         raise StudyFileError(f"{rule}, and '{name}' is a {type(found).__name__}")
     torch: Any = sys.modules.get("torch")

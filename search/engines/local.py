@@ -7,7 +7,6 @@ trains nothing and imports no torch.
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import IO
 from sqlalchemy import Engine, select
 
 from search.artifacts import Artifacts
+from search.child import python
 from search.engines.devices import cpu_count, gpus
 from search.ledger import expire_leases
 from search.storage import open_writer, reachable, settle
@@ -133,7 +133,7 @@ class Crew:
         self._engine = engine
         self._url = url
         self._study = study
-        self._command = [sys.executable, "-m", "search.cli", "worker", study, "--artifacts", artifacts]
+        self._command = python("-m", "search.cli", "worker", study, "--artifacts", artifacts)
         self._places = [_Place(i, device, logs / f"worker-{i}.log") for i, device in enumerate(devices)]
         self._interrupts = 0
         self._useless: str | None = None

@@ -6,7 +6,7 @@ from functools import partial
 from space.catalog import SuiteRecord
 from trainers.tasks.base import Task
 from trainers.tasks.processes import in_processes
-from trainers.tasks.registry import load_task
+from trainers.tasks.registry import blamed, load_task
 from trainers.tasks.sessions import BaseTask
 
 Progress = Callable[[str, int, int], None]
@@ -42,4 +42,5 @@ def _is_prepared(task: Task) -> bool:
 
 
 def _make(name: str, suite: SuiteRecord) -> None:
-    load_task(name, suite).episodes()
+    with blamed(name):
+        load_task(name, suite).episodes()
