@@ -86,9 +86,7 @@ def list_tasks(family: Family = None, json: Json = False) -> None:
     )
     output.print_table(columns, table, title)
     if any(_mark(row) for row in rows):
-        print(
-            "variant: another level of a base task; memorisable: training data holds its whole state space"
-        )
+        print("variant: another level of a base task; memorisable: training data holds its whole state space")
 
 
 @app.command(
