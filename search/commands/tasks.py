@@ -128,6 +128,8 @@ def measure_tasks(
     from trainers.tasks import measure
     from trainers.tasks.registry import ships
 
+    if specialist is not None:
+        measure.load_specialist(specialist)  # or this says why it cannot, before anything is measured
     chosen = _chosen(names, family, everything, sample, seed)
     settings = load_catalog().suite(suite) if suite else measure.own_suite()
     shipped = {name for name in chosen if ships(name)}

@@ -132,10 +132,7 @@ def measure_by_name(name: str, suite: SuiteRecord, specialist: str | None = None
         NotFoundError: there is no such task.
         StudyFileError: there is no such specialist.
     """
-    function = None
-    if specialist is not None:
-        found = load_object(specialist, "--specialist: a function as package.module:function", StudyFileError)
-        function = cast(Specialist, found)
+    function = None if specialist is None else load_specialist(specialist)
     with blamed(name):
         return measure_sampled(name, suite, function)
 
@@ -148,6 +145,16 @@ def measure_checked(name: str, suite: SuiteRecord, specialist: str | None = None
     """
     check_by_name(name, suite, CHECKED_EPISODES)
     return measure_by_name(name, suite, specialist)
+
+
+def load_specialist(path: str) -> Specialist:
+    """The function at "package.module:function" that makes a policy for a task.
+
+    Raises:
+        StudyFileError: there is no such function.
+    """
+    found = load_object(path, "--specialist: a function as package.module:function", StudyFileError)
+    return cast(Specialist, found)
 
 
 def own_suite() -> SuiteRecord:

@@ -4,7 +4,7 @@ A family is a module with a dict `TASKS`: the name of a task -> what opens it, a
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import cast
@@ -100,7 +100,10 @@ def family_tasks(family: str) -> Mapping[str, Factory]:
     missing = missing_simulator(family)
     if missing is not None:
         raise MachineError(f"tasks of family '{family}' need {missing}")
-    return import_module(FAMILIES[family]).TASKS
+    try:
+        return import_module(FAMILIES[family]).TASKS
+    except (ImportError, OSError) as error:  # a library of the system that the simulator loads
+        raise MachineError(f"tasks of family '{family}' cannot be used here: {describe(error)}") from error
 
 
 def shipped_tasks() -> dict[str, Factory]:
@@ -136,9 +139,12 @@ def blamed(task: str) -> Iterator[None]:
 
 
 def _importable_tasks() -> dict[str, Factory]:
-    """The tasks that ship of all families whose simulators are installed."""
-    here = [family for family in FAMILIES if missing_simulator(family) is None]
-    return {name: factory for family in here for name, factory in family_tasks(family).items()}
+    """The tasks that ship of all families whose simulators can be imported here."""
+    found: dict[str, Factory] = {}
+    for family in FAMILIES:
+        with suppress(MachineError):
+            found.update(family_tasks(family))
+    return found
 
 
 def _by_path(path: str, name: str) -> Factory:
