@@ -67,7 +67,8 @@ def run_worker(url: str | None, study: str, artifacts: str | None = None, name: 
         Trials that it finished.
 
     Raises:
-        NotFoundError: there is no such study.
+        NotFoundError: there is no such study, or one of its tasks is not found here.
+        MachineError: a task cannot be imported here.
         StudyFileError: the study's trainer cannot be imported.
         StorageError: the database or the artifacts cannot be used.
         Interrupted: it was asked to stop; its trial lies at a checkpoint.
@@ -99,6 +100,10 @@ class Worker:
         found = load_study(self.engine, url, study)
         self.config, self.suite = found.config, found.suite
         self.train = load_trainer(self.config)
+        if self.config.trainer is None:
+            from trainers.tasks.registry import require
+
+            require(self.suite.tasks)  # no candidate is to blame for a task that this machine lacks
         self.artifacts = Artifacts(artifacts, artifacts_home(url))
         self.ledger = Ledger(self.engine, url, study, name)
         self.checkpoints = Checkpoints(self.ledger, self.artifacts)

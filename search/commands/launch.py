@@ -43,7 +43,9 @@ def run(
     url = resolve_url(storage)
     if dry_run:
         from search.commands.price import print_price
+        from trainers.tasks.registry import require
 
+        require(config.suite_record().tasks)
         print_price(config, workers, url, resolve_artifacts(url, artifacts), json)
     else:
         _launch(config, spec, workers, url, artifacts, json)
@@ -60,11 +62,13 @@ def _launch(
     from search.study import create_or_resume
     from space.errors import Interrupted
     from trainers.tasks.prepare import prepare
+    from trainers.tasks.registry import require
 
     if _is_finished(url, config):
         output.say(f"study '{config.study}' is finished; a larger `stop` in its file takes it further")
         _conclude(Reader(url), config.study, json)
         return
+    require(config.suite_record().tasks)
     suite = create_or_resume(url, config).suite
     reader = Reader(url)
     try:

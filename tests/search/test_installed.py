@@ -120,6 +120,32 @@ def test_an_own_task_that_breaks_a_rule_or_raises_is_one_line_and_never_measured
     assert "own_tasks:Parity" in json.loads((user.folder / "pathfront-tasks.json").read_text())
 
 
+def test_a_study_of_a_task_that_is_gone_is_refused_and_not_created(user: User):
+    user.write("own_tasks.py", TASK)
+    user.run("pathfront tasks measure own_tasks:Parity")
+    user.write("mine.yaml", STUDY.replace("taxi", "own_tasks:Parity"))
+    (user.folder / "own_tasks.py").rename(user.folder / "my_tasks.py")
+    for option in ("--dry-run", ""):
+        said = user.run(f"pathfront launch mine.yaml {option}", code=3).stderr
+        assert "no module is called 'own_tasks'" in said
+        assert "did you mean 'my_tasks'?" in said
+    assert not (user.folder / "pathfront.db").exists()
+
+
+def test_a_worker_that_lacks_a_task_leaves_before_it_claims_a_trial(user: User):
+    user.write("own_tasks.py", TASK)
+    user.run("pathfront tasks measure own_tasks:Parity")
+    user.write("mine.yaml", STUDY.replace("taxi", "own_tasks:Parity").replace("trainer: own:train\n", ""))
+    create = "from search.study import create_or_resume; from space.study import read_study;"
+    user.run(f'python -c \'{create} create_or_resume("sqlite:///pathfront.db", read_study("mine.yaml"))\'')
+    there = user.folder / "pathfront.db"
+    said = user.run(
+        f"mkdir ../away && cd ../away && pathfront worker mine --storage sqlite:///{there}", code=3
+    )
+    assert "no module is called 'own_tasks'" in said.stderr
+    assert json.loads(user.run("pathfront status mine --json").stdout)["candidates"] == 0
+
+
 @pytest.mark.parametrize(
     ("command", "code", "word"),
     [

@@ -3,7 +3,7 @@
 A family is a module with a dict `TASKS`: the name of a task -> what opens it, a class or a partial of one.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -86,6 +86,18 @@ def task_factory(name: str) -> Factory:
         names = [*load_catalog().tasks, *shipped, *points, *added.added_names()]
         raise NotFoundError(f"no task is called '{name}'{nearest(name, set(names))}")
     return shipped[name]
+
+
+def require(tasks: Iterable[str]) -> None:
+    """Import what opens each of some tasks, before anything is made for them.
+
+    Raises:
+        NotFoundError: one of them does not exist, as when its file is in another folder.
+        MachineError: its module, or the simulator that it needs, cannot be imported here.
+        TaskError: what a name leads to cannot be called.
+    """
+    for name in tasks:
+        task_factory(name)
 
 
 def family_tasks(family: str) -> Mapping[str, Factory]:
