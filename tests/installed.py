@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -107,7 +108,7 @@ class User:
                 _await_page(server, port, Path(log.name))
                 yield port
             finally:
-                os.killpg(server.pid, 9)
+                os.killpg(server.pid, signal.SIGKILL)
                 server.wait()
 
 
