@@ -7,7 +7,11 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --constraint co
 .PHONY: quick test check dashboard format clean
 .DEFAULT_GOAL := quick
 
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+OTHER     := Pathfront needs Python 3.11 or 3.12, and $(PYTHON) is another: make quick PYTHON=python3.12
+
 $(VENV)/run.stamp: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -c '$(SUPPORTED)' || { echo "$(OTHER)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing Pathfront into $(VENV) (once, a minute or two)"
 	@$(PIP) --editable .

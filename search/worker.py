@@ -3,7 +3,6 @@
 This is the main path of the search, and the only place outside the commands that reaches the trainers.
 """
 
-import importlib
 import math
 import os
 import secrets
@@ -46,6 +45,7 @@ from space.errors import (
     StudyFileError,
     TaskError,
 )
+from space.plugins import load_object
 from space.scores import Budget, Scorecard
 from space.study import StudyConfig
 
@@ -72,7 +72,8 @@ def run_worker(url: str | None, study: str, artifacts: str | None = None, name: 
         Trials that it finished.
 
     Raises:
-        NotFoundError: there is no such study.
+        NotFoundError: there is no such study, or one of its tasks is not found here.
+        MachineError: a task cannot be imported here.
         StudyFileError: the study's trainer cannot be imported.
         StorageError: the database or the artifacts cannot be used; the trial waits at its checkpoint.
         MachineError: trials fail here and not elsewhere; the trial waits for other workers.
@@ -143,7 +144,9 @@ class Worker:
         data = {}
         if self.config.trainer is None:
             from trainers.tasks.fingerprint import data_fingerprints
+            from trainers.tasks.registry import require
 
+            require(self.suite.tasks)  # no candidate is to blame for a task that this machine lacks
             data = data_fingerprints(self.suite)
         here = environment_here(self.config, self.suite.tasks, data)
         if study.environment is None:
@@ -361,16 +364,8 @@ def load_trainer(config: StudyConfig) -> Trainer:
         StudyFileError: there is no such function.
     """
     name = config.trainer or OUR_TRAINER
-    module, _, function = name.partition(":")
     rule = "trainer: a function as package.module:function"
-    if not module or not function:
-        raise StudyFileError(f"{rule}, got '{name}'")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where a module of one's own most likely stands
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise StudyFileError(f"{rule} that can be imported, got '{name}': {error}") from error
+    found = load_object(name, rule, StudyFileError)
     if not callable(found):
         raise StudyFileError(f"{rule}, and '{name}' is a {type(found).__name__}")
     torch: Any = sys.modules.get("torch")

@@ -1,6 +1,5 @@
 """How Lightning is run here: on which device, with which logger, and without a word on the terminal."""
 
-import importlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from space.errors import PathfrontError, StudyFileError, nearest
+from space.plugins import load_object
 from space.scores import Budget
 
 LOGGERS = ("csv", "none", "tensorboard")
@@ -54,16 +54,13 @@ def make_logger(budget: Budget) -> Logger | bool:
 
 def _logger_class(path: str) -> Callable[..., Logger]:
     """The class at `package.module.Class` or `package.module:Class`."""
+    rule = f"logger: one of {', '.join(LOGGERS)}, or the path of a Lightning logger's class"
     module, _, name = path.replace(":", ".").rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name) if module else None
-    except (ImportError, AttributeError):
-        found = None
+    if not module:
+        raise StudyFileError(f"{rule}, got '{path}'{nearest(path, LOGGERS)}")
+    found = load_object(f"{module}:{name}", rule, StudyFileError)
     if not (isinstance(found, type) and issubclass(found, Logger)):
-        raise StudyFileError(
-            f"logger: one of {', '.join(LOGGERS)}, or the path of a Lightning logger's class,"
-            f" got '{path}'{nearest(path, LOGGERS) if not module else ''}"
-        )
+        raise StudyFileError(f"{rule}, got '{path}'")
     return found
 
 

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +19,7 @@ def run(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the page.")] = 8501,
 ) -> None:
     """Open the dashboard on a storage; Ctrl-C ends it."""
+    from search.child import python
     from search.commands.output import say
     from search.results import Reader
     from search.storage import resolve_url, shown
@@ -29,7 +29,7 @@ def run(
     say(f"dashboard on {shown(url)}: http://localhost:{port}  (Ctrl-C ends it)")
     options = ["--server.port", str(port), "--server.headless", "true", "--browser.gatherUsageStats", "false"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", str(_page()), *options],
+        python("-m", "streamlit", "run", str(_page()), *options),
         env={**os.environ, "PATHFRONT_STORAGE": url},
     )
     try:

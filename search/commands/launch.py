@@ -48,7 +48,9 @@ def run(
     set_patience(patience)
     if dry_run:
         from search.commands.price import print_price
+        from trainers.tasks.registry import require
 
+        require(config.suite_record().tasks)
         print_price(config, workers, url, resolve_artifacts(url, artifacts), json)
     else:
         _launch(config, spec, workers, url, artifacts, accept_changes, json)
@@ -74,6 +76,7 @@ def _launch(
     from space.errors import Interrupted
     from trainers.tasks.fingerprint import data_fingerprints
     from trainers.tasks.prepare import prepare
+    from trainers.tasks.registry import require
 
     upgrade(url)
     if _is_finished(url, config):
@@ -81,6 +84,7 @@ def _launch(
         _conclude(Reader(url), config.study, json)
         return
     suite = planned_suite(url, config)
+    require(suite.tasks)
     with output.Meter("data", len(suite.tasks)) as meter:  # before the study is made: it may fail
         prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))
     data = data_fingerprints(suite) if config.trainer is None else {}

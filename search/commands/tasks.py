@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 SAMPLE_SEED = 0
 MOST_DEVIATION = 3.0  # standard errors
-CHECKED_EPISODES = 200
 ROLES = ("floor", "expert")
 
 app = typer.Typer(help="What is known of the tasks; measure and check them.", rich_markup_mode=None)
@@ -35,8 +34,12 @@ def list_tasks(family: Family = None, json: Json = False) -> None:
     """List the tasks with floor and expert on the report episodes; your own ones stand at the end."""
     from search.commands import output
     from space.catalog import load_catalog, local_catalog
+    from space.errors import NotFoundError, nearest
 
     known = [*load_catalog().tasks.values(), *(mine.record for mine in local_catalog().values())]
+    families = {task.family for task in known}
+    if family is not None and family not in families:
+        raise NotFoundError(f"no family is called '{family}'{nearest(family, families)}")
     rows = []
     for task in known:
         if family not in (None, task.family):
@@ -54,22 +57,34 @@ def list_tasks(family: Family = None, json: Json = False) -> None:
                 "expert": expert.mean,
                 "unit": task.unit,
                 "n": expert.n,
+                "memorisable": task.memorisable,
             }
         )
     if json:
         output.print_json(rows)
         return
-    nearest = {task.name: task.references["report"].baselines.get("retrieval") for task in known}
-    base = sum(not row["variant"] for row in rows)
-    families = len({row["family"] for row in rows})
-    columns = ["name", "family", "modality", "metric", ">floor", ">retrieval", ">expert", "unit", ">n"]
-    table = [
-        [_cell(row.get(name.lstrip(">"), _mean(nearest[row["name"]]))) for name in columns] for row in rows
+    retrieved = {task.name: task.references["report"].baselines.get("retrieval") for task in known}
+    columns = [
+        "name",
+        "family",
+        "modality",
+        "mark",
+        "metric",
+        ">floor",
+        ">retrieval",
+        ">expert",
+        "unit",
+        ">n",
     ]
-    title = (
-        f"{counted(len(rows), 'task')}, {base:,} of them base, in {counted(families, 'family', 'families')}"
-    )
+    table = []
+    for row in rows:
+        cells = row | {"mark": _mark(row), "retrieval": _mean(retrieved[row["name"]])}
+        table.append([_cell(cells[column.lstrip(">")]) for column in columns])
+    base, shown = sum(not row["variant"] for row in rows), len({row["family"] for row in rows})
+    title = f"{counted(len(rows), 'task')}, {base:,} of them base, in {counted(shown, 'family', 'families')}"
     output.print_table(columns, table, title)
+    if any(_mark(row) for row in rows):
+        print("variant: another level of a base task; memorisable: training data holds its whole state space")
 
 
 @app.command(
@@ -100,7 +115,7 @@ def measure_tasks(
     ] = None,
     workers: Workers = None,
 ) -> None:
-    """Measure floor, expert and baselines on the select and the report episodes.
+    """Measure floor, expert and baselines on the select and the report episodes, if `check` finds no fault.
 
     Your own tasks go into pathfront-tasks.json, where study files find them. Tasks that ship are measured on
     further episodes and compared with the catalog, unless --write freezes them anew.
@@ -109,18 +124,20 @@ def measure_tasks(
 
     from space.catalog import load_catalog
     from trainers.tasks import measure
-    from trainers.tasks.registry import shipped_tasks
+    from trainers.tasks.registry import ships
 
+    if specialist is not None:
+        measure.load_specialist(specialist)  # or this says why it cannot, before anything is measured
     chosen = _chosen(names, family, everything, sample, seed)
     settings = load_catalog().suite(suite) if suite else measure.own_suite()
-    shipped = shipped_tasks()
+    shipped = {name for name in chosen if ships(name)}
     if not write:
         _compare([name for name in chosen if name in shipped], settings, workers)
         chosen = [name for name in chosen if name not in shipped]
     if missing:
         there = measure.read_shipped()
         chosen = [n for n in chosen if n not in there.tasks or n not in there.suites[settings.name].tokens]
-    one = partial(measure.measure_by_name, suite=settings, specialist=specialist)
+    one = partial(measure.measure_checked, suite=settings, specialist=specialist)
     failed = _each(
         one, chosen, "measured", workers, lambda name, found: _freeze(found, settings, name in shipped)
     )
@@ -148,7 +165,7 @@ def check_tasks(
 
     from space.catalog import load_catalog
     from trainers.tasks import measure
-    from trainers.tasks.contract import check_by_name
+    from trainers.tasks.contract import CHECKED_EPISODES, check_by_name
 
     chosen = _chosen(names, family, everything, None, 0)
     settings = load_catalog().suite(suite) if suite else measure.own_suite()
@@ -268,6 +285,11 @@ def _conclude(failed: dict[str, str], names: list[str]) -> None:
         output.say(reason)
     if failed:
         raise TaskError(f"{len(failed)} of {len(names)} tasks failed")
+
+
+def _mark(row: dict[str, Any]) -> str:
+    """Whether a task of the list is a variant, and whether it is memorisable."""
+    return ", ".join(name for name in ("variant", "memorisable") if row[name])
 
 
 def _mean(baseline: "Baseline | None") -> float | None:

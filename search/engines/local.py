@@ -16,6 +16,7 @@ from typing import IO, Any, TypeVar
 
 from sqlalchemy import Engine, Row, select
 
+from search.child import python
 from search.engines.devices import cpu_count, gpus
 from search.leases import expire_leases, pause_trials
 from search.patience import patience_seconds, patiently
@@ -156,7 +157,7 @@ class Crew:
         self._engine = engine
         self._url = url
         self._study = study
-        self._command = [sys.executable, "-m", "search.cli", "worker", study, "--artifacts", artifacts]
+        self._command = python("-m", "search.cli", "worker", study, "--artifacts", artifacts)
         self._places = [_Place(i, device, logs / f"worker-{i}.log") for i, device in enumerate(devices)]
         self._refused: PathfrontError | None = None  # why no further worker is started
         self._given_up: _Place | None = None

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from factories import suite
+from filelock import FileLock
+from installed import User, build_wheel, install
 from sqlalchemy import create_engine, select, text
 from toy_trainers import toy_config
 
@@ -227,3 +229,24 @@ def audit(url, rows):
         return ledger
 
     return check
+
+
+@pytest.fixture(scope="session")
+def wheel_folder(tmp_path_factory) -> Path:
+    """A folder with the wheel of this checkout, and `programs`, an environment that it is installed in."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # one for all test processes
+    folder = shared / "wheel"
+    with FileLock(shared / "wheel.lock"):
+        if not (folder / "programs").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+            (folder / "source").mkdir(parents=True)
+            programs = install(build_wheel(folder), folder / "environment")
+            (folder / "programs").symlink_to(programs)
+    return folder
+
+
+@pytest.fixture
+def user(wheel_folder, tmp_path) -> User:
+    """A user of the installed wheel in an empty folder."""
+    return User.of(wheel_folder / "environment" / "bin", tmp_path, wheel_folder / "cache")

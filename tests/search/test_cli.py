@@ -212,7 +212,7 @@ def test_tasks_are_listed_with_exactly_the_designs_fields(pathfront):
     code, out, _ = pathfront("tasks", "list", "--json")
     assert code == 0
     for row in json.loads(out):
-        assert " ".join(row) == "name family domain modality variant metric floor expert unit n"
+        assert " ".join(row) == "name family domain modality variant metric floor expert unit n memorisable"
         assert isinstance(row["variant"], bool)
         assert row["n"] > 1
     assert pathfront("tasks", "list")[1].count("\n") > 8

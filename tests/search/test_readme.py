@@ -1,50 +1,117 @@
-"""What the README shows is true."""
+"""What the README shows is true, typed by a user who has the wheel and an empty folder."""
 
 import json
 import re
-import sys
-import types
 from pathlib import Path
 
 import pytest
+from installed import User, page
 
 from search.cli import app
-from search.worker import run_worker
 
 README = Path(__file__).parents[2] / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+
+STUDY = """
+study: {name}
+suite: {suite}
+space: {{depth: {{low: 1, high: 2}}, width: {{choices: [16, 32]}}, head_dim: 16}}
+rungs: {{tokens: {tokens}, eta: 2}}
+stop: {{candidates: {candidates}}}
+workers: 1
+trainer: {trainer}
+"""
 
 
-def code_block(containing: str) -> str:
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    (block,) = [block for block in blocks if containing in block]
-    return block
+def section(title: str) -> str:
+    return TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-@pytest.fixture
-def readme_trainer(monkeypatch, toy_suite):
-    """The README's trainer as a module, with what it leaves to its reader: `play`."""
-    module = types.ModuleType("readme_trainer")
-
-    def play(task, weights):
-        references = toy_suite.records[task].references["select"]
-        share = weights.mean() / (1 + weights.mean())
-        return [references.floor.mean + share * (references.expert.mean - references.floor.mean)]
-
-    module.play = play
-    exec(code_block("def train("), module.__dict__)
-    monkeypatch.setitem(sys.modules, "readme_trainer", module)
+def files(text: str) -> dict[str, str]:
+    """The Python files of a section by the names that the sentences before them give."""
+    return dict(re.findall(r"`([\w/]+\.py)`[^\n]*:\n\n```python\n(.*?)```", text, re.DOTALL))
 
 
-@pytest.mark.usefixtures("readme_trainer")
-def test_a_function_of_ones_own_is_searched(launch, url, audit):
-    launch(trainer="readme_trainer:train", stop={"candidates": 4}, rungs={"tokens": [3_000, 6_000], "eta": 2})
-    assert run_worker(url, "toy", "artifacts") == 6
-    audit()
+def commands(text: str) -> list[str]:
+    """The lines of a section that a user types, in its order; those with PLACEHOLDERS left out."""
+    shown = re.findall(r"^    (pathfront .*)$|`(pathfront [^`]+)`", text, re.MULTILINE)
+    lines = [block or inline for block, inline in shown]
+    return [line for line in lines if not re.search(r"\b[A-Z]{4,}\b", line)]
+
+
+def study(name="mine", suite="[digits]", tokens=(8192,), candidates=1, trainer="null") -> str:
+    return STUDY.format(name=name, suite=suite, tokens=list(tokens), candidates=candidates, trainer=trainer)
+
+
+def in_small(line: str, name: str) -> str:
+    """A command on the study `quick` as one on a small study."""
+    return re.sub(r"--tokens \w+", "--tokens 16k", re.sub(r"\bquick\b", name, line))
+
+
+def test_the_commands_of_the_first_page_are_these():
+    assert [line.split("#")[0].split() for line in commands(section("Two commands"))[:5]] == [
+        ["pathfront", "dashboard"],
+        ["pathfront", "front", "quick"],
+        ["pathfront", "export", "quick", "--pick", "best", "-o", "best/"],
+        ["pathfront", "train", "best/", "--tokens", "9M"],
+        ["pathfront", "eval", "best/"],
+    ]
+
+
+@pytest.mark.timeout(900)  # ten commands, of which three import torch: 40 s of one core
+def test_tasks_of_ones_own_are_checked_measured_searched_exported_and_trained(user: User):
+    own = section("Your own task")
+    for name, text in files(own).items():
+        user.write(name, text)
+    (suite,) = re.findall(r"`suite: (\[.*?\])`", own)
+    check, measure = commands(own)
+    assert "tasks check" in check
+    assert "tasks measure" in measure
+    user.write("mine.yaml", study(suite=suite))
+    user.run(check)
+    refused = user.run("pathfront launch mine.yaml --dry-run", code=2)
+    assert "measure them: pathfront tasks measure thermostat:Thermostat" in refused.stderr
+    assert "expert 1 ± 0 (the table itself)" in user.run(measure).stderr
+    listed = {row["name"]: row for row in json.loads(user.run("pathfront tasks list --json").stdout)}
+    assert listed["thermostat:Thermostat"]["expert"] > 0.6
+    assert listed["mime:MimeKinds"]["family"] == "own"
+    user.run("pathfront launch mine.yaml --dry-run")
+    user.run("pathfront launch mine.yaml")
+    for line in commands(section("Two commands"))[1:5]:
+        said = user.run(in_small(line, "mine")).stdout
+        assert ("thermostat:Thermostat" in said) == (" train " in line or " eval " in line)
+    assert (user.folder / "best" / "full" / "model.safetensors").is_file()
+
+
+def test_a_function_of_ones_own_is_searched_and_shown(user: User):
+    model = section("Your own model")
+    for name, text in files(model).items():
+        user.write(name, text)
+    (trainer,) = re.findall(r"`trainer: (.*?)`", model)
+    user.write("own.yaml", study("own", trainer=trainer, tokens=(40_000, 80_000), candidates=2))
+    user.run("pathfront launch own.yaml --dry-run")
+    assert "pathfront dashboard" in user.run("pathfront launch own.yaml").stdout
+    dashboard, front = commands(section("Two commands"))[:2]
+    rows = json.loads(user.run(f"{in_small(front.split('#')[0], 'own')} --json").stdout)
+    assert max(row["rung"] for row in rows) == 1
+    with user.serving(dashboard.split("#")[0]) as port:
+        assert "own" in page(port)
+        assert "Trial" in page(port, "trial", "study=own&trial=0")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_commands_of_the_first_page_as_they_stand(user: User):
+    user.run("pathfront launch quick", seconds=3600)  # all that `make quick` does after it has installed
+    dashboard, *rest = commands(section("Two commands"))[:5]
+    for line in rest:
+        user.run(line, seconds=3600)
+    with user.serving(dashboard.split("#")[0]) as port:
+        assert "quick" in page(port, "front", "study=quick")
 
 
 def test_every_command_of_the_readme_exists():
-    text = README.read_text(encoding="utf-8")
-    shown = set(re.findall(r"^ *pathfront ([a-z]+)", text, re.MULTILINE))
+    shown = set(re.findall(r"^ *pathfront ([a-z]+)", TEXT, re.MULTILINE))
     known = {command.name for command in app.registered_commands} | {g.name for g in app.registered_groups}
     assert shown
     assert shown <= known
@@ -52,7 +119,7 @@ def test_every_command_of_the_readme_exists():
 
 def test_every_file_of_the_tree_exists():
     root = README.parent
-    tree = re.search(r"```\n(space/ .*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    tree = re.search(r"```\n(space/ .*?)```", TEXT, re.DOTALL)
     assert tree
     package = folder = root
     for line in tree[1].splitlines():
@@ -67,37 +134,3 @@ def test_every_file_of_the_tree_exists():
             assert (folder / name).exists(), folder / name
         if names and names[0].endswith("/") and not line.startswith("    "):
             folder = package / names[0]
-
-
-@pytest.fixture
-def own_tasks(tmp_path, monkeypatch):
-    """The README's two tasks as files of their own, in a folder that Python finds."""
-    (tmp_path / "thermostat.py").write_text(code_block("class Thermostat"))
-    (tmp_path / "mime.py").write_text(code_block("class MimeKinds"))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PATHFRONT_CACHE", str(tmp_path / "cache"))
-    yield ["thermostat:Thermostat", "mime:MimeKinds"]
-    for name in ("thermostat", "mime"):
-        sys.modules.pop(name, None)
-
-
-def test_tasks_of_ones_own_are_checked_measured_and_named_in_a_study(own_tasks, pathfront, tmp_path):
-    code, _, said = pathfront("tasks", "check", *own_tasks)
-    assert code == 0, said
-    study = tmp_path / "own.yaml"
-    tasks = json.dumps([*own_tasks, "digits"])
-    study.write_text(
-        f"study: own\nsuite: {tasks}\nrungs: {{tokens: [4096], eta: 2}}\nstop: {{candidates: 1}}\n"
-    )
-    code, _, said = pathfront("launch", study, "--dry-run")
-    assert code == 2
-    assert "measure them: pathfront tasks measure thermostat:Thermostat" in said
-    code, _, said = pathfront("tasks", "measure", *own_tasks)
-    assert code == 0, said
-    assert "expert 1 ± 0 (the table itself)" in said
-    code, _, said = pathfront("launch", study, "--dry-run")
-    assert code == 0, said
-    listed = {row["name"]: row for row in json.loads(pathfront("tasks", "list", "--json")[1])}
-    assert listed["thermostat:Thermostat"]["expert"] > 0.6
-    assert listed["mime:MimeKinds"]["family"] == "own"

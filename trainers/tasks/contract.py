@@ -15,7 +15,7 @@ from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Session, Task
 from trainers.tasks.control import Box, Choices
 from trainers.tasks.policies import ExpertPolicy
-from trainers.tasks.registry import load_task
+from trainers.tasks.registry import blamed, load_task
 from trainers.tasks.retrieval import RetrievalPolicy
 from trainers.tasks.sessions import BaseTask, SessionTask
 from trainers.tokens.sequence import MAX_LOCAL, Chunk
@@ -23,6 +23,7 @@ from trainers.tokens.vocabulary import Vocabulary
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 EPISODES = 8
+CHECKED_EPISODES = 200  # expert episodes that commands make for a check
 SHUFFLED = 32  # episodes
 SHUFFLED_ANSWER, SHUFFLED_CONTROL = 0.1, 0.5  # of the expert
 EXPERT_SECONDS = 5.0  # for one action
@@ -38,12 +39,14 @@ def check_by_name(name: str, suite: SuiteRecord, train_episodes: int | None = No
         train_episodes: how many expert episodes are made for it; the task's own number when None.
 
     Raises:
-        TaskError: the task breaks a rule.
+        TaskError: the task breaks a rule, or its code raises an error.
         NotFoundError: there is no such task.
+        MachineError: it cannot be imported here.
     """
-    check_task(
-        lambda: load_task(name, suite, train_episodes=train_episodes), Vocabulary.of(suite), suite.context
-    )
+    with blamed(name):
+        check_task(
+            lambda: load_task(name, suite, train_episodes=train_episodes), Vocabulary.of(suite), suite.context
+        )
 
 
 def check_task(make: Callable[[], Task], vocabulary: Vocabulary, context: int) -> None:

@@ -8,10 +8,9 @@ import json
 import math
 import os
 from collections.abc import Callable
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 
@@ -28,11 +27,13 @@ from space.catalog import (
     TaskRecord,
     load_catalog,
 )
-from space.errors import TaskError
+from space.errors import StudyFileError, TaskError
+from space.plugins import load_object
 from space.suites import generalist_tasks
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Policy, Task
-from trainers.tasks.registry import load_task
+from trainers.tasks.contract import CHECKED_EPISODES, check_by_name
+from trainers.tasks.registry import blamed, load_task
 from trainers.tasks.retrieval import RetrievalPolicy
 from trainers.tasks.sessions import SessionTask
 from trainers.tasks.versions import versions_of
@@ -127,14 +128,33 @@ def measure_by_name(name: str, suite: SuiteRecord, specialist: str | None = None
         specialist: "package.module:function" that makes a policy for a task.
 
     Raises:
-        TaskError: the expert does not clear its floor by two standard errors.
+        TaskError: the expert does not clear its floor by two standard errors, or the task's code raises.
         NotFoundError: there is no such task.
+        StudyFileError: there is no such specialist.
     """
-    function = None
-    if specialist is not None:
-        module, _, attribute = specialist.partition(":")
-        function = getattr(import_module(module), attribute)
-    return measure_sampled(name, suite, function)
+    function = None if specialist is None else load_specialist(specialist)
+    with blamed(name):
+        return measure_sampled(name, suite, function)
+
+
+def measure_checked(name: str, suite: SuiteRecord, specialist: str | None = None) -> Measured:
+    """Measure a task that keeps the rules; arguments and errors as those of `measure_by_name`.
+
+    Raises:
+        TaskError: the task breaks a rule.
+    """
+    check_by_name(name, suite, CHECKED_EPISODES)
+    return measure_by_name(name, suite, specialist)
+
+
+def load_specialist(path: str) -> Specialist:
+    """The function at "package.module:function" that makes a policy for a task.
+
+    Raises:
+        StudyFileError: there is no such function.
+    """
+    found = load_object(path, "--specialist: a function as package.module:function", StudyFileError)
+    return cast(Specialist, found)
 
 
 def own_suite() -> SuiteRecord:

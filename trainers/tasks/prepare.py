@@ -8,7 +8,7 @@ from trainers.tasks.base import Task
 from trainers.tasks.cache import CACHE
 from trainers.tasks.fingerprint import fingerprint, is_fingerprinted
 from trainers.tasks.processes import in_processes
-from trainers.tasks.registry import load_task
+from trainers.tasks.registry import blamed, load_task
 from trainers.tasks.sessions import BaseTask
 
 Progress = Callable[[str, int, int], None]
@@ -47,6 +47,7 @@ def _is_prepared(task: Task) -> bool:
 
 
 def _make(name: str, suite: SuiteRecord) -> None:
-    task = load_task(name, suite)
-    task.episodes()
-    fingerprint(task)
+    with blamed(name):
+        task = load_task(name, suite)
+        task.episodes()
+        fingerprint(task)

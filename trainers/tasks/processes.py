@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from space.errors import TaskError
 
+SAFE_PATH = "PYTHONSAFEPATH"  # as `python -P`
+
 Result = TypeVar("Result")
 
 
@@ -48,15 +50,34 @@ def _result(future: "Future[Result]", task: str) -> Result:
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that die at once where the block fails."""
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin)
+    with _safe_path():
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin)
+        try:
+            yield pool
+        except BaseException:
+            for process in active_children():
+                process.kill()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Let Python processes start without the working folder in `sys.path`; then they get their parent's.
+
+    `multiprocessing` starts them with `python -c`, which puts the working folder first: a file there named
+    `pickle.py` would stand in for the standard library's.
+    """
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
     try:
-        yield pool
-    except BaseException:
-        for process in active_children():
-            process.kill()
-        raise
+        yield
     finally:
-        pool.shutdown(cancel_futures=True)
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
 
 
 def _begin() -> None:
@@ -65,6 +86,7 @@ def _begin() -> None:
     The processes share the cores; numpy and scikit-learn, not yet imported, read the variable.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.pop(SAFE_PATH, None)  # programs that a task starts are its own business
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
 

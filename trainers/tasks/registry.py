@@ -3,14 +3,17 @@
 A family is a module with a dict `TASKS`: the name of a task -> what opens it, a class or a partial of one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, cast
+from typing import cast
 
 from space.catalog import SuiteRecord, load_catalog
-from space.errors import NotFoundError, TaskError, nearest
+from space.errors import MachineError, NotFoundError, PathfrontError, TaskError, nearest
+from space.plugins import describe, load_object
 from trainers.tasks.base import Task
+from trainers.tasks.simulators import missing_simulator
 from trainers.tasks.tokenizer import suite_tokenizer
 from trainers.tokens.text import Tokenizer
 
@@ -62,6 +65,7 @@ def task_factory(name: str) -> Factory:
 
     Raises:
         NotFoundError: there is no such task, module or class.
+        MachineError: its module, or the simulator that it needs, cannot be imported here.
         TaskError: what the name leads to cannot be called.
     """
     if ":" in name:
@@ -77,11 +81,23 @@ def task_factory(name: str) -> Factory:
     added = import_module(ADDED)
     if (mine := added.open_added(name)) is not None:
         return mine
-    shipped = shipped_tasks()
+    shipped = _importable_tasks()
     if name not in shipped:
-        names = [*shipped, *points, *added.added_names()]
-        raise NotFoundError(f"no task is called '{name}'{nearest(name, names)}")
+        names = [*load_catalog().tasks, *shipped, *points, *added.added_names()]
+        raise NotFoundError(f"no task is called '{name}'{nearest(name, set(names))}")
     return shipped[name]
+
+
+def require(tasks: Iterable[str]) -> None:
+    """Import what opens each of some tasks, before anything is made for them.
+
+    Raises:
+        NotFoundError: one of them does not exist, as when its file is in another folder.
+        MachineError: its module, or the simulator that it needs, cannot be imported here.
+        TaskError: what a name leads to cannot be called.
+    """
+    for name in tasks:
+        task_factory(name)
 
 
 def family_tasks(family: str) -> Mapping[str, Factory]:
@@ -89,27 +105,63 @@ def family_tasks(family: str) -> Mapping[str, Factory]:
 
     Raises:
         NotFoundError: no family bears that name.
+        MachineError: the simulator of its tasks cannot be imported here; the message says how to install it.
     """
     if family not in FAMILIES:
         raise NotFoundError(f"no family is called '{family}'{nearest(family, FAMILIES)}")
-    return import_module(FAMILIES[family]).TASKS
+    missing = missing_simulator(family)
+    if missing is not None:
+        raise MachineError(f"tasks of family '{family}' need {missing}")
+    try:
+        return import_module(FAMILIES[family]).TASKS
+    except (ImportError, OSError) as error:  # a library of the system that the simulator loads
+        raise MachineError(f"tasks of family '{family}' cannot be used here: {describe(error)}") from error
 
 
 def shipped_tasks() -> dict[str, Factory]:
-    """All tasks that ship, by name; imports every family."""
+    """All tasks that ship, by name; imports every family.
+
+    Raises:
+        MachineError: a simulator cannot be imported here.
+    """
     return {name: factory for family in FAMILIES for name, factory in family_tasks(family).items()}
 
 
-def _by_path(path: str, name: str) -> Factory:
-    module, _, attribute = path.partition(":")
+def ships(name: str) -> bool:
+    """Whether a task ships, and is none of the user's own."""
+    return ":" not in name and (name in load_catalog().tasks or name in _importable_tasks())
+
+
+@contextmanager
+def blamed(task: str) -> Iterator[None]:
+    """Turn what a task's own code raises into one line that names the task, the file and the line.
+
+    Raises:
+        MachineError: an import fails on this machine.
+        TaskError: anything else that is neither an error of ours nor one of the operating system.
+    """
     try:
-        found: Any = getattr(import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module + ".").startswith(error.name + "."):
-            raise
-        raise NotFoundError(f"task '{name}': no module is called '{error.name}'") from None
-    except AttributeError:
-        raise NotFoundError(f"task '{name}': module '{module}' has no '{attribute}'") from None
+        yield
+    except (PathfrontError, OSError, MemoryError):
+        raise
+    except ImportError as error:
+        raise MachineError(f"task '{task}' cannot be used here: {describe(error)}") from error
+    except Exception as error:
+        raise TaskError(f"task '{task}' raises {describe(error)}") from error
+
+
+def _importable_tasks() -> dict[str, Factory]:
+    """The tasks that ship of all families whose simulators can be imported here."""
+    found: dict[str, Factory] = {}
+    for family in FAMILIES:
+        with suppress(MachineError):
+            found.update(family_tasks(family))
+    return found
+
+
+def _by_path(path: str, name: str) -> Factory:
+    whose = "your own task" if path == name else f"task '{name}' of an installed package"
+    found = load_object(path, f"{whose}: a class as package.module:Class")
     if not callable(found):
         raise TaskError(f"a task is a class, got '{path}', which is a {type(found).__name__}")
     return cast(Factory, found)

@@ -1,16 +1,19 @@
 """Tasks by name, by path and by entry point; measuring them; making their data ahead."""
 
 import json
-from importlib.metadata import EntryPoint
+import re
+import sys
+from importlib.metadata import EntryPoint, requires
 
 import pytest
 
 from space.catalog import Catalog, Measured, load_catalog, local_catalog, local_path, write_local
-from space.errors import NotFoundError, TaskError
+from space.errors import MachineError, NotFoundError, TaskError
 from trainers.tasks import measure, registry
 from trainers.tasks.families.toy_text import Taxi
 from trainers.tasks.prepare import prepare
-from trainers.tasks.registry import load_task, task_factory
+from trainers.tasks.registry import family_tasks, load_task, task_factory
+from trainers.tasks.simulators import SIMULATORS
 
 
 class ShortTaxi(Taxi):
@@ -47,6 +50,25 @@ def test_what_does_not_exist_is_named(name, message):
     with pytest.raises(NotFoundError) as error:
         task_factory(name)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("family", "package"), [("mujoco", "mujoco==3.3.0"), ("box2d", "box2d==2.3.10")])
+def test_a_missing_simulator_is_one_line_with_the_command_that_installs_it(monkeypatch, family, package):
+    monkeypatch.setitem(sys.modules, {"box2d": "Box2D"}.get(family, family), None)  # as if not installed
+    with pytest.raises(MachineError) as error:
+        family_tasks(family)
+    assert str(error.value).startswith(f"tasks of family '{family}' need ")
+    assert str(error.value).endswith(f"pip install '{package}'")
+    with pytest.raises(NotFoundError, match="did you mean 'taxi'"):  # the other tasks are as they were
+        task_factory("taxy")
+
+
+def test_every_simulator_is_a_dependency():
+    stated = [line for line in requires("pathfront") or () if "extra ==" not in line]
+    for family, packages in SIMULATORS.items():
+        assert family in registry.FAMILIES
+        for distribution in packages.values():
+            assert [line for line in stated if re.match(rf"{distribution}\W", line)], distribution
 
 
 def test_a_task_is_a_class():
