@@ -384,6 +384,51 @@ def test_what_is_no_data_set_is_refused_and_leaves_nothing(tmp_path, folder, mak
     assert not folder.exists()
 
 
+def test_the_name_of_a_task_of_an_installed_package_is_taken(tmp_path, monkeypatch):
+    about = tmp_path / "site" / "robots-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: robots\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[pathfront.tasks]\nrobot-arm = robots:Arm\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    with pytest.raises(StudyFileError, match="'robot-arm' is a task of the installed package 'robots'"):
+        add("robot-arm", paint(tmp_path / "in", each=9))
+
+
+def test_processes_that_add_the_same_name_at_once_leave_one_whole_set(tmp_path, folder, monkeypatch):
+    first, second = paint(tmp_path / "one", each=9), paint(tmp_path / "two", each=10)
+    add("colours", first)
+    rename = Path.rename
+
+    def overtaken(path, target):
+        done = rename(path, target)
+        if target.name == "old-0":  # the place is free, and another process is quicker
+            monkeypatch.setattr(Path, "rename", rename)
+            add("colours", paint(tmp_path / "three", each=11))
+        return done
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    assert add("colours", second, replace=True).manifest.items == 30
+    assert open_dataset("colours").arrays["labels"].shape == (30,)
+    assert [path.name for path in folder.iterdir()] == ["colours"]
+
+
+def test_a_set_that_is_replaced_between_its_manifest_and_its_arrays_is_not_called_damaged(tmp_path):
+    opened = datasets.Dataset(*vars(add("colours", paint(tmp_path / "one", each=9))).values())
+    add("colours", paint(tmp_path / "two", each=10), replace=True)
+    with pytest.raises(TaskError, match="'colours' was replaced meanwhile; start again"):
+        assert opened.arrays
+
+
+def test_a_folder_of_data_sets_that_cannot_be_used_is_the_machines_fault(tmp_path, monkeypatch, folder):
+    monkeypatch.setenv(datasets.ENVIRONMENT, "/dev/null/data")
+    told = []
+    with pytest.raises(MachineError, match=r"'/dev/null/data', which cannot be used.*PATHFRONT_DATA"):
+        add_dataset("colours", paint(tmp_path / "one", each=9), lambda *what: told.append(what))
+    assert told == []
+    with pytest.raises(MachineError, match="PATHFRONT_DATA"):
+        dataset_names()
+
+
 def test_links_to_folders_and_files_are_followed(tmp_path):
     plain = add("plain", paint(tmp_path / "plain"))
     paint(tmp_path / "aside")
