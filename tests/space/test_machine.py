@@ -94,6 +94,14 @@ def test_a_system_without_control_groups_has_no_quota(tmp_path):
     assert 1 <= cpu_count(tmp_path) <= (os.cpu_count() or 1)
 
 
+def test_nothing_else_counts_cores():
+    root = Path(__file__).resolve().parents[2]
+    files = [path for name in ("search", "trainers", "dashboard") for path in (root / name).rglob("*.py")]
+    assert len(files) > 100
+    counting = ("os.cpu_count", "multiprocessing.cpu_count", "process_cpu_count", "sched_getaffinity")
+    assert not [path for path in files if any(word in path.read_text() for word in counting)]
+
+
 def test_a_mount_point_with_a_space_is_found(tree):
     root = tree(MOUNT_V2.replace("fs/cgroup", "fs/cgroup/my\\040groups"), "0::/job\n")
     group = root / "sys/fs/cgroup/my groups/job"

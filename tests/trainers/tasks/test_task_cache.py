@@ -126,7 +126,11 @@ def test_data_preparation_looks_at_the_folder_first(monkeypatch):
 def test_a_prepared_cache_need_not_be_written(folder, monkeypatch):
     suite = load_catalog().suite("quick").model_copy(update={"tasks": ("taxi",)})
     prepare(suite, 1, lambda *_: None)
-    monkeypatch.setattr(machine.tempfile, "TemporaryFile", lambda **_: Path("/dev/null/x").open())
+
+    def read_only(**_options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(machine.tempfile, "TemporaryFile", read_only)
     prepare(suite, 1, lambda *_: None)
     for path in folder.glob("taxi-[!f]*"):
         path.unlink()

@@ -122,4 +122,5 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
 
 
 def _unreadable(path: Path, error: Exception) -> TaskError:
-    return TaskError(f"an image can be read, '{path}' cannot: {error}; mend it or take it away")
+    why = getattr(error, "strerror", None) or error
+    return TaskError(f"an image can be read, '{path}' cannot: {why}; mend it or take it away")
