@@ -15,9 +15,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from space.errors import NotFoundError, TaskError, nearest
+from space.machine import check_writable, folder_error
 
 LOCAL_FILE = "pathfront-tasks.json"
 LOCAL_ENVIRONMENT = "PATHFRONT_TASKS"
+LOCAL_WHAT = "references of your own tasks"
 OWN_SETTINGS = "gato"  # the suite whose sequence settings tasks of users share
 
 Split = Literal["train", "select", "report"]
@@ -255,12 +257,44 @@ def local_catalog() -> dict[str, Measured]:
 
 
 def write_local(measured: Measured) -> Path:
-    """Put a task among the user's own, in place of an older one of its name; returns the file."""
+    """Put a task among the user's own, in place of an older one of its name; returns the file.
+
+    Raises:
+        MachineError: the file cannot be written.
+    """
+    return _keep_local(local_catalog() | {measured.record.name: measured})
+
+
+def check_local() -> None:
+    """Look whether the user's own tasks can be read and written, before one is measured for minutes.
+
+    Raises:
+        TaskError: the file is not one that `pathfront tasks measure` wrote.
+        MachineError: its folder cannot be written, or the disk is full.
+    """
+    local_catalog()
+    check_writable(local_path().absolute().parent, LOCAL_WHAT, LOCAL_ENVIRONMENT)
+
+
+def forget_local(name: str) -> None:
+    """Take a task from the user's own, whose references do not hold any more, if it is there.
+
+    Raises:
+        MachineError: the file cannot be written.
+    """
+    known = local_catalog()
+    if known.pop(name, None) is not None:
+        _keep_local(known)
+
+
+def _keep_local(tasks: "Mapping[str, Measured]") -> Path:
     path = local_path()
-    tasks = local_catalog() | {measured.record.name: measured}
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    aside.write_bytes(_LOCAL.dump_json(dict(sorted(tasks.items())), indent=2) + b"\n")
-    os.replace(aside, path)
+    try:
+        aside.write_bytes(_LOCAL.dump_json(dict(sorted(tasks.items())), indent=2) + b"\n")
+        os.replace(aside, path)
+    except OSError as error:
+        raise folder_error(error, path.absolute().parent, LOCAL_WHAT, LOCAL_ENVIRONMENT) from error
     return path
 
 

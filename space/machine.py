@@ -77,16 +77,12 @@ class Place:
         return Path(folder)
 
     def check_writable(self) -> None:
-        """Make the folder if it is missing, and write a file there that vanishes again.
+        """As the function of that name.
 
         Raises:
             MachineError: the folder cannot be written, or its disk is full.
         """
-        with self.errors():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder) as file:
-                file.write(bytes(PROBE))
-                file.flush()
+        check_writable(self.folder, self.what, self.variable)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -99,6 +95,26 @@ class Place:
             yield
         except OSError as error:
             raise folder_error(error, self.folder, self.what, self.variable) from error
+
+
+def check_writable(folder: Path, what: str, variable: str) -> None:
+    """Write a file that vanishes again into a folder, or where the folder would be made.
+
+    Args:
+        folder: where something is to be kept.
+        what: is to be kept, a plural.
+        variable: the environment variable that moves it.
+
+    Raises:
+        MachineError: the folder cannot be written, or its disk is full.
+    """
+    try:
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+        with tempfile.TemporaryFile(dir=nearest) as file:
+            file.write(bytes(PROBE))
+            file.flush()
+    except OSError as error:
+        raise folder_error(error, folder, what, variable) from error
 
 
 def folder_error(error: OSError, folder: Path, what: str, variable: str) -> MachineError:

@@ -56,18 +56,33 @@ def add(
 ) -> None:
     """Make a task of a folder.
 
-    Images and sounds by label lie in one folder for each label, below train/ and test/ if they have such
-    splits; text is a file or a folder. All is copied and converted into PATHFRONT_DATA or the user's data
-    folder: images to 16x16 pixels, sounds to one second at 8 kHz. Then floor and expert are measured into
-    pathfront-tasks.json (or PATHFRONT_TASKS), and study files beside it may name the task.
-    """
+    \b
+    FOLDER holds one of:
+      images   one folder for each label, or IDX files as MNIST has them
+      sounds   WAV files in one folder for each label, or LABEL_SPEAKER_NUMBER.wav
+      text     UTF-8 files, or is such a file itself
+
+    Folders of labels may lie below train/ and test/, and val/ too. Links are followed, hidden files left out.
+    Where the source has no such splits, every tenth item is held out for select and every tenth for report;
+    every fifth where that leaves fewer than 20 (10 excerpts of text) for one of them. 200 items or 100,000
+    characters give scores worth comparing. Fewer are taken with a warning, down to 10 items or some 10,000
+    characters.
+
+    All is copied and converted into PATHFRONT_DATA or the user's data folder: images to 16x16 pixels, sounds
+    to one second at 8 kHz. Then floor and expert are measured into pathfront-tasks.json (or PATHFRONT_TASKS),
+    and study files beside it may name the task.
+    """  # noqa: D301 - a backspace keeps the lines of a block apart
     from pathlib import Path
 
     from search.commands import output
-    from trainers.tasks.datasets import add_dataset
+    from trainers.tasks.datasets import add_dataset, check_name
 
+    check_name(name)
+    _check_places()
+    former = _sha256(name)
     with output.Meter(f"reading {source}", 1) as meter:
         dataset = add_dataset(name, Path(source), _items(meter), kind, replace)
+    _say_replaced(dataset, former)
     _measure(dataset, specialist, json)
 
 
@@ -108,6 +123,8 @@ def fetch(
     from trainers.tasks.sources.downloads import downloaded, find_download
 
     check_name(name)
+    _check_places()
+    former = _sha256(name)
     wanted = find_download(name, url, sha256, kind)
     with ExitStack() as until_read:
         with output.Meter(f"downloading {wanted.url}", 1) as meter:
@@ -116,16 +133,21 @@ def fetch(
             dataset = add_dataset(
                 name, source, _items(meter), wanted.kind, replace, wanted.url, wanted.licence
             )
+    _say_replaced(dataset, former)
     _measure(dataset, specialist, json)
 
 
 @app.command("list", epilog=examples(["pathfront data list", "pathfront data list --json"]))
 def list_datasets(json: Json = False) -> None:
-    """List the data sets that were added, with floor and expert on the report episodes."""
+    """List the data sets with floor and expert.
+
+    Both are of the report episodes. A data set that is damaged, or whose name something that ships has taken
+    since, is named in a warning.
+    """
     from search.commands import output
     from space.catalog import local_catalog
     from space.errors import TaskError
-    from trainers.tasks.datasets import data_folder, dataset_names, open_dataset
+    from trainers.tasks.datasets import data_folder, dataset_names, open_dataset, taken_by
 
     measured = local_catalog()
     rows = []
@@ -134,6 +156,10 @@ def list_datasets(json: Json = False) -> None:
             rows.append(_row(open_dataset(name), measured.get(name)))
         except TaskError as error:
             output.say(f"warning: {error}")
+        if (other := taken_by(name)) is not None:
+            output.say(
+                f"warning: '{name}' is {other} too, which comes first; add the data set under another name"
+            )
     if json:
         output.print_json(rows)
         return
@@ -142,6 +168,45 @@ def list_datasets(json: Json = False) -> None:
         return
     columns = ["name", "kind", ">items", ">labels", ">floor", ">expert", ">size", "licence", "source"]
     output.print_table(columns, [[_cell(name, row[name]) for name in _bare(columns)] for row in rows])
+
+
+def _check_places() -> None:
+    """Look whether everything can be kept, before minutes go into making it.
+
+    Raises:
+        MachineError: a folder cannot be written; the message names it and what moves it.
+    """
+    from space.catalog import check_local
+    from trainers.tasks.cache import CACHE
+    from trainers.tasks.datasets import DATA
+
+    for place in (DATA, CACHE):
+        place.check_writable()
+    check_local()
+
+
+def _sha256(name: str) -> str | None:
+    """Digest of the data set of a name, as it is now; None where there is none, or none that can be read."""
+    from space.errors import NotFoundError, TaskError
+    from trainers.tasks.datasets import open_dataset
+
+    try:
+        return open_dataset(name).manifest.sha256
+    except (NotFoundError, TaskError):
+        return None
+
+
+def _say_replaced(dataset: "Dataset", former: str | None) -> None:
+    """Where other data have taken a data set's place, forget its references and say what that means."""
+    from search.commands import output
+    from space.catalog import forget_local
+
+    name = dataset.manifest.name
+    if former not in (None, dataset.manifest.sha256):
+        forget_local(name)
+        output.say(
+            f"'{name}' holds other data than before; studies of the former data are not continued on it"
+        )
 
 
 def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
@@ -154,6 +219,7 @@ def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
     output.say(f"measuring floor and expert of {manifest.name}")
     measured = measure_by_name(manifest.name, own_suite(), SPECIALIST if specialist else None)
     path = write_local(measured)
+    _warn_of_few(manifest.name, manifest.kind, measured.episodes)
     if json:
         output.print_json(_row(dataset, measured))
         return
@@ -169,6 +235,20 @@ def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
         f" expert {expert.mean:.4g} ± {expert.stderr:.2g} ({expert.policy}) on {expert.n} report episodes"
     )
     output.say(f"in a study file: suite: [{manifest.name}, ...]")
+
+
+def _warn_of_few(name: str, kind: str, count: int) -> None:
+    """Say so where too few held-out items or excerpts score a trial."""
+    from search.commands import output
+    from trainers.tasks.sources.content import ENOUGH_HELD_OUT
+    from trainers.tasks.sources.texts import ENOUGH_EXCERPTS
+
+    enough, what = (ENOUGH_EXCERPTS, "excerpts") if kind == "text" else (ENOUGH_HELD_OUT, "items")
+    if count < enough:
+        output.say(
+            f"warning: {count} {what} score a trial of {name}; fewer than {enough} tell candidates apart"
+            " poorly, so add more data if you can"
+        )
 
 
 def _row(dataset: "Dataset", measured: "Measured | None") -> dict[str, object]:

@@ -122,7 +122,7 @@ def measure_tasks(
     """
     from functools import partial
 
-    from space.catalog import load_catalog
+    from space.catalog import check_local, load_catalog
     from trainers.tasks import measure
     from trainers.tasks.registry import ships
 
@@ -134,6 +134,8 @@ def measure_tasks(
     if not write:
         _compare([name for name in chosen if name in shipped], settings, workers)
         chosen = [name for name in chosen if name not in shipped]
+    if not set(chosen) <= shipped.keys():
+        check_local()
     if missing:
         there = measure.read_shipped()
         chosen = [n for n in chosen if n not in there.tasks or n not in there.suites[settings.name].tokens]

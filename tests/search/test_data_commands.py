@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.io import wavfile
 
 from search.cli import main
+from search.commands import data as commands
 from space.catalog import local_catalog
 from space.study import StudyConfig
 from trainers.tasks.datasets import open_dataset
@@ -265,6 +266,7 @@ def test_no_data_command_needs_torch(tmp_path):
     code = """
 import sys
 from search.cli import main
+from search.commands import data as commands
 try:
     main(sys.argv[1:])
 except SystemExit as stop:
@@ -283,6 +285,134 @@ print([name for name in ("torch", "lightning", "optuna") if name in sys.modules]
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr.splitlines()[-1] == "[]", done.stderr
+
+
+def colours(folder: Path, each: int, seed: int = 0) -> Path:
+    """Noisy pictures of two colours in folders of their names."""
+    rng = np.random.default_rng(seed)
+    for label, level in {"dark": 60, "light": 190}.items():
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for i in range(each):
+            pixels = np.clip(level + rng.normal(0, 30, (16, 16, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{i}.png")
+    return folder
+
+
+def console(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`pathfront` as a user calls it: the console script, no PYTHONPATH."""
+    known = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [Path(sys.executable).with_name("pathfront"), *arguments],
+        env=known | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_sixty_files_are_a_task_with_a_warning(pathfront, tmp_path):
+    code, out, err = pathfront("add", "shades", colours(tmp_path / "in", 30), "--json")
+    assert code == 0, err
+    assert json.loads(out)["splits"] == {"train": 36, "select": 12, "report": 12}
+    assert "warning: 12 items score a trial of shades; fewer than 20 tell candidates apart poorly" in err
+    (tmp_path / "short.txt").write_text(novel(tmp_path / "novel.txt").read_text()[:14_000])
+    code, out, err = pathfront("add", "short", tmp_path / "short.txt")
+    assert code == 0, err
+    assert "excerpts score a trial of short; fewer than 10" in err
+    assert "every fifth for select and for report" in out
+
+
+def test_a_link_to_a_folder_of_a_label_is_followed(pathfront, tmp_path):
+    aside = colours(tmp_path / "aside", 30)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "dark").symlink_to(aside / "dark")
+    (aside / "light").rename(tmp_path / "in" / "light")
+    code, out, err = pathfront("add", "shades", tmp_path / "in")
+    assert code == 0, err
+    assert "2 labels" in out
+    (tmp_path / "in" / "grey").symlink_to(tmp_path / "not-mounted")
+    refused(pathfront("add", "more", tmp_path / "in"), 1, "in/grey' is a link to nothing")
+
+
+@pytest.mark.parametrize("variable", ["PATHFRONT_DATA", "PATHFRONT_CACHE", "PATHFRONT_TASKS", "HOME"])
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_read(tmp_path, monkeypatch, variable):
+    monkeypatch.delenv(variable, raising=False)
+    source = colours(tmp_path / "in", 30)
+    unset = {"XDG_DATA_HOME": "", "XDG_CACHE_HOME": ""}
+    if variable == "HOME":
+        monkeypatch.delenv("PATHFRONT_DATA")
+    done = console("data", "add", "shades", str(source), **unset, **{variable: "/dev/null/here"})
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "'/dev/null" in line
+    assert line.endswith("PATHFRONT_DATA" if variable == "HOME" else variable)
+
+
+def test_a_cache_that_cannot_be_written_ends_data_preparation_at_once(tmp_path):
+    (tmp_path / "work" / "mine.yaml").write_text(
+        "study: mine\nsuite: [taxi, cartpole]\nspace: {depth: 1, width: 48, experts: 1}\n"
+        "rungs: {tokens: [3000]}\nstop: {candidates: 1}\n"
+    )
+    done = console("launch", "mine.yaml", PATHFRONT_CACHE="/dev/null/cache")
+    assert done.returncode == 1
+    assert (
+        "generated data are kept in '/dev/null/cache', which cannot be used" in done.stderr.splitlines()[-1]
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_replaced_data_are_said_to_be_other_data_and_lose_their_references(pathfront, tmp_path):
+    code, _, err = pathfront("add", "shades", colours(tmp_path / "in", 30))
+    assert code == 0
+    assert "other data" not in err
+    rng = np.random.default_rng(1)
+    for path in (tmp_path / "in").rglob("*.png"):
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(path)
+    result = pathfront("add", "shades", tmp_path / "in", "--replace")
+    refused(result, 1, "clear its floor")
+    assert "'shades' holds other data than before" in result[2]
+    assert local_catalog() == {}
+
+
+def test_the_list_names_sets_that_are_broken_or_hidden_by_what_ships(pathfront, tmp_path, monkeypatch):
+    assert pathfront("add", "shades", colours(tmp_path / "in", 30))[0] == 0
+    assert pathfront("add", "tints", colours(tmp_path / "in", 31))[0] == 0
+    arrays = tmp_path / "data" / "shades" / "arrays.npz"
+    arrays.write_bytes(arrays.read_bytes()[:-30])
+    manifest = tmp_path / "data" / "tints" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"tints"', '"taxi"'))
+    manifest.parent.rename(
+        tmp_path / "data" / "taxi"
+    )  # as if Pathfront had shipped a task of that name since
+    code, out, err = pathfront("list", "--json")
+    assert code == 0
+    assert [row["name"] for row in json.loads(out)] == ["taxi"]
+    assert "warning: data set 'shades' is damaged" in err
+    assert "warning: 'taxi' is a task that ships too, which comes first" in err
+    arrays.unlink()
+    assert "warning: data set 'shades' is damaged" in pathfront("list")[2]
+    monkeypatch.setenv("PATHFRONT_DATA", "/dev/null/data")
+    refused(pathfront("list"), 1, "data sets are kept in '/dev/null/data', which cannot be used")
+
+
+@pytest.mark.parametrize(("name", "function"), [("add", commands.add), ("fetch", commands.fetch)])
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_the_help_loses_no_line(name, function, columns):
+    done = console("data", name, "--help", COLUMNS=columns)
+    assert done.returncode == 0
+    told = "".join(done.stdout.split())
+    lines = (function.__doc__ or "").replace("\b", "").splitlines()
+    assert len(lines) > 4
+    for line in lines:
+        assert "".join(line.split()) in told
+    for word in ("200items", "100,000characters", "10items"):
+        assert name != "add" or word in told
+    summary = console("data", "--help", COLUMNS="80").stdout
+    assert "..." not in summary.replace("[ARGS]...", "")
+    assert lines[0] in summary
 
 
 @pytest.mark.parametrize("command", ["add", "fetch", "list"])

@@ -6,13 +6,12 @@ processes may make and read the same one at once; they are mapped into memory, s
 A folder that cannot be used is found out before anything is made, and is an error of the machine.
 """
 
-import contextlib
 import hashlib
 import inspect
 import json
 import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -172,16 +171,15 @@ def _write(path: Path, arrays: Arrays) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file that appears whole."""
+    """Write a file that appears whole, with the rights of the user's umask."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
+        temporary.unlink(missing_ok=True)
         raise

@@ -5,7 +5,10 @@ Nothing here knows how a file of a user is read (`sources`) or how a data set is
 """
 
 import contextlib
+import errno
 import hashlib
+import io
+import itertools
 import json
 import os
 import re
@@ -14,6 +17,7 @@ import tempfile
 import zipfile
 import zlib
 from functools import cached_property, lru_cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal
 
@@ -22,10 +26,13 @@ import platformdirs
 
 from space.catalog import Frozen, Split, load_catalog
 from space.errors import NotFoundError, StudyFileError, TaskError, nearest
+from space.machine import Place
+from trainers.tasks.registry import ENTRY_POINTS
 from trainers.tasks.sources.content import SPLITS, Arrays, Content, Kind, Progress
 from trainers.tasks.sources.folders import find_licence, read_folder
 
 ENVIRONMENT = "PATHFRONT_DATA"
+DATA = Place("data sets", ENVIRONMENT, lambda: f"{platformdirs.user_data_dir('pathfront')}/data")
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
 SCHEMA_VERSION = 1
@@ -62,14 +69,21 @@ class Manifest(Frozen):
 
 
 def data_folder() -> Path:
-    """The folder of all data sets: $PATHFRONT_DATA, or one of the user's own."""
-    named = os.environ.get(ENVIRONMENT)
-    return Path(named) if named else Path(platformdirs.user_data_dir("pathfront")) / "data"
+    """The folder of all data sets: $PATHFRONT_DATA, or one of the user's own.
+
+    Raises:
+        MachineError: the user has no home folder.
+    """
+    return DATA.folder
 
 
 def dataset_names() -> list[str]:
-    """Names of all data sets that were added."""
-    with contextlib.suppress(FileNotFoundError):
+    """Names of all data sets that were added.
+
+    Raises:
+        MachineError: the folder of data sets cannot be read.
+    """
+    with DATA.errors(), contextlib.suppress(FileNotFoundError):
         return sorted(p.name for p in data_folder().iterdir() if NAME.fullmatch(p.name) and p.is_dir())
     return []
 
@@ -91,14 +105,18 @@ class Dataset:
         """As in `Content`; not to be written to.
 
         Raises:
-            TaskError: they are damaged.
+            TaskError: they are damaged, or were replaced since the data set was opened.
+            MachineError: they cannot be read.
         """
+        content = io.BytesIO(_bytes(self.folder / ARRAYS))
         try:
-            with (self.folder / ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as found:
+            with np.load(content, allow_pickle=False) as found:
                 arrays = dict(found)
         except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
             raise _damaged(self.folder) from None
         if _digest(self.manifest.kind, self.manifest.labels, arrays) != self.manifest.sha256:
+            if _read_manifest(self.folder) != self.manifest:
+                raise TaskError(f"data set '{self.manifest.name}' was replaced meanwhile; start again")
             raise _damaged(self.folder)
         for array in arrays.values():
             array.flags.writeable = False
@@ -106,8 +124,20 @@ class Dataset:
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
-        return sum(path.stat().st_size for path in self.folder.iterdir())
+        """Bytes on disk.
+
+        Raises:
+            TaskError: a file is missing or was cut off.
+        """
+        with DATA.errors():
+            try:
+                with (self.folder / ARRAYS).open("rb") as file:
+                    whole = zipfile.is_zipfile(file)
+            except FileNotFoundError:
+                whole = False
+            if not whole:
+                raise _damaged(self.folder)
+            return sum(path.stat().st_size for path in self.folder.iterdir())
 
     def places(self, split: Split) -> np.ndarray:
         """Places of a split's items or documents among all, ascending."""
@@ -120,13 +150,14 @@ def open_dataset(name: str) -> Dataset:
     Raises:
         NotFoundError: there is none of that name.
         TaskError: its manifest is damaged, or of another version of Pathfront.
+        MachineError: it cannot be read.
     """
     if name not in dataset_names():
         raise NotFoundError(f"no data set is called '{name}'{nearest(name, dataset_names())}")
     folder = data_folder() / name
     try:
-        return _opened(folder, (folder / MANIFEST).read_bytes())
-    except (OSError, ValueError):
+        return _opened(folder, _bytes(folder / MANIFEST))
+    except ValueError:
         raise _damaged(folder) from None
 
 
@@ -138,10 +169,20 @@ def check_name(name: str) -> None:
     """
     if not NAME.fullmatch(name):
         raise StudyFileError(f"a data set's name has small letters, digits and single hyphens, got '{name}'")
+    if (other := taken_by(name)) is not None:
+        raise StudyFileError(f"a data set's name is its own, '{name}' is {other}; choose another name")
+
+
+def taken_by(name: str) -> str | None:
+    """What else bears a name and comes before a data set of that name, in words; None where nothing does."""
     if name in load_catalog().tasks:
-        raise StudyFileError(
-            f"a data set's name is its own, '{name}' is a task that ships; choose another name"
-        )
+        return "a task that ships"
+    if name in load_catalog().suites:
+        return "a suite that ships"
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name == name:
+            return f"a task of the installed package '{point.dist.name if point.dist else point.value}'"
+    return None
 
 
 def add_dataset(
@@ -168,8 +209,13 @@ def add_dataset(
         StudyFileError: the name is none, or belongs to other data.
         NotFoundError: there is no such folder.
         TaskError: the source cannot be read as a data set.
+        MachineError: the folder of data sets cannot be written, or its disk is full.
     """
     check_name(name)
+    if not source.exists():
+        raise NotFoundError(f"a data set is read from a folder or a file, there is no '{source}'")
+    DATA.check_writable()
+    licence = licence or find_licence(source)
     content = read_folder(source, kind, progress)
     manifest = Manifest(
         name=name,
@@ -180,7 +226,7 @@ def add_dataset(
         rule=content.rule,
         left_out=content.left_out,
         labels=content.labels,
-        licence=licence or find_licence(source),
+        licence=licence,
         sha256=_digest(content.kind, content.labels, content.arrays),
     )
     if name in dataset_names() and not replace:
@@ -200,24 +246,49 @@ def add_dataset(
 def _write(manifest: Manifest, content: Content) -> None:
     """Write a data set into a folder of its own, which then takes the place of any other."""
     parent = data_folder()
-    parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{manifest.name}."))
-    try:
-        new, old = temporary / "new", temporary / "old"
-        new.mkdir()
-        with (new / ARRAYS).open("wb") as file:
-            np.savez_compressed(file, **content.arrays)  # pyright: ignore[reportArgumentType]
-            file.flush()
-            os.fsync(file.fileno())
-        with (new / MANIFEST).open("w", encoding="utf-8") as file:
-            file.write(manifest.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    with DATA.errors():
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{manifest.name}."))
+        try:
+            new = temporary / "new"
+            new.mkdir()
+            with (new / ARRAYS).open("wb") as file:
+                np.savez_compressed(file, **content.arrays)  # pyright: ignore[reportArgumentType]
+                file.flush()
+                os.fsync(file.fileno())
+            with (new / MANIFEST).open("w", encoding="utf-8") as file:
+                file.write(manifest.model_dump_json(indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            _swap(new, parent / manifest.name, temporary)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, place: Path, aside: Path) -> None:
+    """Put a folder in the place of another, which goes aside; whoever does so last, of several, stays."""
+    for number in itertools.count():
         with contextlib.suppress(FileNotFoundError):
-            (parent / manifest.name).rename(old)
-        new.rename(parent / manifest.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            place.rename(aside / f"old-{number}")
+        try:
+            new.rename(place)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was quicker
+                raise
+
+
+def _bytes(path: Path) -> bytes:
+    """A file of a data set: damaged where it is missing, the machine's fault where it cannot be read."""
+    with DATA.errors():
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise _damaged(path.parent) from None
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    return _opened(folder, _bytes(folder / MANIFEST)).manifest
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,8 @@
 """A user's folders as data sets: what is read, how it is split, what is refused, and their tasks."""
 
+import errno
 import gzip
+import os
 import struct
 import wave
 from pathlib import Path
@@ -12,12 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import wavfile
 
-from space.errors import NotFoundError, StudyFileError, TaskError
+from space.errors import MachineError, NotFoundError, StudyFileError, TaskError
 from trainers.tasks import datasets
 from trainers.tasks.contract import check_reference, check_task
 from trainers.tasks.datasets import add_dataset, dataset_names, open_dataset
 from trainers.tasks.families.added import added_names, open_added
 from trainers.tasks.families.text import REPEATABLE, paragraphs
+from trainers.tasks.sources import texts
 from trainers.tasks.sources.content import SPLITS, Item, assign_splits
 from trainers.tasks.sources.downloads import KNOWN, content_digest
 from trainers.tasks.sources.images import to_pixels
@@ -310,7 +313,7 @@ def _one_label(source: Path) -> None:
 
 
 def _few(source: Path) -> None:
-    paint(source, each=10)
+    paint(source, each=2)
 
 
 def _two_kinds(source: Path) -> None:
@@ -359,13 +362,16 @@ def _only_tested(source: Path) -> None:
     [
         (_empty, "has files, the folder"),
         (_one_label, "has only 'blue'"),
-        (_few, "20 different items each.*3 of them for"),
+        (_few, "2 different items each, which 10 in all give.*1 of them for"),
         (_two_kinds, "3 files of images and 1 file of sounds; say which with --kind"),
         (_unknown, "has none among 1 files"),
         (_broken_image, r"'.*7\.png' cannot"),
         (_no_label, r"a folder that is its label, got '.*7\.png'"),
         (_long_label, "at most 48 bytes, got 'longlong"),
-        (_short_text, "10 excerpts in each split"),
+        (
+            _short_text,
+            "2 excerpts of 400 to 1,000 characters in each split, which some 10,000.* 5,186 characters",
+        ),
         (_not_utf8, r"'.*a\.txt' is not at byte 3"),
         (_only_tested, "'violet' in .* has none"),
     ],
@@ -378,12 +384,211 @@ def test_what_is_no_data_set_is_refused_and_leaves_nothing(tmp_path, folder, mak
     assert not folder.exists()
 
 
+def test_the_name_of_a_task_of_an_installed_package_is_taken(tmp_path, monkeypatch):
+    about = tmp_path / "site" / "robots-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: robots\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[pathfront.tasks]\nrobot-arm = robots:Arm\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    with pytest.raises(StudyFileError, match="'robot-arm' is a task of the installed package 'robots'"):
+        add("robot-arm", paint(tmp_path / "in", each=9))
+
+
+def test_processes_that_add_the_same_name_at_once_leave_one_whole_set(tmp_path, folder, monkeypatch):
+    first, second = paint(tmp_path / "one", each=9), paint(tmp_path / "two", each=10)
+    add("colours", first)
+    rename = Path.rename
+
+    def overtaken(path, target):
+        done = rename(path, target)
+        if target.name == "old-0":  # the place is free, and another process is quicker
+            monkeypatch.setattr(Path, "rename", rename)
+            add("colours", paint(tmp_path / "three", each=11))
+        return done
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    assert add("colours", second, replace=True).manifest.items == 30
+    assert open_dataset("colours").arrays["labels"].shape == (30,)
+    assert [path.name for path in folder.iterdir()] == ["colours"]
+
+
+def test_a_set_that_is_replaced_between_its_manifest_and_its_arrays_is_not_called_damaged(tmp_path):
+    opened = datasets.Dataset(*vars(add("colours", paint(tmp_path / "one", each=9))).values())
+    add("colours", paint(tmp_path / "two", each=10), replace=True)
+    with pytest.raises(TaskError, match="'colours' was replaced meanwhile; start again"):
+        assert opened.arrays
+
+
+def test_a_folder_of_data_sets_that_cannot_be_used_is_the_machines_fault(tmp_path, monkeypatch, folder):
+    monkeypatch.setenv(datasets.ENVIRONMENT, "/dev/null/data")
+    told = []
+    with pytest.raises(MachineError, match=r"'/dev/null/data', which cannot be used.*PATHFRONT_DATA"):
+        add_dataset("colours", paint(tmp_path / "one", each=9), lambda *what: told.append(what))
+    assert told == []
+    with pytest.raises(MachineError, match="PATHFRONT_DATA"):
+        dataset_names()
+
+
+def test_links_to_folders_and_files_are_followed(tmp_path):
+    plain = add("plain", paint(tmp_path / "plain"))
+    paint(tmp_path / "aside")
+    linked = tmp_path / "linked"
+    (linked / "green").mkdir(parents=True)
+    (linked / "red").symlink_to(tmp_path / "aside" / "red")
+    (linked / "blue").symlink_to("../aside/blue", target_is_directory=True)
+    for path in (tmp_path / "aside" / "green").iterdir():
+        (linked / "green" / path.name).symlink_to(path)
+    found = add("linked", linked)
+    assert found.manifest.labels == ("blue", "green", "red")
+    assert found.manifest.sha256 == plain.manifest.sha256
+    (tmp_path / "whole").symlink_to(linked)
+    assert add("whole", tmp_path / "whole").manifest.sha256 == plain.manifest.sha256
+
+
+def _loop(source: Path) -> None:
+    (source / "red" / "again").symlink_to(source)
+
+
+def _loop_of_two(source: Path) -> None:
+    (source / "red" / "there").symlink_to(source / "blue")
+    (source / "blue" / "back").symlink_to(source / "red")
+
+
+def _link_to_itself(source: Path) -> None:
+    (source / "red" / "8.png").unlink()
+    (source / "red" / "8.png").symlink_to("8.png")
+
+
+def _link_to_nothing(source: Path) -> None:
+    (source / "violet").symlink_to(source.parent / "unmounted" / "violet")
+
+
+def _pipe(source: Path) -> None:
+    os.mkfifo(source / "red" / "pipe.png")
+
+
+def _no_file_name(source: Path) -> None:
+    (source / "red" / os.fsdecode(b"caf\xe9.png")).write_bytes((source / "red" / "1.png").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_loop, "'.*red/again' leads back to a folder that it lies in"),
+        (_loop_of_two, "'.*(there/back|back/there)' leads back to a folder that it lies in"),
+        (_link_to_itself, r"'.*8\.png' cannot: Too many levels of symbolic links"),
+        (_link_to_nothing, "'.*violet' is a link to nothing"),
+        (_pipe, r"'.*pipe\.png' is neither a file nor a folder"),
+        (_no_file_name, r"UTF-8, got '.*caf\\udce9.png'"),
+    ],
+)
+def test_what_cannot_be_followed_is_named_and_nothing_vanishes(tmp_path, folder, spoil, words):
+    spoil(paint(tmp_path / "in", each=9))
+    with pytest.raises(TaskError, match=words) as refusal:
+        add("mine", tmp_path / "in")
+    assert "\n" not in str(refusal.value)
+    assert not folder.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file that refuses to be read by root")
+@pytest.mark.parametrize("name", ["a.txt", "README.md", "red/3.png", "red/3.wav"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
+    source = tmp_path / "in"
+    if name.endswith("png"):
+        paint(source, each=9)
+    elif name.endswith("wav"):
+        hum(source, [(label, f"{label}/{i}.wav") for label in ("low", "red") for i in range(9)])
+    else:
+        source.mkdir()
+        (source / "b.txt").write_text(prose(12_000))
+    (source / name).unlink(missing_ok=True)
+    (source / name).symlink_to("/proc/self/mem")
+    with pytest.raises(TaskError, match=rf"can be read, '.*{name}' cannot: .*mend it or take it away"):
+        add("mine", source)
+
+
+class CountedText(str):
+    """A text that counts the characters that are copied from it."""
+
+    copied = 0
+    __slots__ = ()
+
+    def __getitem__(self, key):
+        return self._counted(str.__getitem__(self, key))
+
+    def lstrip(self, *arguments):
+        return self._counted(str.lstrip(self, *arguments))
+
+    def _counted(self, text):
+        CountedText.copied += len(text)
+        return CountedText(text)
+
+
+def test_a_long_line_is_cut_without_copying_it_again_and_again(monkeypatch):
+    line = " ".join(WORDS) * 10_000
+    monkeypatch.setattr(texts, "paragraphs", lambda text: [CountedText(text)])
+    CountedText.copied = 0
+    pieces = list(texts._pieces(line))
+    assert len(pieces) > 200
+    assert CountedText.copied < 3 * len(line)
+
+
+@given(st.text(alphabet="ab \n", max_size=400))
+def test_pieces_are_those_of_a_text_that_is_cut_from_its_front(text):
+    def expected():
+        for paragraph in paragraphs(text):
+            rest = paragraph
+            while len(rest) > limit:
+                ends = [rest.rfind(mark, 1, limit) for mark in ("\n", " ")]
+                cut = next((end for end in ends if end > 0), limit)
+                yield rest[:cut]
+                rest = rest[cut:].lstrip("\n ")
+            if rest.strip():
+                yield rest
+
+    limit = 7
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texts, "SMALLEST_BLOCK", limit)
+        assert list(texts._pieces(text)) == list(expected())
+
+
+@pytest.mark.parametrize(
+    ("each", "splits", "rule"),
+    [
+        (70, {"train": 168, "select": 21, "report": 21}, "tenth"),
+        (20, {"train": 36, "select": 12, "report": 12}, "fifth"),
+        (3, {"train": 5, "select": 2, "report": 2}, "fifth"),
+    ],
+)
+def test_of_few_items_more_are_held_out(tmp_path, each, splits, rule):
+    found = add("colours", paint(tmp_path / "in", each=each)).manifest
+    assert found.splits == splits
+    assert found.rule == f"every {rule} for select and for report, by hash"
+
+
+def test_a_source_with_few_to_report_keeps_its_own_and_holds_out_a_tenth(tmp_path):
+    paint(tmp_path / "in" / "train", each=80)
+    paint(tmp_path / "in" / "test", each=4, size=(21, 21))
+    assert add("colours", tmp_path / "in").manifest.splits == {"train": 216, "select": 24, "report": 12}
+
+
+def test_a_short_text_has_three_splits_and_a_task(tmp_path, quick, tokenizer):
+    path = tmp_path / "short.txt"
+    path.write_text(prose(12_000), encoding="utf-8")
+    assert "every fifth" in add("short", path).manifest.rule
+    factory = open_added("short")
+    assert factory is not None
+    task = factory(quick, tokenizer, None)
+    assert 2 <= task.eval_episodes < 10
+    assert len(task.score(task.expert_policy()[1], "report", task.reference_episodes)) >= 2
+
+
 def test_a_folder_that_is_not_there_is_not_found(tmp_path):
     with pytest.raises(NotFoundError, match="there is no"):
         add("mine", tmp_path / "none")
 
 
-@pytest.mark.parametrize("name", ["", "Mine", "a b", "a--b", "-a", "../up", "a:b", "digits"])
+@pytest.mark.parametrize("name", ["", "Mine", "a b", "a--b", "-a", "../up", "a:b", "digits", "quick"])
 def test_names_that_are_none_or_taken_are_refused(tmp_path, name):
     with pytest.raises(StudyFileError, match="a data set's name"):
         add(name, tmp_path)
@@ -405,10 +610,10 @@ def test_a_write_that_fails_leaves_what_there_was(tmp_path, folder, monkeypatch)
     add("colours", paint(tmp_path / "one"))
 
     def full(*_arguments, **_arrays):
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(MachineError, match=r"the disk of '.*data' is full.*PATHFRONT_DATA"):
         add("colours", paint(tmp_path / "two", each=70), replace=True)
     assert [path.name for path in folder.iterdir()] == ["colours"]
     assert open_dataset("colours").manifest.items == 240

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from space import machine
 from space.catalog import load_catalog
 from space.errors import MachineError
 from trainers.tasks import cache
@@ -56,6 +57,16 @@ def test_it_is_made_once(folder, read, made):
     assert np.array_equal(read(), read())
     assert len(made) == 1
     assert [path.suffix for path in folder.iterdir()] == [".safetensors"]
+
+
+def test_others_may_read_it_where_the_umask_lets_them(folder, read):
+    before = os.umask(0o022)
+    try:
+        read()
+    finally:
+        os.umask(before)
+    (path,) = folder.iterdir()
+    assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_another_key_is_another_file(folder, read, made):
@@ -110,6 +121,21 @@ def test_data_preparation_looks_at_the_folder_first(monkeypatch):
     with pytest.raises(MachineError, match="'/dev/null/cache', which cannot be used"):
         prepare(suite, 1, lambda *what: heard.append(what))
     assert heard == []
+
+
+def test_a_prepared_cache_need_not_be_written(folder, monkeypatch):
+    suite = load_catalog().suite("quick").model_copy(update={"tasks": ("taxi",)})
+    prepare(suite, 1, lambda *_: None)
+
+    def read_only(**_options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(machine.tempfile, "TemporaryFile", read_only)
+    prepare(suite, 1, lambda *_: None)
+    for path in folder.glob("taxi-[!f]*"):
+        path.unlink()
+    with pytest.raises(MachineError, match="PATHFRONT_CACHE"):
+        prepare(suite, 1, lambda *_: None)
 
 
 def test_a_folder_that_is_deleted_meanwhile_is_made_again(folder, read, made):

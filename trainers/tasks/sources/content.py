@@ -171,8 +171,13 @@ def assign_splits(items: Sequence[Item], every: int = TENTH) -> tuple[np.ndarray
 def _spread(items: Sequence[Item]) -> tuple[np.ndarray, str]:
     """As `assign_splits`, with more held out where every tenth item is too few."""
     splits, rule = assign_splits(items)
-    held_out = np.bincount(splits, minlength=len(SPLITS))[1:]
-    return assign_splits(items, FIFTH) if held_out.min() < ENOUGH_HELD_OUT else (splits, rule)
+    given = {item.split for item in items}
+    counts = [int((splits == i).sum()) for i, split in enumerate(SPLITS) if split not in given | {"train"}]
+    return (
+        assign_splits(items, FIFTH)
+        if min(counts, default=ENOUGH_HELD_OUT) < ENOUGH_HELD_OUT
+        else (splits, rule)
+    )
 
 
 def unreadable(path: Path, error: OSError) -> TaskError:

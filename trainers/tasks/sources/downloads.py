@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from space.errors import NotFoundError, StudyFileError, TaskError, nearest
+from space.machine import FULL, Place
 from trainers.tasks.sources.content import Kind
 from trainers.tasks.sources.folders import visible_files
 
 Bytes = Callable[[int, int], None]
+TEMPORARY = Place("downloads", "TMPDIR", tempfile.gettempdir)
 TIMEOUT = 30  # seconds without a byte
 PART = 1 << 16  # bytes
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -94,10 +96,14 @@ def downloaded(wanted: Download, progress: Bytes) -> Iterator[Path]:
 
     Raises:
         TaskError: it cannot be downloaded or unpacked, or is not what was pinned.
+        MachineError: the folder for temporary files cannot be written, or its disk is full.
     """
-    with tempfile.TemporaryDirectory(prefix="pathfront-") as folder:
-        path = _retrieved(wanted, Path(folder), progress)
-        source = _unpacked(wanted, path, Path(folder) / "content") / wanted.folder
+    with TEMPORARY.errors():
+        until_read = tempfile.TemporaryDirectory(prefix="pathfront-")
+    with until_read as folder:
+        with TEMPORARY.errors():
+            path = _retrieved(wanted, Path(folder), progress)
+            source = _unpacked(wanted, path, Path(folder) / "content") / wanted.folder
         if wanted.content_sha256 is not None:
             _check_content(wanted, source)
         yield source
@@ -146,6 +152,8 @@ def _unpacked(wanted: Download, path: Path, folder: Path) -> Path:
         else:
             return path
     except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         raise TaskError(f"'{wanted.url}' is an archive that cannot be unpacked: {error}") from None
     return _below(folder)
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from space.errors import NotFoundError, TaskError
+from space.errors import TaskError
 from space.words import counted
 from trainers.tasks.sources.content import Content, Kind, Progress, collect, is_about, unreadable
 from trainers.tasks.sources.images import image_items, is_image
@@ -24,11 +24,8 @@ def read_folder(source: Path, kind: Kind | None, progress: Progress) -> Content:
         progress: is told how many items are read, and how many there are.
 
     Raises:
-        NotFoundError: there is no such folder.
         TaskError: it is not clear what it holds, it holds too little, or a file cannot be read.
     """
-    if not source.exists():
-        raise NotFoundError(f"a data set is read from a folder or a file, there is no '{source}'")
     files = visible_files(source)
     if not files:
         raise TaskError(f"a data set has files, the folder '{source}' has none")

@@ -66,7 +66,7 @@ def _size(path: Path) -> tuple[int, int]:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file) as image:
             return image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
@@ -76,7 +76,7 @@ def _picture(path: Path, side: int) -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file) as image:
             return to_pixels(ImageOps.exif_transpose(image), side)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
@@ -124,4 +124,5 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
 
 
 def _unreadable(path: Path, error: Exception) -> TaskError:
-    return TaskError(f"an image can be read, '{path}' cannot: {error}; mend it or take it away")
+    why = getattr(error, "strerror", None) or error
+    return TaskError(f"an image can be read, '{path}' cannot: {why}; mend it or take it away")

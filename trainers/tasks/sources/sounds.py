@@ -106,5 +106,6 @@ def _numbered_split(number: int) -> Split:
     return "report" if number < 5 else "select" if number < 10 else "train"
 
 
-def _unreadable(path: Path, why: object) -> TaskError:
+def _unreadable(path: Path, error: object) -> TaskError:
+    why = getattr(error, "strerror", None) or error
     return TaskError(f"a WAV file can be read, '{path}' cannot: {why}; mend it or take it away")

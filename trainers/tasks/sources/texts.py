@@ -121,7 +121,8 @@ def _split(documents: dict[str, str]) -> tuple[np.ndarray, str, dict[Split, int]
     Every tenth document is held out for a split, or every fifth where that gives too few excerpts.
     """
     items = [Item(lambda: np.empty(0), "", name) for name in documents]
-    splits, rule, excerpts = np.empty(0, dtype=np.uint8), "", dict[Split, int]()
+    splits, rule = np.empty(0, dtype=np.uint8), ""
+    excerpts: dict[Split, int] = {}
     for every in PLACES:
         splits, rule = assign_splits(items, every)
         excerpts = {
