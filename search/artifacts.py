@@ -14,6 +14,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from space.errors import CheckpointError, StorageError
+from space.files import umask_mode
 
 _BLOCK = 1 << 20
 
@@ -68,7 +69,8 @@ class Artifacts:
                 prefix=".writing-", dir=parent if self._local else None
             ) as folder:
                 draft = Path(folder) / Path(name).name
-                save(draft)
+                with umask_mode(draft):
+                    save(draft)
                 size, digest = _sync(draft), file_sha256(draft)
                 if self._local:
                     os.replace(draft, target)

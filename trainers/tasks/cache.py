@@ -11,7 +11,6 @@ import inspect
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import platformdirs
 from safetensors.numpy import save
 
+from space.files import create_aside
 from trainers.tasks.episodes import Episodes
 from trainers.tokens.sequence import Chunk
 
@@ -132,14 +132,14 @@ def _write(path: Path, arrays: Arrays) -> None:
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     content = save(arrays, {"sha256": _digest(arrays)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary = create_aside(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
+            temporary.unlink()
         raise

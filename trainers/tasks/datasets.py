@@ -9,8 +9,8 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import zipfile
 import zlib
 from functools import cached_property, lru_cache
@@ -201,7 +201,8 @@ def _write(manifest: Manifest, content: Content) -> None:
     """Write a data set into a folder of its own, which then takes the place of any other."""
     parent = data_folder()
     parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{manifest.name}."))
+    temporary = parent / f".{manifest.name}.{secrets.token_hex(4)}"
+    temporary.mkdir()
     try:
         new, old = temporary / "new", temporary / "old"
         new.mkdir()
