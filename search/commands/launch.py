@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from space.study import StudyConfig
 
 NAME = "launch"
-MORE = 10  # times the tokens of its rung: a full training to suggest
 EXAMPLES = [
     "pathfront launch quick                 # a study that ships; resumes it where it exists",
     "pathfront launch my_study.yaml --workers 8",
@@ -105,9 +104,9 @@ def _again(spec: str, url: str, artifacts: str | None) -> str:
 
 def _conclude(reader: "Reader", study: str, json: bool) -> None:
     """Print the front and what to do next."""
+    from search.advice import next_steps
     from search.commands import output
     from search.commands.front import print_front
-    from search.results import storage_option
     from space.errors import PathfrontError
 
     rows = reader.front(study)
@@ -119,6 +118,5 @@ def _conclude(reader: "Reader", study: str, json: bool) -> None:
     print(f"the front of study '{study}', best score first")
     print_front(rows)
     print("what to do next:")
-    print(f"  pathfront dashboard{storage_option(reader.url)}")
-    print(f"  {reader.command('export', study, '--pick best -o best/')}")
-    print(f"  pathfront train best/ --tokens {output.short(MORE * rows[0].tokens)}")
+    for step in next_steps(reader, study, rows):
+        print(f"  {step}")
