@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, insert, select
+from sqlalchemy import Row, and_, delete, insert, or_, select
 
 from search.artifacts import Artifacts
 from search.claims import Claim
@@ -19,7 +19,7 @@ from space.errors import CheckpointError, LeaseLost
 from space.scores import CheckpointKind
 
 SPARE_TRUNKS = 2  # trunk checkpoints kept while a trial runs, since one may turn out to be damaged
-SUFFIXES: dict[CheckpointKind, str] = {"trunk": "ckpt", "decayed": "safetensors"}
+SUFFIXES: dict[CheckpointKind, str] = {"trunk": "ckpt", "branch": "ckpt", "decayed": "safetensors"}
 
 
 @dataclass(frozen=True)
@@ -109,19 +109,23 @@ class Checkpoints:
                 select(checkpoints).where(claim.of(checkpoints)).order_by(checkpoints.c.tokens.desc())
             ).all()
             spare = [row for row in kept if row.kind == "trunk"][1:]
+            spare += [row for row in kept if row.kind == "branch"]  # its decay is over
             for row in spare:
                 connection.execute(delete(checkpoints).where(_this(row)))
         self._artifacts.tidy(_folder(claim), {row.uri for row in kept if row not in spare})
 
     def _trunks(self, claim: Claim) -> list[Row[Any]]:
-        """Trunks of a claim's candidate and seed at its rung and below, the newest first."""
+        """Trunks of a claim's candidate and seed at its rung and below, the newest first.
+
+        Where the claim's own decay branch was interrupted, its checkpoints come before them.
+        """
         table = checkpoints.c
         query = select(checkpoints).where(
             table.study == claim.study,
             table.candidate == claim.candidate,
             table.seed == claim.seed,
             table.rung <= claim.rung,
-            table.kind == "trunk",
+            or_(table.kind == "trunk", and_(table.kind == "branch", table.rung == claim.rung)),
         )
         with self._ledger.read() as connection:
             return list(connection.execute(query.order_by(table.rung.desc(), table.tokens.desc())).all())
