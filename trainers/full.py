@@ -119,14 +119,17 @@ def _train(
     threads: Threads | None,
 ) -> Scorecard:
     """Train and score as far as that has not been done."""
-    suite, trunk = recipe.suite, budget.tokens
-    total = trunk + budget.decay_tokens
+    suite, length = recipe.suite, step_tokens(recipe.suite)
+    schedule = schedule_of(budget, length)
+    trunk = schedule.trunk_steps * length
 
     def tell(tokens: int, loss: float, speed: float | None) -> None:
         progress(tokens, loss, speed)
         note = f"loss {loss:.3f}" + ("" if speed is None else f", {speed:,.0f} tokens/s")
-        in_branch = tokens > trunk + step_tokens(suite) // 2
-        phases("decay" if in_branch else "training", tokens, total if in_branch else trunk, note)
+        if tokens > trunk:
+            phases("decay", tokens - trunk, schedule.decay_steps * length, note)
+        else:
+            phases("training", tokens, trunk, note)
 
     report = FolderReport(home, tell, stopping, lambda: remove_sealed(home / SCORECARD_FILE))
     resume = _resumed(report, budget, suite.batch_tokens)

@@ -152,7 +152,7 @@ def shrink_export(
     def tell(tokens: int, loss: float, speed: float | None) -> None:
         progress(tokens, loss, speed)
         note = f"loss {loss:.3f}" + ("" if speed is None else f", {speed:,.0f} tokens/s")
-        phases("retraining", tokens, budget.tokens, note)
+        phases("retraining", tokens, steps * mixer.step_tokens, note)
 
     report = FolderReport(work, tell, stopping)
     distilled = distil(pruned, parent, plan.candidate, mixer, budget, report.last("trunk"), report)
