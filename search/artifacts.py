@@ -8,7 +8,6 @@ import errno
 import hashlib
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from space.errors import CheckpointError, StorageError, StorageFull, StorageUnavailable
+from space.files import umask_mode
 
 DRAFT = ".writing-"  # begins the names of folders in which files are written before they move into place
 _BLOCK = 1 << 20
@@ -207,15 +207,13 @@ class Artifacts:
     def _write(self, draft: Path, save: Callable[[Path], None]) -> None:
         """Let `save` write, with the mode that the umask gives to any file."""
         try:
-            save(draft)
+            with umask_mode(draft):
+                save(draft)
         except Exception as error:
             if _is_full(draft.parent, error):
                 place = self.root if self._local else str(draft.parent)
                 raise StorageFull(f"no space left in '{place}': {_line(error)}; {_MAKE_ROOM}") from error
             raise
-        plain = draft.with_name("mode")
-        plain.touch()
-        draft.chmod(stat.S_IMODE(plain.stat().st_mode))
 
     def _move(self, draft: Path, target: str) -> None:
         if self._local:

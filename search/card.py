@@ -22,7 +22,13 @@ Z95 = 1.96  # standard errors on either side of a 95% interval
 HALF = 0.5
 
 
-def card(recipe: Recipe, detail: TrialDetail, front: Sequence[FrontRow], folder: Path) -> str:
+def card(
+    recipe: Recipe,
+    detail: TrialDetail,
+    front: Sequence[FrontRow],
+    folder: Path,
+    trainer: str | None = None,
+) -> str:
     """Write the card as Markdown.
 
     Args:
@@ -30,6 +36,7 @@ def card(recipe: Recipe, detail: TrialDetail, front: Sequence[FrontRow], folder:
         detail: the exported trial.
         front: its study's front, best score first.
         folder: where the export goes; the commands name it.
+        trainer: the study's own trainer; None where it is ours.
     """
     origin = recipe.origin
     return "\n".join(
@@ -43,7 +50,7 @@ def card(recipe: Recipe, detail: TrialDetail, front: Sequence[FrontRow], folder:
             *_scores(recipe, detail),
             *_cost(recipe, detail),
             *_place(detail, front),
-            *_commands(folder),
+            *(_commands(folder) if trainer is None else _whose(trainer)),
             *_files(),
         ]
     )
@@ -214,13 +221,23 @@ def _commands(folder: Path) -> list[str]:
     ]
 
 
+def _whose(trainer: str) -> list[str]:
+    return [
+        "## Use it",
+        "",
+        f"The weights were saved by `{trainer}` and are for its own network. `pathfront train` and"
+        " `pathfront eval` only know Pathfront's own decoder.",
+        "",
+    ]
+
+
 def _files(weights: bool = True) -> list[str]:
     return [
         "## Files",
         "",
         f"- `{CONFIG_FILE}`: architecture, mixture, learning rate, suite; all that `train` needs",
         *([f"- `{WEIGHTS_FILE}`: decayed weights"] if weights else []),
-        f"- `{TOKENIZER_FILE}`: SentencePiece model of the text",
+        f"- `{TOKENIZER_FILE}`: SentencePiece model of the text; in `tokenizer.json` for transformers",
         f"- `{REFERENCES_FILE}`: floor and expert of each task, as measured and frozen",
         f"- `{CARD_FILE}`: this card",
         "",

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, and_, delete, insert, select
+from sqlalchemy import Row, and_, delete, insert, or_, select
 
 from search.claims import Claim
 from search.ledger import Ledger, step
@@ -24,7 +24,7 @@ from space.scores import CheckpointKind
 from space.study import StudyConfig
 
 SPARE_TRUNKS = 2  # trunk checkpoints kept while a trial runs, since one may turn out to be damaged
-SUFFIXES: dict[CheckpointKind, str] = {"trunk": "ckpt", "decayed": "safetensors"}
+SUFFIXES: dict[CheckpointKind, str] = {"trunk": "ckpt", "branch": "ckpt", "decayed": "safetensors"}
 
 
 @dataclass(frozen=True)
@@ -177,14 +177,17 @@ class Checkpoints:
         self._files.sweep(candidate, look)
 
     def _trunks(self, claim: Claim) -> list[Row[Any]]:
-        """Trunks of a claim's candidate and seed at its rung and below, the newest first."""
+        """Trunks of a claim's candidate and seed at its rung and below, the newest first.
+
+        Where the claim's own decay branch was interrupted, its checkpoints come before them.
+        """
         table = checkpoints.c
         query = select(checkpoints).where(
             table.study == claim.study,
             table.candidate == claim.candidate,
             table.seed == claim.seed,
             table.rung <= claim.rung,
-            table.kind == "trunk",
+            or_(table.kind == "trunk", and_(table.kind == "branch", table.rung == claim.rung)),
         )
         with self._ledger.read() as connection:
             return list(connection.execute(query.order_by(table.rung.desc(), table.tokens.desc())).all())

@@ -72,7 +72,7 @@ def export(
         origin=_origin(study, detail),
         weights_sha256=weights.sha256,
     )
-    text = card(recipe, detail, reader.front(study), folder)
+    text = card(recipe, detail, reader.front(study), folder, config.trainer)
     with whole(folder) as partial:
         _copy_checked(weights, partial / WEIGHTS_FILE)
         _write(partial, recipe, tokenizer(suite), text)
@@ -90,6 +90,7 @@ def export_grown(
     pick: str | None = None,
     trial: int | None = None,
     max_flops: float | None = None,
+    finish: Callable[[Path], None] = lambda folder: None,
 ) -> Recipe:
     """Write the export of a larger model of a trial's shape, which has no weights until it is trained.
 
@@ -103,6 +104,7 @@ def export_grown(
         pick: as in `export`.
         trial: as in `export`.
         max_flops: as in `export`.
+        finish: as in `export`.
 
     Returns:
         What was written to `config.yaml`.
@@ -134,6 +136,7 @@ def export_grown(
     )
     with whole(folder) as partial:
         _write(partial, recipe, tokenizer(suite), grown_card(recipe, detail, folder))
+        finish(partial)
     return recipe
 
 
@@ -196,18 +199,27 @@ def _write(folder: Path, recipe: Recipe, tokenizer: bytes, text: str) -> None:
 
 
 @contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """A folder beside the place of another, moved there in one step at the end of the block, or removed."""
+def whole(folder: Path, replace: bool = False) -> Iterator[Path]:
+    """A folder beside the place of another, moved there in one step at the end of the block, or removed.
+
+    Args:
+        folder: the place.
+        replace: whether what is there gives way.
+    """
     folder = folder.absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
+    old = partial.with_suffix(".old")
     partial.mkdir()
     try:
         yield partial
+        if replace:
+            folder.rename(old)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _decayed(detail: TrialDetail, reader: Reader, study: str, keep: str) -> CheckpointRow:

@@ -189,7 +189,7 @@ class Ledger:
     def _crash(self, connection: Connection, claim: Claim) -> dict[str, int]:
         """Columns of a trial after one more crash; a newer checkpoint since the last one resets the count."""
         durable = select(func.max(checkpoints.c.tokens)).where(
-            claim.of(checkpoints), checkpoints.c.kind == "trunk"
+            claim.of(checkpoints), checkpoints.c.kind.in_(("trunk", "branch"))
         )
         tokens = connection.scalar(durable) or 0
         row = connection.execute(

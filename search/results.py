@@ -30,6 +30,7 @@ from search.tables import candidates, checkpoints, events, routing, studies, tri
 from space.candidate import CandidateConfig
 from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StorageError, nearest
+from space.recipe import new_folder
 from space.scores import TaskScore
 from space.study import StudyConfig, explain
 
@@ -254,7 +255,9 @@ class Reader:
                 finished_at=None if found.finished_at is None else _time(found.finished_at),
                 error=found.error,
                 on_front=queries.on_front(connection, study, number),
-                export_command=self.command("export", study, f"--trial {number} -o best/"),
+                export_command=self.command(
+                    "export", study, f"--trial {number} -o {new_folder(f'{study}-{number}')}/"
+                ),
                 log=found.log,
                 attempts=found.attempt,
             )

@@ -1,7 +1,8 @@
 """Which checkpoints can no longer be used: a rule over rows, which deletes nothing itself.
 
-A trunk is of use while its trial runs or its candidate may still be promoted, decayed weights while their
-trial may be exported. What `pathfront retry` would go on from counts as of use.
+A trunk is of use while its trial runs or its candidate may still be promoted, a decay branch while its trial
+runs, decayed weights while their trial may be exported. What `pathfront retry` would go on from counts as of
+use.
 """
 
 from collections import defaultdict
@@ -47,6 +48,8 @@ def superfluous(
             return _key(row) in trunks
         if not trial.final:
             return True
+        if row.kind == "branch":  # its decay is over
+            return False
         return trial.state == "done" and (needed is None or (row.candidate, row.rung) in needed)
 
     return [row for row in files if not of_use(row)]

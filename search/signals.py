@@ -58,6 +58,8 @@ def stop_signals(
 ) -> Iterator[StopRequest]:
     """Handle SIGINT, SIGTERM and SIGHUP within the block; outside the main thread, do nothing.
 
+    SIGHUP stays ignored where it is, as under `nohup`.
+
     Args:
         ask: called in the signal handler at the first signal of all, after the request is noted.
         insist: called at each further signal of a kind that has come before.
@@ -78,7 +80,10 @@ def stop_signals(
         elif not before:
             ask()
 
-    previous = {which: signal.signal(which, handle) for which in SIGNALS}
+    heard = [
+        which for which in SIGNALS if which != signal.SIGHUP or signal.getsignal(which) != signal.SIG_IGN
+    ]
+    previous = {which: signal.signal(which, handle) for which in heard}
     try:
         yield request
     finally:

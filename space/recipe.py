@@ -28,6 +28,15 @@ CARD_FILE = "README.md"
 HF_FOLDER = "hf"
 
 
+def new_folder(name: str) -> str:
+    """A name of a folder that does not exist yet, for a suggestion: `name`, `name-2`, `name-3` ..."""
+    tried, number = name, 1
+    while Path(tried).exists():
+        number += 1
+        tried = f"{name}-{number}"
+    return tried
+
+
 class Origin(Frozen):
     """Where a recipe comes from."""
 
@@ -164,7 +173,8 @@ class Recipe(Frozen):
         path = folder / CONFIG_FILE
         if not path.is_file():
             raise NotFoundError(
-                f"an export holds {CONFIG_FILE}, and '{folder}' has none; make one: pathfront export"
+                f"an export holds {CONFIG_FILE}, and '{folder}' has none;"
+                " make one with `pathfront export STUDY -o DIR`"
             )
         try:
             return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))

@@ -14,7 +14,7 @@ from pydantic import Field
 from space.catalog import Frozen, Split, SuiteRecord, TaskRecord
 from space.errors import TaskError
 
-CheckpointKind = Literal["trunk", "decayed"]
+CheckpointKind = Literal["trunk", "branch", "decayed"]
 
 
 class TaskScore(Frozen):

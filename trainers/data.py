@@ -167,6 +167,11 @@ def _corpora(suite_json: str) -> dict[str, Corpus]:
     return {name: Corpus.of(name, load_task(name, suite).episodes(), share) for name in suite.tasks}
 
 
+def step_tokens(suite: SuiteRecord) -> int:
+    """Input tokens of one step of training: whole sequences, at least one."""
+    return max(1, suite.batch_tokens // suite.context) * suite.context
+
+
 class Mixer:
     """The batches of a mixture over some corpora: `batch(step)` is the same whenever it is asked.
 
@@ -182,7 +187,7 @@ class Mixer:
     ) -> None:
         self.corpora = [corpora[name] for name in suite.tasks]
         self.context = suite.context
-        self.num_sequences = max(1, suite.batch_tokens // suite.context)
+        self.num_sequences = step_tokens(suite) // suite.context
         self.seed = seed
         self.tasks = suite.tasks
         shares = np.cumsum([mixture.weights.get(name, 0.0) for name in suite.tasks])

@@ -26,6 +26,7 @@ from trainers.tasks.registry import load_task
 from trainers.tasks.sessions import SessionTask, play
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.vocabulary import Vocabulary
+from trainers.watch import Watch, unwatched
 
 NATS_ROWS = 32  # chunks that are scored in one forward pass
 LANES = 128  # sessions that are played side by side
@@ -39,6 +40,7 @@ def score_candidate(
     split: Split,
     share: float = 1.0,
     between: Callable[[], None] = lambda: None,
+    watch: Watch = unwatched,
 ) -> dict[str, np.ndarray]:
     """Play every task of a suite; tasks with actions of one length are played side by side.
 
@@ -48,6 +50,7 @@ def score_candidate(
         split: which episodes.
         share: share of them to play, in (0, 1]; the first ones, so that shares are nested.
         between: called again and again; what it raises ends the scoring.
+        watch: told how far the scoring is.
 
     Returns:
         Task -> raw values (episodes,).
@@ -58,9 +61,17 @@ def score_candidate(
         groups.setdefault(part.group(split), []).append(part)
     corpora = load_corpora(suite) if suite.prompted else {}
     values: dict[str, np.ndarray] = {}
+    total, before = sum(part.count for parts in groups.values() for part in parts), 0
     for parts in groups.values():
-        between()
-        policy = ModelPolicy(decoder, _prompts(parts, split, corpora, suite.context // 2))
+        note = f"{len(values)} of {len(suite.tasks)} tasks, now {parts[0].name}"
+
+        def tell(over: int, before: int = before, note: str = note) -> None:
+            between()
+            watch(before + over, total, note)
+
+        tell(0)
+        before += sum(part.count for part in parts)
+        policy = ModelPolicy(decoder, _prompts(parts, split, corpora, suite.context // 2), tell)
         if len(parts) == 1:
             (part,) = parts
             values[part.name] = part.task.score(policy, split, part.count)
@@ -69,6 +80,7 @@ def score_candidate(
         played = play(policy, openers, LANES, between)
         ends = np.cumsum([part.count for part in parts])
         values |= {part.name: found for part, found in zip(parts, np.split(played, ends[:-1]), strict=True)}
+    watch(total, total, f"{len(values)} of {len(suite.tasks)} tasks")
     return {name: values[name] for name in suite.tasks}
 
 
@@ -115,20 +127,28 @@ class ModelPolicy:
     Args:
         decoder: what answers.
         prompt: number of a session -> the demonstration that it begins with.
+        tell: called before each forward pass with the number of sessions that are over.
     """
 
-    def __init__(self, decoder: Decoder, prompt: Callable[[int], Chunk] | None = None) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        prompt: Callable[[int], Chunk] | None = None,
+        tell: Callable[[int], None] = lambda over: None,
+    ) -> None:
         self.decoder = decoder.eval()
         self.context = decoder.suite.context
         self.vocabulary = Vocabulary.of(decoder.suite)
         self.prompt = prompt
+        self._tell = tell
+        self._over = 0
         self._cache: Cache | None = None
         self._rows: dict[int, int] = {}  # session -> its row of the cache
         self._windows: dict[int, _Window] = {}
 
     def begin(self, count: int) -> None:
         """Forget everything."""
-        self._cache, self._rows, self._windows = None, {}, {}
+        self._cache, self._rows, self._windows, self._over = None, {}, {}, 0
 
     @torch.inference_mode()
     def act(
@@ -145,6 +165,7 @@ class ModelPolicy:
             Ids of each one's action, without the id that stops an answer.
         """
         self._seat(live)
+        self._tell(self._over)
         windows = [self._windows[number] for number in live]
         specs = [session.spec for session in sessions]
         for window, observed, spec in zip(windows, observations, specs, strict=True):
@@ -175,6 +196,7 @@ class ModelPolicy:
         order = np.argsort([len(chunk) for chunk in chunks], kind="stable")
         found: list[np.ndarray] = [np.empty(0)] * len(chunks)
         for first in range(0, len(order), NATS_ROWS):
+            self._tell(self._over)
             rows = order[first : first + NATS_ROWS]
             for row, nats in zip(rows, self._nats([chunks[row] for row in rows]), strict=True):
                 found[row] = nats
@@ -184,6 +206,7 @@ class ModelPolicy:
         """Give each live session a row of the cache: those who come take the rows of those who left."""
         came = [number for number in live if number not in self._rows]
         left = sorted(self._rows.keys() - set(live))
+        self._over += len(left)
         free = [self._rows.pop(number) for number in left]
         for number in left:
             del self._windows[number]

@@ -1,38 +1,46 @@
 """An export trained in full, and scored on the episodes that no choice was made on.
 
-Everything that comes of it stands in the export's folder under `full/`: the trunk's last checkpoint, the
-decayed weights, the scorecard and a card. Each file appears whole, and what is read again has its SHA-256
-beside it.
+Everything that comes of it stands in the export's folder under `full/`: the last checkpoints of trunk and
+decay branch, the decayed weights, the scorecard and a card. Each file appears whole, and what is read again
+has its SHA-256 beside it. Whatever ends a call, the same call goes on: in the trunk, in the branch, at the
+scores.
 """
 
-import hashlib
-import os
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from space.catalog import Split
-from space.cost import price
 from space.errors import CheckpointError, NotFoundError, StudyFileError
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Recipe
-from space.scores import Budget, CheckpointKind, Scorecard, Spent
-from space.words import counted
+from space.scores import Budget, Scorecard, Spent
+from trainers.data import step_tokens
 from trainers.evaluate import score_candidate
+from trainers.full_card import describe
+from trainers.loggers import RunLog
 from trainers.model.decoder import Decoder
 from trainers.runtime import accelerator
+from trainers.sealed import (
+    FolderReport,
+    Progress,
+    check_seal,
+    check_sha256,
+    remove_sealed,
+    write_sealed,
+)
 from trainers.tasks.tokenizer import tokenizer_model
-from trainers.train import train_candidate
+from trainers.threads import Threads, playing, training
+from trainers.train import fit_candidate, schedule_of, score_fitted
+from trainers.watch import Phases, no_phases
 
 FOLDER = "full"
 SCORECARD_FILE = "scorecard.json"
+PLAN_FILE = "plan.txt"
 CHECKPOINT_SECONDS = 60.0
-NORMAL_95 = 1.96  # standard errors to either side of a 95% interval
-
-Progress = Callable[[int, float, float], None]  # tokens so far, loss, tokens per second
 
 
 def train_export(
@@ -41,17 +49,22 @@ def train_export(
     progress: Progress,
     stopping: Callable[[], bool] = lambda: False,
     device: str = "auto",
+    phases: Phases = no_phases,
+    threads: Threads | None = None,
 ) -> Scorecard:
     """Train an export from its first step for a number of tokens, the last share of them decaying.
 
-    What an earlier call left in the folder is gone on from: after an interruption, or towards more tokens.
+    What an earlier call left in the folder is taken up: after an interruption, or towards more tokens. A
+    training that is finished is not repeated.
 
     Args:
         folder: the export.
         tokens: input tokens in all.
         progress: told of each point of the curve.
-        stopping: asked at each step whether to stop at a checkpoint.
+        stopping: asked again and again whether to stop at a checkpoint.
         device: "cpu", "cuda" or "auto".
+        phases: told how far training, decay and scoring are.
+        threads: chooses the number of CPU threads; None leaves it as it is.
 
     Returns:
         Scores on the report episodes; they also stand in `full/scorecard.json` and `full/README.md`.
@@ -65,9 +78,99 @@ def train_export(
     recipe = Recipe.read(folder)
     check_tokenizer(folder, recipe)
     home = folder / FOLDER
-    home.mkdir(exist_ok=True)
+    done = finished_training(folder, recipe, tokens)
+    if done is None:
+        home.mkdir(exist_ok=True)
+        done = _train(
+            recipe, home, _budget(recipe, tokens, home, device), progress, stopping, phases, threads
+        )
+        write_sealed(home / SCORECARD_FILE, lambda path: path.write_text(done.model_dump_json(indent=2)))
+    (home / CARD_FILE).write_text(describe(recipe, done, tokens), encoding="utf-8")
+    FolderReport(home, progress, stopping).drop_branch()
+    return done
+
+
+def finished_training(folder: Path, recipe: Recipe, tokens: int) -> Scorecard | None:
+    """What a full training on so many tokens has ended with; None where there is none, or it has not ended.
+
+    Raises:
+        CheckpointError: its weights or its scorecard are damaged.
+    """
+    home = folder / FOLDER
+    if not ((home / WEIGHTS_FILE).is_file() and (home / SCORECARD_FILE).is_file()):
+        return None
+    card = full_scorecard(folder)
+    assert card is not None, "both files are there"
+    length = step_tokens(recipe.suite)
+    steps = schedule_of(_budget(recipe, tokens, home, "auto"), length).steps
+    if card.spent.tokens != steps * length:
+        return None
+    check_seal(home / WEIGHTS_FILE)
+    return card
+
+
+def _train(
+    recipe: Recipe,
+    home: Path,
+    budget: Budget,
+    progress: Progress,
+    stopping: Callable[[], bool],
+    phases: Phases,
+    threads: Threads | None,
+) -> Scorecard:
+    """Train and score as far as that has not been done."""
+    suite, length = recipe.suite, step_tokens(recipe.suite)
+    schedule = schedule_of(budget, length)
+    trunk = schedule.trunk_steps * length
+
+    def tell(tokens: int, loss: float, speed: float | None) -> None:
+        progress(tokens, loss, speed)
+        note = f"loss {loss:.3f}" + ("" if speed is None else f", {speed:,.0f} tokens/s")
+        if tokens > trunk:
+            phases("decay", tokens - trunk, schedule.decay_steps * length, note)
+        else:
+            phases("training", tokens, trunk, note)
+
+    report = FolderReport(home, tell, stopping, lambda: remove_sealed(home / SCORECARD_FILE))
+    resume = _resumed(report, budget, suite.batch_tokens)
+    on_cpu = accelerator(budget.device) == "cpu"
+    if threads is not None and on_cpu:
+        threads.settle("training", training(recipe.candidate, suite))
+    with RunLog(recipe.candidate, suite, budget) as log:
+        fitted = fit_candidate(recipe.candidate, suite, budget, resume, report, log, keep_end=True)
+        if threads is not None and on_cpu:
+            threads.settle("scoring", playing(fitted.decoder))
+
+        def watch(done: int, of: int, note: str) -> None:
+            phases("scoring", done, of, note)
+
+        return score_fitted(fitted, recipe.candidate, suite, budget, watch, log)
+
+
+def _resumed(report: FolderReport, budget: Budget, batch_tokens: int) -> Path | None:
+    """The checkpoint to go on from: of this budget's decay branch, else of the trunk.
+
+    Raises:
+        StudyFileError: the trunk has already gone further than the budget.
+        CheckpointError: the checkpoint is damaged.
+    """
+    plan, path = f"{budget.tokens} {budget.decay_tokens}\n", report.home / PLAN_FILE
+    trunk = report.last("trunk")
+    if trunk is not None and _tokens_of(trunk) > budget.tokens + batch_tokens // 2:
+        total = budget.tokens + budget.decay_tokens
+        raise StudyFileError(
+            f"tokens: the trunk in '{report.home}' is at {_tokens_of(trunk)} tokens already and {total} leave"
+            f" it {budget.tokens}; give more, or remove the folder to start anew"
+        )
+    if not path.is_file() or path.read_text(encoding="utf-8") != plan:
+        report.drop_branch()
+        path.write_text(plan, encoding="utf-8")
+    return report.last("branch") or trunk
+
+
+def _budget(recipe: Recipe, tokens: int, home: Path, device: str) -> Budget:
     decay = round(tokens * recipe.decay)
-    budget = Budget(
+    return Budget(
         tokens=max(1, tokens - decay),
         decay_tokens=decay,
         seed=recipe.seed,
@@ -78,21 +181,23 @@ def train_export(
         logger="csv",
         log_dir=str(home / "logs"),
     )
-    report = FolderReport(home, progress, stopping)
-    resume = report.last_trunk()
-    if resume is not None and _tokens_of(resume) > budget.tokens + recipe.suite.batch_tokens // 2:
-        raise StudyFileError(
-            f"tokens: the trunk in '{home}' is at {_tokens_of(resume)} tokens already and {tokens} leave it"
-            f" {budget.tokens}; give more, or remove the folder to start anew"
-        )
-    card = train_candidate(recipe.candidate, recipe.suite, budget, resume, report)
-    write_sealed(home / SCORECARD_FILE, lambda path: path.write_text(card.model_dump_json(indent=2)))
-    (home / CARD_FILE).write_text(describe(recipe, card, tokens), encoding="utf-8")
-    return card
 
 
-def evaluate_export(folder: Path, split: Split = "report", device: str = "auto") -> Scorecard:
+def evaluate_export(
+    folder: Path,
+    split: Split = "report",
+    device: str = "auto",
+    phases: Phases = no_phases,
+    threads: Threads | None = None,
+) -> Scorecard:
     """Score an export: the weights of its full training where there are any, or those it came with.
+
+    Args:
+        folder: the export.
+        split: which episodes.
+        device: "cpu", "cuda" or "auto".
+        phases: told how far the scoring is.
+        threads: chooses the number of CPU threads; None leaves it as it is.
 
     Raises:
         NotFoundError: the folder is no export, or has no weights yet.
@@ -101,8 +206,14 @@ def evaluate_export(folder: Path, split: Split = "report", device: str = "auto")
     recipe = Recipe.read(folder)
     check_tokenizer(folder, recipe)
     decoder = load_decoder(folder, recipe).to("cuda" if accelerator(device) == "gpu" else "cpu")
+    if threads is not None and decoder.device.type == "cpu":
+        threads.settle("scoring", playing(decoder))
+
+    def watch(done: int, of: int, note: str) -> None:
+        phases("scoring", done, of, note)
+
     started = time.monotonic()
-    values = score_candidate(decoder, recipe.suite, split)
+    values = score_candidate(decoder, recipe.suite, split, watch=watch)
     seconds = time.monotonic() - started
     spent = Spent(evaluation_seconds=seconds, device=str(decoder.device))
     return Scorecard.of(recipe.suite, values, split, spent)
@@ -142,7 +253,7 @@ def checked_weights(folder: Path, recipe: Recipe) -> Path:
             f" train it: pathfront train {shlex.quote(str(folder))} --tokens N"
         )
     path = folder / WEIGHTS_FILE
-    _check_sha256(path, recipe.weights_sha256)
+    check_sha256(path, recipe.weights_sha256)
     return path
 
 
@@ -158,7 +269,7 @@ def full_scorecard(folder: Path) -> Scorecard | None:
     if not path.is_file():
         raise CheckpointError(
             f"a full training ends with '{SCORECARD_FILE}', and '{path.parent}' has none;"
-            " finish it: pathfront train"
+            " finish it with the `pathfront train` that began it"
         )
     check_seal(path)
     return Scorecard.model_validate_json(path.read_text(encoding="utf-8"))
@@ -178,142 +289,5 @@ def check_tokenizer(folder: Path, recipe: Recipe) -> None:
         )
 
 
-def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
-    """The card of a full training on so many tokens, in Markdown."""
-    arch = recipe.candidate.architecture
-    cost = price(arch, recipe.suite)
-    rows = [
-        f"| {name} | {recipe.suite.records[name].metric} | {task.value:.3f} | {task.n}"
-        f" | {task.fraction:.2f} ± {NORMAL_95 * task.fraction_stderr:.2f}"
-        f" | {recipe.candidate.mixture.weights.get(name, 0.0):.3f} | {card.spent.epochs.get(name, 0.0):.2f} |"
-        for name, task in card.tasks.items()
-    ]
-    return "\n".join(
-        [
-            f"# {recipe.origin.study}, trial {recipe.origin.trial}, trained in full",
-            "",
-            f"Score {card.score:.3f} ± {NORMAL_95 * card.stderr:.3f} on the {card.split} episodes: the mean"
-            " over domains of the fraction of expert performance; 95% intervals.",
-            f"Above half of the expert on {card.above(0.5)} of {counted(len(card.tasks), 'task')}.",
-            *_beside_the_prediction(recipe, card, tokens),
-            "",
-            "| task | metric | value | episodes | fraction of expert | share of tokens | epochs |",
-            "|---|---|---|---|---|---|---|",
-            *rows,
-            "",
-            f"Depth {arch.depth}, width {arch.width}, {arch.experts_in_words};"
-            f" {cost.total_params:,} parameters, {cost.active_params:,} active;"
-            f" {cost.flops_per_token:.3g} FLOPs a token.",
-            f"Trained with {card.spent.training_flops:.3g} FLOPs"
-            f" in {card.spent.wall_seconds:,.0f} s on {card.spent.device}.",
-            "",
-        ]
-    )
-
-
-def _beside_the_prediction(recipe: Recipe, card: Scorecard, tokens: int) -> list[str]:
-    """What was predicted of a candidate that was grown, in a line of Markdown."""
-    if recipe.grown is None:
-        return []
-    point = recipe.grown.at(tokens)
-    if point is None:
-        why = recipe.grown.unknown or "its predictions are for other numbers of tokens"
-        return [f"Nothing was predicted at {tokens:,} tokens: {why}."]
-    verdict = "within" if point.low <= card.score <= point.high else "outside"
-    return [
-        f"Predicted at {tokens:,} tokens: {point.score:.3f}, 90% interval {point.low:.3f} to"
-        f" {point.high:.3f}; the score is {verdict} it. The prediction is for the select episodes, others of"
-        " the same tasks."
-    ]
-
-
-def write_sealed(path: Path, save: Callable[[Path], object]) -> None:
-    """Let `save` write a file aside, put its SHA-256 beside it, and move it into place."""
-    aside = path.with_name(f".{path.name}.part")
-    save(aside)
-    with aside.open("rb+") as file:
-        os.fsync(file.fileno())
-    _seal(path).write_text(f"{file_sha256(aside)}  {path.name}\n", encoding="ascii")
-    os.replace(aside, path)
-
-
-def check_seal(path: Path) -> None:
-    """Check a file against the SHA-256 beside it.
-
-    Raises:
-        CheckpointError: one of the two is missing, or they disagree.
-    """
-    seal = _seal(path)
-    if not seal.is_file():
-        raise CheckpointError(f"'{path}' has its SHA-256 beside it in '{seal.name}', which is missing")
-    _check_sha256(path, seal.read_text(encoding="utf-8", errors="replace").split(" ")[0])
-
-
-def _check_sha256(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise CheckpointError(f"an export holds '{path.name}', and '{path.parent}' has none")
-    found = file_sha256(path)
-    if found != expected:
-        raise CheckpointError(
-            f"'{path}' is damaged: its SHA-256 is {expected[:12]}..., got {found[:12]}...;"
-            " remove it, or restore it from a copy"
-        )
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _seal(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
-
-
 def _tokens_of(trunk: Path) -> int:
     return int(trunk.stem.removeprefix("trunk-"))
-
-
-class FolderReport:
-    """Checkpoints into a folder, progress to a function."""
-
-    def __init__(self, home: Path, progress: Progress, stopping: Callable[[], bool]) -> None:
-        self.home = home
-        self._tell = progress
-        self._stopping = stopping
-        self._last: tuple[float, int] | None = None
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the caller wants to stop."""
-        return self._stopping()
-
-    def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
-        """Pass a point of the curve on, with the speed since the last one."""
-        now = time.monotonic()
-        since, before = self._last or (now, tokens)
-        self._last = (now, tokens)
-        self._tell(tokens, loss, (tokens - before) / (now - since) if now > since else 0.0)
-
-    def checkpoint(self, save: Callable[[Path], None], tokens: int, kind: CheckpointKind) -> None:
-        """Keep the trunk's last checkpoint, and the decayed weights."""
-        if kind == "decayed":
-            write_sealed(self.home / WEIGHTS_FILE, save)
-            return
-        path = self.home / f"trunk-{tokens:015d}.ckpt"
-        write_sealed(path, save)
-        for older in self._trunks():
-            if older != path:
-                older.unlink()
-                _seal(older).unlink(missing_ok=True)
-
-    def last_trunk(self) -> Path | None:
-        """The trunk's last checkpoint, checked."""
-        trunks = self._trunks()
-        if not trunks:
-            return None
-        check_seal(trunks[-1])
-        return trunks[-1]
-
-    def _trunks(self) -> list[Path]:
-        return sorted(self.home.glob("trunk-*.ckpt"))

@@ -6,37 +6,39 @@ it, and the same call goes on from there.
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from space.candidate import Architecture, CandidateConfig
+from space.catalog import SuiteRecord
 from space.cost import TRAINING_FACTOR, price
 from space.errors import Interrupted, StudyFileError
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Parent, Recipe
 from space.scores import Budget, Scorecard
-from trainers.data import Mixer, load_corpora
+from trainers.data import Batch, Mixer, load_corpora
 from trainers.distil import distil, distil_steps
 from trainers.evaluate import score_candidate
 from trainers.full import (
     CHECKPOINT_SECONDS,
-    FolderReport,
-    Progress,
     check_tokenizer,
     checked_weights,
-    file_sha256,
     full_scorecard,
     load_decoder,
 )
+from trainers.huggingface.tokenizer import write_tokenizer
 from trainers.model.decoder import Decoder
 from trainers.prune import measure_moments, prune
 from trainers.runtime import accelerator
+from trainers.sealed import FolderReport, Progress, check_seal, file_sha256, write_sealed
 from trainers.shrunk import Rating, Scores, Shrunk, Size, describe
 from trainers.speed import measure_speeds
 from trainers.tasks.tokenizer import tokenizer_model
+from trainers.threads import Threads, playing, training
 from trainers.train import save_weights
+from trainers.watch import Phases, no_phases
 
 TOKEN_SHARE = 0.1  # of the parent's training, where no number of tokens is given
 MOMENT_BATCHES = 64
@@ -116,6 +118,8 @@ def shrink_export(
     progress: Progress,
     stopping: Callable[[], bool] = lambda: False,
     device: str = "auto",
+    phases: Phases = no_phases,
+    threads: Threads | None = None,
 ) -> Shrunk:
     """Prune an export's newest weights, retrain them, and write them as a new export with a card.
 
@@ -125,6 +129,8 @@ def shrink_export(
         progress: told of each point of the curve.
         stopping: asked again and again whether to stop at a checkpoint.
         device: "cpu", "cuda" or "auto".
+        phases: told how far measuring, retraining and scoring are.
+        threads: chooses the number of CPU threads; None leaves it as it is.
 
     Raises:
         StudyFileError: what an earlier call left was begun with other settings.
@@ -133,25 +139,29 @@ def shrink_export(
     """
     recipe, suite = plan.recipe, plan.recipe.suite
     parent = load_decoder(folder, recipe).to("cuda" if accelerator(device) == "gpu" else "cpu").eval()
-    work = _work_folder(plan)
+    work = _made_work_folder(plan)
     budget = _budget(plan, device)
     mixer = Mixer(load_corpora(suite), recipe.candidate.mixture, suite, budget.seed)
     steps = distil_steps(mixer, budget)
-    moments = measure_moments(parent, map(mixer.batch, range(min(MOMENT_BATCHES, steps))))
+    choice = threads if parent.device.type == "cpu" else None
+    if choice is not None:
+        choice.settle("training", training(recipe.candidate, suite))
+    moments = measure_moments(parent, _batches(mixer, min(MOMENT_BATCHES, steps), phases))
     pruned = prune(parent, plan.candidate.architecture, moments).eval()
-    report = FolderReport(work, progress, stopping)
-    distilled = distil(pruned, parent, plan.candidate, mixer, budget, report.last_trunk(), report)
+
+    def tell(tokens: int, loss: float, speed: float | None) -> None:
+        progress(tokens, loss, speed)
+        note = f"loss {loss:.3f}" + ("" if speed is None else f", {speed:,.0f} tokens/s")
+        phases("retraining", tokens, steps * mixer.step_tokens, note)
+
+    report = FolderReport(work, tell, stopping)
+    distilled = distil(pruned, parent, plan.candidate, mixer, budget, report.last("trunk"), report)
     child = distilled.decoder.to(parent.device).eval()
-
-    def stop_if_asked() -> None:
-        if stopping():
-            raise Interrupted("stopped as asked; the same command goes on with the scores")
-
-    def rating(decoder: Decoder) -> Rating:
-        values = score_candidate(decoder, suite, "report", between=stop_if_asked)
-        return Rating.of(suite, Scorecard.of(suite, values, "report"))
-
-    scores = Scores(parent=rating(parent), pruned=rating(pruned), retrained=rating(child))
+    if choice is not None:
+        choice.settle("scoring", playing(parent))
+    stages = {"parent": parent, "pruned": pruned, "retrained": child}
+    scores = Scores(**{name: _rating(name, it, suite, work, stopping, phases) for name, it in stages.items()})
+    phases("timing", 0, 1, "")
     with torch.autocast(parent.device.type, torch.bfloat16, enabled="bf16" in recipe.precision):
         speeds = measure_speeds(parent, child, mixer.batch(steps))
     costs = [price(candidate.architecture, suite) for candidate in (recipe.candidate, plan.candidate)]
@@ -173,6 +183,45 @@ def shrink_export(
     return shrunk
 
 
+def _batches(mixer: Mixer, count: int, phases: Phases) -> Iterator[Batch]:
+    """The first batches of a mixer."""
+    for index in range(count):
+        phases("measuring the channels", index, count, "")
+        yield mixer.batch(index)
+
+
+def _rating(
+    name: str,
+    decoder: Decoder,
+    suite: SuiteRecord,
+    work: Path,
+    stopping: Callable[[], bool],
+    phases: Phases,
+) -> Rating:
+    """Score a decoder on the report episodes, or read what an interrupted call has scored.
+
+    Raises:
+        Interrupted: `stopping` said so.
+    """
+    path = work / f"{name}.json"
+    if path.is_file():
+        check_seal(path)
+        return Rating.model_validate_json(path.read_text(encoding="utf-8"))
+
+    def watch(done: int, total: int, note: str) -> None:
+        phases(f"scoring the {name} one", done, total, note)
+
+    values = score_candidate(decoder, suite, "report", between=lambda: _stop_if(stopping), watch=watch)
+    rating = Rating.of(suite, Scorecard.of(suite, values, "report"))
+    write_sealed(path, lambda aside: aside.write_text(rating.model_dump_json(), encoding="utf-8"))
+    return rating
+
+
+def _stop_if(stopping: Callable[[], bool]) -> None:
+    if stopping():
+        raise Interrupted("stopped as asked; the same command goes on from there")
+
+
 def _budget(plan: Plan, device: str) -> Budget:
     return Budget(
         tokens=plan.parent.distil_tokens,
@@ -185,14 +234,19 @@ def _budget(plan: Plan, device: str) -> Budget:
     )
 
 
-def _work_folder(plan: Plan) -> Path:
+def work_folder(output: Path) -> Path:
+    """The folder of what is not finished of a new export."""
+    output = output.absolute()
+    return output.with_name(f".{output.name}.partial")
+
+
+def _made_work_folder(plan: Plan) -> Path:
     """The folder of what is not finished, made where there is none.
 
     Raises:
         StudyFileError: it is another plan's.
     """
-    output = plan.output.absolute()
-    work = output.with_name(f".{output.name}.partial")
+    work = work_folder(plan.output)
     ours = f"{plan.candidate.id} {plan.parent.model_dump_json()}\n"
     path = work / PLAN_FILE
     if path.is_file() and path.read_text(encoding="utf-8") != ours:
@@ -220,7 +274,9 @@ def _write(plan: Plan, child: Decoder, shrunk: Shrunk, work: Path) -> None:
     )
     recipe.write(folder)
     recipe.write_references(folder)
-    (folder / TOKENIZER_FILE).write_bytes(tokenizer_model(recipe.suite.tokenizer))
+    model = tokenizer_model(recipe.suite.tokenizer)
+    (folder / TOKENIZER_FILE).write_bytes(model)
+    write_tokenizer(folder, model, recipe.suite)
     (folder / CARD_FILE).write_text(describe(recipe, shrunk), encoding="utf-8")
     folder.rename(plan.output)
     shutil.rmtree(work)

@@ -10,7 +10,7 @@ from space.catalog import Frozen, SuiteRecord
 from space.cost import price
 from space.recipe import CARD_FILE, CONFIG_FILE, REFERENCES_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Recipe
 from space.scores import Scorecard
-from trainers.full import NORMAL_95
+from trainers.full_card import NORMAL_95
 from trainers.speed import Speed, Speeds
 
 

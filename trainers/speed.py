@@ -51,7 +51,7 @@ def measure_speeds(parent: Decoder, child: Decoder, batch: Batch, rounds: int = 
     moved = move_data_to_device(batch, parent.device)
     return Speeds(
         forward=_compare(parent, child, moved, _forward, rounds),
-        training=_compare(parent, child, moved, _train, rounds),
+        training=_compare(parent, child, moved, train_once, rounds),
     )
 
 
@@ -84,6 +84,7 @@ def _forward(decoder: Decoder, batch: Batch) -> None:
         _loss(decoder, batch)
 
 
-def _train(decoder: Decoder, batch: Batch) -> None:
+def train_once(decoder: Decoder, batch: Batch) -> None:
+    """Run a batch forward and backward, without a step of an optimizer."""
     _loss(decoder, batch).backward()
     decoder.zero_grad()

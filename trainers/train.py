@@ -10,20 +10,24 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 
 from space.candidate import CandidateConfig
 from space.catalog import SuiteRecord
 from space.cost import price
-from space.errors import CheckpointError
+from space.errors import CheckpointError, Interrupted
+from space.files import umask_mode
 from space.scores import Budget, Report, Scorecard, Spent
 from trainers.data import Mixer, MixtureData, load_corpora
 from trainers.evaluate import score_candidate
 from trainers.expert_load import measure_load
+from trainers.loggers import RunLog
 from trainers.model.decoder import Decoder
 from trainers.module import CandidateModule, Schedule, Work
-from trainers.runtime import accelerator, make_logger, quiet
+from trainers.runtime import KeepSigterm, accelerator, quiet
 from trainers.trial import Trial
+from trainers.watch import Watch, unwatched
 
 
 def train_candidate(
@@ -38,30 +42,19 @@ def train_candidate(
         candidate: what to train.
         suite: what to train it on.
         budget: from where, to where, how it is scored.
-        resume: checkpoint of the trunk, at `budget.start_tokens` or between it and `budget.tokens`.
+        resume: checkpoint of the trunk, at `budget.start_tokens` or between it and `budget.tokens`; or of the
+            decay branch that an interrupted call with the same budget has left.
         report: takes progress and checkpoints, and may ask to stop.
 
     Raises:
         CheckpointError: `resume` is missing, damaged or another candidate's.
-        Interrupted: the report asked to stop; the trunk's last checkpoint is the place to go on from.
+        StudyFileError: the budget's logger cannot be made.
+        Interrupted: the report asked to stop; its last checkpoint is the place to go on from.
         PathfrontError: training diverged.
     """
-    fitted = fit_candidate(candidate, suite, budget, resume, report)
-    decoder, work = fitted.decoder, fitted.work
-    decoder.to("cuda" if accelerator(budget.device) == "gpu" else "cpu")
-    started = time.monotonic()
-    with torch.autocast(decoder.device.type, torch.bfloat16, enabled="bf16" in budget.precision):
-        values = score_candidate(decoder, suite, budget.split, budget.episodes, fitted.trial.stop_if_asked)
-        load = measure_load(decoder, suite, fitted.mixer, fitted.trial.schedule.steps)
-    spent = Spent(
-        tokens=work.tokens,
-        training_flops=work.flops(price(candidate.architecture, suite), candidate.optimizer),
-        wall_seconds=work.seconds,
-        evaluation_seconds=time.monotonic() - started,
-        epochs=fitted.mixer.epochs(fitted.trial.schedule.steps),
-        device=str(decoder.device),
-    )
-    return Scorecard.of(suite, values, budget.split, spent, load)
+    with RunLog(candidate, suite, budget) as log:
+        fitted = fit_candidate(candidate, suite, budget, resume, report, log)
+        return score_fitted(fitted, candidate, suite, budget, log=log)
 
 
 class Fitted(NamedTuple):
@@ -74,13 +67,28 @@ class Fitted(NamedTuple):
 
 
 def fit_candidate(
-    candidate: CandidateConfig, suite: SuiteRecord, budget: Budget, resume: Path | None, report: Report
+    candidate: CandidateConfig,
+    suite: SuiteRecord,
+    budget: Budget,
+    resume: Path | None,
+    report: Report,
+    log: RunLog | None = None,
+    keep_end: bool = False,
 ) -> Fitted:
     """Train a candidate to its next rung, decay it and save its weights: all of `train_candidate` but scores.
 
+    Args:
+        candidate: as in `train_candidate`.
+        suite: as in `train_candidate`.
+        budget: as in `train_candidate`.
+        resume: as in `train_candidate`, or a checkpoint of this very trial's decay branch.
+        report: as in `train_candidate`.
+        log: where the curve goes; None logs nothing.
+        keep_end: whether the end of the decay branch becomes a checkpoint too.
+
     Raises:
         CheckpointError: `resume` is missing, damaged or another candidate's.
-        Interrupted: the report asked to stop; the trunk's last checkpoint is the place to go on from.
+        Interrupted: the report asked to stop; its last checkpoint is the place to go on from.
         PathfrontError: training diverged.
     """
     if budget.start_tokens and resume is None:
@@ -88,13 +96,13 @@ def fit_candidate(
             f"a trial that starts at {budget.start_tokens} tokens resumes a checkpoint, and none is given"
         )
     mixer = Mixer(load_corpora(suite), candidate.mixture, suite, budget.seed)
-    trunk_steps = max(1, round(budget.tokens / mixer.step_tokens))
-    schedule = Schedule(trunk_steps, round(budget.decay_tokens / mixer.step_tokens))
-    trial = Trial(candidate, budget, report, schedule, mixer.step_tokens)
-    if resume is not None:
-        trial.check_resumable(resume)
+    schedule = schedule_of(budget, mixer.step_tokens)
+    trial = Trial(candidate, budget, report, schedule, mixer.step_tokens, keep_end)
+    start = 0 if resume is None else trial.check_resumable(resume)
+    if log is not None:
+        log.start(schedule, start)
     module = CandidateModule(candidate, suite, schedule, budget.seed)
-    fit(module, MixtureData(mixer), trial, resume)
+    fit(module, MixtureData(mixer), trial, resume, log)
     decoder = module.decoder
     report.checkpoint(
         lambda path: save_weights(decoder, candidate, path), schedule.steps * mixer.step_tokens, "decayed"
@@ -102,14 +110,73 @@ def fit_candidate(
     return Fitted(decoder, module.work, mixer, trial)
 
 
+def schedule_of(budget: Budget, step_tokens: int) -> Schedule:
+    """A budget in whole steps, at least one."""
+    trunk_steps = max(1, round(budget.tokens / step_tokens))
+    return Schedule(trunk_steps, round(budget.decay_tokens / step_tokens))
+
+
+def score_fitted(
+    fitted: Fitted,
+    candidate: CandidateConfig,
+    suite: SuiteRecord,
+    budget: Budget,
+    watch: Watch = unwatched,
+    log: RunLog | None = None,
+) -> Scorecard:
+    """Score what was trained, measure the load of its experts, and count what it has cost.
+
+    Args:
+        fitted: what was trained.
+        candidate: what it is.
+        suite: tasks to play.
+        budget: which episodes of them.
+        watch: told how many episodes are over.
+        log: where the scores go.
+
+    Raises:
+        Interrupted: the report asked to stop.
+    """
+    decoder, work, trial = fitted.decoder, fitted.work, fitted.trial
+    decoder.to("cuda" if accelerator(budget.device) == "gpu" else "cpu")
+    started = time.monotonic()
+    with torch.autocast(decoder.device.type, torch.bfloat16, enabled="bf16" in budget.precision):
+        values = score_candidate(decoder, suite, budget.split, budget.episodes, trial.stop_if_asked, watch)
+        load = measure_load(decoder, suite, fitted.mixer, trial.schedule.steps)
+    spent = Spent(
+        tokens=work.tokens,
+        training_flops=work.flops(price(candidate.architecture, suite), candidate.optimizer),
+        wall_seconds=work.seconds,
+        evaluation_seconds=time.monotonic() - started,
+        epochs=fitted.mixer.epochs(trial.schedule.steps),
+        device=str(decoder.device),
+    )
+    card = Scorecard.of(suite, values, budget.split, spent, load)
+    if log is not None:
+        log.scores(card, trial.schedule.steps)
+    return card
+
+
 def save_weights(decoder: Decoder, candidate: CandidateConfig, path: Path) -> None:
     """Write a decoder's weights as safetensors, with the candidate in the header."""
     weights = {name: value.detach().cpu().contiguous() for name, value in decoder.state_dict().items()}
-    save_file(weights, path, {"format": "pt", "candidate": candidate.model_dump_json()})
+    with umask_mode(path):
+        save_file(weights, path, {"format": "pt", "candidate": candidate.model_dump_json()})
 
 
-def fit(module: CandidateModule, data: MixtureData, trial: Trial, resume: Path | None) -> None:
-    """Let Lightning take a module through its steps, from a checkpoint or from the first."""
+def fit(
+    module: CandidateModule,
+    data: MixtureData,
+    trial: Trial,
+    resume: Path | None,
+    log: RunLog | None = None,
+) -> None:
+    """Let Lightning take a module through its steps, from a checkpoint or from the first.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C ended it at once.
+        Interrupted: SIGTERM came before the first step.
+    """
     budget = trial.budget
     precision: Any = budget.precision  # a plain string, which Lightning checks
     with quiet():
@@ -119,10 +186,15 @@ def fit(module: CandidateModule, data: MixtureData, trial: Trial, resume: Path |
             precision=precision,
             max_steps=trial.schedule.steps,
             max_epochs=-1,
-            callbacks=[trial],
-            logger=make_logger(budget),
+            callbacks=[trial, KeepSigterm()],
+            logger=False if log is None else log.logger,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+        try:
+            trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+        except SIGTERMException:
+            raise Interrupted("terminated before the first step; nothing is lost") from None
+        except SystemExit:  # what Lightning makes of a KeyboardInterrupt
+            raise KeyboardInterrupt from None

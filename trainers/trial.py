@@ -1,4 +1,4 @@
-"""What happens beside the steps of a trial: curve points, checkpoints of the trunk, and stopping."""
+"""What happens beside the steps of a trial: curve points, checkpoints of trunk and branch, and stopping."""
 
 import math
 import pickle
@@ -34,6 +34,8 @@ class Trial(L.Callback):
         report: who is told.
         schedule: the same in steps.
         step_tokens: tokens of a step.
+        keep_end: whether the end of the decay branch is a checkpoint as well, so that an interrupted scoring
+            needs no step to be trained again.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class Trial(L.Callback):
         report: Report,
         schedule: Schedule,
         step_tokens: int,
+        keep_end: bool = False,
     ) -> None:
         self.candidate = candidate
         self.budget = budget
         self.report = report
         self.schedule = schedule
         self.step_tokens = step_tokens
+        self.keep_end = keep_end
         first = round(budget.start_tokens / step_tokens)
         self._first = first
         self._every = max(1, (schedule.steps - first) // CURVE_POINTS)
@@ -63,8 +67,11 @@ class Trial(L.Callback):
         if self.report.stopping:
             raise Interrupted("stopped as asked; the trial goes on from its last checkpoint")
 
-    def check_resumable(self, path: Path) -> None:
-        """Check that a checkpoint is whole, this candidate's, and between this trial's rungs.
+    def check_resumable(self, path: Path) -> int:
+        """Check that a checkpoint is whole, this candidate's, and of this trial's trunk or decay branch.
+
+        Returns:
+            The step that it was saved at.
 
         Raises:
             CheckpointError: it is not.
@@ -81,12 +88,20 @@ class Trial(L.Callback):
         theirs = {key: state.get(key) for key in ours}
         if theirs != ours:
             raise CheckpointError(f"checkpoint '{path.name}' is another run's: needs {ours}, got {theirs}")
-        if not self._first <= step <= self.schedule.trunk_steps:
+        branch = state.get("branch")
+        if branch is not None:
+            if branch != self._branch():
+                raise CheckpointError(
+                    f"checkpoint '{path.name}' lies in the decay branch of another rung: needs"
+                    f" {self._branch()}, got {branch}"
+                )
+        elif not self._first <= step <= self.schedule.trunk_steps:
             low, high = self._first * self.step_tokens, self.schedule.trunk_steps * self.step_tokens
             raise CheckpointError(
                 f"checkpoint '{path.name}' lies between the rungs {low} and {high} tokens,"
                 f" got {step * self.step_tokens}"
             )
+        return int(step)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clocks."""
@@ -101,14 +116,16 @@ class Trial(L.Callback):
         pl_module.work.seconds += now - self._clock
         self._clock = now
         stopping = self.report.stopping
-        due = step == self.schedule.trunk_steps or now - self._saved >= self.budget.checkpoint_seconds
-        save = step <= self.schedule.trunk_steps and (due or stopping)
+        in_branch = step > self.schedule.trunk_steps
+        milestone = step == self.schedule.trunk_steps or (self.keep_end and step == self.schedule.steps)
+        save = milestone or stopping or now - self._saved >= self.budget.checkpoint_seconds
         regular = step % self._every == 0 or step == self.schedule.steps
         if save or regular or now - self._spoken >= SILENCE_SECONDS:
             self._speak(trainer, pl_module, step)
             self._spoken = now
         if save:
-            self.report.checkpoint(trainer.save_checkpoint, step * self.step_tokens, "trunk")
+            kind = "branch" if in_branch else "trunk"
+            self.report.checkpoint(trainer.save_checkpoint, step * self.step_tokens, kind)
             self._saved = time.monotonic()
         if stopping:
             self.stop_if_asked()
@@ -123,6 +140,7 @@ class Trial(L.Callback):
             "start_tokens": self.budget.start_tokens,
             "work": asdict(pl_module.work),
             "random": torch.get_rng_state(),
+            "branch": self._branch() if trainer.global_step > self.schedule.trunk_steps else None,
         }
 
     def on_load_checkpoint(
@@ -143,6 +161,10 @@ class Trial(L.Callback):
             "step_tokens": self.step_tokens,
         }
 
+    def _branch(self) -> dict[str, int]:
+        """What tells this trial's decay branch from those of other rungs."""
+        return {"trunk_steps": self.schedule.trunk_steps, "decay_steps": self.schedule.decay_steps}
+
     def _speak(self, trainer: L.Trainer, module: CandidateModule, step: int) -> None:
         loss, task_losses = module.meter.read()
         if not math.isfinite(loss):
@@ -150,7 +172,9 @@ class Trial(L.Callback):
                 f"training diverged: the loss is {loss} before step {step} at learning rate"
                 f" {self.candidate.learning_rate:g}; a lower rate may hold"
             )
-        _log(trainer, {"loss": loss, **{f"loss/{name}": value for name, value in task_losses.items()}}, step)
+        stage = "decay/" if step > self.schedule.trunk_steps else ""
+        by_task = {f"{stage}loss/{name}": value for name, value in task_losses.items()}
+        _log(trainer, {f"{stage}loss": loss, **by_task}, step)
         self.report.progress(step * self.step_tokens, loss, task_losses)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from search.commands.options import Device, Folder, Json
+from search.commands.options import Device, Folder, Json, Threads
 
 NAME = "eval"
 EXAMPLES = ["pathfront eval best/", "pathfront eval best/ --split select --json"]
@@ -17,6 +17,7 @@ def run(
         typer.Option(help="Episodes: report (no choice was made on them) or select (what the search saw)."),
     ] = "report",
     device: Device = "auto",
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Score an export on held-out episodes.
@@ -26,6 +27,7 @@ def run(
     from pathlib import Path
 
     from search.commands import output
+    from search.commands.phases import Phases, ending_at_once, threads_of
     from search.commands.scores import print_scorecard
     from space.recipe import Recipe
 
@@ -34,7 +36,8 @@ def run(
     output.say(f"scoring {folder} on the {split} episodes of suite {recipe.suite.name}")
     from trainers.full import evaluate_export
 
-    card = evaluate_export(path, split, device)
+    with Phases() as phases, ending_at_once("stopped; nothing was changed"):
+        card = evaluate_export(path, split, device, phases, threads_of(threads, phases))
     if json:
         output.print_json(card)
     else:

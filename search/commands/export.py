@@ -82,11 +82,15 @@ def run(
         from search.export import export_grown
 
         choice = (pick, trial, max_flops)
-        _say_grown(export_grown(reader, study, output, _tokenizer, scale, tokens, *choice), output)
+        recipe = export_grown(
+            reader, study, output, _tokenizer, scale, tokens, *choice, finish=_write_tokenizer
+        )
+        _say_grown(recipe, output)
         return
     row = _export(reader, study, output, (pick, trial, max_flops), form == "hf").row
     print(f"exported trial {row.number} (score {score(row.score, row.stderr)}) to {output}")
-    print(f"train it: pathfront train {shlex.quote(str(output))} --tokens {short(10 * row.tokens)}")
+    if reader.config(study).trainer is None:
+        print(f"train it: pathfront train {shlex.quote(str(output))} --tokens {short(10 * row.tokens)}")
     if form == "hf":
         _say_how(output / HF_FOLDER)
 
@@ -101,7 +105,7 @@ def _export(
     from search.export import choose, export, require_new
 
     if not hf:
-        return export(reader, study, output, _tokenizer, *choice)
+        return export(reader, study, output, _tokenizer, *choice, finish=_write_tokenizer)
     require_new(output)
     chosen = choose(reader, study, *choice)
     from trainers.huggingface.classes import exact_class
@@ -122,14 +126,17 @@ def _add_hf(export: Path, output: Path | None) -> None:
     from search.export import require_new, whole
     from space.recipe import HF_FOLDER, Recipe
     from trainers.huggingface.classes import exact_class
-    from trainers.huggingface.folder import write_hf
+    from trainers.huggingface.folder import is_stale, write_hf
 
     folder = output or export / HF_FOLDER
-    require_new(folder)
+    stale = output is None and folder.is_dir() and is_stale(export, folder)
+    if not stale:
+        require_new(folder)
     exact_class(Recipe.read(export).candidate.architecture)
-    with whole(folder) as partial:
+    with whole(folder, replace=stale) as partial:
         write_hf(export, partial)
     if output is None:
+        _write_tokenizer(export)
         _name_on_card(export)
     _say_how(folder)
 
@@ -139,8 +146,18 @@ def _write_hf(export: Path) -> None:
     from space.recipe import HF_FOLDER
     from trainers.huggingface.folder import write_hf
 
+    _write_tokenizer(export)
     write_hf(export, export / HF_FOLDER)
     _name_on_card(export)
+
+
+def _write_tokenizer(export: Path) -> None:
+    """Add what makes transformers read an export's text as we do."""
+    from space.recipe import Recipe
+    from trainers.huggingface.tokenizer import write_tokenizer
+
+    suite = Recipe.read(export).suite
+    write_tokenizer(export, _tokenizer(suite), suite)
 
 
 def _name_on_card(export: Path) -> None:

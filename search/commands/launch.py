@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from space.study import StudyConfig
 
 NAME = "launch"
-MORE = 10  # times the tokens of its rung: a full training to suggest
 EXAMPLES = [
     "pathfront launch quick                 # a study that ships; resumes it where it exists",
     "pathfront launch my_study.yaml --workers 8",
@@ -127,10 +126,10 @@ def _again(spec: str, url: str, artifacts: str | None) -> str:
 
 def _conclude(reader: "Reader", study: str, json: bool) -> None:
     """Print the front and what to do next."""
+    from search.advice import next_steps
     from search.commands import output
     from search.commands.front import print_front
     from search.remarks import no_front, remarks
-    from search.results import storage_option
     from space.errors import PathfrontError
 
     rows = reader.front(study)
@@ -144,6 +143,5 @@ def _conclude(reader: "Reader", study: str, json: bool) -> None:
     for remark in remarks(reader.status(study), reader.url):
         print(remark)
     print("what to do next:")
-    print(f"  pathfront dashboard{storage_option(reader.url)}")
-    print(f"  {reader.command('export', study, '--pick best -o best/')}")
-    print(f"  pathfront train best/ --tokens {output.short(MORE * rows[0].tokens)}")
+    for step in next_steps(reader, study, rows):
+        print(f"  {step}")

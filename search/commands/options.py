@@ -115,3 +115,12 @@ Larger = Annotated[
     ),
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        metavar="N",
+        help="CPU threads; else OMP_NUM_THREADS, else what a short measurement finds quickest.",
+    ),
+]

@@ -26,6 +26,7 @@ def run(
 
     Its configuration, scores per task, cost, checkpoints, and the command that exports it.
     """
+    from search.advice import can_be_exported
     from search.commands import output
     from search.results import Reader
     from search.storage import resolve_url
@@ -42,7 +43,7 @@ def run(
     for file in detail.checkpoints:
         size = output.short(file.bytes)
         print(f"checkpoint: {file.kind} at {output.short(file.tokens)} tokens, {size}B, {file.uri}")
-    if detail.row.state == "done":
+    if can_be_exported(detail):
         print(f"export it: {detail.export_command}")
 
 

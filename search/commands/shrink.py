@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.options import Device, Folder, Json, whole
+from search.commands.options import Device, Folder, Json, Threads, whole
 
 if TYPE_CHECKING:
     from trainers.shrunk import Shrunk
@@ -41,6 +41,7 @@ def run(
         ),
     ] = None,
     device: Device = "auto",
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Keep the channels that matter, retrain, and compare.
@@ -51,14 +52,22 @@ def run(
     """
     import shlex
 
-    from search.commands.interrupt import drain_on_interrupt
-    from search.commands.output import Meter, print_json, say, short
+    from search.commands.output import print_json, say, short
+    from search.commands.phases import (
+        Phases,
+        command_line,
+        ending_at_a_checkpoint,
+        ending_at_once,
+        prepare_data,
+        threads_of,
+    )
     from space.recipe import Recipe
 
     path = Path(folder)
     target = output or _beside(path, channels)
     Recipe.read(path)  # says what is wrong before anything heavy is imported
-    from trainers.shrink import Plan, shrink_export
+    from trainers.shrink import Plan, shrink_export, work_folder
+    from trainers.threads import NOTE
 
     plan = Plan.of(path, target, channels, tokens)
     retrain = plan.parent.distil_tokens
@@ -67,13 +76,14 @@ def run(
         f"shrinking {folder} from {before} to {after} channels an expert,"
         f" retraining on {short(retrain)} tokens of suite {plan.recipe.suite.name}"
     )
-    hint = "stopping at a checkpoint; the same command goes on"
-    with drain_on_interrupt(hint) as stopping, Meter("retraining", retrain) as meter:
-
-        def progress(done: int, loss: float, tokens_per_second: float) -> None:
-            meter.update(done, f"loss {loss:.3f}, {short(tokens_per_second)} tokens/s")
-
-        shrunk = shrink_export(path, plan, progress, stopping, device)
+    given = {"channels": f"{channels:g}", "output": output, "tokens": tokens, "threads": threads}
+    again = command_line("shrink", folder, **given, device=None if device == "auto" else device)
+    with Phases() as phases:
+        choice = threads_of(threads, phases, work_folder(target) / NOTE)
+        with ending_at_once(f"stopped; go on with: {again}"):
+            prepare_data(plan.recipe.suite, phases)
+        with ending_at_a_checkpoint(again) as stopping:
+            shrunk = shrink_export(path, plan, lambda *point: None, stopping, device, phases, choice)
     if json:
         print_json(shrunk)
         return

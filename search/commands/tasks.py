@@ -134,7 +134,7 @@ def measure_tasks(
     if not write:
         _compare([name for name in chosen if name in shipped], settings, workers)
         chosen = [name for name in chosen if name not in shipped]
-    if not set(chosen) <= shipped.keys():
+    if not set(chosen) <= shipped:
         check_local()
     if missing:
         there = measure.read_shipped()

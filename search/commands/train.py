@@ -1,10 +1,13 @@
 """`pathfront train`: an export trained in full."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.options import Device, Folder, Json, whole
+from search.commands.options import Device, Folder, Json, Threads, whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME = "train"
 EXAMPLES = ["pathfront train best/ --tokens 50M", "pathfront train best/ --tokens 50e6 --device cuda"]
@@ -16,33 +19,70 @@ def run(
         int, typer.Option(metavar="N", parser=whole, help="Input tokens in all (50e6, 50_000_000, 50M).")
     ],
     device: Device = "auto",
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Train an export in full, then score it.
 
-    The scores are taken on the report episodes. The same command goes on with what was begun.
+    The scores are taken on the report episodes. The same command goes on with what was begun, and prints the
+    scores of what is finished. A folder `hf/` in the export is written anew from the new weights.
     """
     from pathlib import Path
 
     from search.commands import output
-    from search.commands.interrupt import drain_on_interrupt
+    from search.commands.phases import (
+        Phases,
+        command_line,
+        ending_at_a_checkpoint,
+        ending_at_once,
+        prepare_data,
+        threads_of,
+    )
     from search.commands.scores import print_scorecard
     from space.recipe import Recipe
 
     path = Path(folder)
     recipe = Recipe.read(path)
-    output.say(f"training {folder} on {output.short(tokens)} tokens of suite {recipe.suite.name}")
-    from trainers.full import train_export
+    from trainers.full import FOLDER, finished_training, train_export
+    from trainers.threads import NOTE
 
-    hint = f"stopping at a checkpoint; go on with: pathfront train {folder} --tokens {tokens}"
-    with drain_on_interrupt(hint) as stopping, output.Meter("training", tokens) as meter:
-
-        def progress(done: int, loss: float, tokens_per_second: float) -> None:
-            meter.update(done, f"loss {loss:.3f}, {output.short(tokens_per_second)} tokens/s")
-
-        card = train_export(path, tokens, progress, stopping, device)
+    finished = finished_training(path, recipe, tokens) is not None
+    if finished:
+        output.say(f"{folder} is trained on {output.short(tokens)} tokens already; more take it further")
+    else:
+        output.say(f"training {folder} on {output.short(tokens)} tokens of suite {recipe.suite.name}")
+    given = {"tokens": tokens, "device": None if device == "auto" else device, "threads": threads}
+    again = command_line("train", folder, **given)
+    with Phases() as phases:
+        choice = threads_of(threads, phases, path / FOLDER / NOTE)
+        with ending_at_once(f"stopped; go on with: {again}"):
+            if not finished:
+                prepare_data(recipe.suite, phases)
+        with ending_at_a_checkpoint(again) as stopping:
+            card = train_export(path, tokens, lambda *point: None, stopping, device, phases, choice)
+    _refresh_hf(path)
     if json:
         output.print_json(card)
         return
     print_scorecard(card, recipe.suite)
-    print(f"weights and card: {path / 'full'}")
+    print(f"weights and card: {path / FOLDER}")
+
+
+def _refresh_hf(export: "Path") -> None:
+    """Write the folder for transformers anew where it holds other weights; say so where that fails."""
+    from search.commands import output
+    from search.export import whole
+    from space.errors import NotFoundError
+    from space.recipe import HF_FOLDER
+    from trainers.huggingface.folder import is_stale, write_hf
+
+    folder = export / HF_FOLDER
+    if not folder.is_dir() or not is_stale(export, folder):
+        return
+    try:
+        with whole(folder, replace=True) as partial:
+            write_hf(export, partial)
+    except NotFoundError as error:
+        output.say(f"{folder} still holds the weights of before: {error}")
+    else:
+        output.say(f"{folder} now holds the new weights")

@@ -205,7 +205,7 @@ def test_tables_say_the_same(pathfront, shared):
     assert "24 trials done, 1 running, 1 failed" in out
     assert "quick" in pathfront("status", "--storage", shared)[1]
     out = pathfront("show", "quick", 3, "--storage", shared)[1]
-    assert "pathfront export quick --trial 3 -o best/" in out
+    assert "pathfront export quick --trial 3 -o quick-3/" in out
 
 
 def test_tasks_are_listed_with_exactly_the_designs_fields(pathfront):

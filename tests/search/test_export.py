@@ -19,6 +19,7 @@ from trainers.model.decoder import Decoder
 from trainers.train import save_weights
 
 FILES = {"config.yaml", "model.safetensors", "tokenizer.model", "references.json", "README.md"}
+TOKENIZER = {"tokenizer.json", "tokenizer_config.json"}  # what transformers reads
 
 
 def tokenizer(_) -> bytes:
@@ -177,7 +178,7 @@ def test_a_study_is_exported_for_transformers_too(reader, pathfront, tmp_path):
     code, out, said = pathfront("export", "quick", "--format", "hf", "-o", "best", "--storage", reader.url)
     assert (code, said) == (0, "")
     assert "from_pretrained('best/hf')" in out
-    assert {path.name for path in (tmp_path / "best").iterdir()} == FILES | {"hf"}
+    assert {path.name for path in (tmp_path / "best").iterdir()} == FILES | TOKENIZER | {"hf"}
     assert card_names_hf(tmp_path / "best") == 1
     assert loads(tmp_path / "best" / "hf")
 

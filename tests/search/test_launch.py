@@ -96,7 +96,7 @@ def test_a_study_runs_to_its_front_and_a_relaunch_says_so(folder):
     reader = Reader("sqlite:///pathfront.db")
     front = reader.front("mine")
     assert all(f" {row.score:.3f} ± " in out for row in front)
-    for command in ("dashboard", "export mine --pick best -o best/", "train best/ --tokens 400k"):
+    for command in ("dashboard", "export mine --pick best -o mine-best/"):
         assert f"  pathfront {command}\n" in out
     before = reader.trials("mine")
     code, out, err = launch(folder, "--json")

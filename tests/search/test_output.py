@@ -8,9 +8,10 @@ from factories import make_study
 from rich.console import Console
 
 from search.commands import output
-from search.commands.interrupt import drain_on_interrupt
 from search.commands.live import LaunchDisplay, draw, line
+from search.commands.phases import ending_at_a_checkpoint
 from search.results import Reader
+from space.errors import Interrupted
 
 
 @pytest.fixture
@@ -77,13 +78,18 @@ def test_durations(seconds, text):
     assert output.duration(seconds) == text
 
 
-def test_the_first_ctrl_c_asks_and_the_second_stops(capsys):
+def test_the_first_ctrl_c_asks_and_the_second_stops(capfd):
     before = signal.getsignal(signal.SIGINT)
-    with drain_on_interrupt("stopping at a checkpoint") as stopping:
-        assert not stopping()
-        signal.raise_signal(signal.SIGINT)
-        assert stopping()
-        assert "stopping at a checkpoint" in capsys.readouterr().err
-        with pytest.raises(KeyboardInterrupt):
+
+    def interrupted_twice():
+        with ending_at_a_checkpoint("pathfront again") as stopping:
+            assert not stopping()
             signal.raise_signal(signal.SIGINT)
+            assert stopping()
+            assert "stopping at a checkpoint" in capfd.readouterr().err
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match=r"stopped at once.*go on with: pathfront again") as error:
+        interrupted_twice()
+    assert error.value.exit_code == 130
     assert signal.getsignal(signal.SIGINT) is before

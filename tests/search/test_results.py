@@ -131,7 +131,7 @@ def test_trial_tells_all(reader):
     assert [point.tokens for point in detail.curves] == sorted(point.tokens for point in detail.curves)
     assert {point.rung for point in detail.curves} == set(range(best.rung + 1))
     assert detail.export_command.startswith(
-        f"pathfront export quick --trial {best.trial} -o best/ --storage "
+        f"pathfront export quick --trial {best.trial} -o quick-{best.trial}/ --storage "
     )
     architecture = detail.config.architecture
     if architecture.sparse:

@@ -48,6 +48,16 @@ def test_sigterm_ends_with_143_and_the_others_with_130():
         assert error.exit_code == code
 
 
+def test_a_process_under_nohup_goes_on_when_its_terminal_closes():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals() as request:
+            send(signal.SIGHUP)
+        assert not request.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_handlers_are_restored_and_other_threads_are_left_alone():
     before = signal.getsignal(signal.SIGTERM)
     with stop_signals():

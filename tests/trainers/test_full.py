@@ -8,7 +8,7 @@ from toys import toy_suite
 
 from space.errors import CheckpointError, Interrupted, NotFoundError, StudyFileError
 from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Predicted, Recipe
-from trainers.full import describe, evaluate_export, train_export
+from trainers.full import describe, evaluate_export, finished_training, train_export
 from trainers.model.decoder import Decoder
 from trainers.tasks.tokenizer import tokenizer_model
 from trainers.train import save_weights
@@ -86,6 +86,7 @@ def test_full_training_scores_writes_a_card_and_beats_the_export(export):
     assert card.split == before.split == "report"
     assert card.score > before.score
     assert told[-1][0] == 100 * STEP
+    assert told[0][2] is None  # nothing was measured yet
     assert all(speed > 0 for _, _, speed in told[1:])
     assert json.loads((export / "full" / "scorecard.json").read_text())["score"] == card.score
     text = (export / "full" / "README.md").read_text()
@@ -107,6 +108,84 @@ def test_interrupted_and_gone_on_equals_uninterrupted(export, tmp_path_factory):
     train_export(other, 20 * STEP, ignore)
     whole = load_file(other / "full" / WEIGHTS_FILE)
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def stages(export, stopping=lambda: False, tokens=20 * STEP):
+    """Train -> the phases that it went through, its card or the interruption."""
+    seen = []
+    try:
+        ended = train_export(export, tokens, ignore, stopping, phases=lambda phase, *_: seen.append(phase))
+    except Interrupted as error:
+        ended = error
+    return list(dict.fromkeys(seen)), ended
+
+
+def stop_in(phase):
+    """What asks to stop once a phase is seen, and what watches the phases."""
+    seen = []
+    return seen.append, lambda: phase in seen
+
+
+def test_an_interruption_in_any_phase_loses_nothing(export, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    for name in ("config.yaml", WEIGHTS_FILE, TOKENIZER_FILE):
+        (other / name).write_bytes((export / name).read_bytes())
+    whole = train_export(other, 20 * STEP, ignore)
+    resumed = []
+    for phase in ("training", "decay", "scoring"):
+        see, stopping = stop_in(phase)
+        first = []
+
+        def watch(name, *_, see=see, first=first):
+            first.append(name)
+            see(name)
+
+        with pytest.raises(Interrupted):
+            train_export(export, 20 * STEP, ignore, stopping, phases=watch)
+        resumed.append(first[0])
+    assert resumed == ["training", "training", "decay"]
+    phases, card = stages(export)
+    assert phases == ["scoring"]
+    assert card.tasks == whole.tasks
+    assert card.spent.tokens == whole.spent.tokens
+    assert card.spent.training_flops == whole.spent.training_flops
+    ours, theirs = (load_file(folder / "full" / WEIGHTS_FILE) for folder in (export, other))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert list((export / "full").glob("branch-*")) == []
+    assert [path.name for path in (export / "full" / "logs").iterdir()] == ["seed0"]
+
+
+def test_a_finished_training_is_not_repeated(export):
+    card = train_export(export, 20 * STEP, ignore)
+    (export / "full" / "README.md").unlink()
+    phases, again = stages(export)
+    assert (phases, again) == ([], card)
+    assert f"{card.score:.3f}" in (export / "full" / "README.md").read_text()
+    assert finished_training(export, Recipe.read(export), 40 * STEP) is None
+    see, stopping = stop_in("training")
+    with pytest.raises(Interrupted):
+        train_export(export, 40 * STEP, ignore, stopping, phases=lambda phase, *_: see(phase))
+    assert stages(export)[1] == card  # the trunk is beyond it, the weights and scores are still its own
+
+
+def test_scores_never_stand_beside_weights_that_are_not_theirs(export):
+    train_export(export, 20 * STEP, ignore)
+    see, stopping = stop_in("scoring")
+    with pytest.raises(Interrupted):
+        train_export(export, 40 * STEP, ignore, stopping, phases=lambda phase, *_: see(phase))
+    assert not (export / "full" / "scorecard.json").exists()
+    phases, card = stages(export, tokens=40 * STEP)
+    assert phases == ["scoring"]
+    assert evaluate_export(export).tasks == card.tasks
+
+
+def test_a_branch_of_fewer_tokens_is_left(export):
+    see, stopping = stop_in("decay")
+    with pytest.raises(Interrupted):
+        train_export(export, 20 * STEP, ignore, stopping, phases=lambda phase, *_: see(phase))
+    told = []
+    train_export(export, 40 * STEP, lambda *point: told.append(point))
+    assert told[0][0] == 17 * STEP
 
 
 def test_more_tokens_go_on_from_the_trunk_and_fewer_are_refused(export):

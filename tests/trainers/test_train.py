@@ -1,9 +1,13 @@
+import csv
 import math
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from lightning.pytorch.loggers import Logger
 from safetensors import safe_open
 from safetensors.torch import load_file
 from toys import Recorder, budget, toy_suite
@@ -112,14 +116,37 @@ def test_an_interrupted_trial_goes_on_as_if_nothing_had_happened(candidate, suit
     assert card.spent.tokens == whole.spent.tokens
 
 
-def test_a_stop_in_the_branch_leaves_the_trunk(candidate, suite, tmp_path):
+@pytest.mark.parametrize("stop_at", [13, 14, 16])  # 16 is the last step
+def test_a_trial_stopped_in_its_branch_goes_on_there_as_if_nothing_had_happened(
+    candidate, suite, tmp_path, stop_at
+):
+    straight, broken, again = (Recorder(tmp_path / name) for name in ("straight", "broken", "again"))
+    for report in (straight, broken, again):
+        report.folder.mkdir()
+    whole = train_candidate(candidate, suite, budget(12 * STEP), None, straight)
+    broken.stop_at = stop_at
+    with pytest.raises(Interrupted):
+        train_candidate(candidate, suite, budget(12 * STEP), None, broken)
+    assert broken.saved == [("trunk", 12 * STEP), ("branch", stop_at * STEP)]
+    branch = broken.path("branch", stop_at * STEP)
+    card = train_candidate(candidate, suite, budget(12 * STEP), branch, again)
+    assert again.saved == [("decayed", 16 * STEP)]
+    assert all(tokens > stop_at * STEP for tokens, _, _ in again.curve)
+    ours, theirs = (load_file(report.path("decayed", 16 * STEP)) for report in (straight, again))
+    assert equal(ours, theirs)
+    assert card.tasks == whole.tasks
+    assert card.spent.tokens == whole.spent.tokens
+    assert card.spent.training_flops == whole.spent.training_flops
+
+
+def test_a_branch_is_no_trunk_of_another_rung(candidate, suite, tmp_path):
     report = Recorder(tmp_path, stop_at=14)
     with pytest.raises(Interrupted):
         train_candidate(candidate, suite, budget(12 * STEP), None, report)
-    assert report.saved == [("trunk", 12 * STEP)]
-    again = Recorder(tmp_path)
-    train_candidate(candidate, suite, budget(12 * STEP), report.path("trunk", 12 * STEP), again)
-    assert again.saved == [("decayed", 16 * STEP)]
+    branch = report.path("branch", 14 * STEP)
+    for other in (budget(24 * STEP, start_tokens=12 * STEP), budget(12 * STEP, decay_tokens=2 * STEP)):
+        with pytest.raises(CheckpointError, match="decay branch of another rung"):
+            train_candidate(candidate, suite, other, branch, report)
 
 
 def test_checkpoints_come_by_the_clock(candidate, suite, tmp_path):
@@ -171,10 +198,102 @@ def test_divergence_is_one_line(candidate, suite, tmp_path):
 
 @pytest.mark.parametrize("logger", ["csv", "tensorboard", "lightning.pytorch.loggers.CSVLogger"])
 def test_loggers_write_the_curve(candidate, suite, tmp_path, logger):
-    spend = budget(4 * STEP, logger=logger, log_dir=str(tmp_path / "logs"))
-    train_candidate(candidate, suite, spend, None, Recorder(tmp_path))
-    written = [path for path in (tmp_path / "logs").rglob("*") if path.is_file()]
-    assert any(path.name == "metrics.csv" or "tfevents" in path.name for path in written)
+    """One run a candidate and seed, however often it is stopped and promoted, with scores and settings."""
+    report = Recorder(tmp_path)
+    rungs = [budget(4 * STEP, logger=logger, log_dir=str(tmp_path / "logs"))]
+    rungs.append(rungs[0].model_copy(update={"start_tokens": 4 * STEP, "tokens": 8 * STEP}))
+    for stop_at in (3, 6):
+        report.stop_at, report.polls = stop_at, 0
+        with pytest.raises(Interrupted):
+            train_candidate(candidate, suite, rungs[0], None, report)
+    report.stop_at = None
+    first = train_candidate(candidate, suite, rungs[0], report.path("branch", 6 * STEP), report)
+    second = train_candidate(candidate, suite, rungs[1], report.path("trunk", 4 * STEP), report)
+    (run,) = (tmp_path / "logs").iterdir()
+    assert run.name == "seed0"
+    read = events if logger == "tensorboard" else rows
+    values = read(run)
+    assert sorted(values["loss"]) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert sorted(values["decay/loss"]) == [5, 6, 7, 8, 9, 10, 11, 12]
+    assert values["score"] == pytest.approx({8: first.score, 12: second.score}, abs=1e-6)
+    for name, task in second.tasks.items():
+        assert values[f"score/{name}"][12] == pytest.approx(task.fraction, abs=1e-6)
+        assert f"loss/{name}" in values
+    settings = yaml.safe_load((run / "hparams.yaml").read_text())
+    assert settings["candidate"] == candidate.id
+    assert (settings["width"], settings["learning_rate"]) == (32, 3e-3)
+    assert settings["mixture/echo"] == pytest.approx(1 / 3, abs=1e-5)
+
+
+def rows(run) -> dict[str, dict[int, float]]:
+    """Metric -> step -> value of a run of CSV; no step has two."""
+    values: dict[str, dict[int, float]] = {}
+    with (run / "metrics.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            step = int(row.pop("step"))
+            for name, value in row.items():
+                if value:
+                    assert step not in values.setdefault(name, {})
+                    values[name][step] = float(value)
+    return values
+
+
+def events(run) -> dict[str, dict[int, float]]:
+    """Metric -> step -> its last value of a run of TensorBoard."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(run))
+    found.Reload()
+    return {tag: {e.step: e.value for e in found.Scalars(tag)} for tag in found.Tags()["scalars"]}
+
+
+class Tracker(Logger):
+    """A logger of one's own with run ids that it makes up, as trackers do."""
+
+    made: ClassVar[list["Tracker"]] = []
+
+    def __init__(self, save_dir: str, run_id: str | None = None) -> None:
+        super().__init__()
+        self.save_dir_given, self.version = save_dir, run_id or f"run-{len(self.made)}"
+        self.taken_up = run_id is not None
+        self.logged: dict = {}
+        self.ended = 0
+        self.made.append(self)
+
+    name = "tracker"
+    version = None
+
+    @property
+    def experiment(self):
+        return self
+
+    def finish(self) -> None:
+        self.ended += 1
+
+    def log_hyperparams(self, params, *args, **kwargs) -> None:
+        self.settings = params
+
+    def log_metrics(self, metrics, step=None) -> None:
+        self.logged[step] = metrics
+
+
+def test_a_logger_by_its_path_takes_its_run_up(candidate, suite, tmp_path):
+    Tracker.made.clear()
+    report = Recorder(tmp_path, stop_at=3)
+    spend = budget(4 * STEP, logger=f"{__name__}:Tracker", log_dir=str(tmp_path / "logs"))
+    with pytest.raises(Interrupted):
+        train_candidate(candidate, suite, spend, None, report)
+    report.stop_at = None
+    card = train_candidate(candidate, suite, spend, report.path("trunk", 3 * STEP), report)
+    before, after = Tracker.made
+    assert (before.version, before.taken_up) == ("run-0", False)
+    assert (after.version, after.taken_up) == ("run-0", True)
+    assert after.settings["candidate"] == candidate.id
+    assert after.logged[8]["score"] == card.score
+    assert (before.ended, after.ended) == (1, 1)
+    other = spend.model_copy(update={"seed": 1})
+    train_candidate(candidate, suite, other, None, report)
+    assert not Tracker.made[-1].taken_up
 
 
 @pytest.mark.parametrize("logger", ["cvs", "no.such.Logger", "math.pi", "csv"])

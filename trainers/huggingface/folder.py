@@ -2,6 +2,7 @@
 
 config.json, generation_config.json, model.safetensors   of the exact class, by its own `save_pretrained`
 embedding.safetensors                                     patch encoders and local positions
+tokenizer.json, tokenizer_config.json                     our ids of text, for `AutoTokenizer`
 README.md                                                 how the two come together, and what is exact
 torchtitan.toml, megatron.args                            the same architecture in other trainers' words
 """
@@ -18,19 +19,25 @@ from torch import Tensor
 
 from space.candidate import Architecture
 from space.errors import CheckpointError, NotFoundError
+from space.files import umask_mode
 from space.recipe import CARD_FILE, WEIGHTS_FILE, Recipe
 from space.sheets import MEGATRON_FILE, TORCHTITAN_FILE, Constants, megatron, torchtitan
 from trainers.full import FOLDER as FULL_FOLDER
-from trainers.full import load_decoder
+from trainers.full import checked_weights, load_decoder
 from trainers.huggingface.classes import configuration, exact_class
 from trainers.huggingface.readme import readme
+from trainers.huggingface.tokenizer import write_tokenizer
 from trainers.huggingface.weights import from_peer, to_peer
 from trainers.model.attention import ROPE_BASE
 from trainers.model.decoder import Decoder
 from trainers.model.norm import NORM_EPS
 from trainers.model.routing import BALANCE_COEFFICIENT, BIAS_STEP, Z_COEFFICIENT
+from trainers.sealed import file_sha256
+from trainers.tasks.tokenizer import tokenizer_model
 
 EMBEDDING_FILE = "embedding.safetensors"
+CONFIG_FILE = "config.json"
+SOURCE = "weights_sha256"  # in the header of EMBEDDING_FILE: of the weights that the folder was made from
 OURS = "embedding."  # before the names of what stands in EMBEDDING_FILE
 TABLE = "embedding.table.weight"
 CONSTANTS = Constants(
@@ -61,10 +68,27 @@ def write_hf(export: Path, folder: Path) -> None:
     arch = decoder.arch
     folder.mkdir(parents=True, exist_ok=True)
     _save_model(decoder, folder)
-    _save_embedding(decoder, folder)
+    _save_embedding(decoder, folder, file_sha256(checked_weights(export, recipe)))
+    write_tokenizer(folder, tokenizer_model(recipe.suite.tokenizer), recipe.suite)
     (folder / CARD_FILE).write_text(readme(recipe, in_full), encoding="utf-8")
     (folder / TORCHTITAN_FILE).write_text(torchtitan(arch, recipe.suite, CONSTANTS), encoding="utf-8")
     (folder / MEGATRON_FILE).write_text(megatron(arch, recipe.suite, CONSTANTS), encoding="utf-8")
+
+
+def is_stale(export: Path, folder: Path) -> bool:
+    """Whether a folder that `write_hf` wrote holds other weights than the export's newest.
+
+    Raises:
+        NotFoundError: `export` is no export.
+        CheckpointError: its weights or the folder are damaged.
+    """
+    path = folder / EMBEDDING_FILE
+    try:
+        with safe_open(path, framework="pt") as file:
+            source = (file.metadata() or {}).get(SOURCE)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"'{path}' is damaged: {' '.join(str(error).split())[:120]}") from None
+    return source != file_sha256(checked_weights(export, Recipe.read(export)))
 
 
 def read_hf(folder: Path) -> dict[str, Tensor]:
@@ -78,7 +102,7 @@ def read_hf(folder: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise NotFoundError(
             f"a folder for transformers of ours holds {EMBEDDING_FILE}, and '{folder}' has none;"
-            " make one: pathfront export --format hf"
+            " make one with `pathfront export DIR --format hf`"
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -117,16 +141,20 @@ def _save_model(decoder: Decoder, folder: Path) -> None:
     model.load_state_dict(to_peer(decoder.state_dict(), decoder.arch, shapes), assign=True)
     with _no_progress_bar():
         model.save_pretrained(folder)
+    mode = (folder / CONFIG_FILE).stat().st_mode & 0o777
+    for path in folder.glob("*.safetensors"):  # which its library has made readable to its owner alone
+        path.chmod(mode)
 
 
-def _save_embedding(decoder: Decoder, folder: Path) -> None:
+def _save_embedding(decoder: Decoder, folder: Path, source: str) -> None:
     weights = {
         name.removeprefix(OURS): value.contiguous()
         for name, value in decoder.state_dict().items()
         if name.startswith(OURS) and name != TABLE
     }
-    header = {"format": "pt", "architecture": decoder.arch.model_dump_json()}
-    save_file(weights, folder / EMBEDDING_FILE, header)
+    header = {"format": "pt", "architecture": decoder.arch.model_dump_json(), SOURCE: source}
+    with umask_mode(folder / EMBEDDING_FILE):
+        save_file(weights, folder / EMBEDDING_FILE, header)
 
 
 @contextmanager

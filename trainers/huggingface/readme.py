@@ -26,7 +26,7 @@ from there on. Run it in this folder:
 
 Ids: text pieces from 0, bins of continuous values from {bins}, discrete values from {discrete}, the \
 separator {separator}{placeholders}. The pieces are those of the export's `tokenizer.model` \
-(SentencePiece).
+(SentencePiece), and `AutoTokenizer.from_pretrained` on this folder gives their ids; it adds no token.
 
 ## Running text
 

@@ -10,7 +10,6 @@ import hashlib
 import inspect
 import json
 import os
-import secrets
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -21,6 +20,7 @@ import platformdirs
 from safetensors.numpy import save
 
 from space.errors import MachineError
+from space.files import create_aside
 from space.machine import Place
 from trainers.tasks.episodes import Episodes
 from trainers.tokens.sequence import Chunk
@@ -173,9 +173,9 @@ def _write(path: Path, arrays: Arrays) -> None:
 def _replace(path: Path, content: bytes) -> None:
     """Write a file that appears whole, with the rights of the user's umask."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor, temporary = create_aside(path)
     try:
-        with temporary.open("xb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

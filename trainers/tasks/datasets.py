@@ -12,8 +12,8 @@ import itertools
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import zipfile
 import zlib
 from functools import cached_property, lru_cache
@@ -248,7 +248,8 @@ def _write(manifest: Manifest, content: Content) -> None:
     parent = data_folder()
     with DATA.errors():
         parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=parent, prefix=f".{manifest.name}."))
+        temporary = parent / f".{manifest.name}.{secrets.token_hex(4)}"
+        temporary.mkdir()
         try:
             new = temporary / "new"
             new.mkdir()

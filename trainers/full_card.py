@@ -1,0 +1,56 @@
+"""The card of a full training."""
+
+from space.cost import price
+from space.recipe import Recipe
+from space.scores import Scorecard
+
+NORMAL_95 = 1.96  # standard errors to either side of a 95% interval
+
+
+def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
+    """The card of a full training on so many tokens, in Markdown."""
+    arch = recipe.candidate.architecture
+    cost = price(arch, recipe.suite)
+    rows = [
+        f"| {name} | {recipe.suite.records[name].metric} | {task.value:.3f} | {task.n}"
+        f" | {task.fraction:.2f} ± {NORMAL_95 * task.fraction_stderr:.2f}"
+        f" | {recipe.candidate.mixture.weights.get(name, 0.0):.3f} | {card.spent.epochs.get(name, 0.0):.2f} |"
+        for name, task in card.tasks.items()
+    ]
+    return "\n".join(
+        [
+            f"# {recipe.origin.study}, trial {recipe.origin.trial}, trained in full",
+            "",
+            f"Score {card.score:.3f} ± {NORMAL_95 * card.stderr:.3f} on the {card.split} episodes: the mean"
+            " over domains of the fraction of expert performance; 95% intervals.",
+            f"{card.above(0.5)} of {len(card.tasks)} tasks are above half of their expert.",
+            *_beside_the_prediction(recipe, card, tokens),
+            "",
+            "| task | metric | value | episodes | fraction of expert | share of tokens | epochs |",
+            "|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+            f"Depth {arch.depth}, width {arch.width}, {arch.experts_in_words};"
+            f" {cost.total_params:,} parameters, {cost.active_params:,} active;"
+            f" {cost.flops_per_token:.3g} FLOPs a token.",
+            f"Trained with {card.spent.training_flops:.3g} FLOPs"
+            f" in {card.spent.wall_seconds:,.0f} s on {card.spent.device}.",
+            "",
+        ]
+    )
+
+
+def _beside_the_prediction(recipe: Recipe, card: Scorecard, tokens: int) -> list[str]:
+    """What was predicted of a candidate that was grown, in a line of Markdown."""
+    if recipe.grown is None:
+        return []
+    point = recipe.grown.at(tokens)
+    if point is None:
+        why = recipe.grown.unknown or "its predictions are for other numbers of tokens"
+        return [f"Nothing was predicted at {tokens:,} tokens: {why}."]
+    verdict = "within" if point.low <= card.score <= point.high else "outside"
+    return [
+        f"Predicted at {tokens:,} tokens: {point.score:.3f}, 90% interval {point.low:.3f} to"
+        f" {point.high:.3f}; the score is {verdict} it. The prediction is for the select episodes, others of"
+        " the same tasks."
+    ]
