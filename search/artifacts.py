@@ -192,14 +192,9 @@ class Artifacts:
             except FileNotFoundError:
                 return
 
-    def same(self, uri: str) -> str:
-        """What is equal for two URIs of one file, through whatever links they lead."""
-        files, path = self._find(uri)
-        return _identity(files, path)
-
-    def identity(self, name: str) -> str:
-        """The same of a file under the URL by its name."""
-        return _identity(self._files, f"{self._path}/{name}")
+    def uri(self, name: str) -> str:
+        """How a file of that name under the URL is noted."""
+        return self._uri(f"{self._path}/{name}")
 
     def _find(self, uri: str) -> tuple[Any, str]:
         return file_system(located(uri, self.home))
@@ -333,10 +328,6 @@ def _is_away(error: BaseException) -> bool:
             return True
         cause = cause.__cause__
     return False
-
-
-def _identity(files: Any, path: str) -> str:
-    return os.path.realpath(path) if isinstance(files, LocalFileSystem) else files.unstrip_protocol(path)
 
 
 def _walk(folder: str) -> Iterator[str]:

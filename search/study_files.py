@@ -123,10 +123,22 @@ class StudyFiles:
             StorageError: it is missing or cannot be read.
             StorageUnavailable: its store does not answer.
         """
-        if not self.artifacts.exists(uri):
+        found = self.find(uri)
+        if found is None:
             where = located(uri, self.artifacts.home).removeprefix("file://")
             raise StorageError(f"a checkpoint of study '{self.study}' is missing: '{where}'; {self.advice}")
-        return self.artifacts.fetch(uri, sha256, folder)
+        return self.artifacts.fetch(found, sha256, folder)
+
+    def find(self, uri: str) -> str | None:
+        """The URI of a noted file, its own or where the study's folder is now; None if it is gone.
+
+        Raises:
+            StorageError: whether it is there cannot be found out.
+        """
+        if self.artifacts.exists(uri):
+            return uri
+        name = self._name(uri)
+        return self.artifacts.uri(name) if name is not None and self.artifacts.holds(name) else None
 
     def remove(self, uris: Iterable[str]) -> None:
         """Delete files that the study noted; those outside a folder of its name are left alone.
@@ -135,7 +147,7 @@ class StudyFiles:
             StorageError: one cannot be deleted.
         """
         for uri in uris:
-            if f"/{self.name}/" in f"/{uri}":
+            if self._name(uri) is not None:
                 self.artifacts.remove(uri)
 
     def sweep(self, candidate: str, look: Callable[[], tuple[set[TrialKey], Sequence[str]]]) -> None:
@@ -155,10 +167,15 @@ class StudyFiles:
             return
         listed = self.artifacts.listing(f"{self.name}/{candidate}".rstrip("/"))
         over, uris = look()
-        kept = {self.artifacts.same(uri) for uri in uris}
+        kept = {self._name(uri) for uri in uris}  # wherever the folder was when they were noted
         for name in listed:
-            if self._trial(name) in over and self.artifacts.identity(name) not in kept:
+            if self._trial(name) in over and name not in kept:
                 self.artifacts.discard(name)
+
+    def _name(self, uri: str) -> str | None:
+        """A noted file's name from the study's folder on, if it lies in one."""
+        _, folder, rest = f"/{uri}".rpartition(f"/{self.name}/")
+        return f"{self.name}/{rest}" if folder else None
 
     def _trial(self, name: str) -> TrialKey | None:
         """The trial in whose folder a file lies."""
@@ -192,8 +209,8 @@ def open_files(engine: Engine, url: str, study: str, root: str) -> StudyFiles:
     files = StudyFiles(Artifacts(root, artifacts_home(url)), study, artifacts_id)
     marked = files.is_marked()
     if not marked and noted and _nobody_chose(url, root):
-        earlier = StudyFiles(Artifacts(noted[-1].rpartition("/")[0]), study, artifacts_id)
-        files, marked = (earlier, True) if earlier.is_marked() else (files, False)
+        first = StudyFiles(Artifacts(noted[-1].rpartition("/")[0]), study, artifacts_id)
+        files, marked = (first, True) if first.is_marked() else (files, False)
     if not marked and not _within_reach(files, uris, noted):
         what = f"{total} checkpoints" if total else "a folder"
         earlier = f" (it was '{noted[-1]}')" if noted and noted[-1] != files.place else ""
@@ -217,7 +234,7 @@ def missing(files: StudyFiles, rows: Iterable[Row[Any]]) -> list[Row[Any]]:
         StorageError: that cannot be found out.
         StorageUnavailable: a store does not answer.
     """
-    return [row for row in rows if not files.artifacts.exists(row.uri)]
+    return [row for row in rows if files.find(row.uri) is None]
 
 
 def forget_missing(engine: Engine, url: str, study: str, root: str) -> int:
@@ -256,7 +273,7 @@ def this_checkpoint(row: Row[Any]) -> Any:
 
 def _within_reach(files: StudyFiles, uris: Sequence[str], noted: Sequence[str]) -> bool:
     """Whether a study whose folder is not under this root may make it there."""
-    if any(files.artifacts.exists(uri) for uri in uris):
+    if any(files.find(uri) is not None for uri in uris):
         return True
     if uris:
         return False

@@ -189,7 +189,7 @@ def test_any_name_of_a_folder_will_do(tmp_path, name, at_home):
     assert stored.uri == ("a/file.bin" if at_home else f"file://{folder}/a/file.bin")
     assert artifacts.fetch(stored.uri, stored.sha256, tmp_path) == folder / "a/file.bin"
     (listed,) = artifacts.listing("a")
-    assert artifacts.identity(listed) == artifacts.same(stored.uri)
+    assert artifacts.uri(listed) == stored.uri
     copy_stored(f"file://{folder}/a/file.bin", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"content"
     artifacts.discard(listed)
@@ -224,8 +224,8 @@ def test_a_link_does_not_hide_that_a_file_is_at_home(tmp_path, linked):
     stored = Artifacts(str(root), home).put("a/file.bin", lambda path: path.write_bytes(b"content"))
     assert stored.uri == "a/file.bin"
     for place in (Artifacts(str(root), home), Artifacts(str(home), home)):
-        (listed,) = place.listing("a")
-        assert place.identity(listed) == place.same(stored.uri)
+        assert place.exists(stored.uri)
+        assert place.uri("a/file.bin") == stored.uri
 
 
 def test_a_place_that_cannot_be_used_is_said(tmp_path):

@@ -210,6 +210,27 @@ def test_another_place_is_fine_while_the_first_is_in_reach(launch, url, audit, r
     assert sum(row["state"] == "done" for row in audit()) == 9
 
 
+@pytest.mark.parametrize("where", ["outside", "at home"])
+def test_a_folder_that_moved_is_found_in_its_new_place(launch, url, audit, rows, tmp_path, where):
+    launch(stop={"candidates": 4}, rungs=RUNGS)
+    first = tmp_path / ("art" if where == "outside" else "study-artifacts")
+    worker = Worker(url, "toy", str(first), "first")
+    while (claim := worker.choose()).rung == 0:
+        worker.work(claim)
+    worker.ledger.pause(claim)
+    worker.ledger.close()
+    first.rename(tmp_path / "moved")
+    run_worker(url, "toy", str(tmp_path / "moved"))
+    assert {row["epochs"]["start"] for row in audit() if row["rung"] == 1} == {3_000}
+    files = {path.name for path in (tmp_path / "moved").rglob("*") if path.is_file()}
+    assert {row["uri"].rpartition("/")[2] for row in rows(tables.checkpoints)} <= files
+    assert sum(1 for _ in (tmp_path / "moved").rglob("*.safetensors")) == 6
+    (tmp_path / "moved").rename(first)
+    launch(stop={"candidates": 6}, rungs=RUNGS)
+    run_worker(url, "toy", str(first))
+    assert sum(1 for _ in first.rglob("*.safetensors")) == 9
+
+
 def test_one_missing_file_is_said_and_nothing_is_struck_out(launch, url, rows, tmp_path):
     launch(stop={"candidates": 2}, rungs=RUNGS)
     worker = Worker(url, "toy", "study-artifacts", "first")
@@ -301,7 +322,7 @@ def test_an_object_store_holds_a_study(launch, url, audit, rows, tmp_path, memor
     folder = f"memory:///toys/toy-{study['artifacts_id']}"
     assert len(noted) == 6 + 2
     store = Artifacts(memory)
-    assert {store.identity(name) for name in store.listing("")} == {
+    assert {store.uri(name) for name in store.listing("")} == {
         *(row["uri"] for row in noted),
         f"{folder}/study.json",
     }
