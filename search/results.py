@@ -24,7 +24,7 @@ from space.candidate import CandidateConfig
 from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StorageError, nearest
 from space.scores import TaskScore
-from space.study import StudyConfig, explain
+from space.study import STORED, StudyConfig, explain
 
 
 class Reader:
@@ -289,7 +289,7 @@ def _time(seconds: float) -> datetime:
 
 def _parse(model: type[Any], data: Any, study: str) -> Any:
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=STORED)
     except ValidationError as error:
         raise StorageError(
             f"study '{study}' was written by another version of Pathfront: {explain(error, model)}"

@@ -17,7 +17,7 @@ from search.storage import open_writer, optuna_storage, reachable, shown
 from search.tables import clock, events, studies
 from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
-from space.study import SCHEMA_VERSION, StudyConfig
+from space.study import SCHEMA_VERSION, STORED, StudyConfig
 
 MAY_CHANGE = (
     "stop",
@@ -73,6 +73,7 @@ def create_or_resume(url: str, config: StudyConfig) -> Study:
             assert known is not None
             study = _parse(known, config.study)
             _compare(study.config, config)
+            config = study.config.model_copy(update={key: getattr(config, key) for key in MAY_CHANGE})
             _launch(engine, config, "created and launched" if created else "launched again")
             create_study(optuna, config.study)
         return Study(config, study.suite, created)
@@ -147,7 +148,10 @@ def _parse(row: Mapping[str, Any], name: str) -> Study:
             " use the Pathfront that made it"
         )
     try:
-        return Study(StudyConfig.model_validate(row["config"]), SuiteRecord.model_validate(row["suite"]))
+        return Study(
+            StudyConfig.model_validate(row["config"], context=STORED),
+            SuiteRecord.model_validate(row["suite"]),
+        )
     except ValidationError as error:
         reason = " ".join(str(error).split())
         raise StorageError(f"study '{name}' was written by another version of Pathfront: {reason}") from None
