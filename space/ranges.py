@@ -100,6 +100,11 @@ class Limits(Frozen):
         return None
 
 
+def is_of_architecture(name: str) -> bool:
+    """Whether a parameter is a knob of the architecture."""
+    return name in SearchSpace.model_fields and name not in NOT_OF_ARCHITECTURE
+
+
 def _architecture(knobs: dict[str, Any]) -> Architecture | None:
     """The architecture that knobs describe, as every other description of the same network has it."""
     if knobs["experts"] == 1:
