@@ -11,7 +11,8 @@ from sqlalchemy import Row, and_, func, select
 from sqlalchemy.engine import Connection
 
 from search import queries
-from search.forecast import expected_trials, trial_tokens
+from search.bounds import expected_trials
+from search.forecast import trial_tokens
 from search.rows import Event, RungStatus, RunningTrial, StudyStatus, TrialRow
 from search.tables import candidates, clock, curves, events, trials
 from space.study import StudyConfig

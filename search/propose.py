@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from search.forecast import COST_BINS
 from search.snapshot import Candidate, Snapshot
 from space.candidate import CandidateConfig
 from space.catalog import SuiteRecord
 from space.cost import Cost, price
 from space.study import StudyConfig
 
+COST_BINS = 8  # bins of log FLOPs per token over which proposals are spread
 POOL = 128  # feasible draws among which a cell is chosen
 DRAWS = 5_000  # at most, until the space counts as exhausted
 STARTUP = 10  # candidates before a model-based sampler takes over

@@ -23,8 +23,9 @@ from search.tables import candidates, checkpoints, events, routing, studies, tri
 from space.candidate import CandidateConfig
 from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StorageError, nearest
+from space.knobs import STORED
 from space.scores import TaskScore
-from space.study import STORED, StudyConfig, explain
+from space.study import StudyConfig, explain
 
 
 class Reader:

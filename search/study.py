@@ -17,7 +17,8 @@ from search.storage import open_writer, optuna_storage, reachable, shown
 from search.tables import clock, events, studies
 from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
-from space.study import SCHEMA_VERSION, STORED, StudyConfig
+from space.knobs import STORED
+from space.study import SCHEMA_VERSION, StudyConfig
 
 MAY_CHANGE = (
     "stop",
@@ -72,7 +73,7 @@ def create_or_resume(url: str, config: StudyConfig) -> Study:
                 created = False
             assert known is not None
             study = _parse(known, config.study)
-            _compare(study.config, config)
+            compare(study.config, config)
             config = study.config.model_copy(update={key: getattr(config, key) for key in MAY_CHANGE})
             _launch(engine, config, "created and launched" if created else "launched again")
             create_study(optuna, config.study)
@@ -157,8 +158,8 @@ def _parse(row: Mapping[str, Any], name: str) -> Study:
         raise StorageError(f"study '{name}' was written by another version of Pathfront: {reason}") from None
 
 
-def _compare(old: StudyConfig, new: StudyConfig) -> None:
-    """Refuse a specification that differs from the study's.
+def compare(old: StudyConfig, new: StudyConfig) -> None:
+    """Refuse a specification that differs from the study's; keys that may change are left out.
 
     Raises:
         StudyFileError: it names the first key that differs.

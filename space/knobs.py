@@ -25,6 +25,7 @@ from space.candidate import Architecture, CandidateConfig
 from space.catalog import Frozen
 from space.errors import nearest
 
+STORED = {"stored": True}  # the context in which a stored study is validated, so that it stays as it was
 LARGEST_RATIO = 16  # of an expert's width to the model's that a study may ask for
 Scalar = bool | int | float | str
 Kind = Literal["whole", "real", "flag", "word"]

@@ -7,7 +7,7 @@ and one bounded log-ratio a task for the mixture. Which proposals are sensible i
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -18,7 +18,7 @@ from space.candidate import Architecture, CandidateConfig
 from space.catalog import Frozen, SuiteRecord
 from space.cost import Cost, price
 from space.errors import StudyFileError, nearest
-from space.knobs import Between, Choices, Knob, Real, Scalar, checked, scalar
+from space.knobs import STORED, Between, Choices, Knob, Real, Scalar, checked, scalar
 from space.mixture import TaskMixture
 
 MIXTURE_PREFIX = "mixture."
@@ -259,7 +259,7 @@ class SearchSpace(Frozen):
         Raises:
             StudyFileError: there is none.
         """
-        priced = [(arch, price(arch, suite)) for arch in self.architectures()]
+        priced = _priced(self.model_dump_json(), suite.model_dump_json())
         if not priced:
             raise StudyFileError(
                 f"space: at least one combination of its knobs can be built, got none of {self.points:,};"
@@ -274,3 +274,11 @@ class SearchSpace(Frozen):
                 f" the cheapest takes {least:,.0f} flops_per_token"
             )
         return sorted(kept, key=lambda pair: pair[1].flops_per_token)
+
+
+@lru_cache(maxsize=2)
+def _priced(space_json: str, suite_json: str) -> tuple[tuple[Architecture, Cost], ...]:
+    """Every architecture of a space with its cost; a launch asks for it several times."""
+    space = SearchSpace.model_validate_json(space_json, context=STORED)
+    suite = SuiteRecord.model_validate_json(suite_json)
+    return tuple((arch, price(arch, suite)) for arch in space.architectures())

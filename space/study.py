@@ -23,7 +23,6 @@ MOST_WORKERS = 4096  # on one machine
 LONGEST_MINUTES = 1e7  # 19 years: clocks of operating systems end later
 LONGEST_CONTEXT = 2**24
 LARGEST_SEED = 2**31 - 1  # databases hold it in 32 bits with a sign
-STORED = {"stored": True}  # the context in which a stored study is validated, so that it stays as it was
 
 
 class Rungs(Frozen):
@@ -65,6 +64,11 @@ class Rungs(Frozen):
                 f"episodes: one share for each of the {len(self.tokens)} rungs, got {len(self.episodes)}"
             )
         return self
+
+    def trial_tokens(self, rung: int) -> int:
+        """Tokens that the trial at a rung trains on: its part of the trunk, and the decay branch."""
+        budget = self.budget(rung)
+        return budget.tokens - budget.start_tokens + budget.decay_tokens
 
     def budget(self, rung: int, **other: Any) -> Budget:
         """What the trial that ends at a rung may spend."""

@@ -15,8 +15,9 @@ from search.samplers import has_model, suggestions
 from search.snapshot import Candidate, Snapshot, Standing
 from search.study import create_or_resume
 from search.worker import run_worker
+from space.knobs import STORED
 from space.ranges import SearchSpace
-from space.study import LARGEST_SEED, STORED, StudyConfig
+from space.study import LARGEST_SEED, StudyConfig
 
 MODELS = ["tpe", "nsga2", "gp"]
 WIDE = {

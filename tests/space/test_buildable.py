@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from space.candidate import Architecture
+from space.knobs import STORED
 from space.ranges import SearchSpace
-from space.study import STORED
 
 RANGES = {
     "depth": (1, 6),
