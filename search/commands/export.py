@@ -184,3 +184,5 @@ def _print_predicted(grown: "Growth") -> None:
             for p in grown.predicted
         ],
     )
+    if grown.reach is not None:
+        print(f"the study's rungs tell nothing beyond {short(grown.reach)} tokens")

@@ -43,7 +43,9 @@ def run(
     url = resolve_url(storage)
     if dry_run:
         from search.commands.price import print_price
+        from search.commands.rehearse import rehearse
 
+        rehearse(config)
         print_price(config, workers, url, resolve_artifacts(url, artifacts), json)
     else:
         _launch(config, spec, workers, url, artifacts, json)
@@ -54,6 +56,7 @@ def _launch(
 ) -> None:
     from search.commands import output
     from search.commands.live import LaunchDisplay
+    from search.commands.rehearse import rehearse
     from search.engines import local
     from search.results import Reader
     from search.storage import resolve_artifacts
@@ -65,6 +68,7 @@ def _launch(
         output.say(f"study '{config.study}' is finished; a larger `stop` in its file takes it further")
         _conclude(Reader(url), config.study, json)
         return
+    rehearse(config)
     suite = create_or_resume(url, config).suite
     reader = Reader(url)
     try:

@@ -122,7 +122,7 @@ def studies(draw):
         "expert_ratio": draw(st.sampled_from([1, {"low": 0.5, "high": 3.0}, {"choices": [0.5, 2]}])),
         "shared_experts": choices([0, 1]),
         "dense_layers": {"low": 0, "high": draw(st.integers(0, 2))},
-        "kv_groups": choices([1, 2]),
+        "kv_groups": {"choices": [1, *draw(st.sampled_from([(), (2,)]))]},
         "optimizer": choices(["adamw", "muon"]),
         "learning_rate": draw(st.sampled_from([1e-3, {"low": 1e-3, "high": 1e-2}])),
         "mixture": draw(st.sampled_from([{"fixed": True}, {"floor": 0.0, "spread": 3.0}, {"spread": 0.5}])),
