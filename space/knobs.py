@@ -203,7 +203,8 @@ def _value(name: str, value: Scalar) -> Scalar:
 @cache
 def _rule(name: str) -> TypeAdapter[Any]:
     field = _field(name)
-    return TypeAdapter(Annotated[field.annotation, *field.metadata])
+    annotated: Any = Annotated[field.annotation, *field.metadata]
+    return TypeAdapter(annotated)
 
 
 def _field(name: str) -> Any:

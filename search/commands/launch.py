@@ -26,7 +26,8 @@ def run(
     storage: Storage = None,
     artifacts: Artifacts = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Trials side by side; else the study file's.")
+        int | None,
+        typer.Option(min=1, max=4096, metavar="N", help="Trials side by side; else the study file's."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Price the study and write nothing.")] = False,
     json: Json = False,

@@ -77,12 +77,11 @@ def test_every_mistake_has_its_line(pathfront, folder):
 
 
 def test_a_task_whose_module_fails_is_named(pathfront, folder):
-    tasks = (folder / "pathfront-tasks.json", folder / "tasked.py")
     catalog = Path(__file__).resolve().parents[2] / "space" / "catalog.json"
     record = json.loads(catalog.read_text())["tasks"]["digits"]
-    tasks[0].write_text(
-        json.dumps({"tasks": {"broken_module:Task": {**record, "name": "broken_module:Task"}}})
-    )
+    named = {**record, "name": "broken_module:Task"}
+    measured = {"record": named, "patch_share": {}, "episodes": 8, "tokens": 1000, "length": 3.0}
+    (folder / "pathfront-tasks.json").write_text(json.dumps({"broken_module:Task": measured}))
     (folder / "mine.yaml").write_text(STUDY.replace("[digits]", "['broken_module:Task']"))
     code, _, err = pathfront("launch", "mine.yaml", "--dry-run")
     assert (code, err.count("\n")) == (2, 1), err
