@@ -12,8 +12,8 @@ within the reach that is allowed and beyond it.
 
 Seen on three studies, 12 candidates each: suites [digits, taxi] and [shape-captions, dialled-digits,
 metaworld-reach] from 20k to 640k tokens, `quick` from 40k to 1.28M: within reach 118 of 144 in their
-interval, mean error -0.01; beyond it 47 of 75, predicted 0.13 too low. A ladder that begins where candidates are at
-their floor predicts worst.
+interval, mean error -0.01; beyond it 47 of 75, predicted 0.13 too low. A ladder that begins where
+candidates are at their floor predicts worst.
 """
 
 import argparse
