@@ -12,7 +12,7 @@ from pathlib import Path
 
 from search.artifacts import copy_stored, file_sha256
 from search.card import card, grown_card
-from search.extrapolate import observations, predicted_scores
+from search.extrapolate import observations, predicted_scores, reach
 from search.pareto import knee
 from search.remarks import no_front
 from search.results import Reader
@@ -132,7 +132,13 @@ def export_grown(
         precision=config.precision,
         origin=_origin(study, detail),
         weights_sha256=None,
-        grown=Growth(from_flops=own, flops=cost.flops_per_token, predicted=predicted, unknown=unknown),
+        grown=Growth(
+            from_flops=own,
+            flops=cost.flops_per_token,
+            predicted=predicted,
+            unknown=unknown,
+            reach=reach(seen) if predicted else None,
+        ),
     )
     with whole(folder) as partial:
         _write(partial, recipe, tokenizer(suite), grown_card(recipe, detail, folder))

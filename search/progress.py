@@ -13,8 +13,9 @@ from sqlalchemy import Row, and_, func, select
 from sqlalchemy.engine import Connection
 
 from search import queries
+from search.bounds import expected_trials
 from search.floor import at_floor
-from search.forecast import expected_trials, trial_tokens
+from search.forecast import trial_tokens
 from search.rows import Event, Failure, RungStatus, RunningTrial, StudyStatus, TrialRow, WorkerRow
 from search.tables import candidates, checkpoints, clock, curves, events, trials, workers
 from space.study import StudyConfig

@@ -13,23 +13,34 @@ from typing import Any
 
 import numpy as np
 
-from search.forecast import COST_BINS
-from search.snapshot import Snapshot
+from search.snapshot import Candidate, Snapshot
 from space.candidate import CandidateConfig
 from space.catalog import SuiteRecord
 from space.cost import Cost, price
 from space.study import StudyConfig
 
+COST_BINS = 8  # bins of log FLOPs per token over which proposals are spread
 POOL = 128  # feasible draws among which a cell is chosen
 DRAWS = 5_000  # at most, until the space counts as exhausted
 STARTUP = 10  # candidates before a model-based sampler takes over
 DENSE_EVERY = 3  # one dense candidate in so many, where the space holds both
 CONTROLS = 2  # first candidates with a control mixture: one dense, one sparse
+FALLBACK = " fallback"  # ends the origin of a candidate for which a model-based sampler had nothing to use
+
+
+def fell_back(origin: str) -> bool:
+    """Whether a candidate was drawn because its study's sampler suggested nothing that could be used."""
+    return origin.endswith(FALLBACK)
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A feasible candidate that the study has not seen."""
+    """A feasible candidate that the study has not seen.
+
+    Attributes:
+        origin: "control", "stratified", "random" or the model-based sampler that suggested it; such a
+            sampler's name with " fallback" where it was drawn instead.
+    """
 
     candidate: CandidateConfig
     params: dict[str, Any]
@@ -72,17 +83,20 @@ class Proposer:
         self.config = config
         self.suite = suite
         self.parameters = config.space.parameters(suite)
+        self._today: dict[str, str] = {}
 
     def propose(self, view: Snapshot) -> Proposal | None:
         """The next candidate; None where no feasible one is left that the study has not seen."""
-        sampler = self.config.search.sampler
+        sampler, fallback = self.config.search.sampler, False
         if sampler not in ("stratified", "random") and len(view.candidates) >= STARTUP:
-            from search.samplers import suggestions
+            from search.samplers import has_model, suggestions
 
-            asked = self._feasible(suggestions(self.config, self.suite, view), view, sampler)
-            found = next(asked, None)
-            if found is not None:
-                return found  # else its model insists on what is seen or infeasible: draw
+            fallback = has_model(sampler, view)
+            if fallback:
+                asked = self._feasible(suggestions(self.config, self.suite, view), view, sampler)
+                found = next(asked, None)
+                if found is not None:
+                    return found  # else its model insists on what is seen or infeasible: draw
         rng = np.random.default_rng([self.config.search.seed, len(view.candidates)])
         control = self._control(len(view.candidates))
         drawn = self._feasible(
@@ -90,7 +104,8 @@ class Proposer:
         )
         if sampler == "random":
             return next(drawn, None)
-        return self._from_emptiest_cell(drawn, view, rng, bool(control))
+        found = self._from_emptiest_cell(drawn, view, rng, bool(control))
+        return replace(found, origin=sampler + FALLBACK) if found and fallback else found
 
     def _control(self, ordinal: int) -> dict[str, float]:
         """Mixture parameters of the control that a candidate tries; empty if it tries none."""
@@ -105,7 +120,7 @@ class Proposer:
         self, draws: Iterator[dict[str, Any]], view: Snapshot, origin: str, limit: int = DRAWS
     ) -> Iterator[Proposal]:
         """Of the first draws, those that are candidates, within the limits and new."""
-        seen = {candidate.id for candidate in view.candidates}
+        seen = {name for candidate in view.candidates for name in (candidate.id, self._canonical(candidate))}
         for _, params in zip(range(limit), draws, strict=False):
             candidate = self.config.space.candidate(params, self.suite)
             if candidate is None or candidate.id in seen:
@@ -114,6 +129,13 @@ class Proposer:
             if self.config.limits.broken(cost) is None:
                 seen.add(candidate.id)
                 yield Proposal(candidate, params, cost, origin)
+
+    def _canonical(self, known: Candidate) -> str:
+        """The id that a known candidate would have if it were proposed today."""
+        if known.id not in self._today:
+            candidate = self.config.space.candidate(known.params, self.suite)
+            self._today[known.id] = known.id if candidate is None else candidate.id
+        return self._today[known.id]
 
     def _from_emptiest_cell(
         self, drawn: Iterator[Proposal], view: Snapshot, rng: np.random.Generator, control: bool

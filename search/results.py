@@ -30,6 +30,7 @@ from search.tables import candidates, checkpoints, events, routing, studies, tri
 from space.candidate import CandidateConfig
 from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StorageError, nearest
+from space.knobs import STORED
 from space.recipe import new_folder
 from space.scores import TaskScore
 from space.study import StudyConfig, explain
@@ -315,7 +316,7 @@ def _time(seconds: float) -> datetime:
 
 def _parse(model: type[Any], data: Any, study: str) -> Any:
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=STORED)
     except ValidationError as error:
         raise StorageError(
             f"study '{study}' was written by another version of Pathfront: {explain(error, model)}"

@@ -10,10 +10,13 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from search.optuna_trials import DIRECTIONS
 from search.snapshot import Candidate, Snapshot
 from space.catalog import SuiteRecord
-from space.ranges import Between, Choices
+from space.knobs import Between, Choices
+from space.ranges import is_of_architecture
 from space.study import StudyConfig
 
 if TYPE_CHECKING:
@@ -21,9 +24,16 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
 
-ASKS = {"tpe": 200, "nsga2": 200, "gp": 20}  # suggestions until the caller draws at random instead
-POPULATION = 20
-STARTUP = 5  # finished trials before a model is fitted
+ASKS = {"tpe": 20, "nsga2": 20, "gp": 3}  # of a sampler, until the caller draws at random instead
+NEIGHBOURS = 60  # of a suggestion that are tried before the sampler is asked again
+CHANGES = 3  # knobs of an architecture in which a neighbour differs at most
+POPULATION = 10
+STARTUP = {
+    "tpe": 5,
+    "gp": 5,
+    "nsga2": POPULATION,
+}  # candidates with scores; with fewer, Optuna draws by chance
+SEEDS = 2**32  # that numpy's RandomState takes
 
 Parameters = Mapping[str, Between | Choices]
 
@@ -40,20 +50,44 @@ def distributions(parameters: Parameters) -> dict[str, str]:
     }
 
 
+def has_model(sampler: str, view: Snapshot) -> bool:
+    """Whether a sampler has seen enough scores to suggest by its model; by chance otherwise."""
+    return len(corrected_scores(view)) >= STARTUP[sampler]
+
+
 def suggestions(config: StudyConfig, suite: SuiteRecord, view: Snapshot) -> Iterator[dict[str, Any]]:
-    """What the study's sampler suggests, given what the ledger holds; some may be infeasible or seen."""
+    """What the study's sampler suggests, given what the ledger holds; some may be infeasible or seen.
+
+    A suggestion of a Gaussian process takes a second, so each is followed by its neighbours: the same but for
+    one to three knobs of the architecture, of which the first that can be used is as good as another answer.
+    """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     parameters = config.space.parameters(suite)
-    seed = config.search.seed * 1_000_003 + len(view.candidates)
+    seed = (config.search.seed * 1_000_003 + len(view.candidates)) % SEEDS
     study = optuna.create_study(directions=list(DIRECTIONS), sampler=_sampler(config.search.sampler, seed))
     space = {name: _encoded(knob) for name, knob in parameters.items()}
     _fill(study, space, parameters, view)
+    rng = np.random.default_rng(seed)
     for _ in range(ASKS[config.search.sampler]):
         trial = study.ask(space)
-        yield {name: _decode(parameters[name], value) for name, value in trial.params.items()}
+        asked = {name: _decode(parameters[name], value) for name, value in trial.params.items()}
+        yield config.space.snapped(asked)
+        for changed in _neighbours(asked, parameters, rng):
+            yield config.space.snapped(changed)
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+
+def _neighbours(
+    asked: Mapping[str, Any], parameters: Parameters, rng: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    """Parameters that differ in a few knobs of the architecture, the nearest first."""
+    knobs = [name for name in parameters if is_of_architecture(name)]
+    for number in range(NEIGHBOURS if knobs else 0):
+        count = min(len(knobs), 1 + CHANGES * number // NEIGHBOURS)
+        drawn = rng.choice(len(knobs), size=count, replace=False)
+        yield {**asked, **{knobs[i]: parameters[knobs[i]].sample(rng) for i in drawn}}
 
 
 def corrected_scores(view: Snapshot) -> dict[str, float]:
@@ -78,11 +112,11 @@ def _sampler(name: str, seed: int) -> "BaseSampler":
     import optuna
 
     if name == "tpe":
-        return optuna.samplers.TPESampler(multivariate=True, n_startup_trials=STARTUP, seed=seed)
+        return optuna.samplers.TPESampler(multivariate=True, n_startup_trials=STARTUP[name], seed=seed)
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(population_size=POPULATION, seed=seed)
     assert name == "gp", name
-    return optuna.samplers.GPSampler(n_startup_trials=STARTUP, seed=seed)
+    return optuna.samplers.GPSampler(n_startup_trials=STARTUP[name], seed=seed)
 
 
 def _fill(

@@ -19,6 +19,7 @@ from search.storage import one_launcher, open_reader, open_writer, optuna_storag
 from search.tables import candidates, clock, events, studies, trials
 from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
+from space.knobs import STORED
 from space.study import SCHEMA_VERSION, StudyConfig
 
 MAY_CHANGE = (
@@ -95,7 +96,8 @@ def _create_or_resume(
             if _is_empty(engine, config.study):
                 study = _replace(engine, study, config, suite)
             else:
-                _compare(study.config, config)
+                compare(study.config, config)
+                config = study.config.model_copy(update={key: getattr(config, key) for key in MAY_CHANGE})
             if environment is not None:
                 _join(engine, config.study, study.environment, environment, accept_changes)
             _launch(engine, config, "created and launched" if created else "launched again")
@@ -126,7 +128,7 @@ def planned_suite(url: str, config: StudyConfig) -> SuiteRecord:
             if known is None or _is_empty(engine, config.study):
                 return config.check()
         study = _parse(known, config.study)
-        _compare(study.config, config)
+        compare(study.config, config)
         return study.suite
     finally:
         engine.dispose()
@@ -250,7 +252,7 @@ def _parse(row: Mapping[str, Any], name: str) -> Study:
     try:
         environment = row["environment"]
         return Study(
-            StudyConfig.model_validate(row["config"]),
+            StudyConfig.model_validate(row["config"], context=STORED),
             SuiteRecord.model_validate(row["suite"]),
             environment=None if environment is None else Environment.model_validate(environment),
         )
@@ -259,8 +261,8 @@ def _parse(row: Mapping[str, Any], name: str) -> Study:
         raise StorageError(f"study '{name}' was written by another version of Pathfront: {reason}") from None
 
 
-def _compare(old: StudyConfig, new: StudyConfig) -> None:
-    """Refuse a specification that differs from the study's.
+def compare(old: StudyConfig, new: StudyConfig) -> None:
+    """Refuse a specification that differs from the study's; keys that may change are left out.
 
     Raises:
         StudyFileError: it names the first key that differs.

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -30,13 +30,13 @@ class Architecture(Frozen):
     depth: int = Field(ge=1, le=256)
     width: int = Field(ge=8, le=65536)
     experts: int = Field(default=1, ge=1, le=4096)
-    top_k: int = Field(default=1, ge=1)
-    expert_ratio: float = Field(default=2.0, gt=0, le=16)
+    top_k: int = Field(default=1, ge=1, le=4096)
+    expert_ratio: float = Field(default=2.0, gt=0, le=65536)
     shared_experts: int = Field(default=0, ge=0, le=1)
-    dense_layers: int = Field(default=0, ge=0)
+    dense_layers: int = Field(default=0, ge=0, le=256)
     router: Literal["softmax", "sigmoid"] = "softmax"
-    head_dim: int = Field(default=16, ge=4)
-    kv_groups: int = Field(default=1, ge=1)
+    head_dim: int = Field(default=16, ge=4, le=65536)
+    kv_groups: int = Field(default=1, ge=1, le=16384)
     qk_norm: bool = True
 
     @model_validator(mode="after")
@@ -89,6 +89,20 @@ class Architecture(Frozen):
         words += [f"first {self.dense_layers} of {self.depth} layers dense"] if self.dense_layers else []
         return ", ".join(words)
 
+    @property
+    def canonical(self) -> "Architecture":
+        """The one of all architectures with this very network that a new candidate's id is taken of.
+
+        Where no layer routes, neither the experts nor the router exist, and top-k, the shared expert and the
+        expert ratio only say how wide the dense network is; elsewhere a ratio says what it is rounded to.
+        """
+        dense = {"experts": 1, "top_k": 1, "shared_experts": 0, "dense_layers": 0, "router": "softmax"}
+        changes: dict[str, Any] = {} if self.sparse else dense
+        hidden = self.expert_width if self.sparse else self.dense_width
+        if abs(self.expert_ratio * self.width - hidden) > 1e-9 * hidden:
+            changes = {**changes, "expert_ratio": hidden / self.width}
+        return Architecture.model_validate(self.model_dump() | changes) if changes else self
+
     def is_sparse_layer(self, layer: int) -> bool:
         """Whether the layer with this index (from 0) routes."""
         return self.experts > 1 and layer >= self.dense_layers
@@ -107,7 +121,7 @@ class CandidateConfig(Frozen):
 
     architecture: Architecture
     mixture: TaskMixture
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=10)
     optimizer: Literal["adamw", "muon"] = "adamw"
 
     @property

@@ -27,9 +27,9 @@ Sense = Literal["text", "image", "audio", "discrete", "continuous"]
 
 
 class Frozen(BaseModel):
-    """A value: immutable, and refusing keys that it does not know."""
+    """A value: immutable, and refusing infinite numbers and keys that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Reference(Frozen):

@@ -15,6 +15,9 @@ ENCODER_RATIO = 2  # hidden size of a patch encoder's residual block over the mo
 TRAINING_FACTOR = 3  # forward, and two products of the same size backward for each of its products
 MUON_ITERATIONS = 5  # of Newton-Schulz a step
 FLOAT_BYTES = 4
+TENSORS, TENSORS_OF_LAYER, TENSORS_OF_ENCODER = 4, 8, 7  # in a file of weights
+HEADER_BYTES, TENSOR_BYTES = 1_500, 100  # of such a file
+STATE_BYTES = 1_000  # beside the numbers of a tensor's optimizer state
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,29 @@ def price(arch: Architecture, suite: SuiteRecord) -> Cost:
     )
 
 
+def checkpoint_bytes(
+    arch: Architecture, suite: SuiteRecord, optimizer: str, number_bytes: int = FLOAT_BYTES
+) -> tuple[int, int]:
+    """Bytes of a checkpoint of the trunk, which holds the optimizer's state, and of the weights alone.
+
+    AdamW keeps two numbers a parameter, Muon one for each of the matrices of the layers. Encoders whose
+    patches no task has are never trained, so they have no state.
+
+    Args:
+        arch: the network.
+        suite: what it is trained on.
+        optimizer: "adamw" or "muon".
+        number_bytes: of a weight: 4, or 2 where the weights are bfloat16.
+    """
+    total, _ = _params(arch, suite)
+    unused = (size for name, size in suite.encoders.items() if not suite.patch_mean(name))
+    trained = total - sum(_encoder_params(arch.width, size) for size in unused)
+    momenta = 2 * trained - (_matrix_params(arch) if optimizer == "muon" else 0)
+    tensors = TENSORS + TENSORS_OF_LAYER * arch.depth + TENSORS_OF_ENCODER * len(suite.encoders)
+    weights = number_bytes * total + HEADER_BYTES + TENSOR_BYTES * tensors
+    return weights + number_bytes * momenta + STATE_BYTES * tensors, weights
+
+
 def encoder_flops(width: int, patch_size: int) -> int:
     """FLOPs of one patch: a projection and one residual block."""
     return 2 * width * patch_size + 2 * 2 * width * ENCODER_RATIO * width
@@ -135,13 +161,28 @@ def _params(arch: Architecture, suite: SuiteRecord) -> tuple[int, int]:
     """Total and active parameters."""
     d = arch.width
     tables = 2 * suite.vocab_size * d + LOCAL_POSITIONS * d + d  # embedding, head, positions, final norm
-    encoders = sum(
-        size * d + d + d + 2 * ENCODER_RATIO * d * d + ENCODER_RATIO * d + d
-        for size in suite.encoders.values()
-    )
+    encoders = sum(_encoder_params(d, size) for size in suite.encoders.values())
     layers = [_layer_params(arch, layer) for layer in range(arch.depth)]
     total, active = (tables + encoders + sum(counts) for counts in zip(*layers, strict=True))
     return total, active
+
+
+def _encoder_params(width: int, patch_size: int) -> int:
+    """A projection, a norm and one residual block."""
+    d = width
+    return patch_size * d + d + d + 2 * ENCODER_RATIO * d * d + ENCODER_RATIO * d + d
+
+
+def _matrix_params(arch: Architecture) -> int:
+    """Parameters of the matrices that Muon moves: attention and networks of all layers, routers apart."""
+    attention = 2 * arch.width * arch.head_dim * (arch.num_heads + arch.num_kv_heads)
+    networks = (
+        (arch.experts + arch.shared_experts) * arch.expert_width
+        if arch.is_sparse_layer(layer)
+        else arch.dense_width
+        for layer in range(arch.depth)
+    )
+    return arch.depth * attention + 3 * arch.width * sum(networks)
 
 
 def _layer_params(arch: Architecture, layer: int) -> tuple[int, int]:

@@ -6,84 +6,28 @@ and one bounded log-ratio a task for the mixture. Which proposals are sensible i
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationInfo, field_validator, model_validator
 
+from space.buildable import snapped
 from space.candidate import Architecture, CandidateConfig
 from space.catalog import Frozen, SuiteRecord
 from space.cost import Cost, price
 from space.errors import StudyFileError, nearest
+from space.knobs import STORED, Between, Choices, Knob, Real, Scalar, checked, scalar
 from space.mixture import TaskMixture
 from space.words import counted
 
 MIXTURE_PREFIX = "mixture."
-WORDS = {"router": ("softmax", "sigmoid"), "optimizer": ("adamw", "muon")}  # knobs that are no numbers
 NOT_OF_ARCHITECTURE = ("learning_rate", "optimizer", "mixture")
 MOST_ARCHITECTURES = 20_000  # that are priced one by one; of a larger space so many are drawn
-Scalar = bool | int | float | str
 
-
-class Between(Frozen):
-    """Every number from `low` to `high`, both included; whole numbers if both are whole."""
-
-    low: int | float
-    high: int | float
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low is at most high, got low {self.low}, high {self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"a log range starts above 0, got low {self.low}")
-        return self
-
-    @property
-    def whole(self) -> bool:
-        """Whether the values are integers."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    def values(self) -> list[Scalar] | None:
-        """All values if there are finitely many, else None."""
-        return list(range(int(self.low), int(self.high) + 1)) if self.whole else None
-
-    def sample(self, rng: np.random.Generator) -> Scalar:
-        """Draw one value, uniformly or log-uniformly."""
-        if self.whole and not self.log:
-            return int(rng.integers(int(self.low), int(self.high) + 1))
-        if not self.log:
-            return float(rng.uniform(self.low, self.high))
-        if self.whole:
-            value = int(np.exp(rng.uniform(np.log(self.low - 0.5), np.log(self.high + 0.5))).round())
-            return min(max(value, int(self.low)), int(self.high))
-        return float(np.clip(np.exp(rng.uniform(np.log(self.low), np.log(self.high))), self.low, self.high))
-
-
-class Choices(Frozen):
-    """One of a list of values."""
-
-    choices: tuple[Scalar, ...] = Field(min_length=1)
-
-    @field_validator("choices")
-    @classmethod
-    def _are_distinct(cls, choices: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-        if len(set(choices)) != len(choices):
-            raise ValueError(f"choices differ from each other, got {list(choices)}")
-        return choices
-
-    def values(self) -> list[Scalar] | None:
-        """All values."""
-        return list(self.choices)
-
-    def sample(self, rng: np.random.Generator) -> Scalar:
-        """Draw one value uniformly."""
-        return self.choices[int(rng.integers(len(self.choices)))]
-
-
-Knob = Annotated[Between | Choices, Field(union_mode="left_to_right")]
+_WEIGHTS = TypeAdapter(dict[str, Annotated[Real, Field(ge=0, le=1e9)]])
+Bound = Annotated[Real, Field(gt=0)] | None
 
 
 class MixtureSpace(Frozen):
@@ -98,8 +42,18 @@ class MixtureSpace(Frozen):
 
     prior: Literal["uniform"] | dict[str, float] = "uniform"
     fixed: bool = False
-    floor: float = Field(default=0.02, ge=0, lt=1)
-    spread: float = Field(default=2.5, gt=0, le=10)
+    floor: Real = Field(default=0.02, ge=0, lt=1)
+    spread: Real = Field(default=2.5, gt=0, le=10)
+
+    @field_validator("prior", mode="before")
+    @classmethod
+    def _weights(cls, prior: Any) -> Any:
+        if not isinstance(prior, Mapping):
+            return prior
+        weights = _WEIGHTS.validate_python(dict(prior))
+        if not sum(weights.values()) > 0:
+            raise ValueError(f"at least one weight is above 0, got {dict(prior)}")
+        return weights
 
     def prior_weights(self, suite: SuiteRecord) -> dict[str, float]:
         """The prior's share of each task.
@@ -133,10 +87,10 @@ class MixtureSpace(Frozen):
 class Limits(Frozen):
     """Bounds on counted costs; a candidate that breaks one is rejected before it becomes a trial."""
 
-    flops_per_token: float | None = Field(default=None, gt=0)
-    active_params: float | None = Field(default=None, gt=0)
-    total_params: float | None = Field(default=None, gt=0)
-    training_bytes: float | None = Field(default=None, gt=0)
+    flops_per_token: Bound = None
+    active_params: Bound = None
+    total_params: Bound = None
+    training_bytes: Bound = None
 
     def broken(self, cost: Cost) -> str | None:
         """Name the first limit that a cost breaks, or None."""
@@ -147,19 +101,22 @@ class Limits(Frozen):
         return None
 
 
+def is_of_architecture(name: str) -> bool:
+    """Whether a parameter is a knob of the architecture."""
+    return name in SearchSpace.model_fields and name not in NOT_OF_ARCHITECTURE
+
+
 def _architecture(knobs: dict[str, Any]) -> Architecture | None:
-    """The architecture that knobs describe, without those that a dense one has no use for."""
+    """The architecture that knobs describe, as every other description of the same network has it."""
     if knobs["experts"] == 1:
         knobs = {**knobs, "dense_layers": 0}
-    if knobs["experts"] == 1 or knobs["dense_layers"] >= knobs["depth"]:
-        knobs = {**knobs, "router": "softmax"}
     try:
-        return Architecture.model_validate(knobs)
+        return Architecture.model_validate(knobs).canonical
     except ValueError:
         return None
 
 
-def _fixed(value: Scalar) -> Choices:
+def _only(value: Scalar) -> Choices:
     return Choices(choices=(value,))
 
 
@@ -171,42 +128,32 @@ class SearchSpace(Frozen):
     experts: Knob = Choices(choices=(1, 2, 4, 8, 16))
     top_k: Knob = Choices(choices=(1, 2, 4))
     expert_ratio: Knob = Choices(choices=(0.5, 1, 2, 4))
-    shared_experts: Knob = _fixed(0)
-    dense_layers: Knob = _fixed(0)
-    router: Knob = _fixed("softmax")
-    head_dim: Knob = _fixed(16)
-    kv_groups: Knob = _fixed(1)
-    qk_norm: Knob = _fixed(True)
+    shared_experts: Knob = _only(0)
+    dense_layers: Knob = _only(0)
+    router: Knob = _only("softmax")
+    head_dim: Knob = _only(16)
+    kv_groups: Knob = _only(1)
+    qk_norm: Knob = _only(True)
     learning_rate: Knob = Between(low=3e-4, high=1e-2, log=True)
-    optimizer: Knob = _fixed("adamw")
+    optimizer: Knob = _only("adamw")
     mixture: MixtureSpace = MixtureSpace()
 
     @field_validator("*", mode="before")
     @classmethod
-    def _number_fixes_a_knob(cls, value: Any) -> Any:
-        return {"choices": [value]} if isinstance(value, bool | int | float | str) else value
+    def _number_fixes_a_knob(cls, value: Any, info: ValidationInfo) -> Any:
+        fixes = isinstance(value, bool | int | float | str) and info.field_name != "mixture"
+        return {"choices": [scalar(value)]} if fixes else value
 
-    @model_validator(mode="after")
-    def _names_what_there_is(self) -> Self:
-        for name in self.knobs():
-            words = WORDS.get(name)
-            for value in getattr(self, name).values() or []:
-                if words is None and isinstance(value, str):
-                    raise ValueError(f"{name}: numbers, got '{value}'")
-                if words is not None and value not in words:
-                    raise ValueError(
-                        f"{name}: one of {', '.join(words)}, got {value!r}{nearest(value, words)}"
-                    )
-            if words is not None and isinstance(getattr(self, name), Between):
-                raise ValueError(f"{name}: one of {', '.join(words)}, got a range of numbers")
-        return self
+    @field_validator("*", mode="after")
+    @classmethod
+    def _values_are_the_knobs(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name is None or not isinstance(value, Between | Choices):
+            return value
+        return checked(info.field_name, value, stored=bool(info.context and info.context.get("stored")))
 
     @model_validator(mode="after")
     def _admits_an_architecture(self) -> Self:
         experts, top_k = self.experts.values(), self.top_k.values()
-        for name, values in (("experts", experts), ("top_k", top_k), ("depth", self.depth.values())):
-            if values is None or not all(isinstance(v, int) and v >= 1 for v in values):
-                raise ValueError(f"{name}: whole numbers of at least 1, got {getattr(self, name)!r}")
         if experts and top_k and min(map(int, top_k)) > max(map(int, experts)):
             raise ValueError(
                 f"top_k: at least one value is at most the largest number of experts,"
@@ -223,18 +170,21 @@ class SearchSpace(Frozen):
         """Every parameter that varies, by its name in Optuna."""
         ranges: dict[str, Between | Choices] = {}
         for name in self.knobs():
-            knob = getattr(self, name)
-            values = knob.values()
-            if values is None or len(values) > 1:
-                ranges[name] = knob
+            if name not in self._fixed:
+                ranges[name] = getattr(self, name)
         if not self.mixture.fixed and len(suite.tasks) > 1:
             bound = Between(low=-self.mixture.spread, high=self.mixture.spread)
             ranges |= {MIXTURE_PREFIX + task: bound for task in suite.tasks}
         return ranges
 
     def sample(self, suite: SuiteRecord, rng: np.random.Generator) -> dict[str, Scalar]:
-        """Draw every parameter on its own; the result may be infeasible."""
-        return {name: knob.sample(rng) for name, knob in self.parameters(suite).items()}
+        """Draw every parameter on its own, and snap; the result may be infeasible."""
+        return self.snapped({name: knob.sample(rng) for name, knob in self.parameters(suite).items()})
+
+    def snapped(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters whose ranges are moved to the nearest values that can be built together."""
+        varying = {name: knob for name, knob in self._varying.items() if name in params}
+        return {**params, **snapped(varying, {**self._fixed, **params})}
 
     def controls(self, suite: SuiteRecord) -> list[dict[str, float]]:
         """Mixture parameters of the controls that every study tries: the uniform mixture."""
@@ -249,10 +199,7 @@ class SearchSpace(Frozen):
 
     def candidate(self, params: dict[str, Any], suite: SuiteRecord) -> CandidateConfig | None:
         """Parameters -> candidate; None where they describe no architecture (such as top_k above experts)."""
-        knobs = {}
-        for name in self.knobs():
-            fixed = getattr(self, name).values()
-            knobs[name] = params[name] if name in params else (fixed or [None])[0]
+        knobs = {**self._fixed, **{name: params[name] for name in self.knobs() if name in params}}
         rate, optimizer = float(knobs.pop("learning_rate")), knobs.pop("optimizer")
         prior = self.mixture.prior_weights(suite)
         logits = {task: float(params.get(MIXTURE_PREFIX + task, 0.0)) for task in suite.tasks}
@@ -278,7 +225,8 @@ class SearchSpace(Frozen):
             points = zip(
                 *([of[i] for i in index] for of, index in zip(values, drawn, strict=True)), strict=True
             )
-        found = (_architecture(dict(zip(names, point, strict=True))) for point in points)
+        knobs = (dict(zip(names, point, strict=True)) for point in points)
+        found = (_architecture({**point, **snapped(self._varying, point)}) for point in knobs)
         yield from dict.fromkeys(architecture for architecture in found if architecture is not None)
 
     @property
@@ -286,6 +234,18 @@ class SearchSpace(Frozen):
         """Combinations of the knobs of an architecture, those that cannot be built included."""
         names = [name for name in self.knobs() if name not in NOT_OF_ARCHITECTURE]
         return math.prod(len(self._finite(name)) for name in names)
+
+    @cached_property
+    def _varying(self) -> dict[str, Between | Choices]:
+        """Knobs of an architecture that vary."""
+        names = [name for name in self.knobs() if name not in NOT_OF_ARCHITECTURE and name not in self._fixed]
+        return {name: getattr(self, name) for name in names}
+
+    @cached_property
+    def _fixed(self) -> dict[str, Scalar]:
+        """Knobs with one value."""
+        values = {name: getattr(self, name).values() for name in self.knobs()}
+        return {name: of[0] for name, of in values.items() if of is not None and len(of) == 1}
 
     def _finite(self, name: str) -> Sequence[Scalar]:
         values = getattr(self, name).values()
@@ -300,7 +260,13 @@ class SearchSpace(Frozen):
         Raises:
             StudyFileError: there is none.
         """
-        priced = [(arch, price(arch, suite)) for arch in self.architectures()]
+        priced = _priced(self.model_dump_json(), suite.model_dump_json())
+        if not priced:
+            raise StudyFileError(
+                f"space: at least one combination of its knobs can be built, got none of {self.points:,};"
+                " width is a multiple of an even head_dim, kv_groups divides width / head_dim,"
+                " top_k is at most experts, dense_layers at most depth"
+            )
         kept = [(arch, cost) for arch, cost in priced if limits.broken(cost) is None]
         if not kept:
             least = min((cost.flops_per_token for _, cost in priced), default=0)
@@ -309,3 +275,11 @@ class SearchSpace(Frozen):
                 f" the cheapest takes {least:,.0f} flops_per_token"
             )
         return sorted(kept, key=lambda pair: pair[1].flops_per_token)
+
+
+@lru_cache(maxsize=2)
+def _priced(space_json: str, suite_json: str) -> tuple[tuple[Architecture, Cost], ...]:
+    """Every architecture of a space with its cost; a launch asks for it several times."""
+    space = SearchSpace.model_validate_json(space_json, context=STORED)
+    suite = SuiteRecord.model_validate_json(suite_json)
+    return tuple((arch, price(arch, suite)) for arch in space.architectures())

@@ -83,12 +83,14 @@ class Growth(Frozen):
         predicted: scores at several numbers of input tokens, by rising tokens; empty where the study is
             too small to tell.
         unknown: why nothing is predicted; None where something is.
+        reach: input tokens beyond which the study's rungs tell nothing; None where nothing is predicted.
     """
 
     from_flops: float
     flops: float
     predicted: tuple[Predicted, ...] = ()
     unknown: str | None = None
+    reach: int | None = None
 
     @property
     def factor(self) -> float:

@@ -1,23 +1,28 @@
 """The study file: read, checked, and explained in one line where it is wrong."""
 
 import re
-from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 
 from space.catalog import Frozen, SuiteRecord, load_catalog, local_catalog
 from space.errors import NotFoundError, StudyFileError, nearest
+from space.knobs import Real, Whole
 from space.ranges import Limits, SearchSpace
 from space.scores import Budget
 
 SCHEMA_VERSION = 1
 SAMPLERS = ("stratified", "random", "tpe", "nsga2", "gp")
 DEFAULT_SUITE = "quick"
+MOST_TOKENS = 10**15  # at a rung
+MOST_CANDIDATES = 10**9
+MOST_WORKERS = 4096  # on one machine
+LONGEST_MINUTES = 1e7  # 19 years: clocks of operating systems end later
+LONGEST_CONTEXT = 2**24
+LARGEST_SEED = 2**31 - 1  # databases hold it in 32 bits with a sign
 
 
 class Rungs(Frozen):
@@ -31,16 +36,16 @@ class Rungs(Frozen):
             lower rung are among those of a higher one; all of them everywhere where it is not given.
     """
 
-    tokens: tuple[int, ...] = Field(min_length=1)
-    eta: float = Field(default=3, gt=1)
-    decay: float = Field(default=0.2, ge=0, le=1)
-    episodes: tuple[float, ...] = ()
+    tokens: tuple[Annotated[Whole, Field(ge=1, le=MOST_TOKENS)], ...] = Field(min_length=1)
+    eta: Real = Field(default=3, gt=1, le=1e6)
+    decay: Real = Field(default=0.2, ge=0, le=1)
+    episodes: tuple[Real, ...] = ()
 
     @field_validator("tokens")
     @classmethod
     def _rise(cls, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        if tokens[0] <= 0 or any(b <= a for a, b in pairwise(tokens)):
-            raise ValueError(f"token budgets are above 0 and rise from rung to rung, got {list(tokens)}")
+        if any(b <= a for a, b in pairwise(tokens)):
+            raise ValueError(f"token budgets rise from rung to rung, got {list(tokens)}")
         return tokens
 
     @field_validator("episodes")
@@ -60,6 +65,11 @@ class Rungs(Frozen):
             )
         return self
 
+    def trial_tokens(self, rung: int) -> int:
+        """Tokens that the trial at a rung trains on: its part of the trunk, and the decay branch."""
+        budget = self.budget(rung)
+        return budget.tokens - budget.start_tokens + budget.decay_tokens
+
     def budget(self, rung: int, **other: Any) -> Budget:
         """What the trial that ends at a rung may spend."""
         return Budget(
@@ -76,15 +86,15 @@ class Search(Frozen):
     """How candidates are proposed."""
 
     sampler: Literal["stratified", "random", "tpe", "nsga2", "gp"] = "stratified"
-    seed: int = Field(default=0, ge=0)
+    seed: Whole = Field(default=0, ge=0)
 
 
 class Stop(Frozen):
     """When a study ends: at the first of these that is reached."""
 
-    candidates: int | None = Field(default=None, ge=1)
-    training_flops: float | None = Field(default=None, gt=0)
-    wall_minutes: float | None = Field(default=None, gt=0)
+    candidates: Annotated[Whole, Field(ge=1, le=MOST_CANDIDATES)] | None = None
+    training_flops: Annotated[Real, Field(gt=0)] | None = None
+    wall_minutes: Annotated[Real, Field(gt=0, le=LONGEST_MINUTES)] | None = None
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
@@ -111,22 +121,28 @@ class StudyConfig(Frozen):
     stop: Stop
     workers: Literal["auto"] | int = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    trials_per_gpu: int = Field(default=1, ge=1)
+    trials_per_gpu: Whole = Field(default=1, ge=1, le=MOST_WORKERS)
     precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"
-    batch_tokens: int | None = Field(default=None, ge=8)
-    context: int | None = Field(default=None, ge=8)
-    checkpoint_seconds: float = Field(default=30, gt=0)
-    stall_minutes: float = Field(default=30, gt=0)
+    batch_tokens: Annotated[Whole, Field(ge=8, le=MOST_TOKENS)] | None = None
+    context: Annotated[Whole, Field(ge=8, le=LONGEST_CONTEXT)] | None = None
+    checkpoint_seconds: Real = Field(default=30, gt=0, le=60 * LONGEST_MINUTES)
+    stall_minutes: Real = Field(default=30, gt=0, le=LONGEST_MINUTES)
     keep: Literal["all", "front"] = "all"
     logger: str = "none"
     trainer: str | None = None
 
-    @field_validator("workers")
+    @field_validator("workers", mode="before")
     @classmethod
-    def _at_least_one_worker(cls, workers: str | int) -> str | int:
-        if isinstance(workers, int) and workers < 1:
-            raise ValueError(f"workers is 'auto' or at least 1, got {workers}")
-        return workers
+    def _a_number_of_workers(cls, workers: Any) -> Any:
+        if workers == "auto":
+            return workers
+        if isinstance(workers, bool | str) or not isinstance(workers, int | float) or not workers >= 1:
+            raise ValueError(f"workers is 'auto' or at least 1, got {workers!r}")
+        if workers > MOST_WORKERS or workers != int(workers):
+            raise ValueError(
+                f"workers is 'auto' or a whole number of at most {MOST_WORKERS}, got {workers!r}"
+            )
+        return int(workers)
 
     def suite_record(self) -> SuiteRecord:
         """The tasks and sequence settings that this study names, with their references frozen in.
@@ -153,6 +169,13 @@ class StudyConfig(Frozen):
             StudyFileError: something does not fit.
         """
         suite = self.suite_record()
+        if self.search.seed > LARGEST_SEED:  # stored ones above it are still read
+            raise StudyFileError(f"search.seed: at most {LARGEST_SEED}, got {self.search.seed}")
+        if suite.batch_tokens < suite.context:
+            raise StudyFileError(
+                f"batch_tokens: a batch holds at least one context of {suite.context} tokens,"
+                f" got {suite.batch_tokens}"
+            )
         self.space.mixture.prior_weights(suite)
         self.space.feasible(suite, self.limits)
         if self.rungs.tokens[0] < suite.batch_tokens:
@@ -219,7 +242,7 @@ _StudyLoader.add_implicit_resolver(
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first error of a validation as one line: path of the key, rule, value, nearest name."""
-    first = min(_of_likeliest_kind(error), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"])))
+    first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"])))
     path = [str(part) for part in first["loc"] if not _is_kind(part)]
     where = ".".join(path) or "study file"
     if first["type"] == "extra_forbidden":
@@ -234,21 +257,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     return f"{where}: {rule[:1].lower()}{rule[1:]}, got {value!r}{hint}"
 
 
-def _of_likeliest_kind(error: ValidationError) -> list[ErrorDetails]:
-    """All errors, but of a range only those of the kind (`Between` or `Choices`) that it comes closest to."""
-
-    def kind(detail: ErrorDetails) -> tuple[int | str, ...]:
-        loc = detail["loc"]
-        return next((loc[: i + 1] for i, part in enumerate(loc) if _is_kind(part)), ())
-
-    counts = Counter(kind(detail) for detail in error.errors())
-    least = {name: min(n for other, n in counts.items() if other[:-1] == name[:-1]) for name in counts}
-    return [detail for detail in error.errors() if counts[kind(detail)] == least[kind(detail)]]
-
-
 def _is_kind(part: int | str) -> bool:
-    """Whether a part of an error's path is pydantic's name of a kind of range, not a key."""
-    return isinstance(part, str) and ("Between" in part or "Choices" in part)
+    """Whether a part of an error's path is the form of a knob, not a key."""
+    return part in ("Between", "Choices")
 
 
 def _keys(model: type[BaseModel], path: list[str]) -> list[str]:

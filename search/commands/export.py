@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from search.commands.options import Larger, MaxFlops, Storage, whole
+from search.commands.options import MOST_TRIALS, Larger, MaxFlops, Storage, whole
 from space.errors import StudyFileError
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def run(
         str | None,
         typer.Option(metavar="best|knee", help="The front's best score (default), or its knee."),
     ] = None,
-    trial: Annotated[int | None, typer.Option(metavar="N", min=0, help="A trial by its number.")] = None,
+    trial: Annotated[
+        int | None, typer.Option(metavar="N", min=0, max=MOST_TRIALS, help="A trial by its number.")
+    ] = None,
     max_flops: MaxFlops = None,
     scale: Larger = None,
     tokens: Annotated[
@@ -201,3 +203,5 @@ def _print_predicted(grown: "Growth") -> None:
             for p in grown.predicted
         ],
     )
+    if grown.reach is not None:
+        print(f"the study's rungs tell nothing beyond {short(grown.reach)} tokens")

@@ -24,7 +24,8 @@ def run(
     storage: Storage = None,
     artifacts: Artifacts = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Trials side by side; else the study file's.")
+        int | None,
+        typer.Option(min=1, max=4096, metavar="N", help="Trials side by side; else the study file's."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Price the study and write nothing.")] = False,
     accept_changes: Annotated[
@@ -47,9 +48,9 @@ def run(
     set_patience(patience)
     if dry_run:
         from search.commands.price import print_price
-        from trainers.tasks.registry import require
+        from search.commands.rehearse import rehearse
 
-        require(config.suite_record().tasks)
+        rehearse(config)
         print_price(config, workers, url, resolve_artifacts(url, artifacts), json)
     else:
         _launch(config, spec, workers, url, artifacts, accept_changes, json)
@@ -66,6 +67,7 @@ def _launch(
 ) -> None:
     from search.commands import output
     from search.commands.live import LaunchDisplay
+    from search.commands.rehearse import rehearse
     from search.engines import local
     from search.engines.devices import cpu_count
     from search.environment import environment_here
@@ -75,7 +77,6 @@ def _launch(
     from space.errors import Interrupted
     from trainers.tasks.fingerprint import data_fingerprints
     from trainers.tasks.prepare import prepare
-    from trainers.tasks.registry import require
 
     upgrade(url)
     if _is_finished(url, config):
@@ -83,7 +84,7 @@ def _launch(
         _conclude(Reader(url), config.study, json)
         return
     suite = planned_suite(url, config)
-    require(suite.tasks)
+    rehearse(config)
     with output.Meter("data", len(suite.tasks)) as meter:  # before the study is made: it may fail
         prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))
     data = data_fingerprints(suite) if config.trainer is None else {}

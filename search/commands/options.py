@@ -10,6 +10,8 @@ import typer
 from space.growth import Scale
 
 SUFFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
+MOST_TRIALS = 2**31 - 1  # numbers that a database holds
+MOST_TOKENS = 10**15
 DEFAULT_STORAGE = "sqlite:///pathfront.db"
 
 
@@ -39,6 +41,8 @@ def whole(text: str) -> int:
     value = number(text)
     if value != round(value):
         raise typer.BadParameter(f"a whole number such as 50e6, 50_000_000 or 50M, got '{text}'")
+    if value > MOST_TOKENS:
+        raise typer.BadParameter(f"a whole number of at most {MOST_TOKENS:.0e}, got '{text}'")
     return round(value)
 
 

@@ -1,12 +1,14 @@
 """`pathfront launch --dry-run`: what a study will cost, and nothing is written."""
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from search.commands import output
 from space.words import counted
 
 if TYPE_CHECKING:
-    from search.forecast import Forecast, Speed
+    from search.forecast import Forecast
+    from search.results import Reader
     from space.study import StudyConfig
 
 
@@ -28,14 +30,18 @@ def print_price(config: "StudyConfig", workers: int | None, url: str, artifacts:
     from search.storage import shown
 
     device, count = _plan(config, workers)
-    measured = _measured(url, device)
+    reader = _reader(url)
+    measured = None if reader is None else reader.throughput(device)
     priced = forecast(config, count, device, measured or DEFAULT_SPEED[device])
+    existing = None if reader is None else _existing(reader, config)
     if json:
-        output.print_json(priced)
+        output.print_json({**asdict(priced), "existing": existing})
         return
     _print(priced)
     print(f"storage: {shown(url)}")
     print(f"artifacts: {artifacts}")
+    if existing is not None:
+        print(_standing(config.study, existing))
 
 
 def _plan(config: "StudyConfig", workers: int | None) -> tuple[str, int]:
@@ -49,15 +55,58 @@ def _plan(config: "StudyConfig", workers: int | None) -> tuple[str, int]:
     return plan(config, workers)
 
 
-def _measured(url: str, device: str) -> "Speed | None":
-    """The speed of earlier trials in the storage, if there are any."""
+def _reader(url: str) -> "Reader | None":
+    """A reader of the storage, if there is one."""
     from search.results import Reader
     from space.errors import NotFoundError
 
     try:
-        return Reader(url).throughput(device)
+        return Reader(url)
     except NotFoundError:
         return None
+
+
+def _existing(reader: "Reader", config: "StudyConfig") -> dict[str, Any] | None:
+    """How far the study of this name is in the storage, and whether its specification agrees.
+
+    Returns:
+        `differs` is None where launching it goes on with it, else why that is refused; None if there is no
+        study of this name.
+    """
+    from search.study import compare
+    from space.errors import NotFoundError, StudyFileError
+
+    try:
+        status = reader.status(config.study)
+    except NotFoundError:
+        return None
+    differs = None
+    try:
+        compare(reader.config(config.study), config)
+    except StudyFileError as error:
+        differs = str(error)
+    shown = ("finished", "candidates", "fraction_done", "training_flops")
+    return {
+        **{name: getattr(status, name) for name in shown},
+        "trials": status.states.get("done", 0),
+        "differs": differs,
+    }
+
+
+def _standing(study: str, existing: dict[str, Any]) -> str:
+    """A line on a study that is there already."""
+    state = (
+        "is finished" if existing["finished"] else f"is there already, {existing['fraction_done']:.0%} done"
+    )
+    spent = f"{existing['trials']} trials of {existing['candidates']} candidates done"
+    line = (
+        f"study '{study}' {state}: {spent}, {output.short(existing['training_flops'])} training FLOPs spent"
+    )
+    if existing["differs"] is not None:
+        return f"{line}; this specification is refused: {existing['differs']}"
+    if existing["finished"]:
+        return f"{line}; its specification agrees, and a larger `stop` takes it further"
+    return f"{line}; its specification agrees, so launching it goes on with it"
 
 
 def _print(price: "Forecast") -> None:
@@ -82,9 +131,22 @@ def _print(price: "Forecast") -> None:
         ],
     )
     print(
-        f"in all: {counted(price.trials, 'trial')} of {counted(price.candidates, 'candidate')},"
-        f" {output.short(price.training_tokens)} tokens,"
-        f" at most {output.short(price.training_flops)} training FLOPs"
+        f"expected: {counted(price.trials, 'trial')} of {counted(price.candidates, 'candidate')},"
+        f" {output.short(price.training_tokens)} tokens, {output.short(price.training_flops)} training FLOPs"
+    )
+    disk = price.disk_bytes
+    bounds = (price.training_tokens_most, price.training_flops_most, disk.most)
+    if None in bounds:
+        print("at most: no bound, since only time ends the study")
+    else:
+        tokens, flops, most = map(output.short, bounds)
+        print(
+            f"at most, if no attempt crashes: {tokens} tokens, {flops} training FLOPs, {most}B of checkpoints"
+        )
+    print(
+        f"expected disk: {output.short(disk.final)}B of checkpoints at the end, {output.short(disk.peak)}B at"
+        f" most while it runs (a trial's weights {span(*disk.weights, 'B')}, with the optimizer's state"
+        f" {span(*disk.trunk, 'B')})"
     )
     speed = price.speed
     source = (

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from search.commands.options import Json, Storage, Study
+from search.commands.options import MOST_TRIALS, Json, Storage, Study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,9 @@ EXAMPLES = ["pathfront show quick 7", "pathfront show quick 7 --json | jq .confi
 
 def run(
     study: Study,
-    trial: Annotated[int, typer.Argument(metavar="TRIAL", min=0, help="Number of the trial.")],
+    trial: Annotated[
+        int, typer.Argument(metavar="TRIAL", min=0, max=MOST_TRIALS, help="Number of the trial.")
+    ],
     storage: Storage = None,
     json: Json = False,
 ) -> None:

@@ -284,3 +284,32 @@ def test_a_reader_that_has_seen_enough_is_no_error(shared, tmp_path):
     code = f"import subprocess, sys; sys.exit(subprocess.call(['bash', '-o', 'pipefail', '-c', {command!r}]))"
     done = in_a_process(code, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
+
+
+NUMBERS = ["nan", "inf", "-inf", "0", "-1", "1e400", "true", ""]
+
+
+@pytest.mark.parametrize("value", [*NUMBERS, "1e30", "1.5"])
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["export", "quick", "-o", "new", "--scale", "10x"], "--tokens"),
+        (["train", "best"], "--tokens"),
+        (["launch", "quick"], "--workers"),
+    ],
+)
+def test_a_whole_number_that_is_none_is_one_line(pathfront, tmp_path, command, option, value):
+    fails(pathfront(*command, option, value), 2, option)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", NUMBERS)
+@pytest.mark.parametrize("command", [["front", "quick"], ["export", "quick", "-o", "new"]])
+def test_a_limit_that_is_no_number_is_one_line(pathfront, command, value):
+    fails(pathfront(*command, "--max-flops", value), 2, "--max-flops")
+
+
+@pytest.mark.parametrize("number", ["-1", "nan", "1e3", "99999999999999999999"])
+def test_a_trial_is_a_number_that_a_database_holds(pathfront, shared, number):
+    fails(pathfront("show", "quick", "--storage", shared, "--", number), 2, "TRIAL")
+    fails(pathfront("export", "quick", "-o", "new", "--storage", shared, f"--trial={number}"), 2, "--trial")

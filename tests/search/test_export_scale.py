@@ -45,7 +45,10 @@ def test_a_larger_model_of_the_same_shape_and_what_to_expect_of_it(grown, storag
     assert recipe.grown is not None
     assert (recipe.grown.from_flops, recipe.grown.flops) == (best.row.flops_per_token, flops)
     trained = round(1.2 * best.row.tokens)
-    assert [point.tokens for point in recipe.grown.predicted] == [trained, 3 * trained, 10 * trained]
+    assert [point.tokens for point in recipe.grown.predicted] == [
+        trained,
+        3 * trained,
+    ]  # 10 times are out of reach
     card = (folder / "README.md").read_text()
     for point in recipe.grown.predicted:
         assert point.training_flops == 3 * flops * point.tokens
@@ -56,16 +59,17 @@ def test_a_larger_model_of_the_same_shape_and_what_to_expect_of_it(grown, storag
     assert "model.safetensors" not in card
     assert f"at learning rate {best.config.learning_rate:g} as searched" in card
     assert "pathfront train big --tokens" in out
+    assert "tell nothing beyond 4.32M tokens" in out
     assert err == ""
 
 
 def test_a_scale_may_be_a_multiple_and_the_tokens_ones_own(grown, tmp_path):
-    out, _ = grown("quick", "--pick", "knee", "--scale", "10x", "--tokens", "5M")
+    out, _ = grown("quick", "--pick", "knee", "--scale", "10x", "--tokens", "4M")
     recipe = Recipe.read(tmp_path / "big")
     assert recipe.grown is not None
     assert recipe.grown.factor == pytest.approx(10, rel=0.1)
-    assert [point.tokens for point in recipe.grown.predicted] == [5_000_000]
-    assert "pathfront train big --tokens 5000000" in out
+    assert [point.tokens for point in recipe.grown.predicted] == [4_000_000]
+    assert "pathfront train big --tokens 4000000" in out
 
 
 @pytest.mark.parametrize(
@@ -97,6 +101,13 @@ def test_what_cannot_be_grown_is_one_line_and_leaves_nothing(pathfront, storage,
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert all(word in err for word in words), err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_out_of_reach_is_not_predicted_and_the_export_works_still(grown, tmp_path):
+    _, err = grown("quick", "--scale", "10x", "--tokens", "50M")
+    assert err.startswith("no prediction: a prediction reaches as many times beyond the highest rung as")
+    assert "so up to 4,320,000, got 50,000,000" in (tmp_path / "big" / "README.md").read_text()
+    assert Recipe.read(tmp_path / "big").grown.reach is None
 
 
 def test_eval_of_what_is_not_trained_says_how_to_train_it(pathfront, storage, tmp_path):

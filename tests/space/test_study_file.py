@@ -50,7 +50,7 @@ def test_every_study_that_ships_is_valid_and_says_what_it_costs(name):
         ),
         ({"suite": ["cartpol"]}, "suite: no task is called 'cartpol'; did you mean 'cartpole'?"),
         ({"suite": "quikc"}, "suite: no suite is called 'quikc'; did you mean 'quick'?"),
-        ({"rungs": {"tokens": [4, 2]}}, "rungs.tokens: token budgets are above 0 and rise from rung to rung"),
+        ({"rungs": {"tokens": [4, 2]}}, "rungs.tokens: token budgets rise from rung to rung, got [4, 2]"),
         ({"rungs": {"tokens": [10]}}, "rungs.tokens: the first rung holds at least one batch"),
         (
             {"rungs": {"tokens": [9000], "episodes": [0]}},
@@ -62,10 +62,10 @@ def test_every_study_that_ships_is_valid_and_says_what_it_costs(name):
         ),
         (
             {"space": {"router": {"choices": ["softmax", "sigmod"]}}},
-            "space: router: one of softmax, sigmoid, got 'sigmod'; did you mean 'sigmoid'?",
+            "space.router: one of softmax, sigmoid, got 'sigmod'; did you mean 'sigmoid'?",
         ),
-        ({"space": {"optimizer": {"low": 1, "high": 2}}}, "space: optimizer: one of adamw, muon, got 1"),
-        ({"space": {"depth": "deep"}}, "space: depth: numbers, got 'deep'"),
+        ({"space": {"optimizer": {"low": 1, "high": 2}}}, "space.optimizer: one of adamw, muon, got a range"),
+        ({"space": {"depth": "deep"}}, "space.depth: numbers, got 'deep'"),
         ({"stop": {}}, "stop: a study ends: give candidates, training_flops or wall_minutes"),
         ({"search": {"sampler": "nsga"}}, "did you mean 'nsga2'?"),
         ({"limits": {"flops_per_token": 10}}, "limits: at least one architecture of the space is"),

@@ -1,0 +1,109 @@
+"""What a launch would run, imported and built before anything is written.
+
+A misspelt logger or a trainer that cannot be imported fails every candidate of a study alike, so it is found
+here: trainer, tasks and logger are made as a worker makes them, and the smallest and the largest network are
+built without memory for their weights. Nothing is trained, and no data is made.
+"""
+
+import inspect
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from space.errors import PathfrontError, StudyFileError
+
+if TYPE_CHECKING:
+    from space.catalog import SuiteRecord
+    from space.study import StudyConfig
+
+ARGUMENTS = ("candidate", "suite", "budget", "resume", "report")
+ENDS = ("cheapest", "dearest")
+
+
+def rehearse(config: "StudyConfig") -> None:
+    """Import and build what a study names.
+
+    Each mistake but the last becomes a line on stderr, the last one an error, so that there is one line each.
+
+    Raises:
+        StudyFileError: something cannot be imported or built.
+    """
+    from search.commands import output
+
+    mistakes = [mistake for check in _checks(config) if (mistake := _mistake(*check)) is not None]
+    for mistake in mistakes[:-1]:
+        output.say(f"error: {mistake}")
+    if mistakes:
+        raise StudyFileError(mistakes[-1])
+
+
+def _checks(config: "StudyConfig") -> Iterator[tuple[str, Callable[[], object]]]:
+    """What could fail: the key of the study file that names it, and a call that fails if it does."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where a worker finds modules of one's own
+    suite = config.check()
+    yield "trainer", lambda: _trainer(config)
+    for task in suite.tasks:
+        yield "suite", lambda task=task: _task(task, suite)
+    yield "logger", lambda: _logger(config)
+    if config.trainer is None:
+        priced = config.space.feasible(suite, config.limits)
+        for end, (architecture, _) in zip(ENDS, (priced[0], priced[-1]), strict=True):
+            yield f"space: the {end} network", lambda architecture=architecture: _network(architecture, suite)
+
+
+def _mistake(key: str, check: Callable[[], object]) -> str | None:
+    """What is wrong, in one line that begins with the key; None if nothing is."""
+    try:
+        check()
+    except PathfrontError as error:
+        line = str(error)
+    except (Exception, SystemExit) as error:  # of a user's own module, which may raise anything
+        line = f"{type(error).__name__}: {error}"
+    else:
+        return None
+    line = " ".join(line.split())
+    return line if line.startswith(f"{key}:") else f"{key}: {line}"
+
+
+def _trainer(config: "StudyConfig") -> None:
+    from search.worker import load_trainer
+
+    trainer = load_trainer(config)
+    try:
+        inspect.signature(trainer).bind(*ARGUMENTS)
+    except TypeError:
+        raise StudyFileError(
+            f"trainer: a function of ({', '.join(ARGUMENTS)}), and '{config.trainer}' takes"
+            f" {inspect.signature(trainer)}"
+        ) from None
+
+
+def _task(name: str, suite: "SuiteRecord") -> None:
+    from trainers.tasks.registry import load_task
+
+    load_task(name, suite)
+
+
+def _logger(config: "StudyConfig") -> None:
+    """Make the logger in a folder of its own."""
+    if config.logger == "none":
+        return
+    from trainers.loggers import make_logger
+
+    with tempfile.TemporaryDirectory(prefix="pathfront-") as folder:
+        budget = config.rungs.budget(0, logger=config.logger, log_dir=folder)
+        made: Any = make_logger(budget)
+        made.finalize("success")
+
+
+def _network(architecture: Any, suite: "SuiteRecord") -> None:
+    """Build a network on torch's meta device, where weights take no memory."""
+    import torch
+
+    from trainers.model.decoder import Decoder
+
+    with torch.device("meta"):
+        Decoder(architecture, suite)
