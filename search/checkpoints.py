@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Row, and_, delete, insert, or_, select
 
+from search.artifacts import Stored
 from search.claims import Claim
 from search.ledger import Ledger, step
 from search.retention import superfluous
@@ -66,24 +67,29 @@ class Checkpoints:
             with self._ledger.held(claim):  # if the trial is another worker's by now, that is the reason
                 raise
         step(f"{kind} stored")
-        of_kind = and_(claim.of(checkpoints), checkpoints.c.kind == kind)
         try:
-            with self._ledger.held(claim) as connection:
-                rows = connection.execute(
-                    select(checkpoints).where(of_kind).order_by(checkpoints.c.tokens.desc())
-                ).all()
-                same = [row for row in rows if row.tokens == tokens]
-                others = [row for row in rows if row.tokens != tokens]
-                dropped = same + (others[SPARE_TRUNKS - 1 :] if kind == "trunk" else others)
-                for row in dropped:
-                    connection.execute(delete(checkpoints).where(this_checkpoint(row)))
-                row = {**claim.key, "kind": kind, "tokens": tokens, **asdict(stored)}
-                connection.execute(insert(checkpoints).values(created_at=clock(), **row))
+            dropped = self._ledger.patiently(lambda: self._note(claim, stored, tokens, kind))
         except LeaseLost:
             self._files.remove([stored.uri])
             raise
         step(f"{kind} noted")
         self._files.remove(row.uri for row in dropped if row.uri != stored.uri)
+
+    def _note(self, claim: Claim, stored: Stored, tokens: int, kind: CheckpointKind) -> list[Row[Any]]:
+        """Write a checkpoint's row; returns the rows that it made superfluous, which are gone."""
+        of_kind = and_(claim.of(checkpoints), checkpoints.c.kind == kind)
+        with self._ledger.held(claim) as connection:
+            rows = connection.execute(
+                select(checkpoints).where(of_kind).order_by(checkpoints.c.tokens.desc())
+            ).all()
+            same = [row for row in rows if row.tokens == tokens]
+            others = [row for row in rows if row.tokens != tokens]
+            dropped = same + (others[SPARE_TRUNKS - 1 :] if kind == "trunk" else others)
+            for row in dropped:
+                connection.execute(delete(checkpoints).where(this_checkpoint(row)))
+            row = {**claim.key, "kind": kind, "tokens": tokens, **asdict(stored)}
+            connection.execute(insert(checkpoints).values(created_at=clock(), **row))
+        return dropped
 
     def latest_trunk(self, claim: Claim, folder: Path) -> Trunk | None:
         """The newest trunk of a candidate that is whole; damaged ones become events and are forgotten.
@@ -111,8 +117,12 @@ class Checkpoints:
 
     def forget(self, claim: Claim, row: Row[Any], reason: str) -> None:
         """Strike out a checkpoint that cannot be used."""
-        with self._ledger.held(claim) as connection:
-            connection.execute(delete(checkpoints).where(this_checkpoint(row)))
+
+        def strike_out() -> None:
+            with self._ledger.held(claim) as connection:
+                connection.execute(delete(checkpoints).where(this_checkpoint(row)))
+
+        self._ledger.patiently(strike_out)
         self._ledger.note("damaged", f"{reason}; going on from an older one, or from the start", claim)
 
     def refuse_latest(self, claim: Claim, reason: str) -> None:
@@ -151,15 +161,20 @@ class Checkpoints:
     def _drop(self, over: bool) -> None:
         """Drop what can no longer be used: rows first, files after."""
         rungs, keep = len(self._config.rungs.tokens), self._config.keep
-        with self._ledger.read() as connection:
-            rows = superfluous(connection, self._config.study, rungs, keep, over)
-        if not rows:
-            return
-        with self._ledger.write() as connection:
-            for row in rows:
-                connection.execute(delete(checkpoints).where(this_checkpoint(row)))
-        step("rows dropped")
-        self._files.remove(row.uri for row in rows)
+
+        def drop_rows() -> list[Row[Any]]:
+            with self._ledger.read() as connection:
+                rows = superfluous(connection, self._config.study, rungs, keep, over)
+            if rows:
+                with self._ledger.write() as connection:
+                    for row in rows:
+                        connection.execute(delete(checkpoints).where(this_checkpoint(row)))
+            return rows
+
+        rows = self._ledger.patiently(drop_rows)
+        if rows:
+            step("rows dropped")
+            self._files.remove(row.uri for row in rows)
 
     def _sweep(self, candidate: str) -> None:
         """Delete files without a row from the folders of trials that are over."""
@@ -174,7 +189,7 @@ class Checkpoints:
                 named = select(checkpoints.c.uri).where(checkpoints.c.study == study)
                 return keys, list(connection.scalars(named))
 
-        self._files.sweep(candidate, look)
+        self._files.sweep(candidate, lambda: self._ledger.patiently(look))
 
     def _trunks(self, claim: Claim) -> list[Row[Any]]:
         """Trunks of a claim's candidate and seed at its rung and below, the newest first.
@@ -189,5 +204,9 @@ class Checkpoints:
             table.rung <= claim.rung,
             or_(table.kind == "trunk", and_(table.kind == "branch", table.rung == claim.rung)),
         )
-        with self._ledger.read() as connection:
-            return list(connection.execute(query.order_by(table.rung.desc(), table.tokens.desc())).all())
+
+        def read() -> list[Row[Any]]:
+            with self._ledger.read() as connection:
+                return list(connection.execute(query.order_by(table.rung.desc(), table.tokens.desc())).all())
+
+        return self._ledger.patiently(read)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -29,7 +29,7 @@ from search.claims import Claim, NewTrial
 from search.faults import Failure
 from search.leases import LET_GO, Silence, is_over, lease_seconds
 from search.optuna_trials import OptunaTrials
-from search.patience import patience_seconds, patient
+from search.patience import patience_seconds, patient, patiently
 from search.storage import reachable
 from search.tables import (
     candidates,
@@ -46,6 +46,7 @@ from search.workers import others_alive
 from space.errors import LeaseLost, StorageUnavailable
 from space.scores import Scorecard, Spent
 
+T = TypeVar("T")
 RETRIES = 2  # of a trial that crashed or lost its worker without a newer checkpoint
 
 
@@ -79,6 +80,10 @@ class Ledger:
     def on_wait(self, error: StorageUnavailable, seconds: float) -> None:
         """Say that the database does not answer."""
         print(f"{error}; trying again in {seconds:.0f} s", file=sys.stderr, flush=True)
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """Call what uses the database beside this ledger, and wait for it as the ledger does."""
+        return patiently(call, self.patience, self.on_wait, self.stopping)
 
     def close(self) -> None:
         """Let the database go."""

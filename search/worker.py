@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from search.checkpoints import Checkpoints
 from search.claims import Claim, NewTrial
@@ -22,7 +22,6 @@ from search.environment import Environment, conflicts, environment_here, other_v
 from search.faults import Failure
 from search.forecast import trial_tokens
 from search.ledger import Ledger
-from search.patience import patiently
 from search.promote import promote
 from search.propose import Proposal, Proposer
 from search.report import StallLimits, TrialReport
@@ -52,7 +51,6 @@ from space.study import StudyConfig
 OUR_TRAINER = "trainers.train:train_candidate"
 POLL_SECONDS = 0.5  # of a worker that waits for others
 
-T = TypeVar("T")
 Trainer = Callable[..., object]  # with the signature of `trainers.train.train_candidate`
 
 
@@ -193,7 +191,7 @@ class Worker:
 
     def _run(self) -> None:
         while not (self.asked_to_stop or self.ledger.stop_requested()):
-            self._patiently(self.register.seen)
+            self.ledger.patiently(self.register.seen)
             found = self.choose()
             if isinstance(found, Claim):
                 self.work(found)
@@ -202,16 +200,12 @@ class Worker:
             else:
                 self.ledger.mend(thorough=True)
                 self.checkpoints.conclude()
-                self._patiently(self._finish_study)
+                self.ledger.patiently(self._finish_study)
                 return
 
     def _finish_study(self) -> None:
         why = "no unseen candidate is left" if self._exhausted else "its stop rule is reached"
         finish_study(self.engine, self.url, self.config.study, why)
-
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Call what reads or writes the database beside the ledger, and wait as it does."""
-        return patiently(call, self.ledger.patience, self.ledger.on_wait, self.ledger.stopping)
 
     def choose(self) -> Claim | Snapshot:
         """Claim the next trial; if there is nothing to do, the study as it stood when that was seen."""
@@ -264,7 +258,7 @@ class Worker:
             with reachable(self.url):
                 return take_snapshot(self.engine, self.config.study, self.config.search.seed)
 
-        return self._patiently(look)
+        return self.ledger.patiently(look)
 
     def work(self, claim: Claim) -> None:
         """Train a claimed trial to its rung, and note how it ended."""

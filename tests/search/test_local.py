@@ -135,3 +135,28 @@ def test_a_full_disk_pauses_a_study_and_costs_no_candidate(launch, url, rows, au
     (small_disk / "ballast").unlink()
     local.run(url, "toy", 2, str(small_disk / "artifacts"))
     assert {(row["state"], row["crashes"]) for row in audit()} == {("done", 0)}
+
+
+class TestOnPostgreSQL:
+    """A server that restarts in the middle of a study."""
+
+    @pytest.fixture
+    def url(self, postgresql_url):
+        return postgresql_url
+
+    def test_a_restart_of_the_database_ends_nothing(self, launch, url, audit, rows, postgresql_server):
+        launch(stop={"candidates": 8}, trainer="toy_trainers:climb_in_time")
+        restarted = []
+
+        def restart():
+            if not restarted and [row for row in rows(tables.trials) if row["state"] == "done"]:
+                restarted.append(True)
+                postgresql_server.stop()  # -m immediate: every connection is cut
+                postgresql_server.start()
+
+        local.run(url, "toy", 2, "artifacts", restart)
+        assert restarted
+        ledger = audit()
+        assert len(ledger) == 14
+        assert {(row["state"], row["crashes"]) for row in ledger} == {("done", 0)}
+        assert len(rows(tables.workers)) == 2  # nobody died and was replaced

@@ -88,6 +88,11 @@ def climb_with_weight(candidate, suite, budget, resume, report):
     return climb(candidate, suite, budget, resume, report)
 
 
+def climb_in_time(candidate, suite, budget, resume, report):
+    time.sleep(0.2)
+    return climb(candidate, suite, budget, resume, report)
+
+
 def hang(candidate, suite, budget, resume, report):
     report.progress(1, 1.0, {})
     time.sleep(3600)
