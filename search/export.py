@@ -15,6 +15,7 @@ import fsspec
 from search.artifacts import file_sha256
 from search.card import card, grown_card
 from search.extrapolate import observations, predicted_scores
+from search.floor import why_no_front
 from search.pareto import knee
 from search.results import Reader
 from search.rows import CheckpointRow, FrontRow, TrialDetail
@@ -165,8 +166,7 @@ def choose(
         return detail
     front = reader.front(study, max_flops)
     if not front:
-        limit = "" if max_flops is None else f" within {max_flops:g} FLOPs per token"
-        raise NotFoundError(f"study '{study}' has no done trial{limit}; see pathfront status {study}")
+        raise NotFoundError(why_no_front(study, reader.finalists(study), max_flops))
     return reader.trial(study, picked(front, pick or "best").trial)
 
 

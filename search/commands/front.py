@@ -21,17 +21,18 @@ HALF = 0.5  # of the expert: Gato's headline threshold
 def run(study: Study, max_flops: MaxFlops = None, storage: Storage = None, json: Json = False) -> None:
     """Print a study's front, best score first."""
     from search.commands import output
+    from search.floor import why_no_front
     from search.results import Reader
     from search.storage import resolve_url
 
-    rows = Reader(resolve_url(storage)).front(study, max_flops)
+    reader = Reader(resolve_url(storage))
+    rows = reader.front(study, max_flops)
     if json:
         output.print_json(rows)
     elif rows:
         print_front(rows)
-    else:
-        limit = "" if max_flops is None else f" within {output.short(max_flops)} FLOPs per token"
-        output.say(f"study '{study}' has no done trial{limit} yet")
+    if not rows:
+        output.say(why_no_front(study, reader.finalists(study), max_flops))
 
 
 def print_front(rows: "Sequence[FrontRow]") -> None:

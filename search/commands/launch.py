@@ -107,6 +107,7 @@ def _conclude(reader: "Reader", study: str, json: bool) -> None:
     """Print the front and what to do next."""
     from search.commands import output
     from search.commands.front import print_front
+    from search.floor import why_no_front
     from search.results import storage_option
     from space.errors import PathfrontError
 
@@ -115,7 +116,7 @@ def _conclude(reader: "Reader", study: str, json: bool) -> None:
         output.print_json(rows)
         return
     if not rows:
-        raise PathfrontError(f"no trial of study '{study}' was scored; see pathfront status {study}")
+        raise PathfrontError(why_no_front(study, reader.finalists(study)))
     print(f"the front of study '{study}', best score first")
     print_front(rows)
     print("what to do next:")
