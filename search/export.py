@@ -15,8 +15,8 @@ import fsspec
 from search.artifacts import file_sha256
 from search.card import card, grown_card
 from search.extrapolate import observations, predicted_scores
-from search.floor import why_no_front
 from search.pareto import knee
+from search.remarks import no_front
 from search.results import Reader
 from search.rows import CheckpointRow, FrontRow, TrialDetail
 from space.catalog import SuiteRecord
@@ -166,7 +166,7 @@ def choose(
         return detail
     front = reader.front(study, max_flops)
     if not front:
-        raise NotFoundError(why_no_front(study, reader.finalists(study), max_flops))
+        raise NotFoundError(no_front(reader, study, max_flops))
     return reader.trial(study, picked(front, pick or "best").trial)
 
 

@@ -9,18 +9,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, case, func, select
+from sqlalchemy import ColumnElement, Row, and_, case, func, select
 from sqlalchemy.engine import Connection
 
 from search.floor import at_floor
+from search.ledger import lease_seconds
 from search.pareto import pareto
-from search.rows import CurvePoint, TrialRow
-from search.tables import candidates, clock, curves, task_scores, trials
+from search.rows import CurvePoint, ListedTrial, TrialRow, WorkerRow
+from search.tables import candidates, clock, curves, task_scores, trials, workers
 from space.scores import TaskScore
 
 OF_TRIAL = and_(trials.c.study == candidates.c.study, trials.c.candidate == candidates.c.candidate)
 LIVE = and_(trials.c.state == "running", trials.c.lease_until > clock())
-_ROW = (  # in the order of TrialRow
+state_now = case((and_(trials.c.state == "running", ~LIVE), "lost"), else_=trials.c.state)
+_ROW = (  # in the order of ListedTrial
     trials.c.number,
     trials.c.candidate,
     trials.c.rung,
@@ -42,6 +44,10 @@ _ROW = (  # in the order of TrialRow
     candidates.c.depth,
     candidates.c.width,
     candidates.c.origin,
+    trials.c.worker,
+    trials.c.error,
+    trials.c.log,
+    trials.c.final,
 )
 
 
@@ -126,6 +132,43 @@ def trial_rows(connection: Connection, where: ColumnElement[bool]) -> list[Trial
     return [TrialRow(*row) for row in connection.execute(numbered.order_by(trials.c.number))]
 
 
+def listed_trials(connection: Connection, study: str, state: str | None = None) -> list[ListedTrial]:
+    """All trials by number, then those without one in the order of their start; optionally those of a state.
+
+    A running trial without a live worker is lost.
+    """
+    columns = [state_now.label("state") if column is trials.c.state else column for column in _ROW]
+    query = select(*columns).join(candidates, OF_TRIAL).where(trials.c.study == study)
+    if state is not None:
+        query = query.where(state_now == state)
+    ordered = query.order_by(trials.c.number.is_(None), trials.c.number, trials.c.started_at)
+    return [ListedTrial(*row) for row in connection.execute(ordered)]
+
+
+def alive_workers(connection: Connection, study: str) -> list[WorkerRow]:
+    """Workers that were seen within a lease and have not left, or that hold a trial."""
+    lease = lease_seconds()
+    seen = select(workers, (clock() - workers.c.seen_at).label("seen_seconds")).where(
+        workers.c.study == study, workers.c.left_at.is_(None), workers.c.seen_at > clock() - lease
+    )
+    alive = [worker_row(row) for row in connection.execute(seen.order_by(workers.c.started_at))]
+    holding = select(trials.c.worker, func.max(trials.c.lease_until) - clock()).where(
+        trials.c.study == study, LIVE
+    )
+    known = {row.worker for row in alive}
+    for name, left in connection.execute(holding.group_by(trials.c.worker).order_by(trials.c.worker)):
+        if name not in known:
+            alive.append(WorkerRow(name, None, None, None, None, max(0.0, lease - left), None))
+    return alive
+
+
+def worker_row(row: Row[Any]) -> WorkerRow:
+    """A row of `pf_workers` with `seen_seconds` beside it."""
+    return WorkerRow(
+        row.worker, row.host, row.pid, row.device, row.log, max(0.0, row.seen_seconds), row.left_because
+    )
+
+
 def fractions(connection: Connection, study: str, front: Iterable[Finalist]) -> dict[str, dict[str, float]]:
     """Candidate -> task -> mean fraction over the seeds of its highest rung."""
     rungs = {row.candidate: row.rung for row in front}
@@ -176,10 +219,14 @@ def curve(connection: Connection, study: str, trial: TrialRow) -> list[CurvePoin
     return [CurvePoint(*row) for row in found]
 
 
-def numbers(connection: Connection, study: str) -> str:
-    """A clause that says which trials there are."""
+def numbers(connection: Connection, study: str, wanted: int) -> str:
+    """A clause that says which trials there are instead of the wanted one."""
     last = connection.scalar(select(func.max(trials.c.number)).where(trials.c.study == study))
-    return "; it has none yet" if last is None else f"; it has trials up to {last}"
+    if last is None:
+        return "; it has none yet"
+    if wanted < last:
+        return "; that number was an earlier attempt's, and a trial goes by the number of its last one"
+    return f"; it has trials up to {last}"
 
 
 def totals() -> Any:

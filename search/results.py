@@ -17,7 +17,15 @@ from search import queries
 from search.artifacts import located
 from search.forecast import Speed, trial_tokens
 from search.progress import study_status
-from search.rows import CheckpointRow, FrontRow, StudyStatus, StudySummary, TrialDetail, TrialRow
+from search.rows import (
+    CheckpointRow,
+    FrontRow,
+    ListedTrial,
+    StudyStatus,
+    StudySummary,
+    TrialDetail,
+    TrialRow,
+)
 from search.storage import DEFAULT_URL, artifacts_home, open_reader, shown
 from search.tables import candidates, checkpoints, events, routing, studies, trials
 from space.candidate import CandidateConfig
@@ -67,6 +75,8 @@ class Reader:
                 best_score=best.get(row.name),
                 training_flops=total.training_flops if total else 0.0,
                 wall_seconds=total.wall_seconds if total else 0.0,
+                halted=row.halted,
+                stopping=bool(row.stop_requested),
             )
             for row in rows
             for total in [totals.get(row.name)]
@@ -114,7 +124,9 @@ class Reader:
         with self._engine.connect() as connection:
             states = [tuple(state) for state in connection.execute(counts)]
             event = connection.scalar(last)
-        return repr((states, event, row.launched_at, row.finished_at, row.stop_requested))
+            alive = len(queries.alive_workers(connection, study))
+        of_study = (row.launched_at, row.finished_at, row.stop_requested, row.halted)
+        return repr((states, event, alive, of_study))
 
     def trials(self, study: str) -> list[TrialRow]:
         """All trials that Optuna has a number for, by that number.
@@ -125,6 +137,20 @@ class Reader:
         self._study(study)
         with self._engine.connect() as connection:
             return queries.trial_rows(connection, trials.c.study == study)
+
+    def listed_trials(self, study: str, state: str | None = None) -> list[ListedTrial]:
+        """All trials by number, then those that have none yet.
+
+        Args:
+            study: name of the study.
+            state: running, done, failed, paused or lost (running without a live worker); None for all.
+
+        Raises:
+            NotFoundError: there is no such study.
+        """
+        self._study(study)
+        with self._engine.connect() as connection:
+            return queries.listed_trials(connection, study, state)
 
     def finalists(self, study: str) -> list[TrialRow]:
         """Every candidate's highest done rung, over which the front is taken: the mean over its seeds there.
@@ -175,6 +201,7 @@ class Reader:
                 config=details[row.candidate].config,
             )
             for row in front
+            if row.candidate in details  # else the study was deleted in this moment
         ]
 
     def trial(self, study: str, number: int) -> TrialDetail:
@@ -188,16 +215,18 @@ class Reader:
             rows = queries.trial_rows(connection, and_(trials.c.study == study, trials.c.number == number))
             if not rows:
                 raise NotFoundError(
-                    f"study '{study}' has no trial {number}{queries.numbers(connection, study)}"
+                    f"study '{study}' has no trial {number}{queries.numbers(connection, study, number)}"
                 )
             row = rows[0]
             key = {"study": study, "candidate": row.candidate, "rung": row.rung, "seed": row.seed}
-            found = connection.execute(select(trials).filter_by(**key)).one()
+            found = connection.execute(select(trials).filter_by(**key)).one_or_none()
             candidate = connection.execute(
                 select(candidates.c.config, candidates.c.training_bytes).filter_by(
                     study=study, candidate=row.candidate
                 )
-            ).one()
+            ).one_or_none()
+            if found is None or candidate is None:
+                raise NotFoundError(f"study '{study}' was deleted while trial {number} was read")
             home = artifacts_home(self.url)
             trained = trial_tokens(self.config(study).rungs, row.rung)
             loads = connection.execute(select(routing.c.domain, routing.c.load).filter_by(**key))
@@ -227,6 +256,8 @@ class Reader:
                 error=found.error,
                 on_front=queries.on_front(connection, study, number),
                 export_command=self.command("export", study, f"--trial {number} -o best/"),
+                log=found.log,
+                attempts=found.attempt,
             )
 
     def task_scores(self, study: str, numbers: Sequence[int]) -> dict[int, dict[str, TaskScore]]:

@@ -1,9 +1,11 @@
 """What a reader of a study gets: frozen rows that turn into JSON as they stand.
 
-Nothing here knows SQL; `search.results` fills these from the ledger's tables.
+Nothing here knows SQL; `search.results` fills these from the ledger's tables. A row about a trial names the
+trial twice, as `trial` and `number`, and its standard error twice, as `score_stderr` and `stderr`, so that a
+script may use either name everywhere.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from space.candidate import CandidateConfig
@@ -25,25 +27,35 @@ class StudySummary:
     best_score: float | None
     training_flops: float
     wall_seconds: float
+    halted: str | None = None
+    stopping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class TrialRow:
+class ListedTrial:
     """One candidate at one rung with one seed.
 
     Attributes:
-        number: number of the Optuna trial.
-        state: running, done, failed or paused.
+        number: number of the last attempt's Optuna trial; None while it has none.
+        state: running, done, failed or paused; in the list of all trials also lost, which is running without
+            a live worker.
         score: mean fraction of the expert; None until the trial is done.
         tokens: trunk tokens of the candidate's life at the trial's end: the rung.
         progress_tokens: tokens of the candidate's life so far.
         wall_seconds: training alone.
         sparse: whether any layer routes tokens to experts.
         origin: how the candidate was proposed.
+        worker: the last attempt's.
+        error: why the last attempt that failed did; None once the trial is done.
+        log: path of the log of the last attempt's worker; None if it writes to a terminal.
+        final: whether it is done, or failed with no attempt left.
         confirmed: whether the score is a mean over several seeds.
+        trial: the same as `number`.
+        score_stderr: the same as `stderr`.
+        attempts: how many have begun: the same as `attempt`.
     """
 
-    number: int
+    number: int | None
     candidate: str
     rung: int
     seed: int
@@ -64,7 +76,27 @@ class TrialRow:
     depth: int
     width: int
     origin: str
+    worker: str | None = None
+    error: str | None = None
+    log: str | None = None
+    final: bool = False
     confirmed: bool = False
+    trial: int | None = field(init=False)
+    score_stderr: float | None = field(init=False)
+    attempts: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trial", self.number)
+        object.__setattr__(self, "score_stderr", self.stderr)
+        object.__setattr__(self, "attempts", self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow(ListedTrial):
+    """A trial that has a number."""
+
+    number: int
+    trial: int = field(init=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +109,8 @@ class FrontRow:
         tasks: task -> fraction of the expert, unclipped.
         mixture: task -> share of the input tokens.
         config: the candidate as `CandidateConfig` reads it.
+        number: the same as `trial`.
+        stderr: the same as `score_stderr`.
     """
 
     trial: int
@@ -92,6 +126,12 @@ class FrontRow:
     tasks: dict[str, float]
     mixture: dict[str, float]
     config: dict[str, object]
+    number: int = field(init=False)
+    stderr: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "number", self.trial)
+        object.__setattr__(self, "stderr", self.score_stderr)
 
     def above(self, threshold: float) -> int:
         """Tasks whose fraction of the expert is above a threshold."""
@@ -135,7 +175,9 @@ class TrialDetail:
         curves: training curve of the candidate's rungs up to this one.
         routing: domain -> layers x experts, share of the tokens' visits.
         epochs: task -> how often its training data was seen over the candidate's life.
-        error: why the last attempt failed.
+        error: why the last attempt that failed did; None once the trial is done.
+        log: path of the log of the last attempt's worker; None if it writes to a terminal.
+        attempts: how many have begun.
         on_front: whether the trial stands on the study's front.
         export_command: the command that exports exactly this trial.
     """
@@ -160,6 +202,8 @@ class TrialDetail:
     error: str | None
     on_front: bool
     export_command: str
+    log: str | None = None
+    attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +220,10 @@ class RungStatus:
 
 @dataclass(frozen=True, slots=True)
 class RunningTrial:
-    """A trial under way: `progress_tokens` runs from `start_tokens` to `tokens`, the decay included."""
+    """A trial under way: `progress_tokens` runs from `start_tokens` to `tokens`, the decay included.
+
+    `trial` is the same as `number`.
+    """
 
     number: int | None
     candidate: str
@@ -192,6 +239,54 @@ class RunningTrial:
     top_k: int
     depth: int
     width: int
+    trial: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trial", self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker of a study.
+
+    Attributes:
+        host: None where only its trial is known, as `pid` is.
+        log: path of its log; None if it writes to a terminal.
+        seen_seconds: since it was last seen.
+        left_because: why it left while there was work; None otherwise.
+    """
+
+    worker: str
+    host: str | None
+    pid: int | None
+    device: str | None
+    log: str | None
+    seen_seconds: float
+    left_because: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Failed trials with the same error, numbers in it aside.
+
+    Attributes:
+        reason: the error of the latest of them.
+        count: how many there are.
+        trial: number of the latest of them; None if it never got one.
+        candidate: the latest of them.
+        log: path of its worker's log; None if that wrote to a terminal.
+        number: the same as `trial`.
+    """
+
+    reason: str
+    count: int
+    trial: int | None
+    candidate: str
+    log: str | None
+    number: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "number", self.trial)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +309,16 @@ class StudyStatus:
         fraction_done: share of the way to the stop rule that is reached first, in [0, 1].
         seconds_left: estimate at the present number of running trials; None when nothing runs or is known.
         events: the last ones, newest first.
+        halted: why the search stopped itself; None if it did not.
+        finished_because: why nothing is left to do; None unless the study is finished.
+        failures: why trials failed, the most frequent reason first.
+        failed_for_good: failed trials that get no other attempt.
+        at_floor: candidates whose score at their highest rung cannot be told from the floor; such a candidate
+            is never promoted.
+        origins: rule -> candidates that it proposed.
+        disk_bytes: size of the checkpoints by kind, and their total.
+        workers: those that are alive.
+        workers_left: those that left while there was work since the latest launch.
     """
 
     study: str
@@ -230,3 +335,12 @@ class StudyStatus:
     seconds_left: float | None
     running: list[RunningTrial]
     events: list[Event]
+    halted: str | None = None
+    finished_because: str | None = None
+    failures: list[Failure] = field(default_factory=list)
+    failed_for_good: int = 0
+    at_floor: int = 0
+    origins: dict[str, int] = field(default_factory=dict)
+    disk_bytes: dict[str, int] = field(default_factory=dict)
+    workers: list[WorkerRow] = field(default_factory=list)
+    workers_left: list[WorkerRow] = field(default_factory=list)

@@ -29,6 +29,7 @@ MAY_CHANGE = (
     "keep",
     "stall_minutes",
 )
+DELETING = "being deleted"  # `pf_studies.halted` from the first step of a deletion on
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ def _row(engine: Engine, name: str) -> Mapping[str, Any] | None:
 
 
 def _parse(row: Mapping[str, Any], name: str) -> Study:
+    if row["halted"] == DELETING:
+        raise StudyFileError(f"study '{name}' is half deleted; finish that first: pathfront delete {name}")
     version = row["config"].get("schema_version")
     if version != SCHEMA_VERSION:
         raise StorageError(

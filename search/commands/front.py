@@ -21,7 +21,7 @@ HALF = 0.5  # of the expert: Gato's headline threshold
 def run(study: Study, max_flops: MaxFlops = None, storage: Storage = None, json: Json = False) -> None:
     """Print a study's front, best score first."""
     from search.commands import output
-    from search.floor import why_no_front
+    from search.remarks import no_front
     from search.results import Reader
     from search.storage import resolve_url
 
@@ -32,7 +32,7 @@ def run(study: Study, max_flops: MaxFlops = None, storage: Storage = None, json:
     elif rows:
         print_front(rows)
     if not rows:
-        output.say(why_no_front(study, reader.finalists(study), max_flops))
+        output.say(no_front(reader, study, max_flops))
 
 
 def print_front(rows: "Sequence[FrontRow]") -> None:

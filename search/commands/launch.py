@@ -107,7 +107,7 @@ def _conclude(reader: "Reader", study: str, json: bool) -> None:
     """Print the front and what to do next."""
     from search.commands import output
     from search.commands.front import print_front
-    from search.floor import why_no_front
+    from search.remarks import no_front, remarks
     from search.results import storage_option
     from space.errors import PathfrontError
 
@@ -116,9 +116,11 @@ def _conclude(reader: "Reader", study: str, json: bool) -> None:
         output.print_json(rows)
         return
     if not rows:
-        raise PathfrontError(why_no_front(study, reader.finalists(study)))
+        raise PathfrontError(no_front(reader, study))
     print(f"the front of study '{study}', best score first")
     print_front(rows)
+    for remark in remarks(reader.status(study), reader.url):
+        print(remark)
     print("what to do next:")
     print(f"  pathfront dashboard{storage_option(reader.url)}")
     print(f"  {reader.command('export', study, '--pick best -o best/')}")
