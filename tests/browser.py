@@ -1,5 +1,6 @@
 """The dashboard as a server, and a Chromium to look at it: for browser tests and benchmarks."""
 
+import json
 import os
 import re
 import shutil
@@ -95,22 +96,47 @@ def free_port() -> int:
 
 
 @contextmanager
-def chromium(width: int = 1400, height: int = 900) -> Iterator[webdriver.Chrome]:
-    """A fresh headless Chromium with a profile of its own; sizes in pixels."""
+def chromium(width: int = 1400, height: int = 900, scheme: str = "light") -> Iterator[webdriver.Chrome]:
+    """A fresh headless Chromium with a profile of its own.
+
+    Args:
+        width: in pixels, as height.
+        height: of the window.
+        scheme: light or dark, as a system tells a browser.
+    """
     options = Options()
     options.binary_location = CHROMIUM or ""
     with tempfile.TemporaryDirectory(prefix="chromium-") as profile:
         for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"):
             options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
         browser = webdriver.Chrome(options=options, service=Service(DRIVER))
         try:
-            browser.execute_cdp_cmd(
-                "Emulation.setDeviceMetricsOverride",
-                {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
-            )
+            resize(browser, width, height)
+            prefer(browser, scheme)
             yield browser
         finally:
             browser.quit()
+
+
+def resize(browser: webdriver.Chrome, width: int, height: int) -> None:
+    """Give the page a size in pixels."""
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def requests(browser: webdriver.Chrome) -> list[str]:
+    """What the page has asked for since this was called last: addresses of files and of sockets."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [m["params"]["request"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    sockets = [m["params"] for m in messages if m["method"] == "Network.webSocketCreated"]
+    return [request["url"] for request in [*sent, *sockets]]
+
+
+def prefer(browser: webdriver.Chrome, scheme: str) -> None:
+    """Let the browser say that the system prefers the light or the dark scheme."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 class Recorder:

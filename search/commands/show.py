@@ -40,7 +40,7 @@ def run(
             (
                 task,
                 records[task].domain,
-                f"{score.value:.3g} ± {score.stderr:.2g}",
+                f"{score.value:.3g} ± {score.stderr:.2g} s.e.",
                 records[task].metric,
                 output.score(score.fraction, score.fraction_stderr),
                 str(score.n),
