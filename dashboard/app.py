@@ -1,9 +1,10 @@
-"""The dashboard's entry: `streamlit run dashboard/app.py`, with the database in PATHFRONT_STORAGE.
+"""The dashboard's entry, run by Streamlit with the database in PATHFRONT_STORAGE.
 
 It only reads: it never writes to a study, and never creates one.
 """
 
 import streamlit as st
+from sqlalchemy.exc import SQLAlchemyError
 
 from dashboard import pages, zoom
 from dashboard.views import parts
@@ -11,16 +12,18 @@ from space.errors import PathfrontError
 
 
 def main() -> None:
-    """Show the page that the address names; an error becomes one line."""
-    st.set_page_config(page_title="Pathfront", page_icon=":material/show_chart:", layout="wide")
-    st.html(parts.STYLE)
-    current = st.navigation(pages.all_pages(), position="top")
+    """Show the page that the address names; an error becomes one line, and the page tries again."""
+    st.set_page_config(page_title="Pathfront", page_icon=parts.ICON, layout="wide")
+    st.html(parts.style_html())
+    current = st.navigation(pages.all_pages(), position="hidden")
+    pages.menu()
     if current.title != pages.TITLES["front"]:
         zoom.forget()
     try:
         current.run()
-    except PathfrontError as error:
+    except (PathfrontError, SQLAlchemyError) as error:
         parts.explain(error)
+        parts.try_again()
 
 
 main()

@@ -5,14 +5,17 @@ when a trial ends, so that ten thousand trials are not read again for one more p
 """
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import streamlit as st
 from sqlalchemy.engine import make_url
 
+from search.floor import why_no_front
 from search.pareto import knee
+from search.remarks import remarks
 from search.results import Reader
-from search.rows import FrontRow, StudyStatus, StudySummary, TrialDetail, TrialRow
+from search.rows import FrontRow, ListedTrial, StudyStatus, StudySummary, TrialDetail, TrialRow
 from search.storage import resolve_url
 from space.catalog import SuiteRecord
 
@@ -52,13 +55,25 @@ def token(url: str, study: str) -> str:
 
 def status(url: str, study: str) -> StudyStatus:
     """Where a study stands now."""
-    return _status(url, study, token(url, study))
+    return _status(url, study, f"{_file_identity(url)} {token(url, study)}")
 
 
 def results_key(now: StudyStatus) -> str:
     """Changes whenever a trial ends, the study ends, or it begins or ceases to run."""
     settled = {state: count for state, count in now.states.items() if state in ("done", "failed")}
-    return repr((sorted(settled.items()), now.finished, now.stopping, bool(now.running)))
+    best = now.best and (now.best.number, now.best.candidate, now.best.score)
+    return repr((sorted(settled.items()), now.finished, now.stopping, now.halted, bool(now.running), best))
+
+
+def listing_key(now: StudyStatus) -> str:
+    """Changes whenever a trial begins as well."""
+    begun = [(trial.candidate, trial.rung, trial.seed, trial.attempt) for trial in now.running]
+    return repr((results_key(now), sorted(now.states.items()), begun))
+
+
+def remarks_of(url: str, now: StudyStatus) -> list[str]:
+    """What is to be said about a study, in sentences; the gravest first."""
+    return remarks(now, url)
 
 
 def poll_seconds(now: StudyStatus) -> float:
@@ -70,41 +85,85 @@ def poll_seconds(now: StudyStatus) -> float:
 
 @dataclass(frozen=True)
 class Study:
-    """One study as it stood at one moment; `key` is its results key."""
+    """One study as it stood at one moment.
+
+    Attributes:
+        key: its results key.
+        origin: tells it from another study that bore its name before.
+    """
 
     url: str
     name: str
     key: str
+    origin: str
+
+    @property
+    def _cached(self) -> tuple[str, str, str]:
+        return self.url, self.name, f"{self.origin} {self.key}"
 
     @property
     def suite(self) -> SuiteRecord:
         """Its tasks."""
-        return _suite(self.url, self.name, self.key)
+        return _suite(*self._cached)
 
     @property
     def rungs(self) -> tuple[int, ...]:
         """Trunk tokens at each rung."""
-        return _rungs(self.url, self.name, self.key)
+        return _rungs(*self._cached)
 
     @property
     def trials(self) -> list[TrialRow]:
         """All trials by number."""
-        return _trials(self.url, self.name, self.key)
+        return _trials(*self._cached)
 
     @property
     def front(self) -> list[FrontRow]:
         """The front, best score first."""
-        return _front(self.url, self.name, self.key)
+        return _front(*self._cached)
+
+    @property
+    def scored(self) -> bool:
+        """Whether any trial has a score."""
+        return any(trial.score is not None for trial in self.trials)
+
+    def has(self, number: int) -> bool:
+        """Whether it has a trial of that number by now."""
+        return any(trial.number == number for trial in self.trials) or number in self._begun
+
+    @property
+    def _begun(self) -> set[int]:
+        now = status(self.url, self.name)
+        return {trial.number for trial in now.running if trial.number is not None}
+
+    @property
+    def picks(self) -> dict[str, int]:
+        """What `export --pick` takes -> its trial; none where the front is empty."""
+        rows = self.front
+        if not rows:
+            return {}
+        middle = rows[knee([(row.score, row.flops_per_token) for row in rows])]
+        return {"best": rows[0].trial, "knee": middle.trial}
 
     @property
     def marks(self) -> dict[int, str]:
         """Trial number -> "best" or "knee": the trials that `export --pick` takes."""
-        rows = self.front
-        if not rows:
-            return {}
-        middle = rows[knee([(row.score, row.flops_per_token) for row in rows])].trial
-        best = rows[0].trial
-        return {best: "best, knee"} if best == middle else {best: "best", middle: "knee"}
+        words: dict[int, list[str]] = {}
+        for pick, number in self.picks.items():
+            words.setdefault(number, []).append(pick)
+        return {number: ", ".join(picks) for number, picks in words.items()}
+
+    def listing(self, key: str) -> list[ListedTrial]:
+        """All trials, those that run and those that failed among them; `key` is the listing key."""
+        return _listing(self.url, self.name, f"{self.origin} {key}")
+
+    @property
+    def why_no_front(self) -> str | None:
+        """Why the front is empty, in one line; None where it is not. What failed is said elsewhere."""
+        if self.front:
+            return None
+        if not self.scored:
+            return "No trial has been scored, so there is no front yet."
+        return why_no_front(self.name, reader(self.url).finalists(self.name))
 
     def detail(self, number: int) -> TrialDetail:
         """One trial.
@@ -112,7 +171,7 @@ class Study:
         Raises:
             NotFoundError: there is no such trial.
         """
-        return _detail(self.url, self.name, number, token(self.url, self.name))
+        return _detail(self.url, self.name, number, f"{self.origin} {token(self.url, self.name)}")
 
     def command(self, name: str, rest: str = "") -> str:
         """A command line about this study."""
@@ -125,7 +184,8 @@ def open_study(url: str, name: str) -> Study:
     Raises:
         NotFoundError: there is no such study.
     """
-    return Study(url, name, results_key(status(url, name)))
+    origin = sha256(reader(url).config(name).model_dump_json().encode()).hexdigest()
+    return Study(url, name, results_key(status(url, name)), f"{_file_identity(url)} {origin}")
 
 
 def _file_identity(url: str) -> int:
@@ -160,6 +220,11 @@ def _rungs(url: str, study: str, key: str) -> tuple[int, ...]:
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
 def _trials(url: str, study: str, key: str) -> list[TrialRow]:
     return reader(url).trials(study)
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _listing(url: str, study: str, key: str) -> list[ListedTrial]:
+    return reader(url).listed_trials(study)
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)

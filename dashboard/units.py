@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, datetime
 
+Z95 = 1.96  # standard errors on either side of a 95% interval
 UNKNOWN = "\N{EN DASH}"
 _STEPS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -46,10 +47,10 @@ def moment(when: datetime | None) -> str:
 
 
 def signed(value: float | None, stderr: float | None = None) -> str:
-    """A score with its standard error: "0.412 ± 0.010"."""
+    """A score with its 95% interval: "0.412 ± 0.020"; what is named beside it says that it is one."""
     if value is None:
         return UNKNOWN
-    return f"{value:.3f}" if not stderr else f"{value:.3f} ± {stderr:.3f}"
+    return f"{value:.3f}" if not stderr else f"{value:.3f} ± {Z95 * stderr:.3f}"
 
 
 def _three(value: float) -> str:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from search.floor import at_floor
 from search.rows import FrontRow, TrialDetail
 from space.cost import price
 from space.recipe import (
@@ -192,6 +193,10 @@ def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
     if detail.row.number in numbers:
         place = numbers.index(detail.row.number) + 1
         lines.append(f"Number {place} of {len(front)} on the front, best score first; it is marked.")
+    elif at_floor(detail.row.score, detail.row.stderr):
+        lines.append(
+            f"Not on the front of {len(front)}: its score is not above the floor by a standard error."
+        )
     else:
         lines.append(f"Not on the front of {len(front)}: another candidate is better at no more FLOPs.")
     lines += [

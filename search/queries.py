@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Row, and_, case, func, select
 from sqlalchemy.engine import Connection
 
+from search.floor import at_floor
 from search.ledger import lease_seconds
 from search.pareto import pareto
 from search.rows import CurvePoint, ListedTrial, TrialRow, WorkerRow
@@ -95,15 +96,16 @@ def _mean(candidate: str, group: list[tuple[int, int, float, float, float]]) -> 
 
 
 def front(finalists: list[Finalist], max_flops: float | None = None) -> list[Finalist]:
-    """The non-dominated ones within a limit, best score first; ties are kept."""
-    ordered = sorted(finalists)  # by number, so that equal points stand in a fixed order
+    """The non-dominated ones above their floor and within a limit, best score first; ties are kept."""
+    able = [row for row in finalists if not at_floor(row.score, row.stderr)]
+    ordered = sorted(able)  # by number, so that equal points stand in a fixed order
     kept = [row for row in ordered if max_flops is None or row.flops <= max_flops]
     return [kept[i] for i in pareto([(row.score, row.flops) for row in kept])]
 
 
 def best(finalists: list[Finalist]) -> Finalist | None:
-    """The one with the best score."""
-    return max(finalists, key=lambda row: row.score, default=None)
+    """The one with the best score: of the front, or of all where none is above its floor."""
+    return max(front(finalists) or finalists, key=lambda row: row.score, default=None)
 
 
 def best_score(connection: Connection, study: str) -> float | None:

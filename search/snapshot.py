@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
+from search.floor import at_floor
 from search.tables import candidates, studies, trials
 from space.study import Stop
 
@@ -50,7 +51,7 @@ class Standing:
     @property
     def at_floor(self) -> bool:
         """Whether the score cannot be told from the floor: not above 0 by one standard error."""
-        return self.score is None or self.score <= max(0.0, self.stderr or 0.0)
+        return at_floor(self.score, self.stderr)
 
 
 @dataclass(frozen=True)

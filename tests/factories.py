@@ -102,13 +102,15 @@ def make_study(
     curve_points: int = 6,
     artifacts: Path | None = None,
     seed: int = 0,
+    floored: bool = False,
+    halted: str | None = None,
 ) -> StudyConfig:
     """Write a study.
 
     Args:
         url: database; its tables are created where they are missing.
         name: the study's name.
-        trials: done trials over all rungs; about one of `eta` candidates is promoted.
+        trials: done trials over all rungs, or none; about one of `eta` candidates is promoted.
         rungs: token budgets.
         eta: promotion rate.
         running: trials of new candidates under way, half through rung 0.
@@ -118,24 +120,21 @@ def make_study(
         curve_points: points of each training curve.
         artifacts: folder into which a file of weights is written for each done trial.
         seed: of everything random.
+        floored: whether every candidate scores as its floor does, so that none is promoted.
+        halted: why the search stopped itself.
 
     Returns:
         The study's configuration.
     """
-    share = sum(eta**-r for r in range(len(rungs))) * len(seeds)
-    counts = [max(1, round(trials / share))]
-    for _ in rungs[2:]:
-        counts.append(max(1, math.floor(counts[-1] / eta)))
-    if len(rungs) > 1:
-        counts.append(max(0, trials // len(seeds) - sum(counts)))
+    counts = _counts(trials, len(seeds), 1 if floored else len(rungs), eta)
     config = StudyConfig.model_validate(
         {
             "study": name,
             "rungs": {"tokens": list(rungs), "eta": eta},
-            "stop": {"candidates": counts[0] + running + failed},
+            "stop": {"candidates": max(1, counts[0] + running + failed)},
         }
     )
-    writer = _Writer(config, np.random.default_rng(seed), curve_points, artifacts)
+    writer = _Writer(config, np.random.default_rng(seed), curve_points, artifacts, floored)
     survivors = writer.candidates(counts[0])
     for rung, count in enumerate(counts):
         survivors = sorted(survivors, key=lambda c: -writer.quality[c.id])[:count]
@@ -146,17 +145,35 @@ def make_study(
     for state, number in (("failed", failed), ("running", running)):
         for candidate in writer.candidates(number):
             writer.trial(candidate, 0, seeds[0], state)
-    _insert(url, config, writer.rows, finished)
+    _insert(url, config, writer.rows, finished, halted)
     return config
+
+
+def _counts(trials: int, seeds: int, rungs: int, eta: float) -> list[int]:
+    """Candidates that are done at each rung."""
+    if not trials:
+        return [0]
+    counts = [max(1, round(trials / (sum(eta**-r for r in range(rungs)) * seeds)))]
+    for _ in range(2, rungs):
+        counts.append(max(1, math.floor(counts[-1] / eta)))
+    if rungs > 1:
+        counts.append(max(0, trials // seeds - sum(counts)))
+    return counts
 
 
 class _Writer:
     """Collects the rows of one study."""
 
     def __init__(
-        self, config: StudyConfig, rng: np.random.Generator, points: int, artifacts: Path | None
+        self,
+        config: StudyConfig,
+        rng: np.random.Generator,
+        points: int,
+        artifacts: Path | None,
+        floored: bool,
     ) -> None:
         self.config, self.rng, self.points, self.artifacts = config, rng, points, artifacts
+        self.floored = floored
         self.suite = suite()
         self.rows = Rows()
         self.quality: dict[str, float] = {}
@@ -226,6 +243,7 @@ class _Writer:
             "device": "cpu",
             "started_at": start,
             "error": "the loss is not finite" if state == "failed" else None,
+            "log": "pathfront-artifacts/quick/logs/worker-1.log" if state == "failed" else None,
             **dict.fromkeys(_RESULTS),
         }
         self.number += 1
@@ -246,6 +264,8 @@ class _Writer:
         for position, (task, record) in enumerate(self.suite.records.items()):
             ease = 0.6 - 0.1 * position + 0.1 * rung
             fraction = self.quality[candidate.id] + ease * 0.5 + 0.05 * float(self.rng.standard_normal())
+            if self.floored:
+                fraction = 0.02 * float(self.rng.standard_normal()) - 0.02
             fraction = float(np.clip(fraction, -0.05, 1.02))
             floor, expert = (
                 getattr(record.references["select"], which).mean for which in ("floor", "expert")
@@ -317,7 +337,7 @@ _RESULTS = (
 )
 
 
-def _insert(url: str, config: StudyConfig, rows: Rows, finished: bool) -> None:
+def _insert(url: str, config: StudyConfig, rows: Rows, finished: bool, halted: str | None) -> None:
     engine = create_engine(url)
     tables.metadata.create_all(engine)
     with engine.begin() as connection:
@@ -331,6 +351,7 @@ def _insert(url: str, config: StudyConfig, rows: Rows, finished: bool) -> None:
             "launched_at": NOW,
             "finished_at": NOW + 10 * len(rows.trials) if finished else None,
             "stop_requested": False,
+            "halted": halted,
         }
         connection.execute(insert(tables.studies), study)
         launched = {"study": config.study, "at": NOW, "kind": "launched", "text": "launched with 2 workers"}

@@ -34,6 +34,7 @@ def front_figure(
     marks: dict[int, str] | None = None,
     view: View | None = None,
     height: int = 520,
+    palette: style.Palette = style.LIGHT,
 ) -> go.Figure:
     """Draw a study.
 
@@ -45,27 +46,30 @@ def front_figure(
         marks: trial number -> words beside its point, such as "best" or "knee".
         view: the part to show; all of it where None.
         height: in pixels.
+        palette: colours.
     """
     scored = [t for t in trials if t.state == "done" and t.score is not None]
     if not scored:
-        return style.notice("No trial has finished yet; points appear here as they do.", height)
-    figure = style.blank(height, hovermode="closest", clickmode="event+select", dragmode="zoom")
+        return style.notice("No trial has been scored.", height, palette)
+    figure = style.blank(height, palette, hovermode="closest", clickmode="event+select", dragmode="zoom")
     crowded = len(scored) > SVG_POINTS
     draw = (
         figure.add_scattergl if crowded else figure.add_scatter
     )  # one kind for all, so that they stack in order
-    colors = style.rung_colors(len(rungs))
+    colors = style.rung_colors(len(rungs), palette)
     for sparse in (True, False):
         for rung, tokens in enumerate(rungs):
             members = [t for t in scored if t.rung == rung and t.sparse == sparse]
             if members:
                 strength = (rung + 1) / len(rungs)
-                draw(**_points(members, tokens), **_look(members[0], colors[rung], strength, crowded))
-    _add_staircase(draw, front, scored)
-    _add_selection(draw, scored, selected)
+                look = _look(members[0], colors[rung], strength, crowded, palette)
+                draw(**_points(members, tokens), **look)
+    _add_staircase(draw, front, scored, palette)
+    _add_selection(draw, scored, selected, palette)
     for number, words in (marks or {}).items():
-        _add_mark(figure, front, number, words)
+        _add_mark(figure, front, number, words, palette)
     _label_axes(figure, view or _everything(scored))
+    figure.add_hline(y=0, line={"color": palette.muted, "width": 1, "dash": "dot"}, layer="below")
     return figure
 
 
@@ -107,20 +111,22 @@ def _points(trials: list[TrialRow], tokens: int) -> dict[str, Any]:
     }
 
 
-def _look(trial: TrialRow, color: str, strength: float, crowded: bool) -> dict[str, Any]:
+def _look(
+    trial: TrialRow, color: str, strength: float, crowded: bool, palette: style.Palette
+) -> dict[str, Any]:
     """Look of a trace; `strength` is 1 at the last rung and falls to fainter ones, `crowded` draws small."""
     kind = "Sparse" if trial.sparse else "Dense"
     opacity = 0.5 + 0.5 * strength
     return {
         "mode": "markers",
         "legendgroup": kind,
-        "legendgrouptitle": {"text": kind, "font": {"size": 12, "color": style.MUTED}},
+        "legendgrouptitle": {"text": kind, "font": {"size": 12, "color": palette.muted}},
         "marker": {
             "color": color,
             "symbol": SPARSE_SYMBOL if trial.sparse else DENSE_SYMBOL,
             "size": (4 if crowded else 6) + 4 * strength,
             "opacity": opacity,
-            "line": {"width": 0 if crowded else 0.8, "color": "white"},
+            "line": {"width": 0 if crowded else 0.8, "color": palette.ground},
         },
         "selected": {"marker": {"opacity": opacity}},
         "unselected": {"marker": {"opacity": opacity}},
@@ -134,7 +140,10 @@ def _facts(trials: Sequence[TrialRow]) -> np.ndarray:
 
 
 def _add_staircase(
-    draw: Callable[..., object], front: Sequence[FrontRow], scored: Sequence[TrialRow]
+    draw: Callable[..., object],
+    front: Sequence[FrontRow],
+    scored: Sequence[TrialRow],
+    palette: style.Palette,
 ) -> None:
     if not front:
         return
@@ -143,33 +152,35 @@ def _add_staircase(
         x=flops,
         y=scores,
         mode="lines",
-        line={"shape": "hv", "color": style.FRONT, "width": 2},
-        name="front",
+        line={"shape": "hv", "color": palette.front, "width": 2},
+        name="front, 95% intervals",
         legendgroup="front",
-        legendgrouptitle={"text": "Best for its compute", "font": {"size": 12, "color": style.MUTED}},
+        legendgrouptitle={"text": "Best for its compute", "font": {"size": 12, "color": palette.muted}},
         hoverinfo="skip",
     )
-    on_front = {row.trial for row in front}
-    members = [t for t in scored if t.number in on_front]
+    sparse = {t.number: t.sparse for t in scored}
+    half = [units.Z95 * row.score_stderr for row in front]
     draw(
-        x=[t.flops_per_token for t in members],
-        y=[t.score for t in members],
-        error_y={"array": [t.stderr or 0 for t in members], "color": style.FRONT, "thickness": 1, "width": 3},
+        x=[row.flops_per_token for row in front],
+        y=[row.score for row in front],
+        error_y={"array": half, "color": palette.front, "thickness": 1, "width": 3},
         mode="markers",
         marker={
-            "symbol": [SPARSE_SYMBOL if t.sparse else DENSE_SYMBOL for t in members],
+            "symbol": [SPARSE_SYMBOL if sparse[row.trial] else DENSE_SYMBOL for row in front],
             "size": 14,
             "color": "rgba(0,0,0,0)",
-            "line": {"color": style.FRONT, "width": 2},
+            "line": {"color": palette.front, "width": 2},
         },
-        name="front, ± one standard error",
+        name="95% intervals of the front",
         showlegend=False,
         legendgroup="front",
         hoverinfo="skip",
     )
 
 
-def _add_selection(draw: Callable[..., object], scored: Sequence[TrialRow], selected: int | None) -> None:
+def _add_selection(
+    draw: Callable[..., object], scored: Sequence[TrialRow], selected: int | None, palette: style.Palette
+) -> None:
     chosen = next((t for t in scored if t.number == selected), None)
     if chosen is None:
         return
@@ -178,7 +189,7 @@ def _add_selection(draw: Callable[..., object], scored: Sequence[TrialRow], sele
         x=[t.flops_per_token for t in climb],
         y=[t.score for t in climb],
         mode="lines",
-        line={"color": style.SELECTED, "width": 1, "dash": "dot"},
+        line={"color": palette.selected, "width": 1, "dash": "dot"},
         showlegend=False,
         hoverinfo="skip",
         name="climb of the selected candidate",
@@ -191,7 +202,7 @@ def _add_selection(draw: Callable[..., object], scored: Sequence[TrialRow], sele
             "symbol": "circle",
             "size": 22,
             "color": "rgba(0,0,0,0)",
-            "line": {"color": style.SELECTED, "width": 2.5},
+            "line": {"color": palette.selected, "width": 2.5},
         },
         name=f"trial {chosen.number}, selected",
         legendgroup="selected",
@@ -199,7 +210,9 @@ def _add_selection(draw: Callable[..., object], scored: Sequence[TrialRow], sele
     )
 
 
-def _add_mark(figure: go.Figure, front: Sequence[FrontRow], number: int, words: str) -> None:
+def _add_mark(
+    figure: go.Figure, front: Sequence[FrontRow], number: int, words: str, palette: style.Palette
+) -> None:
     row = next((row for row in front if row.trial == number), None)
     if row is not None:
         figure.add_annotation(
@@ -210,7 +223,7 @@ def _add_mark(figure: go.Figure, front: Sequence[FrontRow], number: int, words: 
             xanchor="right",
             xshift=-12,
             yshift=13,
-            font={"color": style.FRONT, "size": 13},
+            font={"color": palette.front, "size": 13},
         )
 
 
@@ -219,8 +232,10 @@ def _everything(scored: Iterable[TrialRow]) -> View:
     flops = np.log10([t.flops_per_token for t in scored])
     scores = np.array([t.score for t in scored])
     low, high = flops.min(), flops.max()
-    pad, rise = 0.06 * max(high - low, 0.3), 0.07 * max(scores.max() - scores.min(), 0.05)
-    return (low - pad, high + pad), (scores.min() - rise, scores.max() + rise)
+    least, most = scores.min(), max(scores.max(), 0.0)  # where all are below the floor, it is in view
+    pad, rise = 0.06 * max(high - low, 0.3), 0.07 * max(most - least, 0.05)
+    left = 1.7 * pad  # room for the words beside the cheapest point
+    return (low - left, high + pad), (least - rise, most + rise)
 
 
 def _label_axes(figure: go.Figure, view: View) -> None:

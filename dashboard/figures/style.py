@@ -1,76 +1,128 @@
-"""The look that all figures share: colours that colour-blind readers can tell apart, a quiet white template.
+"""The look that all figures share: a quiet template in two palettes, told apart by colour-blind readers too.
 
-Colours after Okabe and Ito 2008, https://jfly.uni-koeln.de/color/.
+Categories after Okabe and Ito 2008, https://jfly.uni-koeln.de/color/.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-INK = "#1f2933"
-MUTED = "#6b7785"
-GRID = "#e8ecf1"
-FAINT = "#c3ccd6"
-FRONT = "#d55e00"
-BLUE = "#0b5cad"
-GREEN = "#009e73"
-PURPLE = "#8e4a9e"
-SELECTED = "#111111"
 
-RUNGS = ["#a9c4e0", "#5f98d0", BLUE]  # few tokens to many
-FRACTION = ["#f7f9fb", "#dbe8f5", "#b5d1ea", "#5b9bd1", "#0b4a8f"]  # floor to expert
-LOAD = ["#a6611a", "#e6cfa8", "#f7f7f7", "#9fd3ca", "#01665e"]  # unused to overloaded
-CATEGORIES = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a800", "#5c4b8a",
-    "#7f7f7f", "#8c564b", "#66c2a5", "#1f2933",
+@dataclass(frozen=True)
+class Palette:
+    """The colours of a scheme.
+
+    Attributes:
+        rungs: few tokens to many.
+        fraction: floor to expert.
+        load: unused to overloaded.
+        categories: one a task.
+    """
+
+    name: str
+    ground: str
+    ink: str
+    muted: str
+    grid: str
+    faint: str
+    front: str
+    blue: str
+    green: str
+    selected: str
+    rungs: tuple[str, ...]
+    fraction: tuple[str, ...]
+    load: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+LIGHT = Palette(
+    name="light",
+    ground="#ffffff",
+    ink="#1f2933",
+    muted="#66727f",
+    grid="#e8ecf1",
+    faint="#c3ccd6",
+    front="#d55e00",
+    blue="#0b5cad",
+    green="#009e73",
+    selected="#111111",
+    rungs=("#a9c4e0", "#5f98d0", "#0b5cad"),
+    fraction=("#f7f9fb", "#dbe8f5", "#b5d1ea", "#5b9bd1", "#0b4a8f"),
+    load=("#a6611a", "#e6cfa8", "#f7f7f7", "#9fd3ca", "#01665e"),
+    categories=(
+        "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b3a800", "#5c4b8a",
+        "#7f7f7f", "#8c564b", "#66c2a5", "#1f2933",
+    ),
+)  # fmt: skip
+DARK = Palette(
+    name="dark",
+    ground="#11161d",
+    ink="#e3e8ee",
+    muted="#9aa6b3",
+    grid="#252d37",
+    faint="#475260",
+    front="#ff9044",
+    blue="#5aa9f0",
+    green="#2fbf94",
+    selected="#f4f6f8",
+    rungs=("#4f7499", "#5f9bd6", "#8accff"),
+    fraction=("#182029", "#1f3850", "#2a5c8c", "#4b95d3", "#b4dcff"),
+    load=("#e0964a", "#77522a", "#262d36", "#23645d", "#4fd0c0"),
+    categories=(
+        "#3b9ddb", "#e69f00", "#1fb58b", "#d98bb5", "#8fd0f5", "#f0783c", "#cfc31f", "#9a86d6",
+        "#a3a3a3", "#c28778", "#9be0c8", "#e3e8ee",
+    ),
 )  # fmt: skip
 
 FONT = "Source Sans, Source Sans Pro, Inter, system-ui, sans-serif"
+AXIS, LEGEND_ROW = 60, 22  # pixels of an axis with its title, and of a row of a legend below it
 CONFIG = {"displayModeBar": False, "doubleClick": "autosize"}
 
 
-def rung_colors(count: int) -> list[str]:
-    """One colour a rung, pale for the first and strong for the last."""
+def rung_colors(count: int, palette: Palette = LIGHT) -> list[str]:
+    """One colour a rung, faint for the first and strong for the last."""
     if count == 1:
-        return [BLUE]
-    sampled = sample_colorscale(RUNGS, [rung / (count - 1) for rung in range(count)])
+        return [palette.blue]
+    sampled = sample_colorscale(list(palette.rungs), [rung / (count - 1) for rung in range(count)])
     return [str(color) for color in sampled]
 
 
-def category_colors(names: Sequence[str]) -> dict[str, str]:
+def category_colors(names: Sequence[str], palette: Palette = LIGHT) -> dict[str, str]:
     """Name -> colour, in the order of the names; colours repeat beyond twelve."""
-    return {name: CATEGORIES[i % len(CATEGORIES)] for i, name in enumerate(names)}
+    colors = palette.categories
+    return {name: colors[i % len(colors)] for i, name in enumerate(names)}
 
 
-def blank(height: int, **layout: Any) -> go.Figure:
+def blank(height: int, palette: Palette = LIGHT, **layout: Any) -> go.Figure:
     """An empty figure in the shared look; `height` in pixels."""
     figure = go.Figure()
     figure.update_layout(
         template="none",
         height=height,
         margin={"l": 64, "r": 16, "t": 16, "b": 52},
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-        font={"family": FONT, "size": 13, "color": INK},
+        paper_bgcolor=palette.ground,
+        plot_bgcolor=palette.ground,
+        font={"family": FONT, "size": 13, "color": palette.ink},
         hoverlabel={
-            "bgcolor": "white",
-            "bordercolor": FAINT,
-            "font": {"color": INK, "size": 13},
+            "bgcolor": palette.ground,
+            "bordercolor": palette.faint,
+            "font": {"color": palette.ink, "size": 13},
             "align": "left",
         },
-        legend={"font": {"size": 12}, "bgcolor": "rgba(255,255,255,0.85)"},
+        legend={"font": {"size": 12}, "bgcolor": "rgba(0,0,0,0)"},
         **layout,
     )
     axis = {
-        "gridcolor": GRID,
+        "gridcolor": palette.grid,
         "zeroline": False,
-        "linecolor": FAINT,
+        "linecolor": palette.faint,
         "ticks": "outside",
         "ticklen": 4,
-        "tickcolor": FAINT,
-        "title": {"font": {"size": 13, "color": MUTED}, "standoff": 10},
+        "tickcolor": palette.faint,
+        "title": {"font": {"size": 13, "color": palette.muted}, "standoff": 10},
         "automargin": True,
     }
     figure.update_xaxes(**axis)
@@ -78,11 +130,33 @@ def blank(height: int, **layout: Any) -> go.Figure:
     return figure
 
 
-def notice(text: str, height: int = 160) -> go.Figure:
+def legend_below(figure: go.Figure, height: int, rows: int) -> None:
+    """Put the legend under the axis title, where it covers nothing.
+
+    Args:
+        figure: a figure.
+        height: of the figure without the legend, in pixels.
+        rows: of the legend on a narrow page.
+    """
+    figure.update_layout(
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 0,
+            "yref": "container",
+            "yanchor": "bottom",
+        },
+        margin={"b": AXIS + LEGEND_ROW * rows},
+        height=height + LEGEND_ROW * rows,
+    )
+
+
+def notice(text: str, height: int = 160, palette: Palette = LIGHT) -> go.Figure:
     """A figure that says in words why there is nothing to draw."""
-    figure = blank(height)
+    figure = blank(height, palette)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     figure.add_annotation(text=text, showarrow=False, x=0.5, y=0.5, xref="paper", yref="paper")
-    figure.update_annotations(font={"color": MUTED, "size": 14})
+    figure.update_annotations(font={"color": palette.muted, "size": 14})
     return figure

@@ -9,13 +9,15 @@ from dashboard.figures import style
 from search.rows import FrontRow
 from space.catalog import SuiteRecord
 
-ROW, HEAD = 26, 96  # pixels of a row of a table-like figure, and of its axes
+ROW, HEAD, LINE_HEIGHT = 26, 80, 15  # pixels of a row of a table-like figure, its axes, a line of text
 LEGEND_ROW, LEGEND_HEAD = 24, 70  # pixels that a legend needs so that it does not scroll
+CURVES = 350  # pixels of the curves without their legend
 THRESHOLDS = np.linspace(0, 1, 101)
-LINE = 15  # letters of a task's name that fit over its column
-LETTER = 6  # pixels of one, where names stand upright
-MOST_FLAT, MOST_UPRIGHT = 12, 48  # columns that have room for their names
-MOST_BARS = len(style.CATEGORIES)
+LINE = 11  # letters of a line of a task's name over its column
+LETTER = 6.6  # pixels of one
+NARROW = 560  # pixels of all columns of the map on a page of 800
+MOST_UPRIGHT = 48  # columns that have room for their names upright
+MOST_BARS = len(style.LIGHT.categories)
 
 
 def tasks_by_domain(suite: SuiteRecord) -> list[str]:
@@ -24,19 +26,24 @@ def tasks_by_domain(suite: SuiteRecord) -> list[str]:
     return sorted(suite.tasks, key=lambda task: domains.index(suite.records[task].domain))
 
 
-def heat_map(front: Sequence[FrontRow], suite: SuiteRecord, selected: int | None = None) -> go.Figure:
+def heat_map(
+    front: Sequence[FrontRow],
+    suite: SuiteRecord,
+    selected: int | None = None,
+    palette: style.Palette = style.LIGHT,
+) -> go.Figure:
     """Fractions of the expert of front x tasks: colours clipped to [0, 1], the numbers as they are.
 
     Where a suite has very many tasks, a column is the mean over those of a family within a domain.
     """
     if not front:
-        return style.notice("No trial is on the front yet.")
+        return style.notice("No trial is on the front.", palette=palette)
     columns = _columns(suite)
     names = [name for _, name in columns]
     fractions = np.array([[_mean(row, tasks) for tasks in columns.values()] for row in front])
-    upright = len(columns) > MOST_FLAT
-    head = HEAD + LETTER * max(map(len, names)) if upright else HEAD
-    figure = style.blank(head + ROW * len(front) + 30)
+    upright = not _fit_flat(names)
+    head = HEAD + round(LETTER * max(map(len, names))) if upright else HEAD + _lines(names) * LINE_HEIGHT
+    figure = style.blank(head + ROW * len(front) + 30, palette)
     figure.add_heatmap(
         x=[[domain for domain, _ in columns], names if upright else [in_lines(name) for name in names]],
         y=_labels(front, selected),
@@ -47,13 +54,13 @@ def heat_map(front: Sequence[FrontRow], suite: SuiteRecord, selected: int | None
         textfont={"size": 11 if upright else 13},
         zmin=0,
         zmax=1,
-        colorscale=style.FRACTION,
+        colorscale=list(palette.fraction),
         xgap=2,
         ygap=2,
         colorbar={
-            "title": {"text": "of expert"},
             "thickness": 12,
             "tickvals": [0, 0.5, 1],
+            "ticktext": ["floor", "half", "expert"],
             "outlinewidth": 0,
         },
         hovertemplate="<b>%{y}</b><br>%{customdata[0]}<br>%{customdata[1]:.3f} of the expert<extra></extra>",
@@ -64,7 +71,7 @@ def heat_map(front: Sequence[FrontRow], suite: SuiteRecord, selected: int | None
         ticks="",
         showgrid=False,
         showdividers=True,
-        dividercolor=style.FAINT,
+        dividercolor=palette.faint,
         tickangle=-90 if upright else 0,
     )
     figure.update_layout(margin={"l": 90, "r": 16, "t": head - 32, "b": 16})
@@ -76,45 +83,53 @@ def tasks_above(fractions: Sequence[float], thresholds: np.ndarray = THRESHOLDS)
     return (np.asarray(fractions, dtype=float)[None, :] > thresholds[:, None]).sum(axis=1)
 
 
-def threshold_curves(front: Sequence[FrontRow], highlighted: dict[int, str]) -> go.Figure:
+def threshold_curves(
+    front: Sequence[FrontRow], highlighted: dict[int, str], palette: style.Palette = style.LIGHT
+) -> go.Figure:
     """Number of tasks above each fraction of the expert, one line a trial (Reed 2022, figure 5).
 
     Args:
         front: the front's trials.
         highlighted: trial number -> what it is, such as "best"; the others are drawn faint.
+        palette: colours.
     """
     if not front:
-        return style.notice("No trial is on the front yet.")
-    figure = style.blank(340, hovermode="closest")
-    colors = iter((style.FRONT, style.BLUE, style.SELECTED))
+        return style.notice("No trial is on the front.", palette=palette)
+    figure = style.blank(CURVES, palette, hovermode="closest")
+    colors = iter((palette.front, palette.blue, palette.selected))
     faint = [row for row in front if row.trial not in highlighted]
     for i, row in enumerate(faint):
         _add_curve(
-            figure, row, {"color": style.FAINT, "width": 1.2}, "other trials of the front", "other", i == 0
+            figure, row, {"color": palette.faint, "width": 1.2}, "other trials of the front", "other", i == 0
         )
     for row in front:
         if row.trial in highlighted:
             name = f"trial {row.trial}, {highlighted[row.trial]}"
             _add_curve(figure, row, {"color": next(colors), "width": 2.5}, name, str(row.trial), True)
-    figure.add_vline(x=0.5, line={"color": style.MUTED, "width": 1, "dash": "dot"})
+    figure.add_vline(x=0.5, line={"color": palette.muted, "width": 1, "dash": "dot"})
     figure.update_xaxes(title_text="Threshold: fraction of the expert", range=[0, 1], tickformat=".1f")
     figure.update_yaxes(
         title_text="Tasks above it", range=[0, len(front[0].tasks) + 0.3], tickformat="d", dtick=_step(front)
     )
-    figure.update_layout(legend={"x": 0.02, "y": 0.03, "xanchor": "left", "yanchor": "bottom"})
+    style.legend_below(figure, CURVES, 2)
     return figure
 
 
-def mixture_bars(front: Sequence[FrontRow], suite: SuiteRecord, selected: int | None = None) -> go.Figure:
+def mixture_bars(
+    front: Sequence[FrontRow],
+    suite: SuiteRecord,
+    selected: int | None = None,
+    palette: style.Palette = style.LIGHT,
+) -> go.Figure:
     """Each front trial's shares of input tokens, stacked to 1; by domain where a suite has many tasks."""
     if not front:
-        return style.notice("No trial is on the front yet.")
+        return style.notice("No trial is on the front.", palette=palette)
     tasks = tasks_by_domain(suite)
     group = {task: task if len(tasks) <= MOST_BARS else suite.records[task].domain for task in tasks}
     names = list(dict.fromkeys(group.values()))
-    colors = style.category_colors(names)
+    colors = style.category_colors(names, palette)
     height = max(LEGEND_HEAD + LEGEND_ROW * len(names), HEAD + ROW * len(front))
-    figure = style.blank(height, barmode="stack", bargap=0.25)
+    figure = style.blank(height, palette, barmode="stack", bargap=0.25)
     for name in names:
         shares = [sum(row.mixture.get(t, 0.0) for t in tasks if group[t] == name) for row in front]
         figure.add_bar(
@@ -122,7 +137,7 @@ def mixture_bars(front: Sequence[FrontRow], suite: SuiteRecord, selected: int | 
             y=_labels(front, selected),
             orientation="h",
             name=name,
-            marker={"color": colors[name], "line": {"color": "white", "width": 1}},
+            marker={"color": colors[name], "line": {"color": palette.ground, "width": 1}},
             hovertemplate="<b>%{y}</b><br>" + name + ": %{x:.1%} of the tokens<extra></extra>",
         )
     figure.update_yaxes(autorange="reversed", ticks="", type="category", showgrid=False)
@@ -142,6 +157,16 @@ def _add_curve(figure: go.Figure, row: FrontRow, line: dict, name: str, group: s
         showlegend=legend,
         hovertemplate=f"<b>trial {row.trial}</b><br>%{{y}} tasks above %{{x:.2f}}<extra></extra>",
     )
+
+
+def _fit_flat(names: Sequence[str]) -> bool:
+    """Whether the names, in lines, fit over their columns on a narrow page."""
+    widest = max(len(line) for name in names for line in in_lines(name).split("<br>"))
+    return widest * LETTER < NARROW / len(names)
+
+
+def _lines(names: Sequence[str]) -> int:
+    return max(in_lines(name).count("<br>") + 1 for name in names)
 
 
 def in_lines(name: str) -> str:

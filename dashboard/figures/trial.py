@@ -13,18 +13,28 @@ from space.catalog import SuiteRecord
 from space.scores import TaskScore
 
 BAR, HEAD = 30, 64  # pixels of a bar, and of the axes
+CURVES = 330  # pixels of the curves without their legend
 MANY_ROWS = 16  # of a map, which are lower from there on
-INTERVAL = 1.96  # standard errors on each side of a 95% interval
+MOST_NUMBERED = 8  # experts whose columns have room for a number on a narrow page
 
 
-def score_bars(scores: Mapping[str, TaskScore], suite: SuiteRecord) -> go.Figure:
+def score_bars(
+    scores: Mapping[str, TaskScore], suite: SuiteRecord, palette: style.Palette = style.LIGHT
+) -> go.Figure:
     """Fraction of the expert on each task with its 95% interval, raw values on hovering."""
     tasks = [task for task in tasks_by_domain(suite) if task in scores]
     if not tasks:
-        return style.notice("Not scored yet.")
-    figure = style.blank(HEAD + BAR * len(tasks))
+        return style.notice("Not scored.", palette=palette)
+    figure = style.blank(HEAD + BAR * len(tasks), palette)
     facts = [
-        [suite.records[t].domain, scores[t].value, scores[t].stderr, scores[t].n, suite.records[t].metric]
+        [
+            suite.records[t].domain,
+            scores[t].value,
+            units.Z95 * scores[t].stderr,
+            scores[t].n,
+            suite.records[t].metric,
+            units.Z95 * scores[t].fraction_stderr,
+        ]
         for t in tasks
     ]
     figure.add_bar(
@@ -32,22 +42,22 @@ def score_bars(scores: Mapping[str, TaskScore], suite: SuiteRecord) -> go.Figure
         y=tasks,
         orientation="h",
         error_x={
-            "array": [INTERVAL * scores[t].fraction_stderr for t in tasks],
-            "color": style.INK,
+            "array": [units.Z95 * scores[t].fraction_stderr for t in tasks],
+            "color": palette.ink,
             "thickness": 1.2,
             "width": 4,
         },
-        marker={"color": [style.BLUE if scores[t].fraction > 0.5 else style.RUNGS[1] for t in tasks]},
+        marker={"color": [palette.blue if scores[t].fraction > 0.5 else palette.rungs[0] for t in tasks]},
         customdata=facts,
         hovertemplate=(
-            "<b>%{y}</b> (%{customdata[0]})<br>%{x:.3f} of the expert<br>"
+            "<b>%{y}</b> (%{customdata[0]})<br>%{x:.3f} ± %{customdata[5]:.3f} of the expert<br>"
             "%{customdata[4]} %{customdata[1]:.3f} ± %{customdata[2]:.3f}, n = %{customdata[3]}"
-            "<extra></extra>"
+            "<br>± is the 95% interval<extra></extra>"
         ),
         showlegend=False,
     )
     for x, words in ((0, "floor"), (0.5, "half"), (1, "expert")):
-        figure.add_vline(x=x, line={"color": style.MUTED, "width": 1, "dash": "solid" if x == 0 else "dot"})
+        figure.add_vline(x=x, line={"color": palette.muted, "width": 1, "dash": "solid" if x == 0 else "dot"})
         figure.add_annotation(
             x=x,
             y=1,
@@ -55,59 +65,72 @@ def score_bars(scores: Mapping[str, TaskScore], suite: SuiteRecord) -> go.Figure
             yanchor="bottom",
             text=words,
             showarrow=False,
-            font={"size": 12, "color": style.MUTED},
+            font={"size": 12, "color": palette.muted},
         )
-    low = min([0.0, *(scores[t].fraction - INTERVAL * scores[t].fraction_stderr for t in tasks)])
-    high = max([1.0, *(scores[t].fraction + INTERVAL * scores[t].fraction_stderr for t in tasks)])
+    low = min([0.0, *(scores[t].fraction - units.Z95 * scores[t].fraction_stderr for t in tasks)])
+    high = max([1.0, *(scores[t].fraction + units.Z95 * scores[t].fraction_stderr for t in tasks)])
     figure.update_xaxes(
-        range=[max(low, -1.5) - 0.04, min(high, 2) + 0.04], title_text="Fraction of the expert"
+        range=[max(low, -1.5) - 0.04, min(high, 2) + 0.04], title_text="Fraction of the expert, 95% interval"
     )
     figure.update_yaxes(autorange="reversed", ticks="", showgrid=False, ticksuffix=" ")
     figure.update_layout(margin={"t": 28}, bargap=0.35)
     return figure
 
 
-def share_bars(mixture: Mapping[str, float], epochs: Mapping[str, float], suite: SuiteRecord) -> go.Figure:
+def share_bars(
+    mixture: Mapping[str, float],
+    epochs: Mapping[str, float],
+    suite: SuiteRecord,
+    palette: style.Palette = style.LIGHT,
+) -> go.Figure:
     """Share of the input tokens of each task against the uniform share, with how often its data was seen."""
     tasks = [task for task in tasks_by_domain(suite) if task in mixture]
     if not tasks:
-        return style.notice("The mixture names no task of this suite.")
-    figure = style.blank(HEAD + BAR * len(tasks))
+        return style.notice("The mixture names no task of this suite.", palette=palette)
+    figure = style.blank(HEAD + BAR * len(tasks), palette)
     figure.add_bar(
         x=[mixture[t] for t in tasks],
         y=tasks,
         orientation="h",
-        marker={"color": style.GREEN, "opacity": 0.75},
-        text=[f" {mixture[t]:.0%}" + (f" · seen {_times(epochs[t])}" if t in epochs else "") for t in tasks],
-        textposition="outside",
-        cliponaxis=False,
+        marker={"color": palette.green},
         hovertemplate="<b>%{y}</b><br>%{x:.1%} of the input tokens<extra></extra>",
         showlegend=False,
     )
     uniform = 1 / len(tasks)
-    figure.add_vline(x=uniform, line={"color": style.MUTED, "width": 1, "dash": "dot"}, layer="below")
+    most = max(uniform, *(mixture[t] for t in tasks))
+    figure.add_vline(x=uniform, line={"color": palette.ink, "width": 1, "dash": "dot"})
+    for task in tasks:  # in a column of their own, right of all bars and of the line
+        seen = f" · seen {_times(epochs[task])}" if task in epochs else ""
+        figure.add_annotation(
+            x=1.04 * most, y=task, xanchor="left", showarrow=False, text=f"{mixture[task]:.0%}{seen}"
+        )
     figure.add_annotation(
         x=uniform, y=1, yref="paper", yanchor="bottom", text="uniform", showarrow=False,
-        font={"size": 12, "color": style.MUTED},
+        font={"size": 12, "color": palette.muted},
     )  # fmt: skip
     figure.update_xaxes(
         title_text="Share of the input tokens",
         tickformat=".0%",
-        range=[0, 1.55 * max(mixture[t] for t in tasks)],
+        range=[0, 1.7 * most],
     )
     figure.update_yaxes(autorange="reversed", ticks="", showgrid=False, ticksuffix=" ")
     figure.update_layout(margin={"t": 28}, bargap=0.35)
     return figure
 
 
-def loss_curves(curves: Sequence[CurvePoint], rungs: Sequence[int], suite: SuiteRecord) -> go.Figure:
+def loss_curves(
+    curves: Sequence[CurvePoint],
+    rungs: Sequence[int],
+    suite: SuiteRecord,
+    palette: style.Palette = style.LIGHT,
+) -> go.Figure:
     """Training loss over the candidate's tokens, in total and of each task, over all its rungs."""
     if not curves:
-        return style.notice("No training curve was recorded.", 340)
+        return style.notice("No training curve was recorded.", palette=palette)
     points = sorted(curves, key=lambda point: (point.tokens, point.rung))
-    figure = style.blank(340, hovermode="x unified")
+    figure = style.blank(CURVES, palette, hovermode="x unified")
     tasks = [t for t in tasks_by_domain(suite) if any(t in point.task_losses for point in points)]
-    colors = style.category_colors(tasks)
+    colors = style.category_colors(tasks, palette)
     for task in tasks:
         members = [point for point in points if task in point.task_losses]
         figure.add_scatter(
@@ -121,15 +144,15 @@ def loss_curves(curves: Sequence[CurvePoint], rungs: Sequence[int], suite: Suite
         x=[point.tokens for point in points],
         y=[point.loss for point in points],
         mode="lines+markers" if len(points) < 3 else "lines",
-        line={"color": style.INK, "width": 2.5},
+        line={"color": palette.ink, "width": 2.5},
         name="total",
     )
     for rung, tokens in enumerate(rungs):
         if rung <= max(point.rung for point in points):
-            figure.add_vline(x=tokens, line={"color": style.FAINT, "width": 1, "dash": "dot"})
+            figure.add_vline(x=tokens, line={"color": palette.faint, "width": 1, "dash": "dot"})
             figure.add_annotation(
                 x=tokens, y=1, yref="paper", yanchor="bottom", text=f"rung {rung}", showarrow=False,
-                font={"size": 12, "color": style.MUTED},
+                font={"size": 12, "color": palette.muted},
             )  # fmt: skip
     figure.update_traces(hovertemplate="%{y:.3f}")
     figure.update_xaxes(
@@ -137,16 +160,20 @@ def loss_curves(curves: Sequence[CurvePoint], rungs: Sequence[int], suite: Suite
     )
     figure.update_yaxes(title_text="Training loss (nats per token)", rangemode="tozero")
     figure.update_layout(margin={"t": 28})
+    style.legend_below(figure, CURVES, 1 + len(tasks) // 3)
     return figure
 
 
-def load_map(routing: Mapping[str, Sequence[Sequence[float]]]) -> go.Figure:
+def load_map(
+    routing: Mapping[str, Sequence[Sequence[float]]], palette: style.Palette = style.LIGHT
+) -> go.Figure:
     """Which experts serve which domain: each one's tokens over an even share, layer by layer.
 
     1 is balanced, 0 is an expert that the domain does not use.
 
     Args:
         routing: domain -> (layers, experts), shares of its visits; rows of dense layers may be empty.
+        palette: colours.
     """
     layers = max((len(load) for load in routing.values()), default=0)
     rows = {
@@ -156,22 +183,22 @@ def load_map(routing: Mapping[str, Sequence[Sequence[float]]]) -> go.Figure:
         if sum(load[layer]) > 0
     }
     if not rows:
-        return style.notice("Every layer is dense: there are no experts to load.")
+        return style.notice("Every layer is dense: there are no experts to load.", palette=palette)
     width = max(len(row) for row in rows.values())
     even = np.full((len(rows), width), np.nan)
     for index, row in enumerate(rows.values()):
         even[index, : len(row)] = row / row.sum() * len(row)
-    figure = style.blank(HEAD + 76 + (30 if len(rows) <= MANY_ROWS else 18) * len(rows))
+    figure = style.blank(HEAD + 76 + (30 if len(rows) <= MANY_ROWS else 18) * len(rows), palette)
     figure.add_heatmap(
         x=[str(expert) for expert in range(width)],
         y=list(rows),
         z=np.clip(even, 0, 2),
         customdata=even,
         text=[["" if np.isnan(v) else f"{v:.2f}" for v in row] for row in even],
-        texttemplate="%{text}" if width <= 16 else None,
+        texttemplate="%{text}" if width <= MOST_NUMBERED else None,
         zmin=0,
         zmax=2,
-        colorscale=style.LOAD,
+        colorscale=list(palette.load),
         xgap=2,
         ygap=2,
         colorbar={

@@ -1,38 +1,74 @@
 """What the pages share: the head with the choice of the study, the live strip, rows of figures in words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 import streamlit as st
+from sqlalchemy.exc import SQLAlchemyError
 
-from dashboard import load, selection, units
-from search.rows import RunningTrial, StudyStatus, StudySummary, TrialRow
+from dashboard import load, pages, selection, units
+from dashboard.figures import style
+from search.rows import ListedTrial, RunningTrial, StudyStatus, StudySummary, TrialDetail
 from space.errors import NotFoundError, PathfrontError, nearest
 
 LAUNCH = "pathfront launch quick"
 SHOWN_RUNNING = 6
+AGAIN_SECONDS = 5.0  # until a page that could not be drawn is tried again
+ICON = (  # drawn here, since Streamlit fetches its own icons from the internet
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path d="M4 28V20H12V12H20V6H28" fill="none"'
+    ' stroke="#d55e00" stroke-width="4"/><circle cx="12" cy="20" r="3.5" fill="#0b5cad"/>'
+    '<circle cx="20" cy="12" r="3.5" fill="#0b5cad"/></svg>'
+)
 
 STYLE = """
 <style>
-.block-container {padding-top: 4rem; padding-bottom: 2rem; max-width: 1500px;}
+.block-container {padding-top: 1.2rem; padding-bottom: 2rem; max-width: 1500px;}
+header[data-testid="stHeader"] {display: none;}
 .pf-head {font-weight: 650; line-height: 1.2; margin: 0;}
 .pf-head.page {font-size: 1.6rem;}
 .pf-head.section {font-size: 1.12rem; margin-top: 0.5rem;}
-.pf-help {font-size: 0.88rem; color: #6b7785; margin: 0.15rem 0 0 0;}
+.pf-help {font-size: 0.88rem; color: MUTED; margin: 0.15rem 0 0 0;}
 .pf-stats {display: flex; flex-wrap: wrap; gap: 0.35rem 1.7rem;}
 .pf-stats div {line-height: 1.25;}
-.pf-stats .name {font-size: 0.8rem; color: #6b7785; white-space: nowrap;}
+.pf-stats .name {font-size: 0.8rem; color: MUTED; white-space: nowrap;}
 .pf-stats .value {font-size: 1.12rem; font-weight: 600; white-space: nowrap;}
-.pf-bar {height: 4px; border-radius: 2px; background: #e8ecf1; margin-top: 0.65rem; overflow: hidden;}
-.pf-bar i {display: block; height: 100%; background: #0b5cad;}
-.pf-note {font-size: 0.85rem; color: #6b7785; margin-top: 0.3rem;}
-[data-testid="stPageLink-NavLink"] {padding-left: 0;}
-[data-testid="stPageLink-NavLink"] p {color: #0b5cad;}
+.pf-bar {height: 4px; border-radius: 2px; background: GRID; margin-top: 0.65rem; overflow: hidden;}
+.pf-bar i {display: block; height: 100%; background: BLUE;}
+.pf-note {font-size: 0.85rem; color: MUTED; margin-top: 0.3rem; overflow-wrap: anywhere;}
+.pf-remarks {margin: 0.5rem 0 0 0; padding: 0.4rem 0.8rem; border-left: 3px solid FRONT;}
+.pf-remarks p {font-size: 0.88rem; margin: 0.15rem 0; overflow-wrap: anywhere;}
+.pf-remarks code {display: block; overflow-x: auto; white-space: nowrap; font-size: 0.8rem;}
+[data-testid="stPageLink-NavLink"] p {color: BLUE;}
+.st-key-menu [data-testid="stPageLink-NavLink"] p {color: INK;}
+.st-key-menu {border-bottom: 1px solid GRID; padding-bottom: 0.4rem;}
 .pf-facts {font-size: 0.9rem; border-collapse: collapse; width: 100%;}
-.pf-facts td {padding: 0.16rem 0; vertical-align: top;}
-.pf-facts td:first-child {color: #6b7785; padding-right: 0.9rem; white-space: nowrap; width: 1%;}
+.pf-facts td {padding: 0.16rem 0; vertical-align: top; overflow-wrap: anywhere;}
+.pf-facts td:first-child {color: MUTED; padding-right: 0.9rem; white-space: nowrap; width: 1%;}
+@media (max-width: 1000px) {
+  [class*="st-key-split"] [data-testid="stHorizontalBlock"] {flex-direction: column;}
+  [class*="st-key-split"] [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {width: 100%;
+    flex: 1 1 auto; min-width: 100%;}
+}
 </style>
 """
+
+
+def palette() -> style.Palette:
+    """The colours of the browser's scheme."""
+    return style.DARK if st.context.theme.type == "dark" else style.LIGHT
+
+
+def style_html() -> str:
+    """The page's style sheet."""
+    colors, text = palette(), STYLE
+    for name in ("MUTED", "GRID", "BLUE", "FRONT", "INK"):
+        text = text.replace(name, getattr(colors, name.lower()))
+    return text
+
+
+def chart(figure: object, key: str) -> None:
+    """Draw a figure that answers no click."""
+    st.plotly_chart(figure, theme=None, key=key, config=style.CONFIG)  # pyright: ignore[reportArgumentType]
 
 
 def study_in_view(title: str, help_line: str) -> load.Study:
@@ -41,31 +77,56 @@ def study_in_view(title: str, help_line: str) -> load.Study:
     summaries = load.studies(url)
     if not summaries:
         invite()
+        try_again()
         st.stop()
-    selection.remember()
-    if selection.study() is None:
-        selection.choose_study(summaries[0].name)
-    _head(title, help_line, summaries)
-    name = selection.study() or ""
+    name = selection.study() or str(selection.first_shown("study", summaries[0].name))
+    _head(title, help_line, summaries, name)
     known = [summary.name for summary in summaries]
     if name not in known:
-        explain(NotFoundError(f"no study is called '{name}'{nearest(name, known)}"))
-        st.stop()
+        raise NotFoundError(f"no study is called '{name}'{nearest(name, known)}")
     return load.open_study(url, name)
+
+
+def refreshing(seconds: float, draw: Callable[[], None]) -> None:
+    """Draw now and every few seconds; what cannot be read any more is said by the whole page."""
+    drawn: list[bool] = []
+
+    @st.fragment(run_every=seconds)
+    def part() -> None:
+        try:
+            draw()
+        except (PathfrontError, SQLAlchemyError):
+            if not drawn:  # the page itself is being drawn, and says it
+                raise
+            st.rerun()
+        drawn.append(True)
+
+    part()
+
+
+def try_again() -> None:
+    """Draw the whole page again in a few seconds: what is missing may come."""
+    drawn: list[bool] = []
+
+    def again() -> None:
+        if drawn:
+            st.rerun()
+        drawn.append(True)
+
+    refreshing(AGAIN_SECONDS, again)
 
 
 def live_strip(study: load.Study) -> None:
     """Draw where the study stands, look again every few seconds, and redraw the page when results came."""
-    seconds = load.poll_seconds(load.status(study.url, study.name))
+    colors = palette()
 
-    @st.fragment(run_every=seconds)
     def strip() -> None:
         now = load.status(study.url, study.name)
-        if load.results_key(now) != study.key:
+        if load.results_key(now) != study.key or palette() != colors:
             st.rerun()
-        st.html(status_html(now))
+        st.html(status_html(now) + remarks_html(load.remarks_of(study.url, now)))
 
-    strip()
+    refreshing(load.poll_seconds(load.status(study.url, study.name)), strip)
 
 
 def status_html(now: StudyStatus) -> str:
@@ -73,27 +134,47 @@ def status_html(now: StudyStatus) -> str:
     best = now.best
     stats = [
         ("State", state_words(now)),
-        ("Best score", units.signed(best.score, best.stderr) if best else units.UNKNOWN),
+        ("Best score, 95% interval", units.signed(best.score, best.stderr) if best else units.UNKNOWN),
         ("Candidates", f"{now.candidates:,}"),
         ("Trials done", f"{now.states.get('done', 0):,}"),
         ("Running", f"{len(now.running)}"),
         ("Failed", f"{now.states.get('failed', 0):,}"),
         ("Compute spent", units.flops(now.training_flops)),
         ("Training time", units.duration(now.wall_seconds)),
+        ("Checkpoints", f"{units.short(now.disk_bytes.get('total'))}B"),
         ("Towards the stop rule", f"{now.fraction_done:.0%}"),
     ]
     if now.running and now.seconds_left is not None:
         stats.append(("About left", units.duration(now.seconds_left)))
-    bar = f'<div class="pf-bar"><i style="width:{100 * now.fraction_done:.1f}%"></i></div>'
-    return stats_html(stats) + bar + _running_html(now.running)
+    return stats_html(stats) + bar_html(now.fraction_done) + _running_html(now.running)
+
+
+def bar_html(share: float) -> str:
+    """A bar that is filled to a share, as HTML."""
+    return f'<div class="pf-bar"><i style="width:{100 * share:.1f}%"></i></div>'
+
+
+def remarks_html(sentences: Sequence[str]) -> str:
+    """What is to be said about a study, one line each, as HTML."""
+    lines = "".join(f"<p>{_remark_html(sentence)}</p>" for sentence in sentences)
+    return f'<div class="pf-remarks">{lines}</div>' if lines else ""
+
+
+def _remark_html(sentence: str) -> str:
+    """A sentence with the command at its end in a line of its own, which scrolls and does not break."""
+    words, colon, command = sentence.partition(": pathfront ")
+    code = f":<code>{escape('pathfront ' + command)}</code>" if colon else ""
+    return escape(words[:1].upper() + words[1:]) + code
 
 
 def state_words(now: StudyStatus) -> str:
     """One or two words for what a study is doing."""
     if now.finished:
         return "Finished"
+    if now.halted is not None:
+        return "Halted"
     if now.stopping:
-        return "Stopping"
+        return "Stopping" if now.running else "Stopped"
     return "Running" if now.running else "Not running"
 
 
@@ -118,7 +199,7 @@ def facts_html(facts: Sequence[tuple[str, str]]) -> str:
     return f'<table class="pf-facts">{rows}</table>'
 
 
-def shape(trial: TrialRow | RunningTrial) -> str:
+def shape(trial: ListedTrial | RunningTrial) -> str:
     """An architecture in a few words."""
     kind = "dense" if trial.experts == 1 else f"{trial.experts} experts, top-{trial.top_k}"
     return f"{kind}, depth {trial.depth}, width {trial.width}"
@@ -130,19 +211,61 @@ def invite() -> None:
     st.code(LAUNCH, language=None)
 
 
-def explain(error: PathfrontError) -> None:
+def explain(error: PathfrontError | SQLAlchemyError) -> None:
     """One line for an error; what is not there yet is no alarm."""
     show = st.info if isinstance(error, NotFoundError) else st.error
-    show(str(error))
+    show(" ".join(str(getattr(error, "orig", None) or error).split()))
 
 
-def _head(title: str, help_line: str, summaries: list[StudySummary]) -> None:
+def export_box(detail: TrialDetail) -> None:
+    """How a trial is exported, where its weights are still there; else why not."""
+    if any(file.kind == "decayed" for file in detail.checkpoints):
+        st.code(detail.export_command, language=None)
+    elif detail.row.state == "done":
+        st.caption("Its weights were not kept, so there is nothing to export.")
+
+
+def failure_box(detail: TrialDetail) -> None:
+    """Why the last attempt failed, and where its log is."""
+    if detail.error and detail.row.state != "done":
+        st.error(f"Attempt {detail.row.attempt} failed: {detail.error}")
+    if detail.log and detail.row.state != "done":
+        st.caption("Log of its worker")
+        st.code(detail.log, language=None)
+
+
+def trial_card(study: load.Study, number: int, half: float = 0.5) -> None:
+    """A trial in a few facts, with the way to everything about it."""
+    detail = study.detail(number)
+    row = detail.row
+    above = sum(score.fraction > half for score in detail.tasks.values())
+    with st.container(border=True, key="detail"):
+        heading(f"Trial {row.number}" + (" · on the front" if detail.on_front else ""))
+        facts = [
+            ("Candidate", row.candidate),
+            ("Score, 95%", units.signed(row.score, row.stderr)),
+            ("Above half", f"{above} of {len(detail.tasks)} tasks" if detail.tasks else row.state),
+            ("Compute", f"{units.flops(row.flops_per_token)} per token"),
+            ("Architecture", shape(row)),
+            ("Parameters", f"{units.short(row.active_params)} active of {units.short(row.total_params)}"),
+            ("Trained", f"{units.short(row.tokens)} tokens, rung {row.rung}"),
+            ("Learning rate", f"{detail.config.learning_rate:.3g}"),
+            ("Proposed by", row.origin),
+        ]
+        st.html(facts_html(facts))
+        failure_box(detail)
+        pages.link("trial", "**Everything about this trial →**", study.name, row.number)
+        export_box(detail)
+        clear = {"on_click": selection.choose_trial, "args": (study.name, None)}
+        st.button("Clear the selection", **clear, type="tertiary")
+
+
+def _head(title: str, help_line: str, summaries: list[StudySummary], current: str) -> None:
     left, right = st.columns([4, 1], vertical_alignment="center")
     with left:
         heading(title, help_line, "page")
     names = [summary.name for summary in summaries]
-    current = selection.study()
-    options = names if current in names else [*names, str(current)]
+    options = names if current in names else [*names, current]
     st.session_state["study_box"] = current
     right.selectbox(
         "Study",

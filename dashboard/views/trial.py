@@ -3,7 +3,6 @@
 import streamlit as st
 
 from dashboard import load, selection, units
-from dashboard.figures import style
 from dashboard.figures.trial import load_map, loss_curves, score_bars, share_bars
 from dashboard.views import parts
 from search.rows import TrialDetail
@@ -16,34 +15,56 @@ def render() -> None:
     study = parts.study_in_view(
         "Trial", "One candidate at one rung: configuration, scores, training, experts."
     )
-    number = selection.trial()
-    if number is None and study.front:
-        number = study.front[0].trial
-        selection.choose_trial(number)
+    number = _in_view(study)
     if number is None:
         parts.live_strip(study)
-        st.info("No trial has finished yet; the first one will appear here.")
+        st.info("No trial has begun yet; the first one appears here.")
         return
-    left, right = st.columns([1, 6], vertical_alignment="center")
+    with st.container(key="split_summary"):
+        left, right = st.columns([1, 6], vertical_alignment="center")
+        with left:
+            _number_box(study, number)
+        detail = study.detail(number)
+        _refresh(study, detail)
+        with right:
+            _summary(detail)
+    halted = load.status(study.url, study.name).halted
+    if halted is not None:
+        st.html(parts.remarks_html([f"halted: {halted}"]))
+    parts.failure_box(detail)
+    parts.export_box(detail)
+    _figures(study, detail)
+
+
+def _figures(study: load.Study, detail: TrialDetail) -> None:
+    colors, tasks = parts.palette(), study.suite
+    with st.container(key="split_trial"):
+        left, right = st.columns(2, gap="medium")
     with left:
-        _number_box(study, number)
-    detail = study.detail(number)
-    _refresh(study, detail)
-    with right:
-        _summary(detail)
-    _outcome(detail)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        parts.heading("Score on each task", "Fraction of the expert with its 95% interval; dark: above half.")
-        _draw(score_bars(detail.tasks, study.suite), "trial_scores")
+        if detail.tasks:
+            parts.heading("Score on each task", "Fraction of the expert, 95% intervals; strong: above half.")
+            parts.chart(score_bars(detail.tasks, tasks, colors), "trial_scores")
         parts.heading("Training", "Loss on the trunk over all rungs of this candidate up to this trial.")
-        _draw(loss_curves(detail.curves, study.rungs, study.suite), "trial_curves")
+        parts.chart(loss_curves(detail.curves, study.rungs, tasks, colors), "trial_curves")
         parts.heading("Configuration")
         st.html(parts.facts_html(_configuration(detail)))
     with right:
         parts.heading("Mixture", "Share of the training tokens, and how often each task's data was seen.")
-        _draw(share_bars(detail.config.mixture.weights, detail.epochs, study.suite), "trial_mixture")
+        parts.chart(share_bars(detail.config.mixture.weights, detail.epochs, tasks, colors), "trial_mixture")
         _experts(detail)
+
+
+def _in_view(study: load.Study) -> int | None:
+    """The trial that the address names; else the front's best, or the latest one, as first shown."""
+    wrong = selection.wrong_trial()
+    if wrong is not None:
+        st.info(f"Study {study.name} has no trial {wrong}.")
+    if selection.trial() is not None:
+        return selection.trial()
+    numbers = [row.trial for row in study.front] or [row.number for row in reversed(study.trials)]
+    if not numbers:
+        return None
+    return int(selection.first_shown(f"trial_of_{study.name}_{study.origin}", numbers[0]))
 
 
 def _number_box(study: load.Study, number: int) -> None:
@@ -54,7 +75,7 @@ def _number_box(study: load.Study, number: int) -> None:
         min_value=0,
         max_value=max(last, number),
         key="trial_box",
-        on_change=lambda: selection.choose_trial(int(st.session_state["trial_box"])),
+        on_change=lambda: selection.choose_trial(study.name, int(st.session_state["trial_box"])),
     )
 
 
@@ -62,37 +83,29 @@ def _refresh(study: load.Study, detail: TrialDetail) -> None:
     """Draw the page again when the study's results change, or anything at all while this trial runs."""
     now = load.status(study.url, study.name)
     running = detail.row.state == "running"
-    shown = load.token(study.url, study.name)
+    shown, colors = load.token(study.url, study.name), parts.palette()
 
-    @st.fragment(run_every=load.poll_seconds(now))
     def watch() -> None:
         changed = load.token(study.url, study.name) != shown
         if changed and (running or load.results_key(load.status(study.url, study.name)) != study.key):
             st.rerun()
+        if parts.palette() != colors:
+            st.rerun()
 
-    watch()
+    parts.refreshing(load.poll_seconds(now), watch)
 
 
 def _summary(detail: TrialDetail) -> None:
     row = detail.row
     stats = [
         ("State", row.state + (", on the front" if detail.on_front else "")),
-        ("Score", units.signed(row.score, row.stderr)),
+        ("Score, 95% interval", units.signed(row.score, row.stderr)),
         *((f"{domain.capitalize()}", units.signed(score)) for domain, score in detail.domains.items()),
         ("FLOPs per token", units.short(row.flops_per_token)),
         ("Active parameters", f"{units.short(row.active_params)} of {units.short(row.total_params)}"),
         ("Rung", f"{row.rung}, {units.short(row.tokens)} tokens"),
     ]
     st.html(parts.stats_html(stats))
-
-
-def _outcome(detail: TrialDetail) -> None:
-    """Why the trial failed, or how it is exported."""
-    row = detail.row
-    if detail.error:
-        st.error(f"Attempt {row.attempt} failed: {detail.error}")
-    if row.state == "done":
-        st.code(detail.export_command, language=None, wrap_lines=True)
 
 
 def _experts(detail: TrialDetail) -> None:
@@ -108,7 +121,7 @@ def _experts(detail: TrialDetail) -> None:
         return
     domain = st.segmented_control("Domain", [ALL, *detail.routing], default=ALL, key="trial_domain")
     shown = detail.routing if domain in (ALL, None) else {domain: detail.routing[domain]}
-    _draw(load_map(shown), "trial_load")
+    parts.chart(load_map(shown, parts.palette()), "trial_load")
 
 
 def _configuration(detail: TrialDetail) -> list[tuple[str, str]]:
@@ -131,11 +144,15 @@ def _configuration(detail: TrialDetail) -> list[tuple[str, str]]:
             "-" if detail.tokens_per_second is None else f"{units.short(detail.tokens_per_second)} tokens/s",
         ),
         ("Memory", f"{units.short(detail.training_bytes)}B to train, counted"),
+        ("Checkpoints", _files(detail)),
         ("Evaluation", units.duration(detail.evaluation_seconds)),
         ("Memorisable tasks", units.signed(detail.memorisable_score)),
         ("Other tasks", units.signed(detail.generalising_score)),
     ]
 
 
-def _draw(figure: object, key: str) -> None:
-    st.plotly_chart(figure, theme=None, key=key, config=style.CONFIG)  # pyright: ignore[reportArgumentType]
+def _files(detail: TrialDetail) -> str:
+    """Kinds and sizes of the files that the trial left behind."""
+    return (
+        ", ".join(f"{file.kind} {units.short(file.bytes)}B" for file in detail.checkpoints) or units.UNKNOWN
+    )

@@ -94,10 +94,10 @@ def duration(seconds: float | None) -> str:
 
 
 def score(value: float | None, stderr: float | None = None) -> str:
-    """A score with its standard error: 0.512 ± 0.014."""
+    """A score with its standard error: 0.512 ± 0.014 s.e."""
     if value is None:
         return "-"
-    return f"{value:.3f}" if stderr is None else f"{value:.3f} ± {stderr:.3f}"
+    return f"{value:.3f}" if stderr is None else f"{value:.3f} ± {stderr:.3f} s.e."
 
 
 class Ticker:

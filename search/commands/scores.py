@@ -36,4 +36,4 @@ def print_scorecard(card: "Scorecard", suite: "SuiteRecord") -> None:
     output.print_table(columns, rows, title=title)
     print("domains: " + ", ".join(f"{domain} {value:.3f}" for domain, value in card.domains.items()))
     above = f"above half of the expert on {card.above(HALF)} of {counted(len(card.tasks), 'task')}"
-    print(f"score {card.score:.3f} ± {Z95 * card.stderr:.3f}, {above}")
+    print(f"score {card.score:.3f} ± {Z95 * card.stderr:.3f} (95%), {above}")

@@ -58,7 +58,7 @@ def _tasks(detail: "TrialDetail", records: "Mapping[str, TaskRecord]") -> None:
             (
                 task,
                 records[task].domain,
-                f"{score.value:.3g} ± {score.stderr:.2g}",
+                f"{score.value:.3g} ± {score.stderr:.2g} s.e.",
                 records[task].metric,
                 output.score(score.fraction, score.fraction_stderr),
                 str(score.n),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dashboard.figures import front as figures
+from dashboard.figures import style
 from search.rows import FrontRow, TrialRow
 
 
@@ -90,7 +91,7 @@ def test_ties_share_a_corner():
     rows = [front_row(MIDDLE), front_row(replace(MIDDLE, number=9, candidate="f" * 12))]
     assert figures.front_steps(rows, MIDDLE.flops_per_token) == ([4e5, 4e5], [0.5, 0.5])
     figure = figures.front_figure([MIDDLE, replace(MIDDLE, number=9)], rows, RUNGS)
-    assert len(traces(figure, "front, ± one standard error")[0].x) == 2
+    assert len(traces(figure, "95% intervals of the front")[0].x) == 2
 
 
 def test_failed_and_running_trials_are_not_points():
@@ -110,7 +111,7 @@ def test_dense_and_sparse_differ_by_symbol_and_rungs_by_colour():
     assert [trace.name for trace in sparse] == ["225k tokens", "450k tokens"]
     assert sparse[0].marker.color != sparse[1].marker.color
     assert sparse[0].marker.opacity < sparse[1].marker.opacity
-    rings = traces(figure, "front, ± one standard error")[0].marker.symbol
+    rings = traces(figure, "95% intervals of the front")[0].marker.symbol
     assert sorted(rings) == ["circle", "circle", "diamond"]
 
 
@@ -163,7 +164,27 @@ def test_many_points_are_drawn_by_webgl_all_of_them():
 
 def test_a_study_without_results_says_so():
     figure = figures.front_figure([], [], RUNGS)
-    assert "No trial has finished" in figure.layout.annotations[0].text
+    assert "No trial has been scored" in figure.layout.annotations[0].text
+
+
+def test_error_bars_are_95_percent_intervals_and_labelled_so():
+    figure = figures.front_figure(TRIALS, FRONT, RUNGS)
+    (rings,) = traces(figure, "95% intervals of the front")
+    assert list(rings.error_y.array) == pytest.approx([1.96 * row.score_stderr for row in FRONT])
+    assert traces(figure, "front, 95% intervals")[0].showlegend is not False
+
+
+def test_a_mean_over_seeds_is_ringed_where_the_front_has_it():
+    rows = [replace(FRONT[0], score=0.55, confirmed=True), *FRONT[1:]]
+    (rings,) = traces(figures.front_figure(TRIALS, rows, RUNGS), "95% intervals of the front")
+    assert list(rings.y) == [0.55, 0.5, 0.2]
+
+
+def test_a_dark_figure_has_no_light_ground_and_no_dark_ink():
+    figure = figures.front_figure(TRIALS, FRONT, RUNGS, selected=1, marks={2: "best"}, palette=style.DARK)
+    assert figure.layout.paper_bgcolor == style.DARK.ground
+    for color in (style.LIGHT.ground, style.LIGHT.ink, style.LIGHT.grid, style.LIGHT.selected, '"white"'):
+        assert color not in figure.to_json()
 
 
 @pytest.mark.parametrize("data", [[12.0, 8.0], {"0": 12.0, "1": 8.0}])

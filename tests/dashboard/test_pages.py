@@ -5,34 +5,8 @@ from pathlib import Path
 
 import pytest
 from factories import make_study
+from page_words import words
 from sqlalchemy import create_engine, text
-from streamlit.testing.v1 import AppTest
-
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
-
-
-@pytest.fixture
-def visit(monkeypatch):
-    """Open a page of the app with parameters in its address."""
-
-    def open_page(storage, page, **address):
-        monkeypatch.setenv("PATHFRONT_STORAGE", storage)
-        app = AppTest.from_file(str(APP), default_timeout=30).run()
-        if page != "studies":
-            hashes = {info["url_pathname"]: key for key, info in app._registered_pages.items()}
-            app._page_hash = hashes[page]
-        for name, value in address.items():
-            app.query_params[name] = value
-        return app.run()
-
-    return open_page
-
-
-def words(app):
-    """All text of a page."""
-    kinds = ("markdown", "caption", "code", "info", "error", "header", "subheader")
-    found = [element.value for kind in kinds for element in app.get(kind)]
-    return "\n".join([*found, *(element.proto.body for element in app.get("html"))])
 
 
 @pytest.mark.parametrize(("page", "charts"), [("studies", 0), ("front", 1), ("tasks", 3)])
@@ -67,11 +41,12 @@ def test_front_shows_the_trial_of_the_address(visit, storage, study):
     assert "best" in set(table["Mark"])
 
 
-def test_front_without_a_selection_says_how_to_export(visit, storage):
+def test_front_without_a_selection_says_how_to_export(visit, storage, study):
     text = words(visit(storage, "front"))
     assert "No trial selected" in text
-    assert "--pick best" in text
-    assert "--pick knee" in text
+    for pick, number in study.picks.items():
+        assert f"{pick}: " in text
+        assert f"--trial {number} " in text
 
 
 def test_a_selection_can_be_cleared(visit, storage, study):

@@ -23,7 +23,7 @@ def test_heat_map_clips_colours_and_writes_values(study):
 
 def test_names_of_many_tasks_stand_upright_above_the_map(study, monkeypatch):
     flat = tasks.heat_map(study.front, study.suite)
-    monkeypatch.setattr(tasks, "MOST_FLAT", 4)
+    monkeypatch.setattr(tasks, "NARROW", 200)
     upright = tasks.heat_map(study.front, study.suite)
     assert (flat.layout.xaxis.tickangle, upright.layout.xaxis.tickangle) == (0, -90)
     assert list(upright.data[0].x[1]) == tasks.tasks_by_domain(study.suite)
@@ -43,7 +43,7 @@ def test_columns_of_very_many_tasks_are_means_of_families(study, monkeypatch):
 
 
 def test_long_names_are_broken_after_hyphens():
-    assert tasks.in_lines("babyai-goto-redball-grey") == "babyai-goto-<br>redball-grey"
+    assert tasks.in_lines("babyai-goto-redball-grey") == "babyai-<br>goto-<br>redball-<br>grey"
     assert tasks.in_lines("digits") == "digits"
 
 
@@ -65,7 +65,7 @@ def test_threshold_curves_fall_from_left_to_right(study):
     for trace in figure.data:
         assert (np.diff(trace.y) <= 0).all()
     bold = [trace for trace in figure.data if trace.name == f"trial {best}, best"]
-    assert [trace.line.color for trace in bold] == [style.FRONT]
+    assert [trace.line.color for trace in bold] == [style.LIGHT.front]
     half = int(np.searchsorted(tasks.THRESHOLDS, 0.5))
     assert bold[0].y[half] == study.front[0].above(0.5)
 
@@ -88,3 +88,10 @@ def test_an_empty_front_says_so(study):
     suite: SuiteRecord = study.suite
     for figure in (tasks.heat_map([], suite), tasks.threshold_curves([], {}), tasks.mixture_bars([], suite)):
         assert "No trial" in figure.layout.annotations[0].text
+
+
+def test_legends_lie_below_the_curves_and_cover_none(study):
+    figure = tasks.threshold_curves(study.front, {study.front[0].trial: "best"})
+    assert (figure.layout.legend.yref, figure.layout.legend.y) == ("container", 0)
+    assert figure.layout.legend.orientation == "h"
+    assert figure.layout.margin.b > 60

@@ -40,5 +40,5 @@ def test_moments_are_utc():
 
 
 def test_scores_carry_their_error():
-    assert units.signed(0.41234, 0.01) == "0.412 ± 0.010"
+    assert units.signed(0.41234, 0.01) == "0.412 ± 0.020"
     assert units.signed(None) == units.UNKNOWN

@@ -161,25 +161,6 @@ def test_an_export_with_damaged_weights_is_exit_1(pathfront, tmp_path, shared, d
     assert err.count("\n") == 2
 
 
-def test_the_dashboard_is_streamlit_on_the_same_storage(pathfront, shared, monkeypatch):
-    started = {}
-
-    class Streamlit:
-        def __init__(self, command, env):
-            started.update(command=command, storage=env["PATHFRONT_STORAGE"])
-
-        def wait(self):
-            return 0
-
-    monkeypatch.setattr("search.commands.dashboard.subprocess.Popen", Streamlit)
-    code, _, err = pathfront("dashboard", "--storage", shared, "--port", 9000)
-    assert code == 0
-    assert "http://localhost:9000" in err
-    assert started["storage"] == shared
-    page = next(word for word in started["command"] if word.endswith("app.py"))
-    assert Path(page) == ROOT / "dashboard" / "app.py"
-
-
 def test_front_json_is_the_designs_list(pathfront, shared):
     code, out, err = pathfront("front", "quick", "--json", "--storage", shared)
     rows = json.loads(out)

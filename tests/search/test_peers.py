@@ -48,10 +48,18 @@ def test_optuna_dashboard_shows_the_same_trials_and_values(finished, rows):
     assert {t["state"] for t in shown} == {"Complete"}
 
 
-def test_without_rungs_our_front_is_optunas(launch, url):
-    launch(stop={"candidates": 8}, rungs={"tokens": [3_000]})
+@pytest.mark.parametrize("trainer", ["climb", "narrow_at_floor"])
+def test_without_rungs_our_front_is_optunas_over_those_above_their_floor(launch, url, rows, trainer):
+    launch(stop={"candidates": 8}, rungs={"tokens": [3_000]}, trainer=f"toy_trainers:{trainer}")
     run_worker(url, "toy", "artifacts")
     storage = optuna.storages.RDBStorage(url)
-    theirs = {trial.number for trial in optuna.load_study(study_name="toy", storage=storage).best_trials}
+    study = optuna.load_study(study_name="toy", storage=storage)
+    floored = {row["number"] for row in rows(tables.trials) if row["score"] <= row["stderr"]}
+    above = optuna.create_study(directions=study.directions)
+    above.add_trials([trial for trial in study.trials if trial.number not in floored])
+    theirs = {trial.user_attrs["pathfront:label"] for trial in above.best_trials}
+    best = {trial.number for trial in study.best_trials}
+    numbers = {t.user_attrs["pathfront:label"]: t.number for t in study.trials}
     close_storage(storage)
-    assert {row.trial for row in Reader(url).front("toy")} == theirs
+    assert {row.trial for row in Reader(url).front("toy")} == {numbers[label] for label in theirs}
+    assert bool(best & floored) == bool(floored) == (trainer == "narrow_at_floor")

@@ -141,6 +141,12 @@ def floor(candidate, suite, budget, resume, report):
     return Scorecard.of(suite, values)
 
 
+def narrow_at_floor(candidate, suite, budget, resume, report):
+    """Narrow candidates play at their floor."""
+    play = floor if candidate.architecture.width <= 64 else climb
+    return play(candidate, suite, budget, resume, report)
+
+
 def patient(candidate, suite, budget, resume, report):
     """Climbs until somebody asks it to stop, if the file `wait` is in the working folder."""
     while Path("wait").exists() and not report.stopping:

@@ -1,0 +1,36 @@
+"""The process of the page: Streamlit over `app.py`, which lives as long as the command that started it.
+
+`pathfront dashboard` holds the other end of this process's standard input. The system closes it however that
+command ends, so nothing stays on the port even after a SIGKILL.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from streamlit.web.cli import main as streamlit
+
+APP = Path(__file__).with_name("app.py")
+GRACE_SECONDS = 5.0  # for Streamlit to close its sessions
+
+
+def main() -> None:
+    """Serve the page; the arguments are Streamlit's own."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    streamlit(["run", str(APP), *sys.argv[1:]])
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of standard input, then end this process."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""States that a page meets besides a good study: nothing, failures, floors, and a database that changes."""
+
+from pathlib import Path
+
+import pytest
+from factories import make_study
+from page_words import words
+from sqlalchemy import create_engine, text
+
+from dashboard import load
+from search.floor import LONGER
+
+PAGES = ["studies", "front", "tasks", "trials", "trial"]
+HALTED = "the first 3 trials failed with the same error: No module named 'nosuch'"
+
+
+def make(folder, kind):
+    url = f"sqlite:///{folder / f'{kind}.db'}"
+    studies = {
+        "empty": {"trials": 0, "finished": False},
+        "running": {"trials": 0, "running": 2, "finished": False},
+        "one": {"trials": 1, "rungs": (225_000,), "artifacts": folder / "artifacts"},
+        "failed": {"trials": 0, "failed": 6, "finished": False, "halted": HALTED},
+        "floored": {"trials": 12, "floored": True, "artifacts": folder / "artifacts"},
+    }
+    make_study(url, **studies[kind])
+    return url
+
+
+def execute(url, *statements):
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("kind", ["empty", "running", "one", "failed", "floored"])
+def test_every_page_opens_in_every_state(visit, tmp_path, kind, page):
+    app = visit(make(tmp_path, kind), page)
+    assert not app.exception
+    assert "quick" in words(app) or app.selectbox
+
+
+@pytest.mark.parametrize("page", ["front", "tasks", "trials", "trial"])
+def test_a_study_whose_trials_all_failed_says_why_and_offers_no_export(visit, tmp_path, page):
+    said = words(visit(make(tmp_path, "failed"), page))
+    assert "Halted: the first 3 trials failed" in said
+    assert "the loss is not finite" in said
+    assert "worker-1.log" in said
+    assert ("pathfront retry quick" in said) == (page != "trial")  # that page is about one trial
+    assert "pathfront export" not in said
+    assert "appear here as they do" not in said
+
+
+def test_a_failed_trial_is_picked_from_the_list_with_its_error_and_its_log(visit, tmp_path):
+    url = make(tmp_path, "failed")
+    app = visit(url, "trials")
+    table = app.dataframe[0].value
+    assert list(table["State"]) == ["failed"] * 6
+    assert set(table["Error"]) == {"the loss is not finite"}
+    assert set(table["Log"]) == {"pathfront-artifacts/quick/logs/worker-1.log"}
+    app = visit(url, "trial")
+    assert app.number_input[0].value == 5  # the latest
+    assert [error.value for error in app.error] == ["Attempt 2 failed: the loss is not finite"]
+    assert "pathfront-artifacts/quick/logs/worker-1.log" in [code.value for code in app.code]
+
+
+def test_all_trials_are_listed_whatever_became_of_them(visit, storage):
+    app = visit(storage, "trials")
+    states = app.dataframe[0].value["State"].value_counts().to_dict()
+    assert states == {"done": 60, "running": 2, "failed": 1}
+    app.button_group[0].set_value("failed").run()
+    assert list(app.dataframe[0].value["State"]) == ["failed"]
+
+
+@pytest.mark.parametrize("page", ["front", "tasks"])
+def test_a_study_at_its_floor_says_so_and_what_to_do(visit, tmp_path, page):
+    app = visit(make(tmp_path, "floored"), page)
+    said = words(app)
+    assert "none of the 12 scored candidates" in said
+    assert LONGER in said
+    assert "12 of 12 candidates scored within one standard error of the floor" in said
+    assert "100%" in said
+    assert "pathfront export" not in said
+    assert not app.dataframe
+
+
+def test_exports_are_offered_for_trials_with_weights_alone(visit, tmp_path):
+    url = f"sqlite:///{tmp_path / 'bare.db'}"
+    make_study(url, trials=6)
+    for page in ("front", "trial"):
+        said = words(visit(url, page, study="quick", trial="0"))
+        assert "pathfront export" not in said
+        assert "weights were not kept" in said
+
+
+@pytest.mark.parametrize("page", ["front", "trials", "trial"])
+@pytest.mark.parametrize("number", ["abc", "-1", "1.5", "99999999999999999999", "²", "%00"])
+def test_a_trial_that_is_no_number_gets_one_line(visit, storage, page, number):
+    app = visit(storage, page, study="quick", trial=number)
+    assert not app.exception
+    assert f"has no trial {number}" in words(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_study_that_is_deleted_while_the_page_is_open_gets_one_line(visit, tmp_path, page):
+    url = make(tmp_path, "one")
+    app = visit(url, page, study="quick")
+    tables = ("task_scores", "curves", "routing", "checkpoints", "events", "trials", "candidates", "studies")
+    execute(url, *(f"delete from pf_{table}" for table in tables))
+    app.run()
+    assert not app.exception
+    assert "No study here yet" in words(app)
+    make_study(url, name="other", trials=2)
+    app.run()
+    assert not app.exception
+    if page != "studies":
+        assert "no study is called 'quick'" in words(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_database_that_goes_and_comes_back_is_opened_again(visit, tmp_path, page):
+    url = make(tmp_path, "floored")
+    path = Path(url.removeprefix("sqlite:///"))
+    app = visit(url, page)
+    path.rename(tmp_path / "away")
+    app.run()
+    assert not app.exception
+    assert "pathfront launch quick" in words(app)
+    (tmp_path / "away").rename(path)
+    app.run()
+    assert not app.exception
+    assert "quick" in words(app) or app.selectbox
+
+
+def test_a_database_in_the_place_of_another_is_shown_with_its_own_results(visit, tmp_path):
+    url = f"sqlite:///{tmp_path / 'same.db'}"
+    make_study(url, trials=8, artifacts=tmp_path / "artifacts")
+    app = visit(url, "front")
+    before = app.dataframe[0].value
+    make_study(f"sqlite:///{tmp_path / 'new.db'}", trials=8, seed=5)
+    (tmp_path / "new.db").replace(tmp_path / "same.db")
+    app.run()
+    assert not app.exception
+    assert not app.dataframe[0].value.equals(before)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_database_that_is_locked_gets_one_line(visit, tmp_path, page, monkeypatch):
+    monkeypatch.setattr("search.storage.BUSY_SECONDS", 0.1)
+    url = make(tmp_path, "one")
+    app = visit(url, page)
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA locking_mode = EXCLUSIVE")
+        connection.exec_driver_sql("BEGIN EXCLUSIVE")
+        app.run()
+        assert not app.exception
+        assert "locked" in " ".join(error.value for error in app.error)
+        connection.rollback()
+    engine.dispose()
+    app.run()
+    assert not app.exception
+    assert not app.error
+
+
+def test_a_study_launched_while_a_page_is_open_does_not_take_its_place(visit, tmp_path):
+    url = make(tmp_path, "one")
+    app = visit(url, "front")
+    make_study(url, name="later", trials=4)
+    execute(url, "update pf_studies set launched_at = launched_at + 100 where name = 'later'")
+    app.run()
+    assert app.selectbox[0].value == "quick"
+    assert "later" in app.selectbox[0].options
+
+
+def test_a_study_of_another_version_is_one_line_beside_the_others(visit, tmp_path):
+    url = make(tmp_path, "one")
+    make_study(url, name="future", trials=2)
+    execute(url, """update pf_studies set config = '{"study": "future"}' where name = 'future'""")
+    app = visit(url, "studies")
+    assert not app.exception
+    assert "another version of Pathfront" in app.error[0].value
+    assert "Best score" in words(app)
+    app = visit(url, "front", study="future")
+    assert not app.exception
+    assert "another version of Pathfront" in app.error[0].value
+
+
+def test_the_work_of_a_page_does_not_repeat_for_every_trial(visit, tmp_path, monkeypatch):
+    counts = {}
+    for trials in (12, 1200):
+        url = f"sqlite:///{tmp_path / f'{trials}.db'}"
+        make_study(url, trials=trials, curve_points=2)
+        called = []
+        original = load.knee
+
+        def counted(points, called=called, original=original):
+            called.append(points)
+            return original(points)
+
+        monkeypatch.setattr(load, "knee", counted)
+        for page in ("front", "trials"):
+            app = visit(url, page)
+            assert not app.exception
+        monkeypatch.setattr(load, "knee", original)
+        counts[trials] = len(called)
+    assert counts[12] == counts[1200] > 0
