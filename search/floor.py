@@ -34,20 +34,3 @@ def why_no_front(study: str, finalists: Sequence[TrialRow], max_flops: float | N
         f" standard error (the best: {best.score:.3f} ± {best.stderr or 0:.3f} after {best.tokens:,}"
         f" tokens): {LONGER}, in a study of another name"
     )
-
-
-def stuck(trials: Sequence[TrialRow], rungs: Sequence[int]) -> int:
-    """How many candidates ended at their floor below the last rung, from where none is promoted.
-
-    Args:
-        trials: all trials of a study.
-        rungs: trunk tokens at each rung.
-    """
-    last: dict[str, TrialRow] = {}
-    for trial in trials:
-        if trial.candidate not in last or trial.rung > last[trial.candidate].rung:
-            last[trial.candidate] = trial
-    return sum(
-        row.state == "done" and row.rung < len(rungs) - 1 and at_floor(row.score, row.stderr)
-        for row in last.values()
-    )

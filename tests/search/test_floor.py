@@ -88,11 +88,3 @@ def test_the_card_of_a_trial_at_its_floor_says_so(floored, pathfront, tmp_path):
     code, _, err = pathfront("export", "quick", "--trial", 3, "-o", "three", "--storage", floored)
     assert code == 0, err
     assert "its score is not above the floor" in (tmp_path / "three" / "README.md").read_text()
-
-
-def test_those_stuck_at_their_floor_are_counted(floored, tmp_path):
-    assert stuck(Reader(floored).trials("quick"), RUNGS) == 12
-    assert stuck(Reader(floored).trials("quick"), RUNGS[:1]) == 0  # where the last rung is the first
-    url = f"sqlite:///{tmp_path / 'fine.db'}"
-    make_study(url, trials=24, running=1, failed=1, finished=False)
-    assert stuck(Reader(url).trials("quick"), RUNGS) == 0
