@@ -6,7 +6,7 @@ import pytest
 from factories import make_study
 from sqlalchemy import create_engine, text
 
-from search.floor import at_floor, stuck
+from search.floor import at_floor
 from search.results import Reader
 
 RUNGS = (225_000, 450_000, 900_000)
