@@ -47,6 +47,7 @@ __all__ = [
     "open_writer",
     "optuna_storage",
     "reachable",
+    "require_writable",
     "resolve_artifacts",
     "resolve_url",
     "settle",
@@ -95,6 +96,32 @@ def open_writer(url: str, create: bool = True) -> Engine:
         elif _look(engine, url) is None:
             raise _no_study(url)
     return engine
+
+
+def require_writable(url: str) -> None:
+    """Check that a study can be written or created; nothing is created.
+
+    Raises:
+        StorageUnavailable: the database does not answer now.
+        StorageError: it cannot be written, or its folder cannot.
+    """
+    path = sqlite_path(parse_url(url))
+    try:
+        engine = open_writer(url, create=False)
+        with _closed_on_error(engine), reachable(url), engine.connect() as connection:
+            if path is not None:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                connection.rollback()
+        engine.dispose()
+    except NotFoundError:
+        if path is None:
+            return
+        if not path.parent.is_dir():
+            raise StorageError(f"a SQLite file stands in a folder that exists, got '{path}'") from None
+        if not os.access(path.parent, os.W_OK):
+            raise StorageError(
+                f"the folder '{path.parent}' cannot be written; name another --storage"
+            ) from None
 
 
 def open_reader(url: str) -> Engine:

@@ -72,13 +72,13 @@ def _launch(
     from search.engines.devices import cpu_count
     from search.environment import environment_here
     from search.results import Reader
-    from search.storage import resolve_artifacts, upgrade
+    from search.storage import require_writable, resolve_artifacts
     from search.study import create_or_resume, planned_suite
     from space.errors import Interrupted
     from trainers.tasks.fingerprint import data_fingerprints
     from trainers.tasks.prepare import prepare
 
-    upgrade(url)
+    require_writable(url)
     if _is_finished(url, config):
         output.say(f"study '{config.study}' is finished; a larger `stop` in its file takes it further")
         _conclude(Reader(url), config.study, json)

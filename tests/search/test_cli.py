@@ -224,7 +224,8 @@ def test_every_command_shows_examples(pathfront):
     commands = [line.split()[0] for line in listed.splitlines()]
     assert {"launch", "trials", "retry", "delete", "data"} <= set(commands)
     for command in commands:
-        words = [command, "list"] if command in ("tasks", "data") else [command]
+        group = {"tasks": ["list"], "data": ["list"], "storage": ["upgrade"]}
+        words = [command, *group.get(command, [])]
         out = pathfront(*words, "--help")[1]
         assert f"  pathfront {' '.join(words)}" in out.split("Examples:")[1]
 

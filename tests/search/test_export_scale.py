@@ -7,7 +7,8 @@ from search.results import Reader
 from space.cost import price
 from space.recipe import Growth, Predicted, Recipe
 
-FILES = {"config.yaml", "tokenizer.model", "references.json", "README.md"}
+TOKENIZER = {"tokenizer.model", "tokenizer.json", "tokenizer_config.json"}
+FILES = {"config.yaml", "references.json", "README.md", *TOKENIZER}
 
 
 @pytest.fixture(scope="module")
