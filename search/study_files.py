@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, delete, func, insert, select
+from sqlalchemy import Connection, Engine, Row, and_, func, insert, select
 
 from search.artifacts import Artifacts, Stored, located
 from search.storage import artifacts_home, reachable, resolve_artifacts
@@ -225,44 +225,6 @@ def open_files(engine: Engine, url: str, study: str, root: str) -> StudyFiles:
     if files.place not in noted:
         _note(engine, url, study, _PLACED, files.place)
     return files
-
-
-def missing(files: StudyFiles, rows: Iterable[Row[Any]]) -> list[Row[Any]]:
-    """Those rows of `pf_checkpoints` whose file is not there.
-
-    Raises:
-        StorageError: that cannot be found out.
-        StorageUnavailable: a store does not answer.
-    """
-    return [row for row in rows if files.find(row.uri) is None]
-
-
-def forget_missing(engine: Engine, url: str, study: str, root: str) -> int:
-    """Strike out the checkpoints of a study whose files are gone, so that its trials start without them.
-
-    Args:
-        engine: the database, open to write.
-        url: its URL.
-        study: name of a study that exists.
-        root: the artifacts' URL.
-
-    Returns:
-        How many.
-
-    Raises:
-        StorageError: whether they are gone cannot be found out.
-        StorageUnavailable: a store does not answer; nothing is struck out.
-    """
-    with reachable(url), engine.connect() as connection:
-        artifacts_id = connection.scalar(select(studies.c.artifacts_id).where(studies.c.name == study)) or ""
-        rows = connection.execute(select(checkpoints).where(checkpoints.c.study == study)).all()
-    files = StudyFiles(Artifacts(root, artifacts_home(url)), study, artifacts_id)
-    gone = missing(files, rows)
-    with reachable(url), engine.begin() as connection:
-        for row in gone:
-            connection.execute(delete(checkpoints).where(this_checkpoint(row)))
-    _note(engine, url, study, _FORGOT, f"{len(gone)} of {len(rows)} checkpoints were missing")
-    return len(gone)
 
 
 def this_checkpoint(row: Row[Any]) -> Any:

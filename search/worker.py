@@ -32,7 +32,7 @@ from search.storage import check_version, open_writer, reachable, resolve_artifa
 from search.study import Study, finish_study, load_study
 from search.study_files import open_files
 from search.verdict import DeviceLost, Judge, StudyHalted
-from search.workers import Register
+from search.workers import Register, note_end
 from space.candidate import CandidateConfig
 from space.cost import price
 from space.errors import (
@@ -168,7 +168,9 @@ class Worker:
         return self._request.asked or self.orphaned
 
     def close(self) -> None:
-        """Let the database go."""
+        """Leave the study, if that is not done, and let the database go."""
+        with suppress(StorageError), reachable(self.url):  # away: silence says the same in a while
+            note_end(self.engine, self.config.study, self.ledger.worker)
         self.ledger.close()
 
     def run(self) -> int:

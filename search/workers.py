@@ -107,6 +107,13 @@ def others_alive(connection: Connection, study: str, worker: str, lease: float) 
     return list(connection.scalars(alive))
 
 
+def note_end(engine: Engine, study: str, worker: str) -> None:
+    """Note that a worker has ended, if it did not say so itself."""
+    silent = (workers.c.study == study) & (workers.c.worker == worker) & workers.c.left_at.is_(None)
+    with engine.begin() as connection:
+        connection.execute(update(workers).where(silent).values(left_at=clock()))
+
+
 def why_left(connection: Connection, study: str, worker: str) -> str | None:
     """Why a worker left while there was work; None if it did not say."""
     own = (workers.c.study == study) & (workers.c.worker == worker)

@@ -27,7 +27,7 @@ from search.study_files import open_files
 from search.tables import studies
 from search.verdict import StudyHalted
 from search.worker import worker_name
-from search.workers import why_left
+from search.workers import note_end, why_left
 from space.errors import (
     Interrupted,
     MachineError,
@@ -283,6 +283,7 @@ class Crew:
         def let_go() -> None:
             with reachable(self._url):
                 free(self._engine, self._study, place.name)
+                note_end(self._engine, self._study, place.name)
 
         self.patiently(let_go)
 

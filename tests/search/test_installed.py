@@ -126,7 +126,7 @@ def test_a_study_of_a_task_that_is_gone_is_refused_and_not_created(user: User):
     user.write("mine.yaml", STUDY.replace("taxi", "own_tasks:Parity"))
     (user.folder / "own_tasks.py").rename(user.folder / "my_tasks.py")
     for option in ("--dry-run", ""):
-        said = user.run(f"pathfront launch mine.yaml {option}", code=3).stderr
+        said = user.run(f"pathfront launch mine.yaml {option}", code=2).stderr
         assert "no module is called 'own_tasks'" in said
         assert "did you mean 'my_tasks'?" in said
     assert not (user.folder / "pathfront.db").exists()

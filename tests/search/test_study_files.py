@@ -15,7 +15,8 @@ from search import tables
 from search.artifacts import Artifacts
 from search.engines import local
 from search.storage import open_writer
-from search.study_files import forget_missing, missing, open_files, study_folder
+from search.study_files import open_files, study_folder
+from search.upkeep import retry
 from search.worker import Worker, run_worker
 from space.errors import StorageError
 
@@ -145,7 +146,7 @@ def at_rung_one(url, name="first"):
         worker.work(claim)
     worker.ledger.pause(claim)
     worker.ledger.mend(thorough=True)
-    worker.ledger.close()
+    worker.close()
     return worker.files
 
 
@@ -249,18 +250,17 @@ def test_one_missing_file_is_said_and_nothing_is_struck_out(launch, url, rows, t
 def test_checkpoints_that_are_gone_may_be_given_up(launch, url, engine, rows, audit, tmp_path):
     launch(stop={"candidates": 4}, rungs=RUNGS)
     home = str(tmp_path / "study-artifacts")
-    files = at_rung_one(url)
-    with engine.connect() as connection:
-        noted = connection.execute(tables.checkpoints.select()).all()
-    assert missing(files, noted) == []
-    assert forget_missing(engine, url, "toy", home) == 0
+    at_rung_one(url)
+    assert retry(url, "toy", forget_checkpoints=True).forgotten == 0
     for path in Path(home).rglob("*.ckpt"):
         path.unlink()
-    assert {row.kind for row in missing(files, noted)} == {"trunk"}
+    assert retry(url, "toy", forget_checkpoints=True).forgotten > 0
+    assert {row["kind"] for row in rows(tables.checkpoints)} == {"decayed"}
     shutil.rmtree(home)
     with pytest.raises(StorageError, match="pathfront retry toy --forget-checkpoints"):
         run_worker(url, "toy")
-    assert forget_missing(engine, url, "toy", home) == len(noted)
+    left = len(rows(tables.checkpoints))
+    assert retry(url, "toy", forget_checkpoints=True).forgotten == left
     assert rows(tables.checkpoints) == []
     run_worker(url, "toy")
     assert {row["epochs"]["start"] for row in audit() if row["rung"] == 1} == {0}
