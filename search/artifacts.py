@@ -23,6 +23,7 @@ from space.files import umask_mode
 
 DRAFT = ".writing-"  # begins the names of folders in which files are written before they move into place
 _BLOCK = 1 << 20
+_PROBE = 4096  # bytes: one block of most file systems
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL_TEXTS = ("No space left", "quota exceeded", "File too large")  # libraries that lose the error's number
 _AWAY = {
@@ -201,14 +202,16 @@ class Artifacts:
 
     def _write(self, draft: Path, save: Callable[[Path], None]) -> None:
         """Let `save` write, with the mode that the umask gives to any file."""
+        place = self.root if self._local else str(draft.parent)
         try:
             with umask_mode(draft):
                 save(draft)
         except Exception as error:
             if _is_full(draft.parent, error):
-                place = self.root if self._local else str(draft.parent)
                 raise StorageFull(f"no space left in '{place}': {_line(error)}; {_MAKE_ROOM}") from error
             raise
+        if not _has_room(draft.parent):  # some writers, such as ndarray.tofile, do not say that they failed
+            raise StorageFull(f"no space left in '{place}' after a checkpoint was written; {_MAKE_ROOM}")
 
     def _move(self, draft: Path, target: str) -> None:
         if self._local:
@@ -336,6 +339,22 @@ def _walk(folder: str) -> Iterator[str]:
         drafts = [name for name in folders if name.startswith(DRAFT)]
         folders[:] = [name for name in folders if name not in drafts]
         yield from (f"{parent}/{name}" for name in (*drafts, *names))
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether a file of one block can still be written into a folder, and is deleted again."""
+    probe = folder / "room"
+    try:
+        with probe.open("wb") as file:
+            file.write(bytes(_PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno in _FULL:
+            return False
+        raise
+    probe.unlink()
+    return True
 
 
 def _is_full(folder: Path, error: BaseException) -> bool:

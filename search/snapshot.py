@@ -95,12 +95,13 @@ class Snapshot:
     def may_propose(self, stop: Stop) -> bool:
         """Whether another candidate may enter.
 
-        Candidates that failed for good do not count, except those that diverged; at most `stop.candidates` of
-        them are replaced.
+        Candidates that failed for good before any score do not count, except those that diverged; at most
+        `stop.candidates` of them are replaced.
         """
         if stop.candidates is None:
             return True
-        failed = {trial.candidate for trial in self.trials if trial.final and not trial.ended}
+        ended = {trial.candidate for trial in self.trials if trial.ended}
+        failed = {trial.candidate for trial in self.trials if trial.final} - ended
         return len(self.candidates) - min(len(failed), stop.candidates) < stop.candidates
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL, Engine, NullPool, QueuePool, create_engine, event
 
 from search.failures import failure, reachable
-from search.sqlite_files import BUSY_SECONDS, connect_to_read, may_write
+from search.sqlite_files import BUSY_SECONDS, connect_to_read, may_write, shm, wal
 from search.tables import TABLES_VERSION
 from search.urls import (
     DEFAULT_URL,
@@ -88,6 +88,7 @@ def open_writer(url: str, create: bool = True) -> Engine:
             raise StorageError(f"a SQLite file stands in a folder that exists, got '{parsed.database}'")
         if not create:
             _require_file(path, parsed)
+        _refuse_lone_log(path)
     upgrade(url)
     engine = _writer(parsed)
     with _closed_on_error(engine), reachable(url):
@@ -122,6 +123,20 @@ def require_writable(url: str) -> None:
             raise StorageError(
                 f"the folder '{path.parent}' cannot be written; name another --storage"
             ) from None
+
+
+def _refuse_lone_log(path: Path) -> None:
+    """Refuse to create a database beside the log of one that was moved: SQLite would overwrite the log.
+
+    Raises:
+        StorageError: there is such a log.
+    """
+    log = wal(path)
+    if not path.exists() and log.exists() and log.stat().st_size:
+        raise StorageError(
+            f"'{log}' holds commits of a database that is not beside it: move '{path.name}' back or take its"
+            f" log and '{shm(path).name}' along; or delete both to begin anew"
+        )
 
 
 def open_reader(url: str) -> Engine:
@@ -217,18 +232,24 @@ def one_launcher(url: str) -> Iterator[None]:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LAUNCH_LOCK})")
         yield
     finally:
-        connection.close()  # lets the lock go
+        with reachable(url):
+            connection.close()  # lets the lock go
 
 
-def settle(engine: Engine, url: str) -> None:
+def settle(engine: Engine, url: str, wait: bool = True) -> None:
     """Bring what SQLite's log holds into the file itself, so that the file alone is the study.
+
+    Args:
+        engine: the database, open to write.
+        url: its URL.
+        wait: for others to finish what they read, and empty the log; else bring over what can be.
 
     Raises:
         StorageError: it cannot be written.
     """
     if engine.dialect.name == "sqlite":
         with reachable(url), engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.exec_driver_sql(f"PRAGMA wal_checkpoint({'TRUNCATE' if wait else 'PASSIVE'})")
 
 
 def optuna_storage(url: str, create: bool = False) -> "RDBStorage":

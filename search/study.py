@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from search.environment import Environment, conflicts
 from search.optuna_trials import close_storage, create_study, has_study
-from search.storage import one_launcher, open_reader, open_writer, optuna_storage, reachable, shown
+from search.storage import one_launcher, open_reader, open_writer, optuna_storage, reachable, settle, shown
 from search.tables import candidates, clock, events, studies, trials
 from space.catalog import SuiteRecord
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
@@ -102,6 +102,7 @@ def _create_or_resume(
                 _join(engine, config.study, study.environment, environment, accept_changes)
             _launch(engine, config, "created and launched" if created else "launched again")
             create_study(optuna, config.study)
+            settle(engine, url, wait=False)
         return Study(config, study.suite, created)
     finally:
         engine.dispose()

@@ -28,7 +28,7 @@ from search.report import StallLimits, TrialReport
 from search.samplers import distributions
 from search.signals import StopRequest, stop_signals
 from search.snapshot import Snapshot, take_snapshot
-from search.storage import check_version, open_writer, reachable, resolve_artifacts, resolve_url
+from search.storage import check_version, open_writer, reachable, resolve_artifacts, resolve_url, settle
 from search.study import Study, finish_study, load_study
 from search.study_files import open_files
 from search.verdict import DeviceLost, Judge, StudyHalted
@@ -280,6 +280,7 @@ class Worker:
                 self._judge.succeeded()
                 _say(f"{claim.label}: scored {card.score:.3f}")
             self.checkpoints.settle(claim)
+            self.ledger.patiently(lambda: settle(self.engine, self.url, wait=False))
         except LeaseLost as error:
             _say(f"{claim.label}: {error}")
 

@@ -10,10 +10,12 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 
 from space.errors import NotFoundError
 
 LENGTH = 16  # hexadecimal digits
+_PARSING = Lock()  # two threads that parse at once raise SystemError in Python 3.11
 OURS = Path(__file__).resolve().parents[1]
 PACKAGES = frozenset({"site-packages", "dist-packages"})
 OUR_PACKAGES = frozenset({"dashboard", "search", "space", "studies", "trainers"})
@@ -103,7 +105,8 @@ def _imported(files: Iterable[Path]) -> Iterator[str]:
         if file.suffix != ".py":
             continue
         try:
-            tree = ast.parse(file.read_bytes())
+            with _PARSING:
+                tree = ast.parse(file.read_bytes())
         except (SyntaxError, ValueError):  # the import will say so; its bytes count all the same
             continue
         for node in ast.walk(tree):

@@ -75,6 +75,7 @@ def _launch(
     from search.storage import require_writable, resolve_artifacts
     from search.study import create_or_resume, planned_suite
     from space.errors import Interrupted
+    from space.words import counted
     from trainers.tasks.fingerprint import data_fingerprints
     from trainers.tasks.prepare import prepare
 
@@ -90,6 +91,11 @@ def _launch(
     data = data_fingerprints(suite) if config.trainer is None else {}
     create_or_resume(url, config, environment_here(config, suite.tasks, data), accept_changes)
     reader = Reader(url)
+    alive = len(reader.status(config.study).workers)
+    if alive:
+        output.say(
+            f"{counted(alive, 'worker')} of another launch at work on study '{config.study}'; adding more"
+        )
     try:
         output.say(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, twice at once")
         with LaunchDisplay(reader, config.study) as display:
@@ -137,8 +143,11 @@ def _conclude(reader: "Reader", study: str, json: bool) -> None:
     if json:
         output.print_json(rows)
         return
-    if not rows:
+    if not rows and not reader.finalists(study):
         raise PathfrontError(no_front(reader, study))
+    if not rows:
+        print(no_front(reader, study))
+        return
     print(f"the front of study '{study}', best score first")
     print_front(rows)
     for remark in remarks(reader.status(study), reader.url):

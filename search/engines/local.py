@@ -24,7 +24,7 @@ from search.signals import StopRequest, stop_signals
 from search.storage import open_writer, reachable, settle
 from search.study import load_study
 from search.study_files import open_files
-from search.tables import studies
+from search.tables import studies, trials
 from search.verdict import StudyHalted
 from search.worker import worker_name
 from search.workers import note_end, why_left
@@ -136,6 +136,7 @@ class _Place:
         device: what CUDA_VISIBLE_DEVICES says to its worker.
         early_deaths: of its workers, in a row.
         killed: whether the launcher itself has killed its worker.
+        ended: how its last worker ended, in words.
     """
 
     index: int
@@ -146,6 +147,7 @@ class _Place:
     started: float = 0.0
     early_deaths: int = 0
     killed: bool = False
+    ended: str = "has ended"
 
 
 class Crew:
@@ -214,8 +216,8 @@ class Crew:
             raise Interrupted(f"somebody asked study '{self._study}' to stop; launch it again to go on")
         place = self._given_up or self._places[0]
         raise PathfrontError(
-            f"study '{self._study}' is unfinished and its workers are gone: {_last_line(place.log)};"
-            f" see {place.log}"
+            f"study '{self._study}' is unfinished and its workers are gone: the last one {place.ended} after"
+            f" '{_last_line(place.log)}'; see {place.log}"
         )
 
     def patiently(self, call: Callable[[], T]) -> T:
@@ -248,6 +250,7 @@ class Crew:
         place.process = None
         if code in ENDED:
             return
+        place.ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
         self._let_go(place)
         if self.request.asked:
             return
@@ -261,12 +264,20 @@ class Crew:
             kind = StorageError if code == StorageError.exit_code else MachineError
             self._refused = kind(f"{reason}; see {place.log}")
             return
-        early = time.monotonic() - place.started < EARLY_SECONDS
+        early = time.monotonic() - place.started < EARLY_SECONDS and not self.patiently(
+            lambda: self._scored(place)
+        )
         place.early_deaths = place.early_deaths + 1 if early else 0
         if place.early_deaths < EARLY_DEATHS:
             self._start(place)
         else:
             self._given_up = place
+
+    def _scored(self, place: _Place) -> bool:
+        """Whether a place's last worker has finished a trial."""
+        own = (trials.c.study == self._study) & (trials.c.worker == place.name) & (trials.c.state == "done")
+        with reachable(self._url), self._engine.connect() as connection:
+            return connection.execute(select(trials.c.rung).where(own).limit(1)).first() is not None
 
     def _said(self, place: _Place) -> tuple[str | None, bool]:
         """Why a place's worker left while there was work, if it said so, and whether the study is halted."""

@@ -58,6 +58,20 @@ def mounted(folder, options):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a failed write may hold its file
 
 
+def test_a_writer_that_hides_a_full_disk_stores_nothing(tmp_path):
+    """`ndarray.tofile` of a small array leaves an empty file and raises nothing."""
+    with mounted(tmp_path / "small", "size=256k") as small:
+        artifacts = Artifacts(str(small))
+        artifacts.put("a/older.bin", lambda path: path.write_bytes(b"older"))
+        subprocess.run(["dd", "if=/dev/zero", f"of={small}/fill", "bs=4k"], capture_output=True, check=False)
+        with pytest.raises(StorageFull, match="no space left"):
+            artifacts.put("a/newer.bin", np.ones(64).tofile)
+        assert [path.name for path in (small / "a").iterdir()] == ["older.bin"]
+        (small / "fill").unlink()
+        stored = artifacts.put("a/newer.bin", np.ones(64).tofile)
+        assert stored.bytes == 512
+
+
 def test_what_is_stored_comes_back(artifacts, tmp_path):
     stored = artifacts.put("a/b/file.bin", lambda path: path.write_bytes(b"content"))
     path = artifacts.fetch(stored.uri, stored.sha256, tmp_path)

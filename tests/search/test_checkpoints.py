@@ -10,7 +10,7 @@ from toy_trainers import RUNGS, climb, floor
 
 from search import tables
 from search.export import export
-from search.ledger import expire_leases
+from search.leases import expire_leases
 from search.results import Reader
 from search.worker import Worker, run_worker
 from space.errors import CheckpointError, LeaseLost, PathfrontError, StorageError, StorageFull
@@ -285,7 +285,7 @@ def test_a_full_disk_stops_a_worker_and_costs_no_checkpoint(launch, url, rows, a
         assert [row["tokens"] for row in rows(tables.checkpoints)] == [500]
         assert not list(small.rglob(".writing-*"))
         (small / "other").unlink()
-        worker.ledger.pause(claim)
+        assert [(row["state"], row["crashes"]) for row in rows(tables.trials)] == [("paused", 0)]
         worker.run()
         worker.ledger.close()
         assert [row["epochs"]["start"] for row in audit() if row["rung"] == 0] == [500]

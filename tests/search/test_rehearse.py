@@ -46,9 +46,12 @@ MISTAKES = [
     ("logger: rehearsed:Missing", ["logger: one of csv", "got 'rehearsed:Missing'"]),
     ("logger: rehearsed:Proud", ["logger: ", "no server answers"]),
     ("trainer: rehearsed:missing", ["trainer: a function as package.module:function", "rehearsed:missing"]),
-    ("trainer: nosuch_module:train", ["trainer: ", "No module named 'nosuch_module'"]),
-    ("trainer: broken_module:train", ["trainer: ZeroDivisionError: division by zero"]),
-    ("trainer: leaving_module:train", ["trainer: SystemExit: bye"]),
+    ("trainer: nosuch_module:train", ["trainer: ", "no module is called 'nosuch_module'"]),
+    (
+        "trainer: broken_module:train",
+        ["trainer: ", "raises ZeroDivisionError: division by zero (broken_module.py:1)"],
+    ),
+    ("trainer: leaving_module:train", ["trainer: ", "raises SystemExit: bye"]),
     ("trainer: rehearsed:short", ["trainer: a function of (candidate, suite, budget, resume, report)"]),
 ]
 
@@ -85,7 +88,8 @@ def test_a_task_whose_module_fails_is_named(pathfront, folder):
     (folder / "mine.yaml").write_text(STUDY.replace("[digits]", "['broken_module:Task']"))
     code, _, err = pathfront("launch", "mine.yaml", "--dry-run")
     assert (code, err.count("\n")) == (2, 1), err
-    assert "suite: ZeroDivisionError: division by zero" in err
+    assert "suite: " in err
+    assert "raises ZeroDivisionError: division by zero (broken_module.py:1)" in err
 
 
 def test_what_can_be_made_is_priced_from_an_empty_folder_by_the_console_script(folder, monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import NullPool, create_engine, insert, select, text, update
+from toy_trainers import toy_config
 
 from search import tables
 from search.storage import (
@@ -20,6 +21,8 @@ from search.storage import (
     settle,
     shown,
 )
+from search.study import create_or_resume
+from search.worker import Worker
 from space.errors import NotFoundError, StorageError
 
 ROUNDS = 3
@@ -259,3 +262,25 @@ def test_several_launch_on_a_new_database_at_once(kind, launchers, request, tmp_
     if kind == "sqlite":
         beside = {path.name.removesuffix("-wal").removesuffix("-shm") for path in tmp_path.iterdir()}
         assert beside == {f"{number}.db" for number in range(ROUNDS)}
+
+
+@pytest.mark.parametrize("open_it", [open_writer, lambda url: create_or_resume(url, toy_config())])
+def test_a_log_whose_database_was_moved_is_never_overwritten(url, tmp_path, toy_suite, open_it):
+    log = tmp_path / "study.db-wal"
+    log.write_bytes(b"commits of a database that somebody moved")
+    with pytest.raises(StorageError, match="holds commits of a database that is not beside it"):
+        open_it(url)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.db-wal"]
+    assert log.read_bytes() == b"commits of a database that somebody moved"
+
+
+def test_what_is_finished_is_in_the_file_itself_though_nobody_closes_it(launch, url, tmp_path):
+    launch(stop={"candidates": 4})
+    worker = Worker(url, "toy", "artifacts", "one")
+    worker.work(worker.choose())
+    copy = tmp_path / "alone.db"  # as after kill -9, if the file is moved without its log
+    copy.write_bytes((tmp_path / "study.db").read_bytes())
+    with sqlite3.connect(copy) as alone:
+        assert alone.execute("select state from pf_trials").fetchall() == [("done",)]
+    alone.close()
+    worker.close()

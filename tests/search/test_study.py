@@ -98,6 +98,7 @@ def test_what_does_not_change_results_may_change(url, rows, changes):
 
 def test_the_frozen_references_stay(url, toy_suite, monkeypatch):
     create_or_resume(url, toy_config())
+    claim_one(url)
     newer = toy_suite.model_copy(update={"context": 256})
     monkeypatch.setattr(StudyConfig, "suite_record", lambda self: newer)
     assert create_or_resume(url, toy_config()).suite == toy_suite

@@ -18,6 +18,14 @@ from search.worker import Worker, load_trainer, run_worker
 from space.errors import Interrupted, NotFoundError, StorageError, StudyFileError
 
 
+def wait_for_a_trial(rows):
+    """Until a worker is in its trainer."""
+    deadline = time.monotonic() + 60
+    while not [row for row in rows(tables.trials) if row["number"] is not None]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def by_rung(ledger, state="done"):
     counts = Counter(row["rung"] for row in ledger if row["state"] == state)
     return [counts[rung] for rung in range(len(RUNGS))]
@@ -174,7 +182,7 @@ def test_a_space_that_is_used_up_ends_a_study(launch, url, audit, rows):
 def test_a_stopped_trial_is_laid_down_and_taken_up(launch, url, audit, rows, tmp_path):
     launch(stop={"candidates": 2}, trainer="toy_trainers:patient")
     (tmp_path / "wait").touch()
-    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGTERM))
+    timer = threading.Thread(target=lambda: (wait_for_a_trial(rows), os.kill(os.getpid(), signal.SIGTERM)))
     timer.start()
     with pytest.raises(Interrupted):
         run_worker(url, "toy")
@@ -193,7 +201,7 @@ def test_a_study_may_be_asked_to_stop(launch, url, rows, tmp_path):
     (tmp_path / "wait").touch()
 
     def ask():
-        time.sleep(0.3)
+        wait_for_a_trial(rows)
         engine = create_engine(url)
         with engine.begin() as connection:
             connection.execute(update(tables.studies).values(stop_requested=True))
