@@ -47,6 +47,7 @@ from space.errors import LeaseLost, StorageUnavailable
 from space.scores import Scorecard, Spent
 
 T = TypeVar("T")
+PAUSE_SECONDS = 60.0  # for which a trial that is laid down waits for the database
 RETRIES = 2  # of a trial that crashed or lost its worker without a newer checkpoint
 
 
@@ -333,11 +334,11 @@ class Ledger:
         Raises:
             LeaseLost: another worker has taken the trial over.
         """
-        self._note_pause(claim)
+        # also after a request to stop: what is not noted as paused would count as a crash
+        patiently(lambda: self._note_pause(claim), min(self.patience, PAUSE_SECONDS), self.on_wait)
         step("paused")
         self.mend()
 
-    @patient
     def _note_pause(self, claim: Claim) -> None:
         with self._end(claim, "paused") as connection:
             self._note(connection, "paused", f"laid down at rung {claim.rung}", claim)

@@ -68,7 +68,7 @@ def front_figure(
     _add_selection(draw, scored, selected, palette)
     for number, words in (marks or {}).items():
         _add_mark(figure, front, number, words, palette)
-    _label_axes(figure, view or _everything(scored))
+    _label_axes(figure, view or _everything(scored, front))
     figure.add_hline(y=0, line={"color": palette.muted, "width": 1, "dash": "dot"}, layer="below")
     return figure
 
@@ -227,10 +227,11 @@ def _add_mark(
         )
 
 
-def _everything(scored: Iterable[TrialRow]) -> View:
-    """A view of all trials, with a margin at each side."""
+def _everything(scored: Iterable[TrialRow], front: Sequence[FrontRow]) -> View:
+    """A view of all trials and of the front's intervals, with a margin at each side."""
     flops = np.log10([t.flops_per_token for t in scored])
-    scores = np.array([t.score for t in scored])
+    ends = [row.score + side * units.Z95 * row.score_stderr for row in front for side in (-1, 1)]
+    scores = np.array([*(t.score for t in scored), *ends])
     low, high = flops.min(), flops.max()
     least, most = scores.min(), max(scores.max(), 0.0)  # where all are below the floor, it is in view
     pad, rise = 0.06 * max(high - low, 0.3), 0.07 * max(most - least, 0.05)

@@ -101,6 +101,21 @@ def run(
         StorageError: the database or the artifacts cannot be used.
     """
     engine = open_writer(url, create=False)
+    try:
+        _run(engine, url, study, workers, artifacts, on_tick, on_interrupt)
+    finally:
+        engine.dispose()
+
+
+def _run(
+    engine: Engine,
+    url: str,
+    study: str,
+    workers: int | None,
+    artifacts: str,
+    on_tick: Callable[[], None],
+    on_interrupt: Callable[[], None],
+) -> None:
     config = load_study(engine, url, study).config
     device, count = plan(config, workers)
     devices = gpus() if device == "cuda" else [""]
@@ -112,7 +127,7 @@ def run(
         crew.interrupt(signal.SIGINT)
         on_interrupt()
 
-    with stop_signals(ask, lambda _: crew.interrupt(signal.SIGKILL)) as request:
+    with stop_signals(ask, lambda _: crew.insist()) as request:
         crew.request = request
         try:
             crew.watch(on_tick)
@@ -125,7 +140,6 @@ def run(
         crew.patiently(lambda: settle(engine, url))
         files.require()
         crew.conclude()
-    engine.dispose()
 
 
 @dataclass
@@ -135,7 +149,7 @@ class _Place:
     Attributes:
         device: what CUDA_VISIBLE_DEVICES says to its worker.
         early_deaths: of its workers, in a row.
-        killed: whether the launcher itself has killed its worker.
+        blameless: whether its worker was killed from here or could not use the storage: no crash.
         ended: how its last worker ended, in words.
     """
 
@@ -146,7 +160,7 @@ class _Place:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     early_deaths: int = 0
-    killed: bool = False
+    blameless: bool = False
     ended: str = "has ended"
 
 
@@ -165,12 +179,18 @@ class Crew:
         self._given_up: _Place | None = None
         self._patience = patience_seconds()
         self.request = StopRequest()
+        self._insisted = False
+
+    def insist(self) -> None:
+        """Kill all workers, and wait for nothing any more."""
+        self._insisted = True
+        self.interrupt(signal.SIGKILL)
 
     def interrupt(self, which: signal.Signals) -> None:
         """Send all workers a signal: SIGINT asks them to stop at a checkpoint."""
         for place in self._places:
             if place.process is not None:
-                place.killed = which == signal.SIGKILL
+                place.blameless = which == signal.SIGKILL
                 place.process.send_signal(which)
 
     def watch(self, on_tick: Callable[[], None]) -> None:
@@ -191,7 +211,7 @@ class Crew:
         """Kill whatever still runs and let its trials go."""
         for place in self._places:
             if place.process is not None:
-                place.killed = True
+                place.blameless = True
                 place.process.kill()
                 place.process.wait()
                 self._let_go(place)
@@ -221,8 +241,8 @@ class Crew:
         )
 
     def patiently(self, call: Callable[[], T]) -> T:
-        """Call what needs the database; wait while it does not answer and nobody asked to stop."""
-        return patiently(call, self._patience, _say_waiting, lambda: self.request.asked)
+        """Call what needs the database; wait while it does not answer and nobody insisted on stopping."""
+        return patiently(call, self._patience, _say_waiting, lambda: self._insisted)
 
     def _row(self) -> Row[Any]:
         query = select(studies).where(studies.c.name == self._study)
@@ -240,7 +260,7 @@ class Crew:
             "PATHFRONT_LAUNCHER": str(os.getpid()),
             "CUDA_VISIBLE_DEVICES": place.device,
         }
-        place.killed = False
+        place.blameless = False
         with place.log.open("ab") as log:
             place.process = _spawn(self._command, environment, log)
         place.started = time.monotonic()
@@ -251,6 +271,7 @@ class Crew:
         if code in ENDED:
             return
         place.ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        place.blameless = place.blameless or code == StorageError.exit_code
         self._let_go(place)
         if self.request.asked:
             return
@@ -287,9 +308,9 @@ class Crew:
             return left, connection.scalar(halted) is not None
 
     def _let_go(self, place: _Place) -> None:
-        """Free what a dead worker held: as paused if it was killed from here, else as lost."""
+        """Free what a dead worker held: as paused if its trial did not crash, else as lost."""
         place.process = None
-        free = pause_trials if place.killed else expire_leases
+        free = pause_trials if place.blameless else expire_leases
 
         def let_go() -> None:
             with reachable(self._url):

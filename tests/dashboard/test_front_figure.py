@@ -152,7 +152,8 @@ def test_a_view_shows_a_part_and_no_view_shows_all():
     whole = figures.front_figure(TRIALS, FRONT, RUNGS).layout
     for row in FRONT:
         assert whole.xaxis.range[0] < np.log10(row.flops_per_token) < whole.xaxis.range[1]
-        assert whole.yaxis.range[0] < row.score < whole.yaxis.range[1]
+        half = 1.96 * row.score_stderr  # with its interval
+        assert whole.yaxis.range[0] < row.score - half < row.score + half < whole.yaxis.range[1]
 
 
 def test_many_points_are_drawn_by_webgl_all_of_them():

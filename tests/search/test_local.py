@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -10,7 +11,7 @@ from toy_trainers import RUNGS, toy_config
 
 from search import tables
 from search.engines import devices, local
-from space.errors import Interrupted, PathfrontError, StorageError, StudyFileError
+from space.errors import Interrupted, PathfrontError, StorageError, StudyFileError, Terminated
 
 SMALL = {"stop": {"candidates": 2}, "rungs": {"tokens": list(RUNGS[:2]), "eta": 2}}
 
@@ -160,3 +161,21 @@ class TestOnPostgreSQL:
         assert len(ledger) == 14
         assert {(row["state"], row["crashes"]) for row in ledger} == {("done", 0)}
         assert len(rows(tables.workers)) == 2  # nobody died and was replaced
+
+    def test_a_stop_while_the_database_is_away_is_no_crash(
+        self, launch, url, rows, tmp_path, postgresql_server
+    ):
+        launch(**SMALL, trainer="toy_trainers:patient")
+        (tmp_path / "wait").touch()
+        back = threading.Timer(3, postgresql_server.start)
+
+        def stop():
+            if not back.ident and [row for row in rows(tables.trials) if row["number"] is not None]:
+                postgresql_server.stop()
+                back.start()
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        with pytest.raises(Terminated):
+            local.run(url, "toy", 1, "artifacts", stop)
+        back.join()
+        assert [(row["state"], row["crashes"]) for row in rows(tables.trials)] == [("paused", 0)]
