@@ -149,7 +149,7 @@ def test_a_database_in_the_place_of_another_is_shown_with_its_own_results(visit,
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_database_that_is_locked_gets_one_line(visit, tmp_path, page, monkeypatch):
-    monkeypatch.setattr("search.storage.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("search.sqlite_files.BUSY_SECONDS", 0.1)
     url = make(tmp_path, "one")
     app = visit(url, page)
     engine = create_engine(url)
