@@ -42,6 +42,8 @@ def load_object(path: str, rule: str, error: type[PathfrontError] | None = None)
             f"{rule}, got '{path}': no module is called '{cause.name}', among the installed packages or in"
             f" '{folder}'{hint}"
         ) from cause
+    except PathfrontError:  # a module of ours that says itself what is missing
+        raise
     except (Exception, SystemExit) as cause:  # a script may call sys.exit as it is imported
         raise broken(f"{rule}, and the import of '{path}' raises {describe(cause)}") from cause
     if not hasattr(found, name):

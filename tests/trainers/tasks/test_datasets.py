@@ -364,7 +364,7 @@ def _only_tested(source: Path) -> None:
         (_one_label, "has only 'blue'"),
         (_few, "2 different items each, which 10 in all give.*1 of them for"),
         (_two_kinds, "3 files of images and 1 file of sounds; say which with --kind"),
-        (_unknown, "has none among 1 files"),
+        (_unknown, "has none among 1 file"),
         (_broken_image, r"'.*7\.png' cannot"),
         (_no_label, r"a folder that is its label, got '.*7\.png'"),
         (_long_label, "at most 48 bytes, got 'longlong"),
