@@ -11,13 +11,12 @@ from pathlib import Path
 import streamlit as st
 from sqlalchemy.engine import make_url
 
-from search.floor import why_no_front
+from search.database.storage import resolve_url
 from search.pareto import knee
-from search.remarks import remarks
-from search.results import Reader
-from search.rows import FrontRow, ListedTrial, StudyStatus, StudySummary, TrialDetail, TrialRow
-from search.storage import resolve_url
-from space.catalog import SuiteRecord
+from search.read.remarks import remarks, why_no_front
+from search.read.results import Reader
+from search.read.rows import FrontRow, ListedTrial, StudyStatus, StudySummary, TrialDetail, TrialRow
+from space.records import SuiteRecord
 
 BUSY_SECONDS, IDLE_SECONDS = 2.0, 15.0  # between two looks at the change token
 TRIALS_PER_SECOND = 1000  # a long study is looked at less often

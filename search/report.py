@@ -16,11 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from search.checkpoints import Checkpoints
-from search.claims import Claim
-from search.ledger import Ledger
+from search.store.checkpoints import Checkpoints
+from search.store.claims import Claim
+from search.store.ledger import Ledger
+from space.contract import CheckpointKind
 from space.errors import LeaseLost, StorageError
-from space.scores import CheckpointKind
 
 WRITE_SECONDS = 1.0  # points of a curve are written together, this often
 LISTEN_SECONDS = 1.0  # how often the thread looks whether somebody asked the study to stop

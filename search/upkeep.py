@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, and_, delete, func, insert, inspect, select, update
 
-from search import queries, tables
-from search.artifacts import located
-from search.claims import KEY
-from search.ledger import step
-from search.optuna_trials import close_storage, delete_study, has_study
-from search.removal import StudyRemoval, exists
-from search.rows import WorkerRow
-from search.storage import artifacts_home, open_writer, optuna_storage, reachable, settle, shown
-from search.study import DELETING, load_study
-from search.tables import candidates, checkpoints, clock, events, studies, trials
+from search.database import tables
+from search.database.storage import artifacts_home, open_writer, optuna_storage, reachable, settle, shown
+from search.database.tables import candidates, checkpoints, clock, events, studies, trials
+from search.read import queries
+from search.read.rows import WorkerRow
+from search.store.artifacts import located
+from search.store.claims import KEY
+from search.store.ledger import step
+from search.store.optuna_trials import close_storage, delete_study, has_study
+from search.store.removal import StudyRemoval, exists
+from search.store.studies import DELETING, load_study
 from space.errors import NotFoundError, PathfrontError, StorageError, StudyFileError, nearest
 from space.words import counted
 

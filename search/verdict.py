@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 from sqlalchemy import and_, func, or_, select, update
 
-from search.claims import Claim
-from search.faults import Failure, same_cause
-from search.ledger import Ledger
-from search.tables import events, studies, trials
-from search.workers import others_alive
+from search.database.tables import events, studies, trials
+from search.store.claims import Claim
+from search.store.faults import Failure, same_cause
+from search.store.ledger import Ledger
+from search.store.workers import others_alive
 from space.errors import MachineError, PathfrontError
 
 IN_A_ROW = 3  # failures until a worker leaves, or a study that has scored nothing yet is halted

@@ -16,24 +16,32 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from search.checkpoints import Checkpoints
-from search.claims import Claim, NewTrial
-from search.environment import Environment, conflicts, environment_here, other_versions
-from search.faults import Failure
-from search.forecast import trial_tokens
-from search.ledger import Ledger
-from search.promote import promote
-from search.propose import Proposal, Proposer
+from search.choose.promote import promote
+from search.choose.propose import Proposal, Proposer
+from search.choose.samplers import distributions
+from search.choose.snapshot import Snapshot, take_snapshot
+from search.database.storage import (
+    check_version,
+    open_writer,
+    reachable,
+    resolve_artifacts,
+    resolve_url,
+    settle,
+)
+from search.planning.forecast import trial_tokens
 from search.report import StallLimits, TrialReport
-from search.samplers import distributions
 from search.signals import StopRequest, stop_signals
-from search.snapshot import Snapshot, take_snapshot
-from search.storage import check_version, open_writer, reachable, resolve_artifacts, resolve_url, settle
-from search.study import Study, finish_study, load_study
-from search.study_files import open_files
+from search.store.checkpoints import Checkpoints
+from search.store.claims import Claim, NewTrial
+from search.store.environment import Environment, conflicts, environment_here, other_versions
+from search.store.faults import Failure
+from search.store.ledger import Ledger
+from search.store.studies import Study, finish_study, load_study
+from search.store.study_files import open_files
+from search.store.workers import Register, note_end
 from search.verdict import DeviceLost, Judge, StudyHalted
-from search.workers import Register, note_end
 from space.candidate import CandidateConfig
+from space.contract import Budget
 from space.cost import price
 from space.errors import (
     CheckpointError,
@@ -45,7 +53,7 @@ from space.errors import (
     TaskError,
 )
 from space.plugins import load_object
-from space.scores import Budget, Scorecard
+from space.scores import Scorecard
 from space.study import StudyConfig
 
 OUR_TRAINER = "trainers.train:train_candidate"

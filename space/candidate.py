@@ -6,8 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from space.catalog import Frozen
 from space.mixture import TaskMixture
+from space.records import Frozen
 
 
 class Architecture(Frozen):

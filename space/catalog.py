@@ -10,152 +10,17 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from space.errors import NotFoundError, TaskError, nearest
 from space.machine import check_writable, folder_error
+from space.records import Frozen, SuiteRecord, TaskRecord
 
 LOCAL_FILE = "pathfront-tasks.json"
 LOCAL_ENVIRONMENT = "PATHFRONT_TASKS"
 LOCAL_WHAT = "references of your own tasks"
 OWN_SETTINGS = "gato"  # the suite whose sequence settings tasks of users share
-
-Split = Literal["train", "select", "report"]
-Sense = Literal["text", "image", "audio", "discrete", "continuous"]
-
-
-class Frozen(BaseModel):
-    """A value: immutable, and refusing infinite numbers and keys that it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Reference(Frozen):
-    """A score measured once and frozen, with what is needed to measure it again."""
-
-    mean: float
-    stderr: float = Field(ge=0)
-    n: int = Field(ge=1)
-    seed: int
-    policy: str
-    versions: dict[str, str]
-
-
-class Baseline(Frozen):
-    """What another policy reaches on the same episodes; `n` of them, the first ones."""
-
-    mean: float
-    stderr: float = Field(ge=0)
-    n: int = Field(ge=1)
-
-
-class References(Frozen):
-    """What 0 and 1 mean on one split: the floor and the expert, by the evaluator that scores candidates.
-
-    Attributes:
-        floor: the best policy that looks at nothing.
-        expert: whoever demonstrates, or a better specialist.
-        baselines: all policies that look at nothing, and the nearest expert example ("retrieval").
-    """
-
-    floor: Reference
-    expert: Reference
-    baselines: dict[str, Baseline] = Field(default_factory=dict)
-
-
-class TaskRecord(Frozen):
-    """What is known of a task without importing it."""
-
-    name: str
-    family: str
-    domain: str
-    modality: Sense
-    metric: str
-    unit: str
-    variant: bool = False
-    memorisable: bool = False
-    lower_is_better: bool = False
-    references: dict[Split, References]
-
-    def fraction(self, value: float, split: Split) -> float:
-        """Scale a raw value so that the floor is 0 and the expert is 1 (Gato's normalisation, unclipped).
-
-        Raises:
-            TaskError: the expert does not clear its floor by two standard errors.
-        """
-        floor, expert = self.checked(split)
-        return (value - floor.mean) / (expert.mean - floor.mean)
-
-    def checked(self, split: Split) -> tuple[Reference, Reference]:
-        """Floor and expert of a split.
-
-        Raises:
-            TaskError: the split was never measured, or the expert does not clear its floor.
-        """
-        if split not in self.references:
-            raise TaskError(
-                f"task '{self.name}' has no references on the {split} episodes;"
-                f" measure them: pathfront tasks measure {self.name}"
-            )
-        floor, expert = self.references[split].floor, self.references[split].expert
-        gain = (floor.mean - expert.mean) if self.lower_is_better else (expert.mean - floor.mean)
-        noise = (floor.stderr**2 + expert.stderr**2) ** 0.5
-        if gain <= 2 * noise or gain <= 0:
-            raise TaskError(
-                f"task '{self.name}': an expert must clear its floor by two standard errors; on the {split}"
-                f" episodes expert {expert.mean:g} against floor {floor.mean:g}, standard error {noise:g}"
-            )
-        return floor, expert
-
-
-class SuiteRecord(Frozen):
-    """A set of tasks and everything about their sequences that every candidate shares.
-
-    Attributes:
-        context: tokens in a training window.
-        batch_tokens: tokens in a training batch.
-        text_vocab: SentencePiece pieces.
-        tokenizer: name of the frozen SentencePiece model.
-        bins: bins of a continuous value.
-        discrete: largest discrete value plus one.
-        prompt_share: share of the training windows that begin with a demonstration of their task.
-        prompted: whether evaluation begins each episode with a demonstration, too.
-        encoders: patch encoder -> size of one flattened patch.
-        patch_share: task -> encoder -> share of the task's tokens that are patches of that encoder.
-        episodes: task -> held-out episodes that score a trial.
-        tokens: task -> training tokens that its expert episodes have.
-        lengths: task -> tokens of an expert episode, the mean of the first 50.
-        records: task -> what is known of it; filled in from the catalog, and stored with a study, so that a
-            study's scores keep their meaning when the catalog moves on.
-    """
-
-    name: str
-    tasks: tuple[str, ...] = Field(min_length=1)
-    context: int = Field(ge=8)
-    batch_tokens: int = Field(ge=8)
-    text_vocab: int = Field(ge=0)
-    tokenizer: str = "python-docs-512"
-    bins: int = Field(ge=2)
-    discrete: int = Field(ge=2)
-    prompt_share: float = Field(default=0.0, ge=0.0, le=1.0)
-    prompted: bool = False
-    encoders: dict[str, int]
-    patch_share: dict[str, dict[str, float]]
-    episodes: dict[str, int]
-    tokens: dict[str, int] = Field(default_factory=dict)
-    lengths: dict[str, float] = Field(default_factory=dict)
-    records: dict[str, TaskRecord] = Field(default_factory=dict)
-
-    @property
-    def vocab_size(self) -> int:
-        """Text, bins, discrete values, the separator and one placeholder for each patch encoder."""
-        return self.text_vocab + self.bins + self.discrete + 1 + len(self.encoders)
-
-    def patch_mean(self, encoder: str) -> float:
-        """Patches of an encoder per input token under the uniform mixture."""
-        return sum(self.patch_share.get(t, {}).get(encoder, 0.0) for t in self.tasks) / len(self.tasks)
 
 
 class Catalog(Frozen):

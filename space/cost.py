@@ -8,7 +8,7 @@ every position, the router and the patch encoders; a table lookup is free. They 
 from dataclasses import dataclass
 
 from space.candidate import Architecture
-from space.catalog import SuiteRecord
+from space.records import SuiteRecord
 
 LOCAL_POSITIONS = 64  # learned positions within a timestep or an image (Gato section 2.2)
 ENCODER_RATIO = 2  # hidden size of a patch encoder's residual block over the model's width

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from space.candidate import Architecture
-from space.catalog import SuiteRecord
 from space.cost import price
 from space.errors import StudyFileError
+from space.records import SuiteRecord
 
 TILE = 16  # channels: a width is a multiple of it where heads allow
 FAR = 0.10  # share of the target by which FLOPs may miss it

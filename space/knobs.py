@@ -22,8 +22,8 @@ from pydantic import (
 )
 
 from space.candidate import Architecture, CandidateConfig
-from space.catalog import Frozen
 from space.errors import nearest
+from space.records import Frozen
 
 STORED = {"stored": True}  # the context in which a stored study is validated, so that it stays as it was
 LARGEST_RATIO = 16  # of an expert's width to the model's that a study may ask for

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import field_validator
 
-from space.catalog import Frozen
 from space.errors import StudyFileError
+from space.records import Frozen
 
 DECIMALS = 6
 

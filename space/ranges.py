@@ -15,11 +15,11 @@ from pydantic import Field, TypeAdapter, ValidationInfo, field_validator, model_
 
 from space.buildable import snapped
 from space.candidate import Architecture, CandidateConfig
-from space.catalog import Frozen, SuiteRecord
 from space.cost import Cost, price
 from space.errors import StudyFileError, nearest
 from space.knobs import STORED, Between, Choices, Knob, Real, Scalar, checked, scalar
 from space.mixture import TaskMixture
+from space.records import Frozen, SuiteRecord
 from space.words import counted
 
 MIXTURE_PREFIX = "mixture."

@@ -16,8 +16,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from space.candidate import CandidateConfig
-from space.catalog import Frozen, SuiteRecord
 from space.errors import CheckpointError, NotFoundError
+from space.records import Frozen, SuiteRecord
 from space.study import explain
 
 CONFIG_FILE = "config.yaml"

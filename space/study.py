@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from space.catalog import Frozen, SuiteRecord, load_catalog, local_catalog
+from space.catalog import load_catalog, local_catalog
+from space.contract import Budget
 from space.errors import NotFoundError, StudyFileError, nearest
 from space.knobs import Real, Whole
 from space.ranges import Limits, SearchSpace
-from space.scores import Budget
+from space.records import Frozen, SuiteRecord
 
 SCHEMA_VERSION = 1
 SAMPLERS = ("stratified", "random", "tpe", "nsga2", "gp")

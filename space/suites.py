@@ -7,7 +7,8 @@ the expert's episode length.
 
 from typing import get_args
 
-from space.catalog import Catalog, Sense, SuiteRecord
+from space.catalog import Catalog
+from space.records import Sense, SuiteRecord
 
 SEATS = 24
 MOST = 3

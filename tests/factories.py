@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import create_engine, insert, select
 
-from search import tables
+from search.database import tables
 from space.candidate import Architecture, CandidateConfig
-from space.catalog import Reference, References, SuiteRecord, TaskRecord
 from space.cost import Cost, price
+from space.records import Reference, References, SuiteRecord, TaskRecord
 from space.study import StudyConfig
 
 NOW = 1_790_000_000.0  # seconds since 1970

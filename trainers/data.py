@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from space.catalog import SuiteRecord
 from space.errors import TaskError
 from space.mixture import TaskMixture
+from space.records import SuiteRecord
 from trainers.model.embedding import Patches
 from trainers.tasks.episodes import Episodes
 from trainers.tasks.registry import load_task

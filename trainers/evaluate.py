@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from space.catalog import Split, SuiteRecord
 from space.errors import TaskError
+from space.records import Split, SuiteRecord
 from trainers.data import Corpus, load_corpora
 from trainers.model.attention import Cache, Slots
 from trainers.model.decoder import Decoder

@@ -3,7 +3,7 @@
 import torch
 from lightning.fabric.utilities import move_data_to_device
 
-from space.catalog import SuiteRecord
+from space.records import SuiteRecord
 from trainers.data import Mixer
 from trainers.model.decoder import Decoder
 from trainers.module import visible

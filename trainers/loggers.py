@@ -20,11 +20,12 @@ import yaml
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from space.candidate import CandidateConfig
-from space.catalog import SuiteRecord
+from space.contract import Budget
 from space.cost import price
 from space.errors import StudyFileError, nearest
 from space.plugins import load_object
-from space.scores import Budget, Scorecard
+from space.records import SuiteRecord
+from space.scores import Scorecard
 from trainers.module import Schedule
 
 LOGGERS = ("csv", "none", "tensorboard")

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from space.candidate import CandidateConfig
-from space.catalog import SuiteRecord
 from space.cost import Cost
+from space.records import SuiteRecord
 from trainers.data import Batch
 from trainers.model.decoder import Decoder
 from trainers.optimizer import make_optimizer

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from space.candidate import Architecture, CandidateConfig
-from space.catalog import SuiteRecord
+from space.contract import Budget, CheckpointKind
 from space.mixture import TaskMixture
-from space.scores import Budget, CheckpointKind
+from space.records import SuiteRecord
 from trainers.evaluate import ModelPolicy
 from trainers.model.decoder import Decoder
 from trainers.tasks.base import Policy

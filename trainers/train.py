@@ -14,11 +14,12 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 
 from space.candidate import CandidateConfig
-from space.catalog import SuiteRecord
+from space.contract import Budget, Report, Spent
 from space.cost import price
 from space.errors import CheckpointError, Interrupted
 from space.files import umask_mode
-from space.scores import Budget, Report, Scorecard, Spent
+from space.records import SuiteRecord
+from space.scores import Scorecard
 from trainers.data import Mixer, MixtureData, load_corpora
 from trainers.evaluate import score_candidate
 from trainers.expert_load import measure_load

@@ -12,8 +12,8 @@ import lightning as L
 import torch
 
 from space.candidate import CandidateConfig
+from space.contract import Budget, Report
 from space.errors import CheckpointError, Interrupted, PathfrontError
-from space.scores import Budget, Report
 from trainers.module import CandidateModule, Schedule, Work
 
 CURVE_POINTS = 50  # of a trial

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from dashboard import units
 from dashboard.figures import style
 from search.pareto import staircase
-from search.rows import FrontRow, TrialRow
+from search.read.rows import FrontRow, TrialRow
 
 SPARSE_SYMBOL, DENSE_SYMBOL = "circle", "diamond"
 View = tuple[tuple[float, float], tuple[float, float]]  # log10 FLOPs and score, low to high

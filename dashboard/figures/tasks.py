@@ -6,8 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.figures import style
-from search.rows import FrontRow
-from space.catalog import SuiteRecord
+from search.read.rows import FrontRow
+from space.records import SuiteRecord
 
 ROW, HEAD, LINE_HEIGHT = 26, 80, 15  # pixels of a row of a table-like figure, its axes, a line of text
 LEGEND_ROW, LEGEND_HEAD = 24, 70  # pixels that a legend needs so that it does not scroll

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from dashboard import units
 from dashboard.figures import style
 from dashboard.figures.tasks import tasks_by_domain
-from search.rows import CurvePoint
-from space.catalog import SuiteRecord
+from search.read.rows import CurvePoint
+from space.records import SuiteRecord
 from space.scores import TaskScore
 
 BAR, HEAD = 30, 64  # pixels of a bar, and of the axes

@@ -7,7 +7,7 @@ from dashboard import load, selection, units, zoom
 from dashboard.figures import style
 from dashboard.figures.front import front_figure, trial_at
 from dashboard.views import parts
-from search.rows import FrontRow, TrialRow
+from search.read.rows import FrontRow, TrialRow
 
 TABLE = "front_table"
 INTERVAL = "± 95%"

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dashboard import load, pages, selection, units
 from dashboard.figures import style
-from search.rows import ListedTrial, RunningTrial, StudyStatus, StudySummary, TrialDetail
+from search.read.rows import ListedTrial, RunningTrial, StudyStatus, StudySummary, TrialDetail
 from space.errors import NotFoundError, PathfrontError, nearest
 
 LAUNCH = "pathfront launch quick"

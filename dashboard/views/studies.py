@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import load, pages, units
 from dashboard.views import parts
-from search.rows import StudyStatus, StudySummary
+from search.read.rows import StudyStatus, StudySummary
 from space.errors import PathfrontError
 
 SHOWN = 25

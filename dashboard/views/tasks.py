@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import load, selection
 from dashboard.figures.tasks import heat_map, mixture_bars, threshold_curves
 from dashboard.views import parts
-from search.rows import FrontRow
+from search.read.rows import FrontRow
 
 MOST_ROWS = 40
 

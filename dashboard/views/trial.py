@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import load, selection, units
 from dashboard.figures.trial import load_map, loss_curves, score_bars, share_bars
 from dashboard.views import parts
-from search.rows import TrialDetail
+from search.read.rows import TrialDetail
 
 ALL = "all"
 

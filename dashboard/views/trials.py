@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard import load, selection, units
 from dashboard.views import parts
-from search.rows import ListedTrial
+from search.read.rows import ListedTrial
 
 TABLE = "trials_table"
 ALL = "all"

@@ -35,9 +35,9 @@ def run(
 ) -> None:
     """Open the dashboard on a storage; Ctrl-C ends it."""
     from search.commands.output import say
-    from search.results import Reader
+    from search.database.storage import resolve_url, shown
+    from search.read.results import Reader
     from search.signals import stop_signals
-    from search.storage import resolve_url, shown
 
     url = resolve_url(storage)
     Reader(url).close()  # the database is there and can be read, or this says why not
@@ -84,7 +84,7 @@ def _require_free(host: str, port: int) -> None:
 
 def _start(url: str, host: str, port: int) -> "subprocess.Popen[bytes]":
     """Start Streamlit in a session of its own, so that Ctrl-C reaches this process alone."""
-    from search.child import python
+    from search.engines.child import python
 
     options = {
         "server.address": host,

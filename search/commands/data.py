@@ -10,7 +10,7 @@ from search.commands.options import Json, examples
 if TYPE_CHECKING:
     from search.commands.output import Meter
     from space.catalog import Measured
-    from trainers.tasks.datasets import Dataset
+    from trainers.tasks.datasets.library import Dataset
 
 SPECIALIST = "trainers.specialist:dense_specialist"
 
@@ -75,7 +75,7 @@ def add(
     from pathlib import Path
 
     from search.commands import output
-    from trainers.tasks.datasets import add_dataset, check_name
+    from trainers.tasks.datasets.library import add_dataset, check_name
 
     check_name(name)
     _check_places()
@@ -119,8 +119,8 @@ def fetch(
     from contextlib import ExitStack
 
     from search.commands import output
-    from trainers.tasks.datasets import add_dataset, check_name
-    from trainers.tasks.sources.downloads import downloaded, find_download
+    from trainers.tasks.datasets.downloads import downloaded, find_download
+    from trainers.tasks.datasets.library import add_dataset, check_name
 
     check_name(name)
     _check_places()
@@ -147,7 +147,7 @@ def list_datasets(json: Json = False) -> None:
     from search.commands import output
     from space.catalog import local_catalog
     from space.errors import TaskError
-    from trainers.tasks.datasets import data_folder, dataset_names, open_dataset, taken_by
+    from trainers.tasks.datasets.library import data_folder, dataset_names, open_dataset, taken_by
 
     measured = local_catalog()
     rows = []
@@ -178,7 +178,7 @@ def _check_places() -> None:
     """
     from space.catalog import check_local
     from trainers.tasks.cache import CACHE
-    from trainers.tasks.datasets import DATA
+    from trainers.tasks.datasets.library import DATA
 
     for place in (DATA, CACHE):
         place.check_writable()
@@ -188,7 +188,7 @@ def _check_places() -> None:
 def _sha256(name: str) -> str | None:
     """Digest of the data set of a name, as it is now; None where there is none, or none that can be read."""
     from space.errors import NotFoundError, TaskError
-    from trainers.tasks.datasets import open_dataset
+    from trainers.tasks.datasets.library import open_dataset
 
     try:
         return open_dataset(name).manifest.sha256
@@ -240,8 +240,8 @@ def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
 def _warn_of_few(name: str, kind: str, count: int) -> None:
     """Say so where too few held-out items or excerpts score a trial."""
     from search.commands import output
-    from trainers.tasks.sources.content import ENOUGH_HELD_OUT
-    from trainers.tasks.sources.texts import ENOUGH_EXCERPTS
+    from trainers.tasks.datasets.content import ENOUGH_HELD_OUT
+    from trainers.tasks.datasets.texts import ENOUGH_EXCERPTS
 
     enough, what = (ENOUGH_EXCERPTS, "excerpts") if kind == "text" else (ENOUGH_HELD_OUT, "items")
     if count < enough:

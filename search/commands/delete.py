@@ -29,7 +29,7 @@ def run(
     Cut short, the same command finishes the job.
     """
     from search.commands import output
-    from search.storage import resolve_artifacts, resolve_url, shown
+    from search.database.storage import resolve_artifacts, resolve_url, shown
     from search.upkeep import delete_all, doomed
     from space.words import counted
 

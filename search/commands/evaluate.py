@@ -34,7 +34,7 @@ def run(
     path = Path(folder)
     recipe = Recipe.read(path)
     output.say(f"scoring {folder} on the {split} episodes of suite {recipe.suite.name}")
-    from trainers.full import evaluate_export
+    from trainers.exports.full import evaluate_export
 
     with Phases() as phases, ending_at_once("stopped; nothing was changed"):
         card = evaluate_export(path, split, device, phases, threads_of(threads, phases))

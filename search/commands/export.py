@@ -10,10 +10,10 @@ from search.commands.options import MOST_TRIALS, Larger, MaxFlops, Storage, whol
 from space.errors import StudyFileError
 
 if TYPE_CHECKING:
-    from search.results import Reader
-    from search.rows import TrialDetail
-    from space.catalog import SuiteRecord
+    from search.read.results import Reader
+    from search.read.rows import TrialDetail
     from space.recipe import Growth, Recipe
+    from space.records import SuiteRecord
 
 NAME = "export"
 EXAMPLES = [
@@ -59,8 +59,8 @@ def run(
     --scale a larger model of the same shape, with the score to expect of it and without weights.
     """
     from search.commands.output import score, short
-    from search.results import Reader
-    from search.storage import resolve_url
+    from search.database.storage import resolve_url
+    from search.read.results import Reader
     from space.recipe import CONFIG_FILE, HF_FOLDER
 
     if tokens is not None and scale is None:
@@ -81,7 +81,7 @@ def run(
         raise StudyFileError("an export of a study goes into a new folder: name it with -o or --output")
     reader = Reader(resolve_url(storage))
     if scale is not None:
-        from search.export import export_grown
+        from search.export.write import export_grown
 
         choice = (pick, trial, max_flops)
         recipe = export_grown(
@@ -104,13 +104,13 @@ def _export(
     choice: tuple[str | None, int | None, float | None],
     hf: bool,
 ) -> "TrialDetail":
-    from search.export import choose, export, require_new
+    from search.export.write import choose, export, require_new
 
     if not hf:
         return export(reader, study, output, _tokenizer, *choice, finish=_write_tokenizer)
     require_new(output)
     chosen = choose(reader, study, *choice)
-    from trainers.huggingface.classes import exact_class
+    from trainers.exports.huggingface.classes import exact_class
 
     exact_class(chosen.config.architecture)  # refuses before anything is written
     return export(reader, study, output, _tokenizer, trial=chosen.row.number, finish=_write_hf)
@@ -125,10 +125,10 @@ def _tokenizer(suite: "SuiteRecord") -> bytes:
 
 def _add_hf(export: Path, output: Path | None) -> None:
     """Add the folder for transformers to an export, or write it elsewhere."""
-    from search.export import require_new, whole
+    from search.export.write import require_new, whole
     from space.recipe import HF_FOLDER, Recipe
-    from trainers.huggingface.classes import exact_class
-    from trainers.huggingface.folder import is_stale, write_hf
+    from trainers.exports.huggingface.classes import exact_class
+    from trainers.exports.huggingface.folder import is_stale, write_hf
 
     folder = output or export / HF_FOLDER
     stale = output is None and folder.is_dir() and is_stale(export, folder)
@@ -146,7 +146,7 @@ def _add_hf(export: Path, output: Path | None) -> None:
 def _write_hf(export: Path) -> None:
     """Add the folder for transformers to an export that is still being written."""
     from space.recipe import HF_FOLDER
-    from trainers.huggingface.folder import write_hf
+    from trainers.exports.huggingface.folder import write_hf
 
     _write_tokenizer(export)
     write_hf(export, export / HF_FOLDER)
@@ -156,7 +156,7 @@ def _write_hf(export: Path) -> None:
 def _write_tokenizer(export: Path) -> None:
     """Add what makes transformers read an export's text as we do."""
     from space.recipe import Recipe
-    from trainers.huggingface.tokenizer import write_tokenizer
+    from trainers.exports.huggingface.tokenizer import write_tokenizer
 
     suite = Recipe.read(export).suite
     write_tokenizer(export, _tokenizer(suite), suite)
@@ -164,7 +164,7 @@ def _write_tokenizer(export: Path) -> None:
 
 def _name_on_card(export: Path) -> None:
     """Name the folder for transformers on an export's card, where it still has one."""
-    from search.card import with_hf
+    from search.export.card import with_hf
     from space.recipe import CARD_FILE
 
     path = export / CARD_FILE

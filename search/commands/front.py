@@ -7,7 +7,7 @@ from search.commands.options import Json, MaxFlops, Storage, Study
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from search.rows import FrontRow
+    from search.read.rows import FrontRow
 
 NAME = "front"
 EXAMPLES = [
@@ -21,9 +21,9 @@ HALF = 0.5  # of the expert: Gato's headline threshold
 def run(study: Study, max_flops: MaxFlops = None, storage: Storage = None, json: Json = False) -> None:
     """Print a study's front, best score first."""
     from search.commands import output
-    from search.remarks import no_front
-    from search.results import Reader
-    from search.storage import resolve_url
+    from search.database.storage import resolve_url
+    from search.read.remarks import no_front
+    from search.read.results import Reader
 
     reader = Reader(resolve_url(storage))
     rows = reader.front(study, max_flops)

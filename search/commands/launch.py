@@ -8,7 +8,7 @@ import typer
 from search.commands.options import Artifacts, Json, Patience, Storage, set_patience
 
 if TYPE_CHECKING:
-    from search.results import Reader
+    from search.read.results import Reader
     from space.study import StudyConfig
 
 NAME = "launch"
@@ -40,7 +40,7 @@ def run(
     The first Ctrl-C lets running trials reach a checkpoint, the second stops at once; the same command goes
     on from there.
     """
-    from search.storage import resolve_artifacts, resolve_url
+    from search.database.storage import resolve_artifacts, resolve_url
     from space.study import read_study
 
     config = read_study(spec)
@@ -68,12 +68,12 @@ def _launch(
     from search.commands import output
     from search.commands.live import LaunchDisplay
     from search.commands.rehearse import rehearse
+    from search.database.storage import require_writable, resolve_artifacts
     from search.engines import local
     from search.engines.devices import cpu_count
-    from search.environment import environment_here
-    from search.results import Reader
-    from search.storage import require_writable, resolve_artifacts
-    from search.study import create_or_resume, planned_suite
+    from search.read.results import Reader
+    from search.store.environment import environment_here
+    from search.store.studies import create_or_resume, planned_suite
     from space.errors import Interrupted
     from space.words import counted
     from trainers.tasks.fingerprint import data_fingerprints
@@ -110,8 +110,8 @@ def _launch(
 
 def _is_finished(url: str, config: "StudyConfig") -> bool:
     """Whether this very study has reached its stop rule already."""
-    from search.results import Reader
-    from search.study import MAY_CHANGE
+    from search.read.results import Reader
+    from search.store.studies import MAY_CHANGE
     from space.errors import NotFoundError
 
     try:
@@ -125,7 +125,7 @@ def _is_finished(url: str, config: "StudyConfig") -> bool:
 
 def _again(spec: str, url: str, artifacts: str | None) -> str:
     """The command that goes on with a study."""
-    from search.results import storage_option
+    from search.read.results import storage_option
 
     place = f" --artifacts {shlex.quote(artifacts)}" if artifacts else ""
     return f"pathfront launch {shlex.quote(spec)}{storage_option(url)}{place}"
@@ -133,10 +133,10 @@ def _again(spec: str, url: str, artifacts: str | None) -> str:
 
 def _conclude(reader: "Reader", study: str, json: bool) -> None:
     """Print the front and what to do next."""
-    from search.advice import next_steps
     from search.commands import output
+    from search.commands.advice import next_steps
     from search.commands.front import print_front
-    from search.remarks import no_front, remarks
+    from search.read.remarks import no_front, remarks
     from space.errors import PathfrontError
 
     rows = reader.front(study)

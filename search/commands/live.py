@@ -13,8 +13,8 @@ from space.words import counted
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from search.results import Reader
-    from search.rows import RunningTrial, StudyStatus
+    from search.read.results import Reader
+    from search.read.rows import RunningTrial, StudyStatus
 
 
 STOPPING = "stopping: running trials go on to a checkpoint; Ctrl-C again stops at once"
@@ -97,7 +97,7 @@ def draw(status: "StudyStatus", url: str) -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
-    from search.remarks import at_floor, failures
+    from search.read.remarks import at_floor, failures
 
     head = Table.grid(padding=(0, 2))
     head.add_row(

@@ -14,8 +14,8 @@ from space.errors import Interrupted
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from space.catalog import SuiteRecord
-    from trainers.threads import Threads
+    from space.records import SuiteRecord
+    from trainers.exports.threads import Threads
 
 
 class Phases:
@@ -70,7 +70,7 @@ def prepare_data(suite: "SuiteRecord", phases: Phases) -> None:
 def threads_of(asked: int | None, phases: Phases, note: "Path | None" = None) -> "Threads":
     """What chooses the number of threads, and says so on stderr."""
     from search.engines.devices import cpu_count
-    from trainers.threads import Threads
+    from trainers.exports.threads import Threads
 
     return Threads(asked, cpu_count(), phases.say, note)
 

@@ -7,8 +7,8 @@ from search.commands import output
 from space.words import counted
 
 if TYPE_CHECKING:
-    from search.forecast import Forecast
-    from search.results import Reader
+    from search.planning.forecast import Forecast
+    from search.read.results import Reader
     from space.study import StudyConfig
 
 
@@ -26,8 +26,8 @@ def print_price(config: "StudyConfig", workers: int | None, url: str, artifacts:
         StudyFileError: the study breaks a rule.
         StorageError: the storage is there and cannot be read.
     """
-    from search.forecast import DEFAULT_SPEED, forecast
-    from search.storage import shown
+    from search.database.storage import shown
+    from search.planning.forecast import DEFAULT_SPEED, forecast
 
     device, count = _plan(config, workers)
     reader = _reader(url)
@@ -57,7 +57,7 @@ def _plan(config: "StudyConfig", workers: int | None) -> tuple[str, int]:
 
 def _reader(url: str) -> "Reader | None":
     """A reader of the storage, if there is one."""
-    from search.results import Reader
+    from search.read.results import Reader
     from space.errors import NotFoundError
 
     try:
@@ -73,7 +73,7 @@ def _existing(reader: "Reader", config: "StudyConfig") -> dict[str, Any] | None:
         `differs` is None where launching it goes on with it, else why that is refused; None if there is no
         study of this name.
     """
-    from search.study import compare
+    from search.store.studies import compare
     from space.errors import NotFoundError, StudyFileError
 
     try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from space.errors import PathfrontError, StudyFileError
 
 if TYPE_CHECKING:
-    from space.catalog import SuiteRecord
+    from space.records import SuiteRecord
     from space.study import StudyConfig
 
 ARGUMENTS = ("candidate", "suite", "budget", "resume", "report")

@@ -31,8 +31,8 @@ def run(
     Once the cause is mended: as many attempts as at first, from the last checkpoint. A study that halted goes
     on as well. Nothing runs until the study is launched again.
     """
-    from search.remarks import launch_command
-    from search.storage import resolve_url
+    from search.database.storage import resolve_url
+    from search.read.remarks import launch_command
     from search.upkeep import retry
     from space.words import counted
 

@@ -6,7 +6,7 @@ from search.commands import output
 from space.words import counted
 
 if TYPE_CHECKING:
-    from space.catalog import SuiteRecord
+    from space.records import SuiteRecord
     from space.scores import Scorecard
 
 Z95 = 1.96  # standard errors to either side of a 95% interval

@@ -9,8 +9,8 @@ from search.commands.options import MOST_TRIALS, Json, Storage, Study
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from search.rows import TrialDetail
-    from space.catalog import TaskRecord
+    from search.read.rows import TrialDetail
+    from space.records import TaskRecord
 
 NAME = "show"
 EXAMPLES = ["pathfront show quick 7", "pathfront show quick 7 --json | jq .config.architecture"]
@@ -28,10 +28,10 @@ def run(
 
     Its configuration, scores per task, cost, checkpoints, and the command that exports it.
     """
-    from search.advice import can_be_exported
     from search.commands import output
-    from search.results import Reader
-    from search.storage import resolve_url
+    from search.commands.advice import can_be_exported
+    from search.database.storage import resolve_url
+    from search.read.results import Reader
 
     reader = Reader(resolve_url(storage))
     detail = reader.trial(study, trial)

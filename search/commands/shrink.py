@@ -8,7 +8,7 @@ import typer
 from search.commands.options import Device, Folder, Json, Threads, whole
 
 if TYPE_CHECKING:
-    from trainers.shrunk import Shrunk
+    from trainers.exports.shrunk import Shrunk
 
 NAME = "shrink"
 EXAMPLES = [
@@ -66,8 +66,8 @@ def run(
     path = Path(folder)
     target = output or _beside(path, channels)
     Recipe.read(path)  # says what is wrong before anything heavy is imported
-    from trainers.shrink import Plan, shrink_export, work_folder
-    from trainers.threads import NOTE
+    from trainers.exports.shrink import Plan, shrink_export, work_folder
+    from trainers.exports.threads import NOTE
 
     plan = Plan.of(path, target, channels, tokens)
     retrain = plan.parent.distil_tokens

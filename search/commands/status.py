@@ -7,8 +7,8 @@ import typer
 from search.commands.options import Json, Storage
 
 if TYPE_CHECKING:
-    from search.results import Reader
-    from search.rows import StudyStatus, StudySummary
+    from search.read.results import Reader
+    from search.read.rows import StudyStatus, StudySummary
 
 NAME = "status"
 EXAMPLES = ["pathfront status", "pathfront status quick", "pathfront status quick --json"]
@@ -23,8 +23,8 @@ def run(
 ) -> None:
     """Say where studies stand: all, or one in detail."""
     from search.commands import output
-    from search.results import Reader
-    from search.storage import resolve_url
+    from search.database.storage import resolve_url
+    from search.read.results import Reader
 
     reader = Reader(resolve_url(storage))
     if study is None:
@@ -39,7 +39,7 @@ def run(
 
 def _print(status: "StudyStatus", url: str) -> None:
     from search.commands import output
-    from search.remarks import remarks, state
+    from search.read.remarks import remarks, state
 
     left = "" if not status.seconds_left else f", about {output.duration(status.seconds_left)} left"
     nothing = status.finished and status.best is None
@@ -101,7 +101,7 @@ def _counts(status: "StudyStatus") -> str:
 
 def _studies(reader: "Reader", json: bool) -> None:
     from search.commands import output
-    from search.storage import shown
+    from search.database.storage import shown
 
     studies = reader.studies()
     if json:

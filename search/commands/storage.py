@@ -28,8 +28,8 @@ def upgrade_storage(storage: Storage = None) -> None:
     database is as before. Older Pathfronts cannot open it afterwards.
     """
     from search.commands import output
-    from search.storage import resolve_url, shown, upgrade
-    from search.tables import TABLES_VERSION
+    from search.database.storage import resolve_url, shown, upgrade
+    from search.database.tables import TABLES_VERSION
     from space.errors import NotFoundError
 
     url = resolve_url(storage)

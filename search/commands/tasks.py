@@ -9,7 +9,8 @@ from search.commands.options import Json, examples
 from space.words import counted
 
 if TYPE_CHECKING:
-    from space.catalog import Baseline, Measured, SuiteRecord
+    from space.catalog import Measured
+    from space.records import Baseline, SuiteRecord
 
 SAMPLE_SEED = 0
 MOST_DEVIATION = 3.0  # standard errors

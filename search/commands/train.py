@@ -43,8 +43,9 @@ def run(
 
     path = Path(folder)
     recipe = Recipe.read(path)
-    from trainers.full import FOLDER, finished_training, train_export
-    from trainers.threads import NOTE
+    from trainers.exports.full import finished_training, train_export
+    from trainers.exports.load import FOLDER
+    from trainers.exports.threads import NOTE
 
     finished = finished_training(path, recipe, tokens) is not None
     if finished:
@@ -71,10 +72,10 @@ def run(
 def _refresh_hf(export: "Path") -> None:
     """Write the folder for transformers anew where it holds other weights; say so where that fails."""
     from search.commands import output
-    from search.export import whole
+    from search.export.write import whole
     from space.errors import NotFoundError
     from space.recipe import HF_FOLDER
-    from trainers.huggingface.folder import is_stale, write_hf
+    from trainers.exports.huggingface.folder import is_stale, write_hf
 
     folder = export / HF_FOLDER
     if not folder.is_dir() or not is_stale(export, folder):

@@ -8,7 +8,7 @@ from search.commands.options import Json, Storage, Study
 from space.errors import StudyFileError
 
 if TYPE_CHECKING:
-    from search.rows import ListedTrial
+    from search.read.rows import ListedTrial
 
 NAME = "trials"
 EXAMPLES = [
@@ -35,8 +35,8 @@ def run(
     Each with its score, cost and origin, its attempts, and why it failed.
     """
     from search.commands import output
-    from search.results import Reader
-    from search.storage import resolve_url
+    from search.database.storage import resolve_url
+    from search.read.results import Reader
 
     if json and csv:
         raise StudyFileError("--json and --csv are two forms of the same list: leave one out")
@@ -89,7 +89,7 @@ def _print_csv(rows: "list[ListedTrial]") -> None:
 
     from pydantic_core import to_jsonable_python
 
-    from search.rows import ListedTrial
+    from search.read.rows import ListedTrial
 
     writer = csv.DictWriter(sys.stdout, [f.name for f in fields(ListedTrial)], lineterminator="\n")
     writer.writeheader()

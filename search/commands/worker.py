@@ -14,7 +14,7 @@ def run(
     One after another until the study ends; any number of workers may share a study. The first Ctrl-C stops at
     the next checkpoint, the second at once.
     """
-    from search.storage import resolve_artifacts, resolve_url
+    from search.database.storage import resolve_artifacts, resolve_url
 
     url = resolve_url(storage)
     set_patience(patience)

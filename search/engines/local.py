@@ -16,18 +16,18 @@ from typing import IO, Any, TypeVar
 
 from sqlalchemy import Engine, Row, select
 
-from search.child import python
+from search.database.patience import patience_seconds, patiently
+from search.database.storage import open_writer, reachable, settle
+from search.database.tables import studies, trials
+from search.engines.child import python
 from search.engines.devices import cpu_count, gpus
-from search.leases import expire_leases, pause_trials
-from search.patience import patience_seconds, patiently
 from search.signals import StopRequest, stop_signals
-from search.storage import open_writer, reachable, settle
-from search.study import load_study
-from search.study_files import open_files
-from search.tables import studies, trials
+from search.store.leases import expire_leases, pause_trials
+from search.store.studies import load_study
+from search.store.study_files import open_files
+from search.store.workers import note_end, why_left
 from search.verdict import StudyHalted
 from search.worker import worker_name
-from search.workers import note_end, why_left
 from space.errors import (
     Interrupted,
     MachineError,

@@ -16,8 +16,9 @@ from torch import Tensor
 from search.commands.options import whole
 from space.candidate import Architecture, CandidateConfig
 from space.catalog import OWN_SETTINGS, load_catalog
+from space.contract import Budget
 from space.mixture import TaskMixture
-from space.scores import Budget, expert_fraction
+from space.scores import expert_fraction
 from trainers.evaluate import ModelPolicy
 from trainers.specialist import Silent
 from trainers.tasks.registry import load_task

@@ -16,9 +16,10 @@ import torch
 
 from search.commands.options import whole
 from space.candidate import Architecture, CandidateConfig
-from space.catalog import SuiteRecord, load_catalog
+from space.catalog import load_catalog
+from space.contract import Budget
 from space.mixture import TaskMixture
-from space.scores import Budget
+from space.records import SuiteRecord
 from trainers.evaluate import ModelPolicy, score_candidate
 from trainers.model.decoder import Decoder
 from trainers.specialist import Silent

@@ -18,7 +18,7 @@ from space.candidate import Architecture, CandidateConfig
 from space.catalog import load_catalog
 from space.mixture import TaskMixture
 from space.recipe import CONFIG_FILE, TOKENIZER_FILE, Origin, Recipe
-from trainers.full import train_export
+from trainers.exports.full import train_export
 from trainers.tasks.prepare import prepare
 from trainers.tasks.tokenizer import tokenizer_model
 

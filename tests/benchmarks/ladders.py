@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from search.extrapolate import Curves, Observation, observations, reach, too_small
-from search.results import Reader
+from search.export.extrapolate import Curves, Observation, observations, reach, too_small
+from search.read.results import Reader
 
 
 class Held(NamedTuple):

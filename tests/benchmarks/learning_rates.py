@@ -21,10 +21,11 @@ from torch.nn import functional as F
 
 from search.commands.options import whole
 from space.candidate import Architecture, CandidateConfig
-from space.catalog import SuiteRecord, load_catalog
+from space.catalog import load_catalog
+from space.contract import Budget
 from space.errors import PathfrontError
 from space.mixture import TaskMixture
-from space.scores import Budget
+from space.records import SuiteRecord
 from trainers.data import Mixer, load_corpora
 from trainers.model.decoder import Decoder
 from trainers.module import visible

@@ -14,7 +14,7 @@ import torch
 from space.recipe import Recipe
 from space.scores import Scorecard
 from trainers.evaluate import score_candidate
-from trainers.full import load_decoder
+from trainers.exports.load import load_decoder
 
 
 def main() -> None:

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-import trainers.prune
+import trainers.exports.prune
 from space.recipe import Recipe
 from trainers.data import Batch, Mixer, load_corpora
-from trainers.distil import answers, divergence
-from trainers.full import load_decoder
+from trainers.exports.distil import answers, divergence
+from trainers.exports.load import load_decoder
+from trainers.exports.prune import eliminate, measure_moments, prune
+from trainers.exports.shrink import narrower
 from trainers.model.decoder import Decoder
-from trainers.prune import eliminate, measure_moments, prune
-from trainers.shrink import narrower
 
 BOTH = (False, True)
 HELD_OUT = range(1_000_000, 1_000_032)  # steps
@@ -121,7 +121,7 @@ def main() -> None:
     choices |= {("one by one", fitted): keep_ours(fitted) for fitted in BOTH}
     found = {}
     for which, choose in choices.items():
-        with patch.object(trainers.prune, "eliminate", choose):
+        with patch.object(trainers.exports.prune, "eliminate", choose):
             found[which] = distance(prune(parent, arch, moments), parent, unseen)
     ours = found["one by one", True]
     print(f"shrink's rule: {ours:.5f} nats from the parent; others, as they were and fitted, over that:")

@@ -31,11 +31,11 @@ import numpy as np
 import torch
 
 from search.commands.options import scale, whole
-from search.export import export_grown
-from search.extrapolate import Curves, Observation, observations, too_small
-from search.results import Reader
+from search.export.extrapolate import Curves, Observation, observations, too_small
+from search.export.write import export_grown
+from search.read.results import Reader
 from space.growth import Scale
-from trainers.full import evaluate_export, train_export
+from trainers.exports.full import evaluate_export, train_export
 from trainers.tasks.tokenizer import tokenizer_model
 
 DEAREST = 0.25  # share of the candidates that is left out

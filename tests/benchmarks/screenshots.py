@@ -12,7 +12,7 @@ sys.path.extend(str(folder) for folder in Path(__file__).resolve().parents[1:3])
 
 from browser import CHROMIUM, DRIVER, MISSING, chromium, dashboard, resize, settled, wait
 
-from search.results import Reader
+from search.read.results import Reader
 
 HEIGHT = 900  # pixels, or as high as the page with --whole
 

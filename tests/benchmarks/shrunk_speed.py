@@ -16,9 +16,9 @@ from space.catalog import load_catalog
 from space.cost import price
 from space.mixture import TaskMixture
 from trainers.data import Mixer, load_corpora
+from trainers.exports.shrink import narrower
+from trainers.exports.speed import measure_speeds
 from trainers.model.decoder import Decoder
-from trainers.shrink import narrower
-from trainers.speed import measure_speeds
 
 SHAPES = [
     Architecture(depth=3, width=96, experts=16, top_k=4, expert_ratio=1),

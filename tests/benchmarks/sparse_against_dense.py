@@ -35,10 +35,11 @@ from scipy import stats
 
 from search.commands.options import whole
 from space.candidate import Architecture, CandidateConfig
-from space.catalog import SuiteRecord, load_catalog
+from space.catalog import load_catalog
+from space.contract import Budget, CheckpointKind
 from space.cost import price
 from space.mixture import TaskMixture
-from space.scores import Budget, CheckpointKind
+from space.records import SuiteRecord
 from trainers.train import train_candidate
 
 CONTEXT = 64

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from search.commands.options import whole
-from space.catalog import OWN_SETTINGS, TaskRecord, load_catalog
+from space.catalog import OWN_SETTINGS, load_catalog
+from space.records import TaskRecord
 from space.scores import expert_fraction
 from trainers.tasks.processes import in_processes
 

@@ -25,8 +25,8 @@ import torch
 
 from space.candidate import Architecture, CandidateConfig
 from space.catalog import load_catalog
+from space.contract import Budget
 from space.mixture import TaskMixture
-from space.scores import Budget
 from trainers.data import Mixer, MixtureData, load_corpora
 from trainers.module import GRADIENT_CLIP, CandidateModule, Schedule
 from trainers.specialist import Silent

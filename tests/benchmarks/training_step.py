@@ -33,9 +33,10 @@ from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_fun
 import trainers.model.experts
 import trainers.module
 from space.candidate import Architecture, CandidateConfig
-from space.catalog import SuiteRecord, load_catalog
+from space.catalog import load_catalog
 from space.cost import price
 from space.mixture import TaskMixture
+from space.records import SuiteRecord
 from trainers.data import Batch, Mixer, load_corpora
 from trainers.model.attention import Attention
 from trainers.model.decoder import Decoder

@@ -5,7 +5,7 @@ import pytest
 
 from dashboard.figures import front as figures
 from dashboard.figures import style
-from search.rows import FrontRow, TrialRow
+from search.read.rows import FrontRow, TrialRow
 
 
 def trial(number, score, flops, *, rung=0, sparse=True, candidate=None, state="done"):

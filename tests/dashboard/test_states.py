@@ -8,7 +8,7 @@ from page_words import words
 from sqlalchemy import create_engine, text
 
 from dashboard import load
-from search.floor import LONGER
+from search.read.remarks import LONGER
 
 PAGES = ["studies", "front", "tasks", "trials", "trial"]
 HALTED = "the first 3 trials failed with the same error: No module named 'nosuch'"
@@ -149,7 +149,7 @@ def test_a_database_in_the_place_of_another_is_shown_with_its_own_results(visit,
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_database_that_is_locked_gets_one_line(visit, tmp_path, page, monkeypatch):
-    monkeypatch.setattr("search.sqlite_files.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("search.database.sqlite_files.BUSY_SECONDS", 0.1)
     url = make(tmp_path, "one")
     app = visit(url, page)
     engine = create_engine(url)

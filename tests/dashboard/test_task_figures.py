@@ -1,7 +1,7 @@
 import numpy as np
 
 from dashboard.figures import style, tasks
-from space.catalog import SuiteRecord
+from space.records import SuiteRecord
 
 
 def test_tasks_of_a_domain_stand_together(study):

@@ -3,7 +3,7 @@ import pytest
 
 from dashboard.figures import trial as figures
 from dashboard.figures.style import DARK, LIGHT
-from search.rows import CurvePoint
+from search.read.rows import CurvePoint
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from installed import User, build_wheel, install
 from sqlalchemy import create_engine, select, text
 from toy_trainers import toy_config
 
-from search import tables
 from search.cli import main
-from search.optuna_trials import close_storage
-from search.storage import open_writer, optuna_storage
-from search.study import create_or_resume
+from search.database import tables
+from search.database.storage import open_writer, optuna_storage
+from search.store.optuna_trials import close_storage
+from search.store.studies import create_or_resume
 from space.study import StudyConfig
 
 

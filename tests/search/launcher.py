@@ -5,7 +5,7 @@ import sys
 from factories import suite
 from toy_trainers import toy_config
 
-from search.study import create_or_resume
+from search.store.studies import create_or_resume
 from space.study import StudyConfig
 
 StudyConfig.suite_record = lambda self: suite()

@@ -13,7 +13,7 @@ import alembic.command  # noqa: F401 - once, for all the children
 from sqlalchemy import Engine, NullPool, create_engine, event, text
 from tables_seen import tables_seen
 
-from search.storage import upgrade
+from search.database.storage import upgrade
 
 
 def main(url):

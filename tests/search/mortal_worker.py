@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 
-from search import checkpoints, ledger
+from search.store import checkpoints, ledger
 from search.worker import run_worker
 
 url, step, name = sys.argv[1:]

@@ -7,10 +7,10 @@ import pytest
 from factories import make_study
 from sqlalchemy import create_engine, delete, select, update
 
-from search import tables
-from search.advice import can_be_exported, next_steps
+from search.commands.advice import can_be_exported, next_steps
 from search.commands.launch import _conclude
-from search.results import Reader
+from search.database import tables
+from search.read.results import Reader
 from space.recipe import new_folder
 
 URL = "sqlite:///pathfront.db"

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from search.artifacts import Artifacts, copy_stored, file_sha256
+from search.store.artifacts import Artifacts, copy_stored, file_sha256
 from space.errors import CheckpointError, StorageError, StorageFull, StorageUnavailable
 
 WEIGHTS = {"a": torch.zeros(500_000)}  # 2 MB

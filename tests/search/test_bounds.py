@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_trainers import toy_config
 
-from search.bounds import dearest, most_tokens, step_tokens
-from search.forecast import Speed, forecast
-from search.promote import promote
-from search.propose import Proposer
-from search.simulate import executed_flops_per_token
-from search.snapshot import Candidate, Snapshot, Standing
+from search.choose.promote import promote
+from search.choose.propose import Proposer
+from search.choose.snapshot import Candidate, Snapshot, Standing
+from search.planning.bounds import dearest, most_tokens, step_tokens
+from search.planning.forecast import Speed, forecast
+from search.planning.simulate import executed_flops_per_token
 from space.cost import checkpoint_bytes, price
 from space.study import StudyConfig, read_study
 

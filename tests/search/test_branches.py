@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from toy_trainers import score
 
-from search import tables
+from search.database import tables
 from search.worker import Worker
 from space.candidate import CandidateConfig
 

@@ -8,10 +8,10 @@ from sqlalchemy import create_engine
 from test_artifacts import mounted
 from toy_trainers import RUNGS, climb, floor
 
-from search import tables
-from search.export import export
-from search.leases import expire_leases
-from search.results import Reader
+from search.database import tables
+from search.export.write import export
+from search.read.results import Reader
+from search.store.leases import expire_leases
 from search.worker import Worker, run_worker
 from space.errors import CheckpointError, LeaseLost, PathfrontError, StorageError, StorageFull
 

@@ -10,8 +10,8 @@ import pytest
 from factories import make_study
 
 from search.commands.options import number, whole
-from search.export import export
-from search.results import Reader
+from search.export.write import export
+from search.read.results import Reader
 from trainers.tasks.tokenizer import tokenizer_model
 
 ROOT = Path(__file__).resolve().parents[2]

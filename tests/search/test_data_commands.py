@@ -21,7 +21,7 @@ from search.cli import main
 from search.commands import data as commands
 from space.catalog import local_catalog
 from space.study import StudyConfig
-from trainers.tasks.datasets import open_dataset
+from trainers.tasks.datasets.library import open_dataset
 from trainers.tasks.registry import load_task
 
 ROOT = Path(__file__).resolve().parents[2]

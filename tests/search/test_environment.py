@@ -6,9 +6,9 @@ import sys
 import pytest
 from sqlalchemy import create_engine, update
 
-from search import tables
-from search.environment import Environment, conflicts, environment_here, other_versions
-from search.study import create_or_resume
+from search.database import tables
+from search.store.environment import Environment, conflicts, environment_here, other_versions
+from search.store.studies import create_or_resume
 from search.worker import Worker, run_worker
 from space.errors import StudyFileError
 

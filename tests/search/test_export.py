@@ -9,10 +9,10 @@ import pytest
 from factories import make_study, suite
 from sqlalchemy import create_engine, select, update
 
-from search import tables
-from search.export import choose, export, picked
+from search.database import tables
+from search.export.write import choose, export, picked
 from search.pareto import knee
-from search.results import Reader
+from search.read.results import Reader
 from space.errors import CheckpointError, NotFoundError, StorageError, StudyFileError
 from space.recipe import Recipe
 from trainers.model.decoder import Decoder

@@ -3,7 +3,7 @@
 import pytest
 from factories import make_study
 
-from search.results import Reader
+from search.read.results import Reader
 from space.cost import price
 from space.recipe import Growth, Predicted, Recipe
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from search.extrapolate import Curves, Observation, observations, predicted_scores, reach, too_small
-from search.rows import TrialRow
+from search.export.extrapolate import Curves, Observation, observations, predicted_scores, reach, too_small
+from search.read.rows import TrialRow
 
 RUNGS = (270_000, 540_000, 1_080_000)
 STDERR = 0.013

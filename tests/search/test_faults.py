@@ -12,9 +12,9 @@ from sqlalchemy import create_engine, update
 from test_kills import die, let_go
 from toy_trainers import RUNGS
 
-from search import tables
-from search.faults import Failure, same_cause
+from search.database import tables
 from search.report import STALLED
+from search.store.faults import Failure, same_cause
 from search.verdict import StudyHalted
 from search.worker import Worker, run_worker
 from space.errors import CheckpointError, MachineError, PathfrontError, StorageError, TaskError

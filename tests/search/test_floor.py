@@ -6,8 +6,8 @@ import pytest
 from factories import make_study
 from sqlalchemy import create_engine, text
 
-from search.floor import at_floor
-from search.results import Reader
+from search.read.results import Reader
+from space.scores import at_floor
 
 RUNGS = (225_000, 450_000, 900_000)
 

@@ -3,10 +3,10 @@
 import pytest
 from factories import suite
 
-from search.bounds import expected_trials
-from search.forecast import Speed, forecast, trial_tokens
-from search.promote import quota
-from search.simulate import executed_flops_per_token
+from search.choose.promote import quota
+from search.planning.bounds import expected_trials
+from search.planning.forecast import Speed, forecast, trial_tokens
+from search.planning.simulate import executed_flops_per_token
 from space.cost import price
 from space.study import Rungs, StudyConfig
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from search import tables
-from search.sqlite_files import connect_to_read, shm, wal
-from search.storage import open_writer
+from search.database import tables
+from search.database.sqlite_files import connect_to_read, shm, wal
+from search.database.storage import open_writer
 
 PATHFRONT = Path(sys.executable).with_name("pathfront")
 GUEST = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--clear-groups"]
-NAMES = "import sys; from search.sqlite_files import connect_to_read as c; from pathlib import Path;\
+NAMES = "import sys; from search.database.sqlite_files import connect_to_read as c; from pathlib import Path;\
  print(*[name for name, in c(Path(sys.argv[1])).execute('SELECT name FROM pf_studies ORDER BY 1')])"
 
 pytestmark = pytest.mark.skipif(

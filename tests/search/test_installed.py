@@ -136,7 +136,7 @@ def test_a_worker_that_lacks_a_task_leaves_before_it_claims_a_trial(user: User):
     user.write("own_tasks.py", TASK)
     user.run("pathfront tasks measure own_tasks:Parity")
     user.write("mine.yaml", STUDY.replace("taxi", "own_tasks:Parity").replace("trainer: own:train\n", ""))
-    create = "from search.study import create_or_resume; from space.study import read_study;"
+    create = "from search.store.studies import create_or_resume; from space.study import read_study;"
     user.run(f'python -c \'{create} create_or_resume("sqlite:///pathfront.db", read_study("mine.yaml"))\'')
     there = user.folder / "pathfront.db"
     said = user.run(

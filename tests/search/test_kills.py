@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from search import tables
-from search.leases import expire_leases
+from search.database import tables
+from search.store.leases import expire_leases
 from search.worker import run_worker
 
 MORTAL = Path(__file__).with_name("mortal_worker.py")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.cli import main
-from search.results import Reader
+from search.read.results import Reader
 from space.errors import NotFoundError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,16 +4,16 @@ import optuna
 import pytest
 from sqlalchemy import create_engine, update
 
-from search import tables
-from search.claims import NewTrial
-from search.faults import Failure
-from search.leases import expire_leases
-from search.ledger import RETRIES
-from search.optuna_trials import close_storage
-from search.propose import Proposer
-from search.samplers import distributions
-from search.snapshot import take_snapshot
-from search.storage import open_writer
+from search.choose.propose import Proposer
+from search.choose.samplers import distributions
+from search.choose.snapshot import take_snapshot
+from search.database import tables
+from search.database.storage import open_writer
+from search.store.claims import NewTrial
+from search.store.faults import Failure
+from search.store.leases import expire_leases
+from search.store.ledger import RETRIES
+from search.store.optuna_trials import close_storage
 from search.worker import Worker, run_worker
 from space.cost import price
 from space.errors import LeaseLost

@@ -9,7 +9,7 @@ import time
 import pytest
 from toy_trainers import RUNGS, toy_config
 
-from search import tables
+from search.database import tables
 from search.engines import devices, local
 from space.errors import Interrupted, PathfrontError, StorageError, StudyFileError, Terminated
 

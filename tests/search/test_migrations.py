@@ -16,11 +16,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import MetaData, NullPool, create_engine, insert, select, text, update
 from tables_seen import tables_seen
 
-from search import tables
-from search.optuna_trials import close_storage
-from search.results import Reader
-from search.storage import open_reader, open_writer, optuna_storage, upgrade
-from search.versions import REVISIONS, alembic_config
+from search.database import tables
+from search.database.storage import open_reader, open_writer, optuna_storage, upgrade
+from search.database.versions import REVISIONS, alembic_config
+from search.read.results import Reader
+from search.store.optuna_trials import close_storage
 from search.worker import Worker
 from space.errors import NotFoundError, StorageError, StorageUnavailable
 
@@ -131,7 +131,7 @@ def copy_rows(source, target):
 
 
 def differences(url):
-    """What Alembic finds between a database and `search.tables`."""
+    """What Alembic finds between a database and `search.database.tables`."""
     engine = create_engine(url, poolclass=NullPool)
     options = {
         "include_name": lambda name, kind, parents: kind != "table" or name.startswith("pf_"),
@@ -219,7 +219,7 @@ def test_an_upgrade_that_is_killed_anywhere_leaves_the_old_version_or_the_new_on
 
 
 def test_of_several_that_upgrade_at_once_one_does(old_url):
-    code = "import sys; from search.storage import upgrade; input(); print(upgrade(sys.argv[1]))"
+    code = "import sys; from search.database.storage import upgrade; input(); print(upgrade(sys.argv[1]))"
     crew = [
         subprocess.Popen(
             [sys.executable, "-c", code, old_url],

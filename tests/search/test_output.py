@@ -10,7 +10,7 @@ from rich.console import Console
 from search.commands import output
 from search.commands.live import LaunchDisplay, draw, line
 from search.commands.phases import ending_at_a_checkpoint
-from search.results import Reader
+from search.read.results import Reader
 from space.errors import Interrupted
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import NullPool, create_engine, insert, select, text, update
 
-from search import tables
-from search.failures import reachable
-from search.optuna_trials import close_storage
-from search.patience import DEFAULT_MINUTES, patience_seconds, patient, patiently
-from search.results import Reader
-from search.storage import open_reader, open_writer, optuna_storage
+from search.database import tables
+from search.database.errors import reachable
+from search.database.patience import DEFAULT_MINUTES, patience_seconds, patient, patiently
+from search.database.storage import open_reader, open_writer, optuna_storage
+from search.read.results import Reader
+from search.store.optuna_trials import close_storage
 from space.errors import StorageError, StorageUnavailable, StudyFileError
 
 LONG = 120.0  # seconds, far more than a restart takes
@@ -74,8 +74,10 @@ def test_patience_ends():
 
 def test_pauses_grow_to_a_longest_one(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("search.patience.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("search.patience.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr("search.database.patience.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        "search.database.patience.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds)
+    )
     pauses = []
     with pytest.raises(StorageUnavailable):
         patiently(Away(10**6), 600.0, lambda error, pause: pauses.append(pause))

@@ -8,9 +8,9 @@ from wsgiref.util import setup_testing_defaults
 import optuna
 import pytest
 
-from search import tables
-from search.optuna_trials import close_storage
-from search.results import Reader
+from search.database import tables
+from search.read.results import Reader
+from search.store.optuna_trials import close_storage
 from search.worker import run_worker
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import NullPool, create_engine, select, update
 
-from search import tables
-from search.patience import patiently
-from search.results import Reader
-from search.storage import open_reader, open_writer, reachable, upgrade
+from search.database import tables
+from search.database.patience import patiently
+from search.database.storage import open_reader, open_writer, reachable, upgrade
+from search.read.results import Reader
 from search.worker import run_worker
 
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.promote import promote, quota, ranked
-from search.snapshot import Snapshot, Standing
+from search.choose.promote import promote, quota, ranked
+from search.choose.snapshot import Snapshot, Standing
 from space.study import Rungs
 
 RUNGS = Rungs(tokens=(1_000, 2_000, 4_000), eta=2)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_trainers import toy_config
 
-from search.propose import Proposer
-from search.samplers import corrected_scores, distributions, suggestions
-from search.snapshot import Candidate, Snapshot, Standing
+from search.choose.propose import Proposer
+from search.choose.samplers import corrected_scores, distributions, suggestions
+from search.choose.snapshot import Candidate, Snapshot, Standing
 from space.mixture import TaskMixture
 
 QUICK = {

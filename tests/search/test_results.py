@@ -11,9 +11,9 @@ from factories import make_study, suite
 from pydantic_core import to_jsonable_python
 from sqlalchemy import create_engine, update
 
-from search import tables
-from search.results import Reader
-from search.rows import FrontRow
+from search.database import tables
+from search.read.results import Reader
+from search.read.rows import FrontRow
 from space.candidate import CandidateConfig
 from space.errors import NotFoundError, StorageError
 

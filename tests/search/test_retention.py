@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.queries import Finalist, front
-from search.retention import exportable
+from search.store.finalists import Finalist, front_of
+from search.store.retention import exportable
 
 TOP = 2
 scores = st.integers(0, 4).map(lambda score: score / 4)  # few values, so that there are ties
@@ -29,10 +29,10 @@ def test_the_front_can_be_exported_at_any_time(climbs, costs):
         finalists = list(standing.values())
         settled = {row.candidate for row in finalists if row.rung == TOP}
         weights &= exportable(finalists, settled, over=False)
-        assert {(row.candidate, row.rung) for row in front(finalists)} <= weights
+        assert {(row.candidate, row.rung) for row in front_of(finalists)} <= weights
     finalists = list(standing.values())
     ends = exportable(finalists, set(), over=True)
-    assert ends == {(row.candidate, row.rung) for row in front(finalists)}
+    assert ends == {(row.candidate, row.rung) for row in front_of(finalists)}
     assert ends <= weights
 
 

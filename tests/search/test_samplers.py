@@ -9,11 +9,11 @@ from factories import suite
 from test_propose import grow, proposer
 from toy_trainers import toy_config
 
-from search import tables
-from search.propose import fell_back
-from search.samplers import has_model, suggestions
-from search.snapshot import Candidate, Snapshot, Standing
-from search.study import create_or_resume
+from search.choose.propose import fell_back
+from search.choose.samplers import has_model, suggestions
+from search.choose.snapshot import Candidate, Snapshot, Standing
+from search.database import tables
+from search.store.studies import create_or_resume
 from search.worker import run_worker
 from space.knobs import STORED
 from space.ranges import SearchSpace

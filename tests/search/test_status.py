@@ -10,10 +10,10 @@ from factories import make_study
 from rich.console import Console
 from sqlalchemy import create_engine, insert, text, update
 
-from search import tables
 from search.commands.live import draw, line
-from search.remarks import at_floor, failures, no_front, remarks
-from search.results import Reader
+from search.database import tables
+from search.read.remarks import at_floor, failures, no_front, remarks
+from search.read.results import Reader
 from space.words import counted
 
 

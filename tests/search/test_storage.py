@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import NullPool, create_engine, insert, select, text, update
 from toy_trainers import toy_config
 
-from search import tables
-from search.storage import (
+from search.database import tables
+from search.database.storage import (
     open_reader,
     open_writer,
     optuna_storage,
@@ -21,7 +21,7 @@ from search.storage import (
     settle,
     shown,
 )
-from search.study import create_or_resume
+from search.store.studies import create_or_resume
 from search.worker import Worker
 from space.errors import NotFoundError, StorageError
 

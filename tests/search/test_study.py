@@ -5,10 +5,10 @@ import pytest
 from sqlalchemy import create_engine, delete, update
 from toy_trainers import RUNGS, toy_config
 
-from search import tables
-from search.optuna_trials import close_storage
-from search.storage import open_writer, optuna_storage
-from search.study import MAY_CHANGE, create_or_resume, finish_study, load_study
+from search.database import tables
+from search.database.storage import open_writer, optuna_storage
+from search.store.optuna_trials import close_storage
+from search.store.studies import MAY_CHANGE, create_or_resume, finish_study, load_study
 from search.worker import Worker
 from space.errors import NotFoundError, StorageError, StudyFileError
 from space.study import StudyConfig

@@ -11,11 +11,11 @@ import fsspec
 import pytest
 from sqlalchemy import update
 
-from search import tables
-from search.artifacts import Artifacts
+from search.database import tables
+from search.database.storage import open_writer
 from search.engines import local
-from search.storage import open_writer
-from search.study_files import open_files, study_folder
+from search.store.artifacts import Artifacts
+from search.store.study_files import open_files, study_folder
 from search.upkeep import retry
 from search.worker import Worker, run_worker
 from space.errors import StorageError

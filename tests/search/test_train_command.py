@@ -23,8 +23,9 @@ from space.candidate import Architecture, CandidateConfig
 from space.catalog import load_catalog
 from space.mixture import TaskMixture
 from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Origin, Recipe
-from trainers.full import full_scorecard, train_export
-from trainers.huggingface.folder import read_hf
+from trainers.exports.full import train_export
+from trainers.exports.huggingface.folder import read_hf
+from trainers.exports.load import full_scorecard
 from trainers.model.decoder import Decoder
 from trainers.tasks.tokenizer import tokenizer_model
 from trainers.train import save_weights

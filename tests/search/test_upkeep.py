@@ -12,11 +12,11 @@ import pytest
 from factories import make_study
 from sqlalchemy import create_engine, select, update
 
-from search import tables
-from search.optuna_trials import close_storage
-from search.remarks import remarks
-from search.results import Reader
-from search.storage import optuna_storage
+from search.database import tables
+from search.database.storage import optuna_storage
+from search.read.remarks import remarks
+from search.read.results import Reader
+from search.store.optuna_trials import close_storage
 from search.upkeep import delete_all, doomed, retry
 from search.worker import run_worker
 from space.errors import PathfrontError, StorageError, StudyFileError

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import create_engine, update
 from toy_trainers import RUNGS
 
-from search import tables
-from search.claims import Claim
-from search.results import Reader
+from search.database import tables
+from search.read.results import Reader
+from search.store.claims import Claim
 from search.worker import Worker, load_trainer, run_worker
 from space.errors import Interrupted, NotFoundError, StorageError, StudyFileError
 

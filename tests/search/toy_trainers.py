@@ -4,8 +4,9 @@ import os
 import time
 from pathlib import Path
 
+from space.contract import Spent
 from space.errors import Interrupted, PathfrontError
-from space.scores import Scorecard, Spent
+from space.scores import Scorecard
 from space.study import StudyConfig
 
 RUNGS = (3_000, 6_000, 12_000)

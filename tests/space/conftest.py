@@ -2,7 +2,7 @@
 
 import pytest
 
-from space.catalog import Reference, References, SuiteRecord, TaskRecord
+from space.records import Reference, References, SuiteRecord, TaskRecord
 
 
 def reference(mean: float, stderr: float = 0.01) -> Reference:

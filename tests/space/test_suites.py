@@ -2,7 +2,8 @@
 
 import pytest
 
-from space.catalog import Catalog, SuiteRecord, TaskRecord
+from space.catalog import Catalog
+from space.records import SuiteRecord, TaskRecord
 from space.suites import SEATS, generalist_tasks
 
 

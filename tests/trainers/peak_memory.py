@@ -14,9 +14,9 @@ from toys import ToyTask, toy_suite
 
 import trainers.data
 from space.candidate import Architecture, CandidateConfig
+from space.contract import Budget
 from space.cost import price
 from space.mixture import TaskMixture
-from space.scores import Budget
 from trainers.specialist import Silent
 from trainers.train import fit_candidate
 

@@ -8,7 +8,8 @@ from toys import toy_suite
 
 from space.errors import CheckpointError, Interrupted, NotFoundError, StudyFileError
 from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Predicted, Recipe
-from trainers.full import describe, evaluate_export, finished_training, train_export
+from trainers.exports.full import evaluate_export, finished_training, train_export
+from trainers.exports.full_card import describe
 from trainers.model.decoder import Decoder
 from trainers.tasks.tokenizer import tokenizer_model
 from trainers.train import save_weights

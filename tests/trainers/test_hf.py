@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from toys import toy_suite
 
-import trainers.huggingface.classes as classes
+import trainers.exports.huggingface.classes as classes
 from space.candidate import Architecture, CandidateConfig
 from space.errors import CheckpointError, NotFoundError, StudyFileError
 from space.mixture import TaskMixture
 from space.recipe import WEIGHTS_FILE, Origin, Recipe
-from trainers.full import write_sealed
-from trainers.huggingface.folder import EMBEDDING_FILE, read_hf, write_hf
+from trainers.exports.huggingface.folder import EMBEDDING_FILE, read_hf, write_hf
+from trainers.exports.sealed import write_sealed
 from trainers.model.decoder import Decoder
 from trainers.model.embedding import Patches
 from trainers.train import save_weights

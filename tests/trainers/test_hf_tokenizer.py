@@ -11,8 +11,8 @@ from toys import toy_suite
 
 from space.catalog import load_catalog
 from space.errors import CheckpointError
-from trainers.huggingface.folder import write_hf
-from trainers.huggingface.tokenizer import TOKENIZER_JSON, Pieces, write_tokenizer
+from trainers.exports.huggingface.folder import write_hf
+from trainers.exports.huggingface.tokenizer import TOKENIZER_JSON, Pieces, write_tokenizer
 from trainers.tasks.families import text
 from trainers.tasks.tokenizer import suite_tokenizer, tokenizer_model
 

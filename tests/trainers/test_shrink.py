@@ -14,13 +14,13 @@ from space.errors import CheckpointError, Interrupted, NotFoundError, StudyFileE
 from space.mixture import TaskMixture
 from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Origin, Recipe
 from trainers.data import Mixer, load_corpora
-from trainers.distil import Fade, answers, distil, divergence
-from trainers.full import evaluate_export, train_export
+from trainers.exports.distil import Fade, answers, distil, divergence
+from trainers.exports.full import evaluate_export, train_export
+from trainers.exports.prune import eliminate, measure_moments, prune
+from trainers.exports.shrink import Plan, narrower, shrink_export
 from trainers.model.decoder import Decoder
 from trainers.model.experts import DenseNetwork, SparseNetwork
 from trainers.module import visible
-from trainers.prune import eliminate, measure_moments, prune
-from trainers.shrink import Plan, narrower, shrink_export
 from trainers.tasks.tokenizer import tokenizer_model
 from trainers.train import save_weights
 

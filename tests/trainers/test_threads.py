@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from trainers.data import load_corpora
+from trainers.exports.threads import VARIABLES, Threads, Timing, choose, measure, playing, training
 from trainers.model.decoder import Decoder
-from trainers.threads import VARIABLES, Threads, Timing, choose, measure, playing, training
 
 pytestmark = pytest.mark.usefixtures("toys")
 
@@ -53,7 +53,7 @@ def test_work_that_gets_slower_is_not_tried_on_ever_more_threads():
 
     seconds = [0.0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainers.threads.time.perf_counter", lambda: seconds[0])
+        patch.setattr("trainers.exports.threads.time.perf_counter", lambda: seconds[0])
         timings = measure(work, 16)
     assert timings == [(1, 4.0), (2, 1.0), (4, 9.0)]
     assert tried.count(4) == 1  # hopeless at its first run

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from space.catalog import Reference, References, SuiteRecord, TaskRecord
-from space.scores import Budget
+from space.contract import Budget
+from space.records import Reference, References, SuiteRecord, TaskRecord
 from trainers.tasks.base import ActionSpec
 from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from space.candidate import Architecture
-from space.catalog import SuiteRecord
+from space.records import SuiteRecord
 from trainers.model.attention import Attention, Cache, Past, Slots, additive, rotary_table
 from trainers.model.embedding import Embedding, Patches, waves
 from trainers.model.experts import DenseNetwork, SparseNetwork

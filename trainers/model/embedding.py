@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from space.catalog import SuiteRecord
 from space.cost import ENCODER_RATIO, LOCAL_POSITIONS
+from space.records import SuiteRecord
 from trainers.model.norm import RMSNorm
 
 SLOWEST_WAVE = 0.5  # periods of a bin's waves over the range of the bins

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from space.catalog import Split
+from space.records import Split
 from trainers.tasks.base import ActionSpec
 from trainers.tasks.sessions import SessionTask
 from trainers.tokens import sequence

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from space.catalog import Sense, Split
+from space.records import Sense, Split
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.vocabulary import IdRange
 

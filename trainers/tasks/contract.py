@@ -8,8 +8,8 @@ from typing import get_args
 
 import numpy as np
 
-from space.catalog import Split, SuiteRecord
 from space.errors import TaskError
+from space.records import Split, SuiteRecord
 from space.words import counted
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Session, Task

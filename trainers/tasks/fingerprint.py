@@ -10,7 +10,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from space.catalog import SuiteRecord
+from space.records import SuiteRecord
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Task
 from trainers.tasks.cache import cache_path, cached_arrays, is_intact, stated_digest

@@ -14,21 +14,10 @@ from typing import cast, get_args
 
 import numpy as np
 
-from space.catalog import (
-    OWN_SETTINGS,
-    Baseline,
-    Catalog,
-    Measured,
-    Reference,
-    References,
-    Sense,
-    Split,
-    SuiteRecord,
-    TaskRecord,
-    load_catalog,
-)
+from space.catalog import OWN_SETTINGS, Catalog, Measured, load_catalog
 from space.errors import StudyFileError, TaskError
 from space.plugins import load_object
+from space.records import Baseline, Reference, References, Sense, Split, SuiteRecord, TaskRecord
 from space.suites import generalist_tasks
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Policy, Task

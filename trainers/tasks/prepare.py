@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from space.catalog import SuiteRecord
+from space.records import SuiteRecord
 from trainers.tasks.base import Task
 from trainers.tasks.cache import CACHE
 from trainers.tasks.fingerprint import fingerprint, is_fingerprinted

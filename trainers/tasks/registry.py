@@ -9,9 +9,10 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import cast
 
-from space.catalog import SuiteRecord, load_catalog
+from space.catalog import load_catalog
 from space.errors import MachineError, NotFoundError, PathfrontError, TaskError, nearest
 from space.plugins import describe, load_object
+from space.records import SuiteRecord
 from trainers.tasks.base import Task
 from trainers.tasks.simulators import missing_simulator
 from trainers.tasks.tokenizer import suite_tokenizer
@@ -23,19 +24,19 @@ FAMILIES = {
     "box2d": "trainers.tasks.families.box2d",
     "classic-control": "trainers.tasks.families.classic_control",
     "concepts": "trainers.tasks.families.concepts",
-    "dm-control": "trainers.tasks.families.dm_control",
+    "dm-control": "trainers.tasks.families.dm_control.tasks",
     "images": "trainers.tasks.families.images",
-    "metaworld": "trainers.tasks.families.metaworld",
-    "minigrid": "trainers.tasks.families.minigrid",
+    "metaworld": "trainers.tasks.families.metaworld.tasks",
+    "minigrid": "trainers.tasks.families.minigrid.tasks",
     "mujoco": "trainers.tasks.families.mujoco_pendulums",
     "shapes": "trainers.tasks.families.shapes",
-    "sounds": "trainers.tasks.families.sounds",
+    "sounds": "trainers.tasks.families.sounds.tasks",
     "symbols": "trainers.tasks.families.symbols",
     "tabular": "trainers.tasks.families.tabular",
     "text": "trainers.tasks.families.text",
-    "toy-text": "trainers.tasks.families.toy_text",
+    "toy-text": "trainers.tasks.families.toy_text.tasks",
 }
-ADDED = "trainers.tasks.families.added"  # data sets of the user
+ADDED = "trainers.tasks.datasets.tasks"  # data sets of the user
 
 Factory = Callable[[SuiteRecord, Tokenizer, int | None], Task]
 

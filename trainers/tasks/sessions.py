@@ -11,7 +11,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from space.catalog import Sense, Split, SuiteRecord
+from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.base import Policy, Session
 from trainers.tasks.cache import cache_path, cached_episodes, code_fingerprint, is_intact
 from trainers.tasks.episodes import Episodes

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from space.catalog import SuiteRecord
+from space.records import SuiteRecord
 
 IdRange = tuple[int, int]  # low <= id < high
 

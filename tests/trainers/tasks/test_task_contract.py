@@ -18,7 +18,7 @@ from space.suites import generalist_tasks
 from trainers.tasks import contract
 from trainers.tasks.answers import AnswerTask, Example, exact_match
 from trainers.tasks.base import ActionSpec
-from trainers.tasks.families.toy_text import Taxi
+from trainers.tasks.families.toy_text.tasks import Taxi
 from trainers.tasks.measure import record_of
 from trainers.tasks.policies import ExpertPolicy
 from trainers.tasks.processes import in_processes

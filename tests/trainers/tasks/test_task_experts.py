@@ -5,8 +5,10 @@ import pytest
 from gymnasium.envs.toy_text.taxi import TaxiEnv
 
 from trainers.tasks.answers import exact_match, token_f1
-from trainers.tasks.families import images, shapes, sounds, toy_text
+from trainers.tasks.families import images, shapes
 from trainers.tasks.families.shapes import Thing
+from trainers.tasks.families.sounds import tasks as sounds
+from trainers.tasks.families.toy_text import tasks as toy_text
 from trainers.tasks.registry import load_task
 
 

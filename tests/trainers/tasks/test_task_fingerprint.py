@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainers.tasks import datasets, fingerprint
+from trainers.tasks import fingerprint
 from trainers.tasks.cache import ENVIRONMENT
-from trainers.tasks.datasets import add_dataset
+from trainers.tasks.datasets import library as datasets
+from trainers.tasks.datasets.library import add_dataset
 from trainers.tasks.families import text
 from trainers.tasks.families.text import TextTask
 from trainers.tasks.fingerprint import data_fingerprints

@@ -10,7 +10,7 @@ import pytest
 from space.catalog import Catalog, Measured, load_catalog, local_catalog, local_path, write_local
 from space.errors import MachineError, NotFoundError, TaskError
 from trainers.tasks import measure, registry
-from trainers.tasks.families.toy_text import Taxi
+from trainers.tasks.families.toy_text.tasks import Taxi
 from trainers.tasks.prepare import prepare
 from trainers.tasks.registry import family_tasks, load_task, task_factory
 from trainers.tasks.simulators import SIMULATORS
@@ -32,8 +32,8 @@ class HelplessTaxi(ShortTaxi):
 
 def test_a_task_is_found_by_name_path_and_entry_point(monkeypatch):
     assert task_factory("taxi") is Taxi
-    assert task_factory("trainers.tasks.families.toy_text:Taxi") is Taxi
-    point = EntryPoint("mine", "trainers.tasks.families.toy_text:Taxi", registry.ENTRY_POINTS)
+    assert task_factory("trainers.tasks.families.toy_text.tasks:Taxi") is Taxi
+    point = EntryPoint("mine", "trainers.tasks.families.toy_text.tasks:Taxi", registry.ENTRY_POINTS)
     monkeypatch.setattr(registry, "entry_points", lambda group: [point])
     assert task_factory("mine") is Taxi
 
@@ -43,7 +43,10 @@ def test_a_task_is_found_by_name_path_and_entry_point(monkeypatch):
     [
         ("taxy", "no task is called 'taxy'; did you mean 'taxi'?"),
         ("no_such_module:Task", "no module is called 'no_such_module'"),
-        ("trainers.tasks.families.toy_text:Bus", "module 'trainers.tasks.families.toy_text' has no 'Bus'"),
+        (
+            "trainers.tasks.families.toy_text.tasks:Bus",
+            "module 'trainers.tasks.families.toy_text.tasks' has no 'Bus'",
+        ),
     ],
 )
 def test_what_does_not_exist_is_named(name, message):
@@ -73,7 +76,7 @@ def test_every_simulator_is_a_dependency():
 
 def test_a_task_is_a_class():
     with pytest.raises(TaskError, match="a task is a class"):
-        task_factory("trainers.tasks.families.toy_text:LIMIT")
+        task_factory("trainers.tasks.families.toy_text.tasks:LIMIT")
 
 
 def test_measured_references_are_the_catalogs(quick, tokenizer):

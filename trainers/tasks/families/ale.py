@@ -12,8 +12,8 @@ from typing import Any, get_args
 import numpy as np
 from gymnasium import Env
 
-from space.catalog import Split, SuiteRecord
 from space.errors import NotFoundError
+from space.records import Split, SuiteRecord
 from trainers.tasks.parts.gymnasium_control import GymnasiumSession, GymnasiumTask, Level
 from trainers.tasks.sessions import Noise
 from trainers.tokens import values

@@ -10,9 +10,10 @@ from functools import cache, partial
 
 import numpy as np
 
-from space.catalog import Sense, Split
+from space.records import Sense, Split
 from trainers.tasks.answers import Example
-from trainers.tasks.families import images, sounds
+from trainers.tasks.families import images
+from trainers.tasks.families.sounds import tasks as sounds
 from trainers.tasks.parts.questions import YES_NO, Level, Question, QuestionTask, spaced
 from trainers.tokens.audio import audio_patches, log_mel
 from trainers.tokens.image import image_patches

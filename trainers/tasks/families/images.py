@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from space.catalog import Sense, Split
+from space.records import Sense, Split
 from trainers.tasks.answers import AnswerTask, Example, exact_match
 from trainers.tokens.image import image_patches
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from space.catalog import Sense, Split
+from space.records import Sense, Split
 from trainers.tasks.answers import AnswerTask, Example, token_f1
 from trainers.tasks.parts.questions import YES_NO, Level, Question, QuestionTask, draw_one, pick
 from trainers.tokens.image import image_patches

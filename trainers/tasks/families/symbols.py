@@ -10,7 +10,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from space.catalog import Sense, Split
+from space.records import Sense, Split
 from trainers.tasks.answers import Example
 from trainers.tasks.parts.questions import YES_NO, Level, Question, QuestionTask, draw_one, pick, spaced
 

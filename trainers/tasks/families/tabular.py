@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from space.catalog import Sense, Split, SuiteRecord
+from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.answers import AnswerTask, Example, exact_match
 from trainers.tasks.base import ActionSpec, Policy
 from trainers.tasks.control import ControlSession

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from space.catalog import Sense, Split
 from space.errors import TaskError
+from space.records import Sense, Split
 from trainers.tasks.base import Policy
 from trainers.tasks.cache import cached_arrays
 from trainers.tasks.ngram import NGramPolicy

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from space.catalog import Sense, Split, SuiteRecord
 from space.errors import TaskError
+from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.base import Session
 from trainers.tasks.control import Choices, ControlSession
 from trainers.tasks.sessions import Noise, SessionTask

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium import Env
 
-from space.catalog import Sense, Split, SuiteRecord
+from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.control import Box, Choices, ControlSession
 from trainers.tasks.sessions import Noise, SessionTask
 from trainers.tokens import sequence, values

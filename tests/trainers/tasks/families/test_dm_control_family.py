@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from trainers.tasks.families import dm_control
-from trainers.tasks.parts import dm_experts
+from trainers.tasks.families.dm_control import experts as dm_experts
+from trainers.tasks.families.dm_control import tasks as dm_control
 from trainers.tasks.registry import load_task
 
 LEVELS = {level.name: level for level in dm_control.LEVELS}

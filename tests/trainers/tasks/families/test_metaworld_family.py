@@ -9,9 +9,9 @@ import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
 from metaworld.policies import SawyerReachV3Policy
 
-from trainers.tasks.families import metaworld
-from trainers.tasks.parts.metaworld_levels import COLUMNS, LEVELS
-from trainers.tasks.parts.sawyer import sawyer, scripted_policy
+from trainers.tasks.families.metaworld import tasks as metaworld
+from trainers.tasks.families.metaworld.levels import COLUMNS, LEVELS
+from trainers.tasks.families.metaworld.sawyer import sawyer, scripted_policy
 from trainers.tasks.policies import ConstantPolicy, ExpertPolicy
 
 BY_NAME = {level.name: level for level in LEVELS}

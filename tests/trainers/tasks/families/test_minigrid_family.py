@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from minigrid.core.world_object import Ball, Goal
 
-from trainers.tasks.families import minigrid
-from trainers.tasks.parts import grid_plans
-from trainers.tasks.parts.grid_search import HEADINGS, Scout, ahead_of
+from trainers.tasks.families.minigrid import plans as grid_plans
+from trainers.tasks.families.minigrid import tasks as minigrid
+from trainers.tasks.families.minigrid.search import HEADINGS, Scout, ahead_of
 from trainers.tasks.policies import ExpertPolicy
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from trainers.tasks.families import sounds
-from trainers.tasks.parts import morse, tones
+from trainers.tasks.families.sounds import morse, tones
+from trainers.tasks.families.sounds import tasks as sounds
 from trainers.tasks.registry import load_task
 
 

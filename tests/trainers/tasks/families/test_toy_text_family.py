@@ -5,9 +5,9 @@ import pytest
 from gymnasium.envs.toy_text.blackjack import BlackjackEnv
 from gymnasium.envs.toy_text.taxi import TaxiEnv
 
-from trainers.tasks.families import toy_text
-from trainers.tasks.parts import blackjack, gridworlds
-from trainers.tasks.parts.blackjack import Deal
+from trainers.tasks.families.toy_text import blackjack, gridworlds
+from trainers.tasks.families.toy_text import tasks as toy_text
+from trainers.tasks.families.toy_text.blackjack import Deal
 from trainers.tasks.registry import load_task
 
 ICE = {level.name: level for level in gridworlds.LEVELS}

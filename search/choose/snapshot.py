@@ -1,0 +1,129 @@
+"""What choosing the next trial needs to know: one consistent look at a study's candidates and trials."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+
+from search.database.tables import candidates, studies, trials
+from space.scores import at_floor
+from space.study import Stop
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate as its proposal left it; `ordinal` counts from 0 in the order of proposals."""
+
+    id: str
+    ordinal: int
+    params: dict[str, Any]
+    flops_per_token: float
+    sparse: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a candidate stands at a rung.
+
+    Attributes:
+        final: done, or failed with no retry left.
+        training_flops: spent if it is done, else planned.
+        diverged: whether training diverged, which is a result of the candidate.
+    """
+
+    candidate: str
+    rung: int
+    state: str
+    final: bool
+    score: float | None
+    stderr: float | None
+    flops_per_token: float
+    training_flops: float
+    diverged: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial is over with a result of its candidate: a score, or divergence."""
+        return self.final and (self.state == "done" or self.diverged)
+
+    @property
+    def at_floor(self) -> bool:
+        """Whether the score cannot be told from the floor: not above 0 by one standard error."""
+        return at_floor(self.score, self.stderr)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A study at one moment.
+
+    Attributes:
+        candidates: in the order of their proposals.
+        trials: with the study's own seed.
+        launched_seconds: time with a live worker since the latest launch.
+    """
+
+    candidates: tuple[Candidate, ...]
+    trials: tuple[Standing, ...]
+    launched_seconds: float
+
+    @cached_property
+    def rungs(self) -> dict[int, list[Standing]]:
+        """Rung -> its trials."""
+        found: dict[int, list[Standing]] = defaultdict(list)
+        for trial in self.trials:
+            found[trial.rung].append(trial)
+        return dict(found)
+
+    @property
+    def training_flops(self) -> float:
+        """Spent by trials that are done, and planned for those under way."""
+        return sum(trial.training_flops for trial in self.trials)
+
+    @property
+    def under_way(self) -> int:
+        """Trials that somebody works on, or should."""
+        return sum(not trial.final for trial in self.trials)
+
+    def may_start(self, stop: Stop) -> bool:
+        """Whether the budgets of FLOPs and of time leave room for another trial."""
+        if stop.training_flops is not None and self.training_flops >= stop.training_flops:
+            return False
+        return stop.wall_minutes is None or self.launched_seconds < 60 * stop.wall_minutes
+
+    def may_propose(self, stop: Stop) -> bool:
+        """Whether another candidate may enter.
+
+        Candidates that failed for good before any score do not count, except those that diverged; at most
+        `stop.candidates` of them are replaced.
+        """
+        if stop.candidates is None:
+            return True
+        ended = {trial.candidate for trial in self.trials if trial.ended}
+        failed = {trial.candidate for trial in self.trials if trial.final} - ended
+        return len(self.candidates) - min(len(failed), stop.candidates) < stop.candidates
+
+
+def take_snapshot(engine: Engine, study: str, seed: int) -> Snapshot:
+    """Read a study's candidates and its trials with a seed."""
+    spent = func.coalesce(trials.c.training_flops, trials.c.planned_flops).label("training_flops")
+    columns = [trials.c[name] for name in Standing.__dataclass_fields__ if name != "training_flops"]
+    standings = select(*columns, spent).where(trials.c.study == study, trials.c.seed == seed)
+    known = select(
+        candidates.c.candidate.label("id"),
+        candidates.c.ordinal,
+        candidates.c.params,
+        candidates.c.flops_per_token,
+        candidates.c.sparse,
+    ).where(candidates.c.study == study)
+    since = select(studies.c.ran_seconds).where(studies.c.name == study)
+    with engine.connect() as connection:
+        rows = connection.execute(standings.order_by(trials.c.started_at, trials.c.candidate)).all()
+        found = connection.execute(known.order_by(candidates.c.ordinal)).all()
+        seconds = connection.scalar(since)
+    return Snapshot(
+        candidates=tuple(Candidate(**row._mapping) for row in found),
+        trials=tuple(Standing(**row._mapping) for row in rows),
+        launched_seconds=seconds or 0.0,
+    )

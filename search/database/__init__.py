@@ -1,0 +1,1 @@
+"""How Pathfront reaches its database: tables, upgrades, URLs, errors."""

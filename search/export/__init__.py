@@ -1,0 +1,1 @@
+"""Exports: a candidate's folder, its card, extrapolated sizes."""

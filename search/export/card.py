@@ -1,0 +1,259 @@
+"""The card of an export: what was measured, what it costs, where it stands, and the commands that use it."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from search.read.rows import FrontRow, TrialDetail
+from space.cost import price
+from space.recipe import (
+    CARD_FILE,
+    CONFIG_FILE,
+    HF_FOLDER,
+    REFERENCES_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    Growth,
+    Recipe,
+)
+from space.scores import at_floor
+from space.words import counted
+
+Z95 = 1.96  # standard errors on either side of a 95% interval
+HALF = 0.5
+
+
+def card(
+    recipe: Recipe,
+    detail: TrialDetail,
+    front: Sequence[FrontRow],
+    folder: Path,
+    trainer: str | None = None,
+) -> str:
+    """Write the card as Markdown.
+
+    Args:
+        recipe: the export's recipe.
+        detail: the exported trial.
+        front: its study's front, best score first.
+        folder: where the export goes; the commands name it.
+        trainer: the study's own trainer; None where it is ours.
+    """
+    origin = recipe.origin
+    return "\n".join(
+        [
+            f"# Trial {origin.trial} of study `{origin.study}`",
+            "",
+            f"A {_kind(recipe)} over {counted(len(recipe.suite.tasks), 'task')} of suite"
+            f" `{recipe.suite.name}`, exported at rung {origin.rung} ({origin.tokens:,} tokens) with its"
+            " decayed weights.",
+            "",
+            *_scores(recipe, detail),
+            *_cost(recipe, detail),
+            *_place(detail, front),
+            *(_commands(folder) if trainer is None else _whose(trainer)),
+            *_files(),
+        ]
+    )
+
+
+def grown_card(recipe: Recipe, detail: TrialDetail, folder: Path) -> str:
+    """Write the card of a larger model that is not trained yet, as Markdown.
+
+    Args:
+        recipe: the export's recipe; it says how the candidate grew.
+        detail: the trial that it grew from.
+        folder: where the export goes; the commands name it.
+    """
+    origin, grown, before = recipe.origin, recipe.grown, detail.config.architecture
+    assert grown is not None
+    name = shlex.quote(str(folder))
+    return "\n".join(
+        [
+            f"# Trial {origin.trial} of study `{origin.study}`, grown {grown.factor:.3g} times",
+            "",
+            f"A {_kind(recipe)} over {counted(len(recipe.suite.tasks), 'task')} of suite"
+            f" `{recipe.suite.name}`, **without weights yet**: the shape of a searched candidate of depth"
+            f" {before.depth} and width {before.width}, grown to {grown.factor:.3g} times its FLOPs"
+            " per token.",
+            "",
+            *_prediction(recipe, grown),
+            *_grown_cost(recipe, grown),
+            "## Use it",
+            "",
+            "```",
+            f"pathfront train {name} --tokens {recipe.tokens_to_train}      # train it, resumable",
+            f"pathfront eval {name} --split report     # then score it",
+            "```",
+            "",
+            *_files(weights=False),
+        ]
+    )
+
+
+def _prediction(recipe: Recipe, grown: Growth) -> list[str]:
+    origin = recipe.origin
+    lines = [
+        "## What to expect",
+        "",
+        f"The searched candidate reached {_interval(origin.score, origin.score_stderr)} of the expert (95%)"
+        f" on the select episodes, at rung {origin.rung} ({origin.tokens:,} tokens and their decay branch).",
+        "",
+    ]
+    if grown.unknown is not None:
+        return [*lines, f"Nothing is predicted of the larger model: {grown.unknown}.", ""]
+    lines += [
+        "Predicted of the larger one from the curves of the whole study, on the same episodes: a saturating"
+        " power law of size and tokens, with the candidate's own distance from it. Nobody has measured these"
+        " yet. The interval supposes that the law goes on beyond the sizes and tokens of the study; where it"
+        " does not, more than one training in ten ends outside.",
+        "",
+        "| tokens | training FLOPs | predicted score | 90% interval |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {p.tokens:,} | {p.training_flops:.3g} | {p.score:.3f} | [{p.low:.3f}, {p.high:.3f}] |"
+        for p in grown.predicted
+    ]
+    return [*lines, ""]
+
+
+def _grown_cost(recipe: Recipe, grown: Growth) -> list[str]:
+    cost = price(recipe.candidate.architecture, recipe.suite)
+    return [
+        "## Cost",
+        "",
+        f"- {grown.flops:,.0f} FLOPs per token, {grown.from_flops:,.0f} before (forward, context"
+        f" {recipe.suite.context}, uniform mixture, head at every position)",
+        f"- {cost.active_params:,} active of {cost.total_params:,} parameters",
+        f"- {cost.training_bytes / 2**20:,.1f} MiB to train in fp32 with AdamW,"
+        f" {cost.cache_bytes_per_sequence / 2**10:,.1f} KiB of keys and values a sequence",
+        f"- {recipe.candidate.optimizer} at learning rate {recipe.candidate.learning_rate:g} as searched: the"
+        " rate of a base width, from which that of each parameter follows by its shape, so it fits this size",
+        f"- {recipe.precision}, seed {recipe.seed}; the mixture is the one that was searched",
+        "",
+    ]
+
+
+def _kind(recipe: Recipe) -> str:
+    architecture = recipe.candidate.architecture
+    shape = f"decoder of depth {architecture.depth}, width {architecture.width}"
+    if not architecture.sparse:
+        return f"dense {shape}"
+    return f"sparse {shape} ({architecture.experts_in_words})"
+
+
+def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:
+    origin = recipe.origin
+    above = sum(score.fraction > HALF for score in detail.tasks.values())
+    lines = [
+        "## Scores",
+        "",
+        f"Fraction of expert performance on the **select** episodes, which the search itself saw: overall"
+        f" **{_interval(origin.score, origin.score_stderr)}** (mean over domains, 95% interval);"
+        f" above half of the expert on {above} of {counted(len(detail.tasks), 'task')}. `pathfront eval`"
+        " scores the report episodes, which no search has seen.",
+        "",
+        "| task | domain | share of tokens | measured | floor | expert | of the expert (95%) | episodes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for task, score in sorted(detail.tasks.items(), key=lambda item: -item[1].fraction):
+        record = recipe.suite.records[task]
+        floor, expert = record.checked("select")
+        share = recipe.candidate.mixture.weights.get(task, 0.0)
+        lines.append(
+            f"| {task} | {record.domain} | {share:.1%} | {score.value:.4g} {record.unit} | {floor.mean:.4g}"
+            f" | {expert.mean:.4g} | {_interval(score.fraction, score.fraction_stderr)} | {score.n} |"
+        )
+    domains = ", ".join(f"{domain} {value:.3f}" for domain, value in sorted(detail.domains.items()))
+    return [*lines, "", f"Mean over each domain's tasks: {domains}.", ""]
+
+
+def _cost(recipe: Recipe, detail: TrialDetail) -> list[str]:
+    row, cost = detail.row, price(recipe.candidate.architecture, recipe.suite)
+    return [
+        "## Cost",
+        "",
+        f"- {row.flops_per_token:,.0f} FLOPs per token (forward, context {recipe.suite.context}, uniform"
+        " mixture, head at every position)",
+        f"- {row.active_params:,} active of {row.total_params:,} parameters",
+        f"- {cost.training_bytes / 2**20:,.1f} MiB to train in fp32 with AdamW,"
+        f" {cost.cache_bytes_per_sequence / 2**10:,.1f} KiB of keys and values a sequence",
+        f"- this rung: {row.training_flops:.3g} training FLOPs, {row.wall_seconds:.1f} s of training and"
+        f" {detail.evaluation_seconds:.1f} s of scoring on {detail.device}",
+        f"- {recipe.candidate.optimizer} at learning rate {recipe.candidate.learning_rate:g},"
+        f" {recipe.precision}, seed {recipe.seed}",
+        "",
+    ]
+
+
+def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
+    numbers = [row.trial for row in front]
+    lines = ["## Where it stands on the front", ""]
+    if detail.row.number in numbers:
+        place = numbers.index(detail.row.number) + 1
+        lines.append(f"Number {place} of {len(front)} on the front, best score first; it is marked.")
+    elif at_floor(detail.row.score, detail.row.stderr):
+        lines.append(
+            f"Not on the front of {len(front)}: its score is not above the floor by a standard error."
+        )
+    else:
+        lines.append(f"Not on the front of {len(front)}: another candidate is better at no more FLOPs.")
+    lines += [
+        "",
+        "| trial | score (95%) | FLOPs per token | total parameters | rung |",
+        "|---|---|---|---|---|",
+    ]
+    for row in front:
+        mark = "**" if row.trial == detail.row.number else ""
+        lines.append(
+            f"| {mark}{row.trial}{mark} | {_interval(row.score, row.score_stderr)}"
+            f" | {row.flops_per_token:,.0f} | {row.total_params:,} | {row.rung} |"
+        )
+    return [*lines, ""]
+
+
+def _commands(folder: Path) -> list[str]:
+    name = shlex.quote(str(folder))
+    return [
+        "## Use it",
+        "",
+        "```",
+        f"pathfront train {name} --tokens 50M      # train it in full, resumable, with a card of its own",
+        f"pathfront eval {name} --split report     # score the weights that are here",
+        "```",
+        "",
+    ]
+
+
+def _whose(trainer: str) -> list[str]:
+    return [
+        "## Use it",
+        "",
+        f"The weights were saved by `{trainer}` and are for its own network. `pathfront train` and"
+        " `pathfront eval` only know Pathfront's own decoder.",
+        "",
+    ]
+
+
+def _files(weights: bool = True) -> list[str]:
+    return [
+        "## Files",
+        "",
+        f"- `{CONFIG_FILE}`: architecture, mixture, learning rate, suite; all that `train` needs",
+        *([f"- `{WEIGHTS_FILE}`: decayed weights"] if weights else []),
+        f"- `{TOKENIZER_FILE}`: SentencePiece model of the text; in `tokenizer.json` for transformers",
+        f"- `{REFERENCES_FILE}`: floor and expert of each task, as measured and frozen",
+        f"- `{CARD_FILE}`: this card",
+        "",
+    ]
+
+
+def with_hf(card: str) -> str:
+    """A card that names the folder for transformers among the files, where it does not yet."""
+    line = f"- `{HF_FOLDER}/`: the same network for transformers; its own `{CARD_FILE}` says how it is used"
+    return card if line in card else f"{card.rstrip()}\n{line}\n"
+
+
+def _interval(value: float, stderr: float) -> str:
+    return f"{value:.3f} [{value - Z95 * stderr:.3f}, {value + Z95 * stderr:.3f}]"

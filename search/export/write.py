@@ -1,0 +1,267 @@
+"""A trial as a folder that full training reads: `config.yaml`, weights, tokenizer, references and a card.
+
+Only safetensors, JSON, YAML, Markdown and the tokenizer's own model leave; the weights are copied byte for
+byte. The folder appears whole or not at all.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from search.export.card import card, grown_card
+from search.export.extrapolate import observations, predicted_scores, reach
+from search.pareto import knee
+from search.read.remarks import no_front
+from search.read.results import Reader
+from search.read.rows import CheckpointRow, FrontRow, TrialDetail
+from search.store.artifacts import copy_stored, file_sha256
+from space.cost import price
+from space.errors import CheckpointError, NotFoundError, StudyFileError, nearest
+from space.growth import Scale, grow
+from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Recipe
+from space.records import SuiteRecord
+
+PICKS = ("best", "knee")
+BLOCK = 1 << 20  # bytes
+AHEAD = (1, 3, 10)  # times the tokens of a trial at which the score of a larger model is predicted
+
+
+def export(
+    reader: Reader,
+    study: str,
+    folder: Path,
+    tokenizer: Callable[[SuiteRecord], bytes],
+    pick: str | None = None,
+    trial: int | None = None,
+    max_flops: float | None = None,
+    finish: Callable[[Path], None] = lambda folder: None,
+) -> TrialDetail:
+    """Write one trial's export.
+
+    Args:
+        reader: the storage.
+        study: name of the study.
+        folder: where to write; it must not exist yet.
+        tokenizer: gives the model file of a suite's tokenizer.
+        pick: "best" (the default) for the best score of the front, "knee" for the front's bend.
+        trial: number of a done trial, instead of a pick.
+        max_flops: pick among candidates of at most that many FLOPs per token.
+        finish: adds to the finished folder before it moves into its place.
+
+    Returns:
+        The trial that was exported.
+
+    Raises:
+        StudyFileError: the options contradict each other, or the folder exists.
+        NotFoundError: there is no such study or trial, or the front is empty.
+        CheckpointError: the trial's weights are damaged, or it has none.
+        StorageError: its weights are missing, or their store cannot be reached.
+    """
+    require_new(folder)
+    detail = choose(reader, study, pick, trial, max_flops)
+    config, suite = reader.config(study), reader.suite(study)
+    weights = _decayed(detail, reader, study, config.keep)
+    recipe = Recipe(
+        candidate=detail.config,
+        suite=suite,
+        decay=config.rungs.decay,
+        seed=detail.row.seed,
+        precision=config.precision,
+        origin=_origin(study, detail),
+        weights_sha256=weights.sha256,
+    )
+    text = card(recipe, detail, reader.front(study), folder, config.trainer)
+    with whole(folder) as partial:
+        _copy_checked(weights, partial / WEIGHTS_FILE)
+        _write(partial, recipe, tokenizer(suite), text)
+        finish(partial)
+    return detail
+
+
+def export_grown(
+    reader: Reader,
+    study: str,
+    folder: Path,
+    tokenizer: Callable[[SuiteRecord], bytes],
+    scale: Scale,
+    tokens: int | None = None,
+    pick: str | None = None,
+    trial: int | None = None,
+    max_flops: float | None = None,
+    finish: Callable[[Path], None] = lambda folder: None,
+) -> Recipe:
+    """Write the export of a larger model of a trial's shape, which has no weights until it is trained.
+
+    Args:
+        reader: the storage.
+        study: name of the study.
+        folder: where to write; it must not exist yet.
+        tokenizer: gives the model file of a suite's tokenizer.
+        scale: how large.
+        tokens: input tokens at which its score is predicted; else the trial's own, 3 and 10 times as many.
+        pick: as in `export`.
+        trial: as in `export`.
+        max_flops: as in `export`.
+        finish: as in `export`.
+
+    Returns:
+        What was written to `config.yaml`.
+
+    Raises:
+        StudyFileError: the options contradict each other, the folder exists, or the scale cannot be met.
+        NotFoundError: there is no such study or trial, or the front is empty.
+    """
+    require_new(folder)
+    detail = choose(reader, study, pick, trial, max_flops)
+    config, suite = reader.config(study), reader.suite(study)
+    own = price(detail.config.architecture, suite).flops_per_token
+    larger = grow(detail.config.architecture, suite, scale.flops(own))
+    cost = price(larger, suite)
+    seen = observations(reader.trials(study), config.rungs.decay)
+    trained = round(detail.row.tokens * (1 + config.rungs.decay))
+    places = [trained * ahead for ahead in AHEAD] if tokens is None else [tokens]
+    planned = cost.planned_flops_per_token(detail.config.optimizer, suite.batch_tokens)
+    predicted, unknown = predicted_scores(seen, detail.row.candidate, cost.flops_per_token, places, planned)
+    recipe = Recipe(
+        candidate=detail.config.model_copy(update={"architecture": larger}),
+        suite=suite,
+        decay=config.rungs.decay,
+        seed=detail.row.seed,
+        precision=config.precision,
+        origin=_origin(study, detail),
+        weights_sha256=None,
+        grown=Growth(
+            from_flops=own,
+            flops=cost.flops_per_token,
+            predicted=predicted,
+            unknown=unknown,
+            reach=reach(seen) if predicted else None,
+        ),
+    )
+    with whole(folder) as partial:
+        _write(partial, recipe, tokenizer(suite), grown_card(recipe, detail, folder))
+        finish(partial)
+    return recipe
+
+
+def choose(
+    reader: Reader,
+    study: str,
+    pick: str | None = None,
+    trial: int | None = None,
+    max_flops: float | None = None,
+) -> TrialDetail:
+    """Find the trial that a choice means.
+
+    Raises:
+        StudyFileError: the choice contradicts itself, or the trial is not done.
+        NotFoundError: there is no such study or trial, or no candidate is within the limit.
+    """
+    if pick is not None and pick not in PICKS:
+        raise StudyFileError(f"--pick is best or knee, got '{pick}'{nearest(pick, PICKS)}")
+    if trial is not None:
+        if pick is not None or max_flops is not None:
+            other = "--pick" if pick is not None else "--max-flops"
+            raise StudyFileError(f"--trial names the trial itself: leave {other} out")
+        detail = reader.trial(study, trial)
+        if detail.row.state != "done":
+            raise StudyFileError(
+                f"only a done trial can be exported, and trial {trial} is {detail.row.state}"
+            )
+        return detail
+    front = reader.front(study, max_flops)
+    if not front:
+        raise NotFoundError(no_front(reader, study, max_flops))
+    return reader.trial(study, picked(front, pick or "best").trial)
+
+
+def picked(front: list[FrontRow], pick: str) -> FrontRow:
+    """The best or the knee of a front that is sorted by falling score."""
+    if pick == "best":
+        return front[0]
+    return front[knee([(row.score, row.flops_per_token) for row in front])]
+
+
+def require_new(folder: Path) -> None:
+    """Refuse to write where something is.
+
+    Raises:
+        StudyFileError: the folder exists.
+    """
+    if folder.exists():
+        raise StudyFileError(
+            f"an export goes into a new folder, and '{folder}' exists; choose another with -o"
+        )
+
+
+def _write(folder: Path, recipe: Recipe, tokenizer: bytes, text: str) -> None:
+    """All files of an export but its weights."""
+    recipe.write(folder)
+    recipe.write_references(folder)
+    (folder / TOKENIZER_FILE).write_bytes(tokenizer)
+    (folder / CARD_FILE).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole(folder: Path, replace: bool = False) -> Iterator[Path]:
+    """A folder beside the place of another, moved there in one step at the end of the block, or removed.
+
+    Args:
+        folder: the place.
+        replace: whether what is there gives way.
+    """
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
+    old = partial.with_suffix(".old")
+    partial.mkdir()
+    try:
+        yield partial
+        if replace:
+            folder.rename(old)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _decayed(detail: TrialDetail, reader: Reader, study: str, keep: str) -> CheckpointRow:
+    """The trial's decayed weights."""
+    decayed = [file for file in detail.checkpoints if file.kind == "decayed"]
+    if decayed:
+        return max(decayed, key=lambda file: file.tokens)
+    if keep == "front" and not detail.on_front:
+        raise CheckpointError(
+            f"the weights of trial {detail.row.number} were dropped, since the study has keep: front;"
+            f" choose one of {reader.command('front', study)}, or set keep: all before a study runs"
+        )
+    raise CheckpointError(
+        f"trial {detail.row.number} left no decayed weights, which an export carries; choose another"
+    )
+
+
+def _copy_checked(file: CheckpointRow, target: Path) -> None:
+    """Copy a stored file and check that it is what was stored."""
+    copy_stored(file.uri, target)
+    found, size = file_sha256(target), target.stat().st_size
+    if found != file.sha256:
+        raise CheckpointError(
+            f"checkpoint '{file.uri}' is damaged: stored were {file.bytes} bytes with SHA-256"
+            f" {file.sha256[:12]}, found {size} with {found[:12]}"
+        )
+
+
+def _origin(study: str, detail: TrialDetail) -> Origin:
+    row = detail.row
+    assert row.score is not None
+    return Origin(
+        study=study,
+        trial=row.number,
+        rung=row.rung,
+        tokens=row.tokens,
+        score=row.score,
+        score_stderr=row.stderr or 0.0,
+    )

@@ -1,1 +1,0 @@
-"""What leads from one version of our tables to the next; see `search.migrations`."""

@@ -1,0 +1,153 @@
+"""The most that a study can take, whatever its scores: true of every stop rule, sampler and mixture.
+
+It holds for trials of our own trainer that neither crash nor lose their worker, since work that is lost is
+done again.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from search.choose.promote import quota
+from space.candidate import Architecture
+from space.cost import TRAINING_FACTOR, Cost, price
+from space.knobs import Between
+from space.ranges import MIXTURE_PREFIX, MOST_ARCHITECTURES
+from space.records import SuiteRecord
+from space.study import Rungs, StudyConfig
+
+PATCHES = 1.2  # times the mean share of patches that windows drawn by chance may hold
+
+
+def expected_trials(rungs: Rungs, candidates: int) -> list[int]:
+    """Trials at each rung when the study ends: one of `eta` candidates is promoted."""
+    counts = [candidates]
+    for _ in rungs.tokens[1:]:
+        counts.append(quota(counts[-1], rungs.eta))
+    return counts
+
+
+def possible_candidates(config: StudyConfig, suite: SuiteRecord, architectures: int) -> int | None:
+    """Candidates that a space holds; None where there is no end of them."""
+    parameters = config.space.parameters(suite)
+    endless = any(knob.values() is None for knob in parameters.values())
+    if endless or config.space.points > MOST_ARCHITECTURES:
+        return None
+    others = (config.space.learning_rate, config.space.optimizer)
+    return architectures * math.prod(len(knob.values() or ()) for knob in others)
+
+
+def most_flops_per_token(
+    config: StudyConfig, suite: SuiteRecord, priced: Sequence[tuple[Architecture, Cost]]
+) -> float:
+    """Training FLOPs of a token of the dearest candidate: the head at every position, the worst mixture."""
+    optimizers = [str(word) for word in config.space.optimizer.values() or ()]
+
+    def most(cost: Cost) -> float:
+        patches = max_patch_flops(config, suite, cost)
+        dense = cost.body_flops_per_token + cost.head_flops_per_token
+        own = cost.muon_flops_per_step / step_tokens(suite) if "muon" in optimizers else 0.0
+        return TRAINING_FACTOR * (dense + patches) + own
+
+    if all_priced(config):
+        return max(most(cost) for _, cost in priced)
+    corner = price(dearest(config), suite)
+    limit = config.limits.flops_per_token
+    over = 0.0 if limit is None else max(0.0, corner.flops_per_token - limit)
+    return most(corner) - TRAINING_FACTOR * over
+
+
+def max_patch_flops(config: StudyConfig, suite: SuiteRecord, cost: Cost) -> float:
+    """Forward FLOPs of patch encoders a token, under the mixture of the space that has most of them."""
+    costs = np.array(
+        [
+            sum(
+                share * cost.encoder_flops_per_patch[name]
+                for name, share in suite.patch_share.get(task, {}).items()
+            )
+            for task in suite.tasks
+        ]
+    )
+    space = config.space.mixture
+    weights = space.prior_weights(suite)
+    prior = np.maximum([weights[task] for task in suite.tasks], 1e-9)
+    if MIXTURE_PREFIX + suite.tasks[0] not in config.space.parameters(suite):
+        return PATCHES * float(_mixed(np.log(prior), space.floor) @ costs)
+    order = np.argsort(-costs)
+    found = []
+    for dear in range(len(order)):  # the ratio is largest where the dearest tasks stand high and others low
+        logits = np.full(len(order), -space.spread)
+        logits[order[:dear]] = space.spread
+        found.append(float(_mixed(np.log(prior) + logits, space.floor) @ costs))
+    return PATCHES * max(found)
+
+
+def step_tokens(suite: SuiteRecord) -> int:
+    """Input tokens of a step of our trainer: whole windows."""
+    return max(1, suite.batch_tokens // suite.context) * suite.context
+
+
+def most_tokens(rungs: Rungs, rung: int, suite: SuiteRecord) -> int:
+    """Tokens of the trial that ends at a rung, in whole steps."""
+    step, budget = step_tokens(suite), rungs.budget(rung)
+    until, before = (max(1, round(tokens / step)) for tokens in (budget.tokens, budget.start_tokens or step))
+    steps = until - (before if rung else 0) + round(budget.decay_tokens / step)
+    return max(rungs.trial_tokens(rung), steps * step)
+
+
+def most_candidates(flops: float, rungs: Rungs, costs: Sequence[Cost]) -> int:
+    """Candidates that training FLOPs can pay for: all of them as cheap as can be, none promoted."""
+    return math.ceil(
+        flops / (TRAINING_FACTOR * min(c.body_flops_per_token for c in costs) * rungs.trial_tokens(0))
+    )
+
+
+def most_flops(
+    config: StudyConfig, suite: SuiteRecord, per_token: float, candidates: int | None, workers: int
+) -> float | None:
+    """Training FLOPs that a study cannot exceed; None where only time ends it.
+
+    Args:
+        config: the study.
+        suite: its tasks.
+        per_token: training FLOPs of a token of the dearest candidate.
+        candidates: that it may try; None for no end.
+        workers: trials that may begin at the same moment, before any of them is counted.
+    """
+    tokens = [most_tokens(config.rungs, rung, suite) for rung in range(len(config.rungs.tokens))]
+    bounds = []
+    if candidates is not None:
+        trials = expected_trials(config.rungs, candidates)
+        bounds.append(per_token * sum(n * each for n, each in zip(trials, tokens, strict=True)))
+    if config.stop.training_flops is not None:
+        bounds.append(config.stop.training_flops + workers * per_token * max(tokens))
+    return min(bounds, default=None)
+
+
+def _mixed(logs: np.ndarray, floor: float) -> np.ndarray:
+    shares = np.exp(logs - logs.max())
+    return floor + (1 - len(logs) * floor) * shares / shares.sum()
+
+
+def all_priced(config: StudyConfig) -> bool:
+    """Whether every architecture of the space has been priced, so that the dearest is known."""
+    space = config.space
+    return space.points <= MOST_ARCHITECTURES and space.expert_ratio.values() is not None
+
+
+def dearest(config: StudyConfig) -> Architecture:
+    """An architecture at the dear end of every knob, whether or not it is in the space."""
+
+    def end(name: str, largest: bool) -> float:
+        knob = getattr(config.space, name)
+        values = (knob.low, knob.high) if isinstance(knob, Between) else knob.choices
+        return max(values) if largest else min(values)
+
+    names = ("depth", "experts", "expert_ratio", "shared_experts", "qk_norm")
+    head = 2 * max(2, math.ceil(end("head_dim", False) / 2))
+    return Architecture.model_validate(
+        {name: end(name, True) for name in names}
+        | {"width": head * math.ceil(end("width", True) / head), "head_dim": head}
+        | {"top_k": min(end("top_k", True), end("experts", True))}
+    )

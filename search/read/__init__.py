@@ -1,0 +1,1 @@
+"""Rows for readers: queries that never write."""

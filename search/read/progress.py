@@ -1,0 +1,257 @@
+"""Where a study stands: counts by rung, the way to its stop rule, the time left, what runs now, what failed.
+
+Reads through an open connection, and writes nothing.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, and_, func, select
+from sqlalchemy.engine import Connection
+
+from search.database.tables import candidates, checkpoints, clock, curves, events, trials, workers
+from search.planning.bounds import expected_trials
+from search.planning.forecast import trial_tokens
+from search.read import queries
+from search.read.rows import Event, Failure, RungStatus, RunningTrial, StudyStatus, TrialRow, WorkerRow
+from search.store.finalists import Finalist, best_of, highest_rungs
+from space.scores import at_floor
+from space.study import StudyConfig
+
+LAST_EVENTS = 10
+UNNAMED = "no reason was noted"
+VARYING = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{12}\b|\d+")  # in errors: addresses, candidates, numbers
+
+
+def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -> StudyStatus:
+    """Read where a study stands.
+
+    Args:
+        connection: an open connection.
+        study: its row of `pf_studies`.
+        config: its configuration.
+    """
+    counts = _counts(connection, study.name)
+    states: Counter[str] = Counter()
+    for (state, _), count in counts.items():
+        states[state] += count
+    running = _running(connection, study.name, config)
+    finalists = highest_rungs(connection, study.name)
+    origins = _origins(connection, study.name)
+    failures, for_good = _failures(connection, study.name)
+    spent = connection.execute(
+        select(
+            func.coalesce(func.sum(trials.c.training_flops), 0.0),
+            func.coalesce(func.sum(trials.c.wall_seconds), 0.0),
+            func.coalesce(func.sum(trials.c.evaluation_seconds), 0.0),
+        ).where(trials.c.study == study.name)
+    ).one()
+    fraction = 1.0 if study.finished_at else _fraction(config, counts, running, spent[0], study)
+    return StudyStatus(
+        study=study.name,
+        suite=study.suite["name"],
+        finished=study.finished_at is not None,
+        stopping=bool(study.stop_requested),
+        candidates=sum(origins.values()),
+        states=dict(states),
+        rungs=_rungs(config, counts),
+        best=_best(connection, study.name, finalists),
+        training_flops=spent[0],
+        wall_seconds=spent[1],
+        fraction_done=fraction,
+        seconds_left=_seconds_left(fraction, spent[1] + spent[2], len(running)),
+        running=running,
+        events=_events(connection, study.name),
+        halted=study.halted,
+        finished_because=_finished_because(connection, study),
+        failures=failures,
+        failed_for_good=for_good,
+        at_floor=sum(at_floor(finalist.score, finalist.stderr) for finalist in finalists),
+        origins=origins,
+        disk_bytes=disk_bytes(connection, study.name),
+        workers=queries.alive_workers(connection, study.name),
+        workers_left=_workers_left(connection, study),
+    )
+
+
+def _counts(connection: Connection, study: str) -> dict[tuple[str, int], int]:
+    """(state, rung) -> trials; a running trial whose lease has run out counts as lost."""
+    found = connection.execute(
+        select(trials.c.state, trials.c.rung, queries.LIVE.label("live"), func.count().label("trials"))
+        .where(trials.c.study == study)
+        .group_by(trials.c.state, trials.c.rung, "live")
+    )
+    counts: Counter[tuple[str, int]] = Counter()
+    for row in found:
+        lost = row.state == "running" and not row.live
+        counts["lost" if lost else row.state, row.rung] += row.trials
+    return dict(counts)
+
+
+def _rungs(config: StudyConfig, counts: dict[tuple[str, int], int]) -> list[RungStatus]:
+    ladder, total = config.rungs, config.stop.candidates
+    expected = [None] * len(ladder.tokens) if total is None else expected_trials(ladder, total)
+    return [
+        RungStatus(
+            rung=rung,
+            tokens=tokens,
+            done=counts.get(("done", rung), 0),
+            running=counts.get(("running", rung), 0),
+            failed=counts.get(("failed", rung), 0),
+            expected=expected[rung],
+        )
+        for rung, tokens in enumerate(ladder.tokens)
+    ]
+
+
+def _fraction(
+    config: StudyConfig,
+    counts: dict[tuple[str, int], int],
+    running: list[RunningTrial],
+    training_flops: float,
+    study: Row[Any],
+) -> float:
+    """Share of the way to the stop rule that is reached first.
+
+    A candidate whose first trial failed does not count towards the stop rule; one that failed higher up does.
+    """
+    stop, ladder, shares = config.stop, config.rungs, [0.0]
+    if stop.candidates is not None:
+        cost = [trial_tokens(ladder, rung) for rung in range(len(ladder.tokens))]
+        expected = sum(n * c for n, c in zip(expected_trials(ladder, stop.candidates), cost, strict=True))
+        ended = sum(
+            count * cost[rung]
+            for (state, rung), count in counts.items()
+            if state == "done" or (state == "failed" and rung > 0)
+        )
+        under_way = sum(min(t.progress_tokens - t.start_tokens, cost[t.rung]) for t in running)
+        shares.append((ended + under_way) / expected)
+    if stop.training_flops is not None:
+        shares.append(training_flops / stop.training_flops)
+    if stop.wall_minutes is not None:
+        shares.append(study.ran_seconds / (60 * stop.wall_minutes))
+    return min(max(shares), 1.0)
+
+
+def _seconds_left(fraction: float, busy_seconds: float, running: int) -> float | None:
+    """What is left takes as many worker seconds a share as what is done."""
+    if fraction >= 1:
+        return 0.0
+    if not running or not busy_seconds or fraction <= 0:
+        return None
+    return busy_seconds * (1 - fraction) / fraction / running
+
+
+def _running(connection: Connection, study: str, config: StudyConfig) -> list[RunningTrial]:
+    """Trials whose worker lives, the farthest first."""
+    found = connection.execute(
+        select(trials, candidates.c.experts, candidates.c.top_k, candidates.c.depth, candidates.c.width)
+        .join(candidates, queries.OF_TRIAL)
+        .where(trials.c.study == study, queries.LIVE)
+        .order_by(trials.c.rung.desc(), trials.c.started_at)
+    )
+    return [
+        RunningTrial(
+            number=row.number,
+            candidate=row.candidate,
+            rung=row.rung,
+            seed=row.seed,
+            attempt=row.attempt,
+            worker=row.worker,
+            start_tokens=config.rungs.tokens[row.rung - 1] if row.rung else 0,
+            progress_tokens=row.progress_tokens,
+            tokens=row.tokens + config.rungs.budget(row.rung).decay_tokens,
+            loss=_last_loss(connection, row),
+            experts=row.experts,
+            top_k=row.top_k,
+            depth=row.depth,
+            width=row.width,
+        )
+        for row in found.all()
+    ]
+
+
+def _last_loss(connection: Connection, trial: Row[Any]) -> float | None:
+    key = {"study": trial.study, "candidate": trial.candidate, "rung": trial.rung, "seed": trial.seed}
+    return connection.scalar(select(curves.c.loss).filter_by(**key).order_by(curves.c.tokens.desc()).limit(1))
+
+
+def _best(connection: Connection, study: str, finalists: list[Finalist]) -> TrialRow | None:
+    finalist = best_of(finalists)
+    if finalist is None:
+        return None
+    named = and_(trials.c.study == study, trials.c.number == finalist.number)
+    found = queries.trial_rows(connection, named)
+    return queries.merged(found[0], finalist) if found else None
+
+
+def _origins(connection: Connection, study: str) -> dict[str, int]:
+    """Rule -> candidates that it proposed, in the order of their first."""
+    found = connection.execute(
+        select(candidates.c.origin, func.count().label("candidates"))
+        .where(candidates.c.study == study)
+        .group_by(candidates.c.origin)
+        .order_by(func.min(candidates.c.ordinal))
+    )
+    return {row.origin: row.candidates for row in found}
+
+
+def _failures(connection: Connection, study: str) -> tuple[list[Failure], int]:
+    """Failed trials by their error, the most frequent first, and how many get no other attempt."""
+    found = connection.execute(
+        select(trials.c.error, trials.c.number, trials.c.candidate, trials.c.log, trials.c.final)
+        .where(trials.c.study == study, trials.c.state == "failed")
+        .order_by(trials.c.finished_at.desc(), trials.c.number.desc())
+    ).all()
+    groups: dict[str, list[Any]] = {}
+    for row in found:
+        groups.setdefault(VARYING.sub("#", row.error or UNNAMED), []).append(row)
+    frequent = sorted(groups.values(), key=len, reverse=True)
+    return [_failure(rows) for rows in frequent], sum(row.final for row in found)
+
+
+def _failure(rows: Sequence[Any]) -> Failure:
+    latest = rows[0]
+    return Failure(latest.error or UNNAMED, len(rows), latest.number, latest.candidate, latest.log)
+
+
+def disk_bytes(connection: Connection, study: str) -> dict[str, int]:
+    """Size of a study's checkpoints by kind, and their total."""
+    found = connection.execute(
+        select(checkpoints.c.kind, func.sum(checkpoints.c.bytes).label("bytes"))
+        .where(checkpoints.c.study == study)
+        .group_by(checkpoints.c.kind)
+        .order_by(checkpoints.c.kind)
+    )
+    kinds = {row.kind: int(row.bytes) for row in found}
+    return {**kinds, "total": sum(kinds.values())}
+
+
+def _workers_left(connection: Connection, study: Row[Any]) -> list[WorkerRow]:
+    """Workers that left while there was work since the latest launch, the last first."""
+    left = select(workers, (clock() - workers.c.seen_at).label("seen_seconds")).where(
+        workers.c.study == study.name,
+        workers.c.left_because.is_not(None),
+        workers.c.left_at >= study.launched_at,
+    )
+    return [queries.worker_row(row) for row in connection.execute(left.order_by(workers.c.left_at.desc()))]
+
+
+def _finished_because(connection: Connection, study: Row[Any]) -> str | None:
+    if study.finished_at is None:
+        return None
+    finished = select(events.c.text).where(events.c.study == study.name, events.c.kind == "finished")
+    return connection.scalar(finished.order_by(events.c.id.desc()).limit(1))
+
+
+def _events(connection: Connection, study: str) -> list[Event]:
+    found = connection.execute(
+        select(events.c.at, events.c.kind, events.c.text, events.c.candidate, events.c.rung)
+        .where(events.c.study == study)
+        .order_by(events.c.id.desc())
+        .limit(LAST_EVENTS)
+    )
+    return [Event(datetime.fromtimestamp(at, UTC), *rest) for at, *rest in found]

@@ -1,0 +1,182 @@
+"""The SQL behind `search.read.results`: functions from a connection and a study's name to rows.
+
+Nothing here opens a database, and nothing writes.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, case, func, select
+from sqlalchemy.engine import Connection
+
+from search.database.tables import candidates, clock, curves, task_scores, trials, workers
+from search.read.rows import CurvePoint, ListedTrial, TrialRow, WorkerRow
+from search.store.finalists import Finalist, best_of, front_of, highest_rungs
+from search.store.leases import lease_seconds
+from space.scores import TaskScore
+
+OF_TRIAL = and_(trials.c.study == candidates.c.study, trials.c.candidate == candidates.c.candidate)
+LIVE = and_(trials.c.state == "running", trials.c.lease_until > clock())
+state_now = case((and_(trials.c.state == "running", ~LIVE), "lost"), else_=trials.c.state)
+_ROW = (  # in the order of ListedTrial
+    trials.c.number,
+    trials.c.candidate,
+    trials.c.rung,
+    trials.c.seed,
+    trials.c.attempt,
+    trials.c.state,
+    trials.c.score,
+    trials.c.stderr,
+    trials.c.flops_per_token,
+    candidates.c.active_params,
+    candidates.c.total_params,
+    trials.c.tokens,
+    trials.c.progress_tokens,
+    func.coalesce(trials.c.training_flops, 0.0),
+    func.coalesce(trials.c.wall_seconds, 0.0),
+    candidates.c.sparse,
+    candidates.c.experts,
+    candidates.c.top_k,
+    candidates.c.depth,
+    candidates.c.width,
+    candidates.c.origin,
+    trials.c.worker,
+    trials.c.error,
+    trials.c.log,
+    trials.c.final,
+)
+
+
+def best_score(connection: Connection, study: str) -> float | None:
+    """The best score over the candidates' highest rungs."""
+    finalist = best_of(highest_rungs(connection, study))
+    return None if finalist is None else finalist.score
+
+
+def on_front(connection: Connection, study: str, number: int) -> bool:
+    """Whether a trial stands on its study's front."""
+    return any(point.number == number for point in front_of(highest_rungs(connection, study)))
+
+
+def merged(row: TrialRow, finalist: Finalist) -> TrialRow:
+    """A trial with the mean score over the seeds of its candidate's highest rung."""
+    if finalist.seeds == 1:
+        return row
+    return replace(row, score=finalist.score, stderr=finalist.stderr, confirmed=True)
+
+
+def trial_rows(connection: Connection, where: ColumnElement[bool]) -> list[TrialRow]:
+    """Trials that Optuna has a number for, by that number."""
+    numbered = select(*_ROW).join(candidates, OF_TRIAL).where(where, trials.c.number.is_not(None))
+    return [TrialRow(*row) for row in connection.execute(numbered.order_by(trials.c.number))]
+
+
+def listed_trials(connection: Connection, study: str, state: str | None = None) -> list[ListedTrial]:
+    """All trials by number, then those without one in the order of their start; optionally those of a state.
+
+    A running trial without a live worker is lost.
+    """
+    columns = [state_now.label("state") if column is trials.c.state else column for column in _ROW]
+    query = select(*columns).join(candidates, OF_TRIAL).where(trials.c.study == study)
+    if state is not None:
+        query = query.where(state_now == state)
+    ordered = query.order_by(trials.c.number.is_(None), trials.c.number, trials.c.started_at)
+    return [ListedTrial(*row) for row in connection.execute(ordered)]
+
+
+def alive_workers(connection: Connection, study: str) -> list[WorkerRow]:
+    """Workers that were seen within a lease and have not left, or that hold a trial."""
+    lease = lease_seconds()
+    seen = select(workers, (clock() - workers.c.seen_at).label("seen_seconds")).where(
+        workers.c.study == study, workers.c.left_at.is_(None), workers.c.seen_at > clock() - lease
+    )
+    alive = [worker_row(row) for row in connection.execute(seen.order_by(workers.c.started_at))]
+    holding = select(trials.c.worker, func.max(trials.c.lease_until) - clock()).where(
+        trials.c.study == study, LIVE
+    )
+    known = {row.worker for row in alive}
+    for name, left in connection.execute(holding.group_by(trials.c.worker).order_by(trials.c.worker)):
+        if name not in known:
+            alive.append(WorkerRow(name, None, None, None, None, max(0.0, lease - left), None))
+    return alive
+
+
+def worker_row(row: Row[Any]) -> WorkerRow:
+    """A row of `pf_workers` with `seen_seconds` beside it."""
+    return WorkerRow(
+        row.worker, row.host, row.pid, row.device, row.log, max(0.0, row.seen_seconds), row.left_because
+    )
+
+
+def fractions(connection: Connection, study: str, front: Iterable[Finalist]) -> dict[str, dict[str, float]]:
+    """Candidate -> task -> mean fraction over the seeds of its highest rung."""
+    rungs = {row.candidate: row.rung for row in front}
+    found = connection.execute(
+        select(task_scores.c.candidate, task_scores.c.rung, task_scores.c.task, task_scores.c.fraction)
+        .where(task_scores.c.study == study, task_scores.c.candidate.in_(list(rungs)))
+        .order_by(task_scores.c.task)
+    )
+    values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for candidate, rung, task, fraction in found:
+        if rung == rungs[candidate]:
+            values[candidate][task].append(fraction)
+    return {c: {task: sum(v) / len(v) for task, v in tasks.items()} for c, tasks in values.items()}
+
+
+def scores_by_task(
+    connection: Connection, study: str, numbers: Sequence[int]
+) -> dict[int, dict[str, TaskScore]]:
+    """Number of a trial -> task -> score."""
+    keys = ("study", "candidate", "rung", "seed")
+    same = and_(*(task_scores.c[key] == trials.c[key] for key in keys))
+    found = connection.execute(
+        select(trials.c.number, task_scores)
+        .join(trials, same)
+        .where(trials.c.study == study, trials.c.number.in_(list(numbers)))
+        .order_by(task_scores.c.task)
+    )
+    scores: dict[int, dict[str, TaskScore]] = {}
+    for row in found:
+        scores.setdefault(row.number, {})[row.task] = TaskScore(
+            value=row.value,
+            stderr=row.stderr,
+            n=row.n,
+            fraction=row.fraction,
+            fraction_stderr=row.fraction_stderr,
+        )
+    return scores
+
+
+def curve(connection: Connection, study: str, trial: TrialRow) -> list[CurvePoint]:
+    """The training curve of a candidate from its first rung to the trial's."""
+    found = connection.execute(
+        select(curves.c.tokens, curves.c.rung, curves.c.loss, curves.c.task_losses)
+        .filter_by(study=study, candidate=trial.candidate, seed=trial.seed)
+        .where(curves.c.rung <= trial.rung)
+        .order_by(curves.c.rung, curves.c.tokens)
+    )
+    return [CurvePoint(*row) for row in found]
+
+
+def numbers(connection: Connection, study: str, wanted: int) -> str:
+    """A clause that says which trials there are instead of the wanted one."""
+    last = connection.scalar(select(func.max(trials.c.number)).where(trials.c.study == study))
+    if last is None:
+        return "; it has none yet"
+    if wanted < last:
+        return "; that number was an earlier attempt's, and a trial goes by the number of its last one"
+    return f"; it has trials up to {last}"
+
+
+def totals() -> Any:
+    """A statement: counts and compute of every study."""
+    return select(
+        trials.c.study,
+        func.count(trials.c.number).label("trials"),
+        func.sum(case((LIVE, 1), else_=0)).label("live"),
+        func.sum(case((trials.c.state == "failed", 1), else_=0)).label("failed"),
+        func.coalesce(func.sum(trials.c.training_flops), 0.0).label("training_flops"),
+        func.coalesce(func.sum(trials.c.wall_seconds), 0.0).label("wall_seconds"),
+    ).group_by(trials.c.study)

@@ -1,0 +1,146 @@
+"""What a person should know about where a study stands, in sentences: for the terminal and for error lines.
+
+Only what there is to say is said: a study on its way without failures has no remarks.
+"""
+
+from collections.abc import Sequence
+
+from search.read.results import Reader, storage_option
+from search.read.rows import Failure, StudyStatus, TrialRow
+from search.store.studies import DELETING
+from space.study import shipped_studies
+from space.words import counted
+
+REASONS = 3  # of failures that are named
+STATES = {"running": "running", "paused": "paused", "lost": "lost with their worker", "failed": "failed"}
+LONGER = "train them longer, with larger rungs.tokens"
+
+
+def state(status: StudyStatus) -> str:
+    """One word for what a study does: finished, halted, stopping, running or open."""
+    if status.finished:
+        return "finished"
+    if status.halted is not None:
+        return "halted"
+    if status.stopping:
+        return "stopping" if status.running or status.workers else "stopped"
+    return "running" if status.running or status.workers else "open"
+
+
+def remarks(status: StudyStatus, url: str) -> list[str]:
+    """Sentences about what went wrong, what fell short and what to do about it; the gravest first.
+
+    Args:
+        status: where the study stands.
+        url: its database, for the commands.
+    """
+    if status.halted == DELETING:
+        return [f"half deleted; finish that: pathfront delete {status.study}{storage_option(url)}"]
+    said = [] if status.halted is None else [f"halted: {status.halted}"]
+    said += [f"worker {row.worker} left: {row.left_because}{_log(row.log)}" for row in status.workers_left]
+    said += failures(status, url)
+    said += _shortfall(status)
+    said += at_floor(status)
+    if state(status) in ("open", "stopped", "halted"):
+        said.append(f"no worker is at work; go on with: {launch_command(status.study, url)}")
+    return said
+
+
+def launch_command(study: str, url: str) -> str:
+    """The command that goes on with a study: by its name where it ships, else by SPEC, its study file."""
+    return f"pathfront launch {study if study in shipped_studies() else 'SPEC'}{storage_option(url)}"
+
+
+def failures(status: StudyStatus, url: str) -> list[str]:
+    """Why trials failed, with the log, and how to try them again."""
+    if not status.failures:
+        return []
+    said = [_failed(failure) for failure in status.failures[:REASONS]]
+    more = len(status.failures) - REASONS
+    option = storage_option(url)
+    if more > 0:
+        reasons = counted(more, "other reason")
+        said.append(f"{reasons}: pathfront trials {status.study} --state failed{option}")
+    if status.failed_for_good:
+        said.append(
+            f"{counted(status.failed_for_good, 'trial')} failed for good; once the cause is mended, try"
+            f" again: pathfront retry {status.study}{option}"
+        )
+    return said
+
+
+def at_floor(status: StudyStatus) -> list[str]:
+    """How many candidates cannot be told from their floor; longer rungs where that stops the promotions."""
+    count = status.at_floor
+    if not count:
+        return []
+    short = status.finished and any(
+        rung.expected is not None and rung.done + rung.failed < rung.expected for rung in status.rungs[1:]
+    )
+    of = counted(status.candidates, "candidate")
+    text = f"{count:,} of {of} scored within one standard error of the floor and cannot be promoted"
+    if short or 2 * count >= status.candidates:
+        text += f": {LONGER} (they begin at {status.rungs[0].tokens:,}), in a study of another name"
+    return [text]
+
+
+def no_front(reader: Reader, study: str, max_flops: float | None = None) -> str:
+    """Why a front is empty, and what to do about it, in one line.
+
+    Args:
+        reader: the storage.
+        study: name of the study.
+        max_flops: the limit on FLOPs per token that the front was taken within.
+
+    Raises:
+        NotFoundError: there is no such study.
+    """
+    finalists = reader.finalists(study)
+    if finalists:
+        return why_no_front(study, finalists, max_flops)
+    status = reader.status(study)
+    if not status.candidates:
+        return f"study '{study}' has no candidate yet; run it: {launch_command(study, reader.url)}"
+    states = [f"{status.states[name]:,} {words}" for name, words in STATES.items() if status.states.get(name)]
+    said = [f"no trial of study '{study}' has been scored: {', '.join(states)}"]
+    if status.halted is not None:
+        said.append(f"halted: {status.halted}")
+    return "; ".join([*said, *failures(status, reader.url)])
+
+
+def _shortfall(status: StudyStatus) -> list[str]:
+    """Fewer candidates than the stop rule asks for, or trials that went no further."""
+    wanted = status.rungs[0].expected
+    if not status.finished or wanted is None or status.candidates >= wanted:
+        return []
+    why = "" if status.finished_because is None else f": {status.finished_because}"
+    return [f"finished with {status.candidates:,} of {counted(wanted, 'candidate')}{why}"]
+
+
+def _failed(failure: Failure) -> str:
+    latest = "" if failure.trial is None else f" (trial {failure.trial})"
+    return f"{counted(failure.count, 'trial')} failed: {failure.reason}{latest}{_log(failure.log)}"
+
+
+def _log(path: str | None) -> str:
+    return "" if path is None else f"; log: {path}"
+
+
+def why_no_front(study: str, finalists: Sequence[TrialRow], max_flops: float | None = None) -> str:
+    """Why a front is empty, and what to do about it, in one line.
+
+    Args:
+        study: name of the study.
+        finalists: every candidate's highest done rung.
+        max_flops: the limit on FLOPs per token that the front was taken within.
+    """
+    limit = "" if max_flops is None else f" within {max_flops:g} FLOPs per token"
+    within = [row for row in finalists if max_flops is None or row.flops_per_token <= max_flops]
+    if not within:
+        return f"study '{study}' has no done trial{limit}; see pathfront status {study}"
+    best = max(within, key=lambda row: row.score or 0.0)
+    return (
+        f"none of the {len(within)} scored candidates of study '{study}'{limit} is above its floor by one"
+        f" standard error (the best: {best.score:.3f} ± {best.stderr or 0:.3f} after {best.tokens:,}"
+        f" tokens): {LONGER}, in a study of another name"
+    )

@@ -1,0 +1,324 @@
+"""What a study has found, read from the ledger; nothing here writes, creates or migrates anything.
+
+Every read is one or a few SQL statements over the ledger's own tables, so that ten thousand trials take tens
+of milliseconds. Neither Optuna nor torch is imported.
+"""
+
+import shlex
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Row, and_, case, func, select
+
+from search.database.storage import artifacts_home, open_reader, shown, storage_option
+from search.database.tables import candidates, checkpoints, events, routing, studies, trials
+from search.planning.forecast import Speed, trial_tokens
+from search.read import queries
+from search.read.progress import study_status
+from search.read.rows import (
+    CheckpointRow,
+    FrontRow,
+    ListedTrial,
+    StudyStatus,
+    StudySummary,
+    TrialDetail,
+    TrialRow,
+)
+from search.store.artifacts import located
+from search.store.finalists import front_of, highest_rungs
+from space.candidate import CandidateConfig
+from space.errors import NotFoundError, StorageError, nearest
+from space.knobs import STORED
+from space.recipe import new_folder
+from space.records import SuiteRecord
+from space.scores import TaskScore
+from space.study import StudyConfig, explain
+
+
+class Reader:
+    """A reader of one database of studies; it may be shared between threads.
+
+    Args:
+        url: SQLAlchemy URL of the database.
+
+    Raises:
+        NotFoundError: the database does not exist, or holds no study of Pathfront's.
+        StorageError: it cannot be reached, or is no database.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._engine = open_reader(url)
+
+    def close(self) -> None:
+        """Let the database go."""
+        self._engine.dispose()
+
+    def studies(self) -> list[StudySummary]:
+        """All studies, the latest launch first."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(studies).order_by(studies.c.launched_at.desc())).all()
+            counted = select(candidates.c.study, func.count()).group_by(candidates.c.study)
+            sizes = dict(connection.execute(counted).all())
+            totals = {row.study: row for row in connection.execute(queries.totals())}
+            best = {name: queries.best_score(connection, name) for name in totals}
+        return [
+            StudySummary(
+                name=row.name,
+                suite=row.suite["name"],
+                created_at=_time(row.created_at),
+                finished=row.finished_at is not None,
+                candidates=sizes.get(row.name, 0),
+                trials=total.trials if total else 0,
+                running=total.live if total else 0,
+                failed=total.failed if total else 0,
+                best_score=best.get(row.name),
+                training_flops=total.training_flops if total else 0.0,
+                wall_seconds=total.wall_seconds if total else 0.0,
+                halted=row.halted,
+                stopping=bool(row.stop_requested),
+            )
+            for row in rows
+            for total in [totals.get(row.name)]
+        ]
+
+    def config(self, study: str) -> StudyConfig:
+        """The study's configuration.
+
+        Raises:
+            NotFoundError: there is no such study.
+            StorageError: another version of Pathfront wrote it.
+        """
+        return _parse(StudyConfig, self._study(study).config, study)
+
+    def suite(self, study: str) -> SuiteRecord:
+        """The study's tasks, with the references that were frozen when it was created.
+
+        Raises:
+            NotFoundError: there is no such study.
+            StorageError: another version of Pathfront wrote it.
+        """
+        return _parse(SuiteRecord, self._study(study).suite, study)
+
+    def change_token(self, study: str) -> str:
+        """A short text that changes whenever anything visible of the study changes.
+
+        Raises:
+            NotFoundError: there is no such study.
+        """
+        row = self._study(study)
+        counts = (
+            select(
+                trials.c.state,
+                func.count(),
+                func.max(trials.c.number),
+                func.sum(trials.c.attempt),
+                func.sum(trials.c.progress_tokens),
+                func.sum(case((queries.LIVE, 1), else_=0)),
+            )
+            .where(trials.c.study == study)
+            .group_by(trials.c.state)
+            .order_by(trials.c.state)
+        )
+        last = select(func.max(events.c.id)).where(events.c.study == study)
+        with self._engine.connect() as connection:
+            states = [tuple(state) for state in connection.execute(counts)]
+            event = connection.scalar(last)
+            alive = len(queries.alive_workers(connection, study))
+        of_study = (row.launched_at, row.finished_at, row.stop_requested, row.halted)
+        return repr((states, event, alive, of_study))
+
+    def trials(self, study: str) -> list[TrialRow]:
+        """All trials that Optuna has a number for, by that number.
+
+        Raises:
+            NotFoundError: there is no such study.
+        """
+        self._study(study)
+        with self._engine.connect() as connection:
+            return queries.trial_rows(connection, trials.c.study == study)
+
+    def listed_trials(self, study: str, state: str | None = None) -> list[ListedTrial]:
+        """All trials by number, then those that have none yet.
+
+        Args:
+            study: name of the study.
+            state: running, done, failed, paused or lost (running without a live worker); None for all.
+
+        Raises:
+            NotFoundError: there is no such study.
+        """
+        self._study(study)
+        with self._engine.connect() as connection:
+            return queries.listed_trials(connection, study, state)
+
+    def finalists(self, study: str) -> list[TrialRow]:
+        """Every candidate's highest done rung, over which the front is taken: the mean over its seeds there.
+
+        Raises:
+            NotFoundError: there is no such study.
+        """
+        self._study(study)
+        with self._engine.connect() as connection:
+            highest = {row.number: row for row in highest_rungs(connection, study)}
+            rows = queries.trial_rows(connection, and_(trials.c.study == study, trials.c.state == "done"))
+        return [queries.merged(row, highest[row.number]) for row in rows if row.number in highest]
+
+    def front(self, study: str, max_flops: float | None = None) -> list[FrontRow]:
+        """The non-dominated finalists, best score first; ties are kept.
+
+        Args:
+            study: name of the study.
+            max_flops: only candidates of at most that many FLOPs per token.
+
+        Raises:
+            NotFoundError: there is no such study.
+        """
+        self._study(study)
+        with self._engine.connect() as connection:
+            front = front_of(highest_rungs(connection, study), max_flops)
+            names = [row.candidate for row in front]
+            found = connection.execute(
+                select(candidates).where(candidates.c.study == study, candidates.c.candidate.in_(names))
+            )
+            details = {row.candidate: row for row in found}
+            fractions = queries.fractions(connection, study, front)
+        ladder = self.config(study).rungs.tokens
+        return [
+            FrontRow(
+                trial=row.number,
+                candidate=row.candidate,
+                score=row.score,
+                score_stderr=row.stderr,
+                confirmed=row.seeds > 1,
+                flops_per_token=row.flops,
+                active_params=details[row.candidate].active_params,
+                total_params=details[row.candidate].total_params,
+                rung=row.rung,
+                tokens=ladder[row.rung],
+                tasks=fractions.get(row.candidate, {}),
+                mixture=details[row.candidate].config["mixture"]["weights"],
+                config=details[row.candidate].config,
+            )
+            for row in front
+            if row.candidate in details  # else the study was deleted in this moment
+        ]
+
+    def trial(self, study: str, number: int) -> TrialDetail:
+        """Everything about one trial.
+
+        Raises:
+            NotFoundError: there is no such study or trial.
+        """
+        self._study(study)
+        with self._engine.connect() as connection:
+            rows = queries.trial_rows(connection, and_(trials.c.study == study, trials.c.number == number))
+            if not rows:
+                raise NotFoundError(
+                    f"study '{study}' has no trial {number}{queries.numbers(connection, study, number)}"
+                )
+            row = rows[0]
+            key = {"study": study, "candidate": row.candidate, "rung": row.rung, "seed": row.seed}
+            found = connection.execute(select(trials).filter_by(**key)).one_or_none()
+            candidate = connection.execute(
+                select(candidates.c.config, candidates.c.training_bytes).filter_by(
+                    study=study, candidate=row.candidate
+                )
+            ).one_or_none()
+            if found is None or candidate is None:
+                raise NotFoundError(f"study '{study}' was deleted while trial {number} was read")
+            home = artifacts_home(self.url)
+            trained = trial_tokens(self.config(study).rungs, row.rung)
+            loads = connection.execute(select(routing.c.domain, routing.c.load).filter_by(**key))
+            files = connection.execute(
+                select(checkpoints).filter_by(**key).order_by(checkpoints.c.tokens, checkpoints.c.kind)
+            )
+            return TrialDetail(
+                row=row,
+                config=CandidateConfig.model_validate(candidate.config),
+                training_bytes=candidate.training_bytes,
+                tokens_per_second=trained / row.wall_seconds if row.wall_seconds else None,
+                tasks=queries.scores_by_task(connection, study, [number]).get(number, {}),
+                domains=found.domains or {},
+                memorisable_score=found.memorisable_score,
+                generalising_score=found.generalising_score,
+                curves=queries.curve(connection, study, row),
+                routing=dict(loads.all()),
+                epochs=found.epochs or {},
+                checkpoints=[
+                    CheckpointRow(f.kind, f.tokens, located(f.uri, home), f.bytes, f.sha256) for f in files
+                ],
+                device=found.device,
+                worker=found.worker,
+                evaluation_seconds=found.evaluation_seconds or 0.0,
+                started_at=_time(found.started_at),
+                finished_at=None if found.finished_at is None else _time(found.finished_at),
+                error=found.error,
+                on_front=queries.on_front(connection, study, number),
+                export_command=self.command(
+                    "export", study, f"--trial {number} -o {new_folder(f'{study}-{number}')}/"
+                ),
+                log=found.log,
+                attempts=found.attempt,
+            )
+
+    def task_scores(self, study: str, numbers: Sequence[int]) -> dict[int, dict[str, TaskScore]]:
+        """Scores per task of some trials: number -> task -> score."""
+        with self._engine.connect() as connection:
+            return queries.scores_by_task(connection, study, numbers)
+
+    def status(self, study: str) -> StudyStatus:
+        """Where a study stands.
+
+        Raises:
+            NotFoundError: there is no such study.
+        """
+        row, config = self._study(study), self.config(study)
+        with self._engine.connect() as connection:
+            return study_status(connection, row, config)
+
+    def throughput(self, device: str) -> Speed | None:
+        """What one worker sustained over all done trials of this database on a kind of device.
+
+        Args:
+            device: "cpu" or "cuda".
+
+        Returns:
+            The measured speed; None before a trial is done.
+        """
+        sums = select(
+            func.sum(trials.c.planned_flops),
+            func.sum(trials.c.wall_seconds),
+            func.avg(trials.c.evaluation_seconds),
+            func.count(),
+        ).where(trials.c.state == "done", trials.c.device.startswith(device), trials.c.wall_seconds > 0)
+        with self._engine.connect() as connection:
+            flops, seconds, evaluation, count = connection.execute(sums).one()
+        return Speed(flops / seconds, evaluation or 0.0, count) if count and flops else None
+
+    def command(self, name: str, study: str, rest: str = "") -> str:
+        """A command line for this database, with `--storage` where the default is another."""
+        return f"pathfront {name} {shlex.quote(study)} {rest}".rstrip() + storage_option(self.url)
+
+    def _study(self, name: str) -> Row[Any]:
+        with self._engine.connect() as connection:
+            row = connection.execute(select(studies).where(studies.c.name == name)).one_or_none()
+            if row is None:
+                known = connection.scalars(select(studies.c.name)).all()
+                raise NotFoundError(f"no study '{name}' in '{shown(self.url)}'{nearest(name, known)}")
+            return row
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _parse(model: type[Any], data: Any, study: str) -> Any:
+    try:
+        return model.model_validate(data, context=STORED)
+    except ValidationError as error:
+        raise StorageError(
+            f"study '{study}' was written by another version of Pathfront: {explain(error, model)}"
+        ) from None

@@ -1,0 +1,345 @@
+"""What a reader of a study gets: frozen rows that turn into JSON as they stand.
+
+Nothing here knows SQL; `search.read.results` fills these rows from the ledger's tables. A row about a trial
+has both `trial` and `number`, and both `score_stderr` and `stderr`, so that a script may use either name.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from space.candidate import CandidateConfig
+from space.scores import TaskScore
+
+
+@dataclass(frozen=True, slots=True)
+class StudySummary:
+    """One line of the list of studies; `best_score` is the best of the candidates' highest rungs."""
+
+    name: str
+    suite: str
+    created_at: datetime
+    finished: bool
+    candidates: int
+    trials: int
+    running: int
+    failed: int
+    best_score: float | None
+    training_flops: float
+    wall_seconds: float
+    halted: str | None = None
+    stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTrial:
+    """One candidate at one rung with one seed.
+
+    Attributes:
+        number: number of the last attempt's Optuna trial; None while it has none.
+        state: running, done, failed or paused; in the list of all trials also lost, which is running without
+            a live worker.
+        score: mean fraction of the expert; None until the trial is done.
+        tokens: trunk tokens of the candidate's life at the trial's end: the rung.
+        progress_tokens: tokens of the candidate's life so far.
+        wall_seconds: training alone.
+        sparse: whether any layer routes tokens to experts.
+        origin: how the candidate was proposed.
+        worker: the last attempt's.
+        error: why the last attempt that failed did; None once the trial is done.
+        log: path of the log of the last attempt's worker; None if it writes to a terminal.
+        final: whether it is done, or failed with no attempt left.
+        confirmed: whether the score is a mean over several seeds.
+        trial: the same as `number`.
+        score_stderr: the same as `stderr`.
+        attempts: how many have begun: the same as `attempt`.
+    """
+
+    number: int | None
+    candidate: str
+    rung: int
+    seed: int
+    attempt: int
+    state: str
+    score: float | None
+    stderr: float | None
+    flops_per_token: float
+    active_params: int
+    total_params: int
+    tokens: int
+    progress_tokens: int
+    training_flops: float
+    wall_seconds: float
+    sparse: bool
+    experts: int
+    top_k: int
+    depth: int
+    width: int
+    origin: str
+    worker: str | None = None
+    error: str | None = None
+    log: str | None = None
+    final: bool = False
+    confirmed: bool = False
+    trial: int | None = field(init=False)
+    score_stderr: float | None = field(init=False)
+    attempts: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trial", self.number)
+        object.__setattr__(self, "score_stderr", self.stderr)
+        object.__setattr__(self, "attempts", self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow(ListedTrial):
+    """A trial that has a number."""
+
+    number: int
+    trial: int = field(init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontRow:
+    """A candidate on the front.
+
+    Attributes:
+        trial: number of the Optuna trial that stands for it.
+        confirmed: whether the score is a mean over several seeds.
+        tasks: task -> fraction of the expert, unclipped.
+        mixture: task -> share of the input tokens.
+        config: the candidate as `CandidateConfig` reads it.
+        number: the same as `trial`.
+        stderr: the same as `score_stderr`.
+    """
+
+    trial: int
+    candidate: str
+    score: float
+    score_stderr: float
+    confirmed: bool
+    flops_per_token: float
+    active_params: int
+    total_params: int
+    rung: int
+    tokens: int
+    tasks: dict[str, float]
+    mixture: dict[str, float]
+    config: dict[str, object]
+    number: int = field(init=False)
+    stderr: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "number", self.trial)
+        object.__setattr__(self, "stderr", self.score_stderr)
+
+    def above(self, threshold: float) -> int:
+        """Tasks whose fraction of the expert is above a threshold."""
+        return sum(fraction > threshold for fraction in self.tasks.values())
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """Training loss in nats at a number of tokens of the candidate's life; None where it was not finite."""
+
+    tokens: int
+    rung: int
+    loss: float | None
+    task_losses: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """A file that a trial left behind."""
+
+    kind: str
+    tokens: int
+    uri: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrialDetail:
+    """All that is known of one trial.
+
+    Attributes:
+        row: the trial as in a list of trials.
+        config: architecture, mixture and learning rate.
+        training_bytes: memory to train it, counted.
+        tokens_per_second: measured while it trained; None until it is done.
+        tasks: task -> score; empty until the trial is done.
+        domains: domain -> mean of its tasks' clipped fractions.
+        memorisable_score: mean over tasks whose whole state space is in the training data.
+        generalising_score: mean over the other tasks.
+        curves: training curve of the candidate's rungs up to this one.
+        routing: domain -> layers x experts, share of the tokens' visits.
+        epochs: task -> how often its training data was seen over the candidate's life.
+        error: why the last attempt that failed did; None once the trial is done.
+        log: path of the log of the last attempt's worker; None if it writes to a terminal.
+        attempts: how many have begun.
+        on_front: whether the trial stands on the study's front.
+        export_command: the command that exports exactly this trial.
+    """
+
+    row: TrialRow
+    config: CandidateConfig
+    training_bytes: int
+    tokens_per_second: float | None
+    tasks: dict[str, TaskScore]
+    domains: dict[str, float]
+    memorisable_score: float | None
+    generalising_score: float | None
+    curves: list[CurvePoint]
+    routing: dict[str, list[list[float]]]
+    epochs: dict[str, float]
+    checkpoints: list[CheckpointRow]
+    device: str | None
+    worker: str | None
+    evaluation_seconds: float
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+    on_front: bool
+    export_command: str
+    log: str | None = None
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RungStatus:
+    """How far a rung is: `expected` trials stand there when the study ends by its number of candidates."""
+
+    rung: int
+    tokens: int
+    done: int
+    running: int
+    failed: int
+    expected: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTrial:
+    """A trial under way: `progress_tokens` runs from `start_tokens` to `tokens`, the decay included.
+
+    `trial` is the same as `number`.
+    """
+
+    number: int | None
+    candidate: str
+    rung: int
+    seed: int
+    attempt: int
+    worker: str
+    start_tokens: int
+    progress_tokens: int
+    tokens: int
+    loss: float | None
+    experts: int
+    top_k: int
+    depth: int
+    width: int
+    trial: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "trial", self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker of a study.
+
+    Attributes:
+        host: None where only its trial is known, as `pid` is.
+        log: path of its log; None if it writes to a terminal.
+        seen_seconds: since it was last seen.
+        left_because: why it left while there was work; None otherwise.
+    """
+
+    worker: str
+    host: str | None
+    pid: int | None
+    device: str | None
+    log: str | None
+    seen_seconds: float
+    left_because: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Failed trials with the same error, numbers in it aside.
+
+    Attributes:
+        reason: the error of the latest of them.
+        count: how many there are.
+        trial: number of the latest of them; None if it never got one.
+        candidate: the latest of them.
+        log: path of its worker's log; None if that wrote to a terminal.
+        number: the same as `trial`.
+    """
+
+    reason: str
+    count: int
+    trial: int | None
+    candidate: str
+    log: str | None
+    number: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "number", self.trial)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a study."""
+
+    at: datetime
+    kind: str
+    text: str
+    candidate: str | None
+    rung: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyStatus:
+    """Where a study stands.
+
+    Attributes:
+        states: state -> trials.
+        fraction_done: share of the way to the stop rule that is reached first, in [0, 1].
+        seconds_left: estimate at the present number of running trials; None when nothing runs or is known.
+        events: the last ones, newest first.
+        halted: why the search stopped itself; None if it did not.
+        finished_because: why nothing is left to do; None unless the study is finished.
+        failures: why trials failed, the most frequent reason first.
+        failed_for_good: failed trials that get no other attempt.
+        at_floor: candidates whose score at their highest rung cannot be told from the floor; such a candidate
+            is never promoted.
+        origins: rule -> candidates that it proposed.
+        disk_bytes: size of the checkpoints by kind, and their total.
+        workers: those that are alive.
+        workers_left: those that left while there was work since the latest launch.
+    """
+
+    study: str
+    suite: str
+    finished: bool
+    stopping: bool
+    candidates: int
+    states: dict[str, int]
+    rungs: list[RungStatus]
+    best: TrialRow | None
+    training_flops: float
+    wall_seconds: float
+    fraction_done: float
+    seconds_left: float | None
+    running: list[RunningTrial]
+    events: list[Event]
+    halted: str | None = None
+    finished_because: str | None = None
+    failures: list[Failure] = field(default_factory=list)
+    failed_for_good: int = 0
+    at_floor: int = 0
+    origins: dict[str, int] = field(default_factory=dict)
+    disk_bytes: dict[str, int] = field(default_factory=dict)
+    workers: list[WorkerRow] = field(default_factory=list)
+    workers_left: list[WorkerRow] = field(default_factory=list)

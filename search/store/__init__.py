@@ -1,0 +1,1 @@
+"""What a study holds: the ledger, Optuna's trials, checkpoints and files."""

@@ -1,0 +1,389 @@
+"""Files that trials leave behind, under one URL: a folder by default, an object store through fsspec.
+
+A file appears whole or not at all, and is read only when its SHA-256 is the one that the ledger noted. Which
+study a file belongs to is `search.store.study_files`' business.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from space.errors import CheckpointError, StorageError, StorageFull, StorageUnavailable
+from space.files import umask_mode
+
+DRAFT = ".writing-"  # begins the names of folders in which files are written before they move into place
+_BLOCK = 1 << 20
+_PROBE = 4096  # bytes: one block of most file systems
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL_TEXTS = ("No space left", "quota exceeded", "File too large")  # libraries that lose the error's number
+_AWAY = {
+    getattr(errno, name)
+    for name in (
+        *("EIO", "EREMOTEIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "ESHUTDOWN", "ECONNREFUSED", "ECONNRESET"),
+        *("ECONNABORTED", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENETRESET"),
+    )
+    if hasattr(errno, name)
+}
+_MAKE_ROOM = "make room, then launch the study again to go on"
+_AWAY_NAMES = ("Connect", "Timeout")  # in the names of the errors of fsspec's backends
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file under the artifacts' URL; `uri` is relative where the file lies in the study's home."""
+
+    uri: str
+    bytes: int
+    sha256: str
+
+
+class Artifacts:
+    """A place for files; nothing is made there before `make` or `put`.
+
+    Args:
+        root: a folder's path, or any URL that fsspec knows.
+        home: the folder beside the database, if it has one: what lies in it is noted relative to it.
+
+    Raises:
+        StorageError: fsspec does not know such a URL.
+    """
+
+    def __init__(self, root: str, home: Path | None = None) -> None:
+        self.root = root
+        self.home = home
+        with _failures(f"the artifact folder '{root}' cannot be used"):
+            self._files, self._path = file_system(root)
+        self._local = isinstance(self._files, LocalFileSystem)
+
+    def make(self) -> None:
+        """Make the folder itself, where there is none.
+
+        Raises:
+            StorageError: nothing can be stored there.
+        """
+        with _failures(f"the artifact folder '{self.root}' cannot be used"):
+            self._files.makedirs(self._path, exist_ok=True)
+            if self._local and not os.access(self._path, os.W_OK | os.X_OK):
+                raise PermissionError("it cannot be written")
+
+    def folder(self, name: str) -> Path:
+        """A folder on this machine for logs and the like: in `pathfront-logs` if files go elsewhere.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        path = (Path(self._path) if self._local else Path.cwd() / "pathfront-logs") / name
+        with _failures(f"the folder '{path}' cannot be made"):
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def shown(self, name: str) -> str:
+        """Where a file or a folder is, as a person may look for it."""
+        path = f"{self._path}/{name}"
+        return path if self._local else self._files.unstrip_protocol(path)
+
+    def put(self, name: str, save: Callable[[Path], None]) -> Stored:
+        """Store what `save` writes to the path that it is given, whole or not at all.
+
+        Raises:
+            StorageError: it cannot be stored.
+            StorageFull: there is no room for it.
+        """
+        target = f"{self._path}/{name}"
+        parent = target.rpartition("/")[0]
+        failure = f"'{name}' cannot be stored under '{self.root}'"
+        with _failures(failure, OSError):  # what else `save` raises is the trainer's own
+            self._files.makedirs(parent, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=DRAFT, dir=parent if self._local else None) as folder:
+                draft = Path(folder) / Path(name).name
+                self._write(draft, save)
+                size, digest = _sync(draft), file_sha256(draft)
+                with _failures(failure):
+                    self._move(draft, target)
+        return Stored(self._uri(target), size, digest)
+
+    def fetch(self, uri: str, sha256: str, folder: Path) -> Path:
+        """A file with the content that was stored, on this machine: in place, or copied to `folder`.
+
+        Raises:
+            CheckpointError: all of it was read, and it is not what was stored.
+            StorageError: it is missing or cannot be read.
+            StorageUnavailable: its store does not answer.
+        """
+        failure = f"'{uri}' cannot be read"
+        with _failures(failure):
+            files, path = self._find(uri)
+            if isinstance(files, LocalFileSystem):
+                local = Path(path)
+            else:
+                local = folder / Path(path).name
+                files.get_file(path, str(local))
+                size, found = files.info(path).get("size"), local.stat().st_size
+                if size not in (None, found):
+                    raise ConnectionError(f"{found} of {size} bytes came")
+            digest = file_sha256(local)
+        if digest != sha256:
+            raise CheckpointError(
+                f"checkpoint '{uri}' is damaged: SHA-256 {digest[:12]}, stored as {sha256[:12]}"
+            )
+        return local
+
+    def exists(self, uri: str) -> bool:
+        """Whether a noted file is there.
+
+        Raises:
+            StorageError: that cannot be found out.
+        """
+        with _failures(f"'{uri}' cannot be read"):
+            files, path = self._find(uri)
+            return _exists(files, path)
+
+    def holds(self, name: str) -> bool:
+        """Whether a file of that name is under the URL.
+
+        Raises:
+            StorageError: that cannot be found out.
+        """
+        with _failures(f"'{self.shown(name)}' cannot be read"):
+            return _exists(self._files, f"{self._path}/{name}")
+
+    def remove(self, uri: str) -> None:
+        """Delete a file; one that is gone already is no error."""
+        with _failures(f"'{uri}' cannot be deleted"):
+            files, path = self._find(uri)
+            try:
+                files.rm_file(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+
+    def listing(self, name: str) -> list[str]:
+        """Names of all files below a folder, and of folders with a draft that a killed process left.
+
+        Raises:
+            StorageError: it cannot be listed.
+        """
+        folder = f"{self._path}/{name}"
+        with _failures(f"'{folder}' cannot be listed"):
+            if self._local:
+                paths = list(_walk(folder))
+            else:
+                self._files.invalidate_cache()
+                paths = self._files.find(folder)
+        return [path.removeprefix(self._path.rstrip("/") + "/") for path in map(str, paths)]
+
+    def discard(self, name: str) -> None:
+        """Delete what `listing` names; what is gone already is no error."""
+        path = f"{self._path}/{name}"
+        with _failures(f"'{path}' cannot be deleted"):
+            try:
+                if self._local and os.path.isdir(path):
+                    shutil.rmtree(path)
+                else:
+                    self._files.rm_file(path)
+            except FileNotFoundError:
+                return
+
+    def uri(self, name: str) -> str:
+        """How a file of that name under the URL is noted."""
+        return self._uri(f"{self._path}/{name}")
+
+    def _find(self, uri: str) -> tuple[Any, str]:
+        return file_system(located(uri, self.home))
+
+    def _write(self, draft: Path, save: Callable[[Path], None]) -> None:
+        """Let `save` write, with the mode that the umask gives to any file."""
+        place = self.root if self._local else str(draft.parent)
+        try:
+            with umask_mode(draft):
+                save(draft)
+        except Exception as error:
+            if _is_full(draft.parent, error):
+                raise StorageFull(f"no space left in '{place}': {_line(error)}; {_MAKE_ROOM}") from error
+            raise
+        if not _has_room(draft.parent):  # some writers, such as ndarray.tofile, do not say that they failed
+            raise StorageFull(f"no space left in '{place}' after a checkpoint was written; {_MAKE_ROOM}")
+
+    def _move(self, draft: Path, target: str) -> None:
+        if self._local:
+            os.replace(draft, target)
+            _sync(Path(target).parent)
+        else:
+            self._files.put_file(str(draft), target + ".part")
+            self._files.mv(target + ".part", target)
+
+    def _uri(self, path: str) -> str:
+        """How a file under the root is noted."""
+        if self._local and self.home is not None:
+            for place, home in ((Path(path), self.home), (Path(path).resolve(), self.home.resolve())):
+                if place.is_relative_to(home):
+                    return place.relative_to(home).as_posix()
+        return f"file://{path}" if self._local else self._files.unstrip_protocol(path)
+
+
+def file_system(place: str) -> tuple[Any, str]:
+    """File system and path of a URL, or of a folder's path, in which every character stands for itself."""
+    path = place.removeprefix("file://")
+    if path != place or "://" not in place or place.startswith("/"):
+        return LocalFileSystem(), os.path.abspath(path)
+    files, path = fsspec.url_to_fs(place)
+    return files, str(path)
+
+
+def located(uri: str, home: Path | None) -> str:
+    """Where a noted file is: the URI itself, or its place in the study's home.
+
+    Raises:
+        StorageError: it is relative, and the database has no folder of its own.
+    """
+    if "://" in uri:
+        return uri
+    if home is None:
+        raise StorageError(f"artifact '{uri}' lies beside a SQLite file, and the study is elsewhere now")
+    return f"file://{(home / uri).as_posix()}"  # fsspec's way: unescaped
+
+
+def copy_stored(uri: str, target: Path) -> None:
+    """Copy a file to a place on this machine.
+
+    Args:
+        uri: as `located` gives it.
+        target: the copy.
+
+    Raises:
+        StorageError: it is missing or cannot be read.
+        StorageUnavailable: its store does not answer.
+    """
+    failure = f"'{uri.removeprefix('file://')}' cannot be copied"
+    with _failures(failure):
+        files, path = file_system(uri)
+        if not _exists(files, path):
+            raise StorageError(
+                f"the weights are looked for in '{uri.removeprefix('file://')}' and are not there; mount the"
+                " place or move the folder back"
+            )
+        with files.open(path, "rb") as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, _BLOCK)
+
+
+def storage_error(failure: str, error: BaseException) -> StorageError:
+    """Convert what a file system raised to one line of the right kind.
+
+    Args:
+        failure: what could not be done.
+        error: what was raised.
+    """
+    if getattr(error, "errno", None) in _FULL:
+        return StorageFull(f"{failure}, since no space is left there: {_line(error)}; {_MAKE_ROOM}")
+    if _is_away(error):
+        return StorageUnavailable(f"{failure}, since its store does not answer: {_line(error)}")
+    return StorageError(f"{failure}: {_line(error)}")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _failures(failure: str, kinds: type[Exception] = Exception) -> Iterator[None]:
+    """Convert what the block raises to a StorageError; each file system has its own errors."""
+    try:
+        yield
+    except (StorageError, CheckpointError):
+        raise
+    except kinds as error:
+        raise storage_error(failure, error) from error
+
+
+def _exists(files: Any, path: str) -> bool:
+    """Whether a file is there; `AbstractFileSystem.exists` takes every failure for a no."""
+    try:
+        files.info(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if _is_away(error):
+            raise
+        return False
+    return True
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether a store did not answer; some backends call it a missing file, and name the cause."""
+    cause: BaseException | None = error
+    while cause is not None:
+        names = [kind.__name__ for kind in type(cause).__mro__]
+        if getattr(cause, "errno", None) in _AWAY or any(
+            part in name for part in _AWAY_NAMES for name in names
+        ):
+            return True
+        cause = cause.__cause__
+    return False
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Files below a folder, and drafts as whole folders."""
+    for parent, folders, names in os.walk(folder):
+        drafts = [name for name in folders if name.startswith(DRAFT)]
+        folders[:] = [name for name in folders if name not in drafts]
+        yield from (f"{parent}/{name}" for name in (*drafts, *names))
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether a file of one block can still be written into a folder, and is deleted again."""
+    probe = folder / "room"
+    try:
+        with probe.open("wb") as file:
+            file.write(bytes(_PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno in _FULL:
+            return False
+        raise
+    probe.unlink()
+    return True
+
+
+def _is_full(folder: Path, error: BaseException) -> bool:
+    """Whether a draft failed for want of room; some libraries say so neither by a number nor in words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in _FULL or any(text in str(cause) for text in _FULL_TEXTS):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    try:
+        with (folder / "probe").open("wb") as probe:
+            probe.seek(sum(path.stat().st_size for path in folder.iterdir()))
+            probe.write(bytes(_BLOCK))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as refusal:
+        return refusal.errno in _FULL
+    return False
+
+
+def _sync(path: Path) -> int:
+    """Make a file or a folder durable; returns its size in bytes."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+        return os.fstat(handle).st_size
+    finally:
+        os.close(handle)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

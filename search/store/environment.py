@@ -1,0 +1,84 @@
+"""Versions, data and code that trials were trained with, compared before others join a study.
+
+Other data or another trainer make scores that cannot be compared: they are refused. Other versions of Python
+or of a library are noted with each trial that they trained.
+"""
+
+import platform
+from importlib import metadata
+
+from pydantic import Field
+
+from space.fingerprint import source_fingerprint
+from space.records import Frozen
+from space.study import StudyConfig
+
+PACKAGES = ("pathfront", "torch", "lightning", "numpy", "gymnasium", "mujoco", "scikit-learn")
+SHOWN = 8  # characters of a digest
+
+
+class Environment(Frozen):
+    """What a process would train with.
+
+    Attributes:
+        python: version of Python, major and minor.
+        packages: package -> version, of those that decide results.
+        data: task -> digest of its data; empty where a trainer of one's own brings its data itself.
+        code: what a study file names by `package.module:name` -> digest of its source.
+    """
+
+    python: str
+    packages: dict[str, str] = Field(default_factory=dict)
+    data: dict[str, str] = Field(default_factory=dict)
+    code: dict[str, str] = Field(default_factory=dict)
+
+
+def environment_here(config: StudyConfig, tasks: tuple[str, ...], data: dict[str, str]) -> Environment:
+    """What this process would train a study's trials with.
+
+    Args:
+        config: the study.
+        tasks: names of its tasks; those of one's own are `package.module:Class`.
+        data: digests of the tasks' data on this machine.
+
+    Raises:
+        StudyFileError: a module that the study names cannot be found.
+    """
+    named = [name for name in (config.trainer, *tasks) if name is not None and ":" in name]
+    return Environment(
+        python=".".join(platform.python_version_tuple()[:2]),
+        packages={name: version for name in PACKAGES if (version := _version(name)) is not None},
+        data=data,
+        code={name: source_fingerprint(name) for name in named},
+    )
+
+
+def conflicts(study: Environment, here: Environment) -> list[str]:
+    """Differences that make scores incomparable, each as "what: the study's, here"."""
+    found = []
+    for kind, theirs, ours in (("data of task", study.data, here.data), ("source of", study.code, here.code)):
+        for name in theirs:
+            if name in ours and theirs[name] != ours[name]:
+                digests = f"{theirs[name][:SHOWN]} in the study, {ours[name][:SHOWN]} here"
+                found.append(f"{kind} '{name}': {digests}")
+    if found and study.python != here.python:
+        found.append(f"Python {study.python} in the study, {here.python} here")
+    return found
+
+
+def other_versions(study: Environment, here: Environment) -> list[str]:
+    """Versions that differ, each as "name theirs, here ours"; empty if there are none."""
+    theirs = {"python": study.python, **study.packages}
+    ours = {"python": here.python, **here.packages}
+    return [
+        f"{name} {theirs[name]}, here {ours.get(name, 'none')}"
+        for name in theirs
+        if theirs[name] != ours.get(name)
+    ]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

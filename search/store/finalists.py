@@ -1,0 +1,71 @@
+"""Each candidate at its highest rung, and the front over these points.
+
+The front of a study is taken over the mean score of each candidate's seeds at its highest rung.
+"""
+
+import math
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from search.database.tables import trials
+from search.pareto import pareto
+from space.scores import at_floor
+
+
+class Finalist(NamedTuple):
+    """A candidate at its highest rung: the mean over its seeds there, named by the first of them."""
+
+    number: int
+    candidate: str
+    rung: int
+    score: float
+    stderr: float
+    flops: float
+    seeds: int
+
+
+def highest_rungs(connection: Connection, study: str) -> list[Finalist]:
+    """Each candidate at its highest done rung."""
+    columns = (
+        trials.c.candidate,
+        trials.c.rung,
+        trials.c.number,
+        trials.c.score,
+        trials.c.stderr,
+        trials.c.flops_per_token,
+    )
+    done = select(*columns).where(
+        trials.c.study == study, trials.c.state == "done", trials.c.number.is_not(None)
+    )
+    groups: dict[str, list[tuple[int, int, float, float, float]]] = {}
+    for candidate, *entry in connection.execute(done.order_by(trials.c.seed)):
+        group = groups.setdefault(candidate, [])
+        if not group or entry[0] == group[0][0]:
+            group.append(tuple(entry))
+        elif entry[0] > group[0][0]:
+            group[:] = [tuple(entry)]
+    return [_mean(candidate, group) for candidate, group in groups.items()]
+
+
+def _mean(candidate: str, group: list[tuple[int, int, float, float, float]]) -> Finalist:
+    rung, number, score, stderr, flops = group[0]
+    n = len(group)
+    if n > 1:
+        score = sum(entry[2] for entry in group) / n
+        stderr = math.sqrt(sum((entry[3] or 0.0) ** 2 for entry in group)) / n
+    return Finalist(number, candidate, rung, score, stderr or 0.0, flops, n)
+
+
+def front_of(finalists: list[Finalist], max_flops: float | None = None) -> list[Finalist]:
+    """The non-dominated ones above their floor and within a limit, best score first; ties are kept."""
+    able = [row for row in finalists if not at_floor(row.score, row.stderr)]
+    ordered = sorted(able)  # by number, so that equal points stand in a fixed order
+    kept = [row for row in ordered if max_flops is None or row.flops <= max_flops]
+    return [kept[i] for i in pareto([(row.score, row.flops) for row in kept])]
+
+
+def best_of(finalists: list[Finalist]) -> Finalist | None:
+    """The one with the best score: of the front, or of all where none is above its floor."""
+    return max(front_of(finalists) or finalists, key=lambda row: row.score, default=None)

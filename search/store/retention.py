@@ -1,0 +1,116 @@
+"""Which checkpoints can no longer be used: a rule over rows, which deletes nothing itself.
+
+A trunk is of use while its trial runs or its candidate may still be promoted, a decay branch while its trial
+runs, decayed weights while their trial may be exported. What `pathfront retry` would go on from counts as of
+use.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, select
+
+from search.database.tables import checkpoints, trials
+from search.store.finalists import Finalist, front_of, highest_rungs
+from space.scores import at_floor
+
+Climber = tuple[str, int]  # candidate, seed
+
+
+def superfluous(
+    connection: Connection, study: str, rungs: int, keep: Literal["all", "front"], over: bool = False
+) -> list[Row[Any]]:
+    """Rows of `pf_checkpoints` that nothing needs any more, in the order of their keys.
+
+    Args:
+        connection: the database.
+        study: the study's name.
+        rungs: how many rungs it has.
+        keep: whose decayed weights stay, as in the study file.
+        over: whether the study is finished, so that no score of the front will change.
+    """
+    found = connection.execute(select(trials).where(trials.c.study == study)).all()
+    ordered = select(checkpoints).where(checkpoints.c.study == study)
+    files = connection.execute(ordered.order_by(*checkpoints.primary_key.columns)).all()
+    ladders: defaultdict[Climber, dict[int, Row[Any]]] = defaultdict(dict)
+    for trial in found:
+        ladders[trial.candidate, trial.seed][trial.rung] = trial
+    trunks = {_key(row) for row in _trunks(files, ladders, rungs - 1)}
+    needed = None
+    if keep == "front":
+        needed = exportable(highest_rungs(connection, study), _settled(ladders, rungs - 1), over)
+
+    def of_use(row: Row[Any]) -> bool:
+        trial = ladders[row.candidate, row.seed][row.rung]
+        if row.kind == "trunk":
+            return _key(row) in trunks
+        if not trial.final:
+            return True
+        if row.kind == "branch":  # its decay is over
+            return False
+        return trial.state == "done" and (needed is None or (row.candidate, row.rung) in needed)
+
+    return [row for row in files if not of_use(row)]
+
+
+def exportable(finalists: Sequence[Finalist], settled: set[str], over: bool) -> set[tuple[str, int]]:
+    """Candidate and rung of the trials that are on the front or may still come to it.
+
+    While a study runs, a candidate that dominates another may be promoted and score less there. So only
+    candidates whose score is settled push others out for good.
+
+    Args:
+        finalists: each candidate at its highest rung.
+        settled: candidates that will not be promoted any more.
+        over: whether all are.
+    """
+    needed = {(row.candidate, row.rung) for row in front_of(list(finalists))}
+    if over:
+        return needed
+    judges = [row for row in finalists if row.candidate in settled]
+    return needed | {
+        (row.candidate, row.rung) for row in finalists if not any(_dominates(judge, row) for judge in judges)
+    }
+
+
+def _dominates(one: Finalist, other: Finalist) -> bool:
+    better = one.score > other.score or one.flops < other.flops
+    return better and one.score >= other.score and one.flops <= other.flops
+
+
+def _settled(ladders: dict[Climber, dict[int, Row[Any]]], top: int) -> set[str]:
+    """Candidates that ended at the top rung, or failed for good on their way."""
+    return {
+        candidate
+        for (candidate, _), ladder in ladders.items()
+        for trial in [ladder[max(ladder)]]
+        if trial.final and (trial.rung == top or trial.state == "failed")
+    }
+
+
+def _trunks(
+    files: Iterable[Row[Any]], ladders: dict[Climber, dict[int, Row[Any]]], top: int
+) -> list[Row[Any]]:
+    """The trunks that are of use."""
+    by_climber: defaultdict[Climber, list[Row[Any]]] = defaultdict(list)
+    for row in files:
+        if row.kind == "trunk":
+            by_climber[row.candidate, row.seed].append(row)
+    kept: list[Row[Any]] = []
+    for climber, rows in by_climber.items():
+        newest = max(rows, key=lambda row: (row.rung, row.tokens))
+        ladder = ladders[climber]
+        last = ladder[max(ladder)]
+        if not last.final:  # one may turn out to be damaged: all from the rung below on
+            below = max((rung for rung, trial in ladder.items() if trial.state == "done"), default=0)
+            kept += [row for row in rows if row.rung >= below]
+        elif last.state == "failed":
+            kept += [] if last.diverged else [newest]
+        elif last.rung < top and not at_floor(last.score, last.stderr):
+            kept.append(newest)
+    return kept
+
+
+def _key(row: Row[Any]) -> tuple[Any, ...]:
+    return (row.candidate, row.rung, row.seed, row.kind, row.tokens)

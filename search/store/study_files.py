@@ -1,0 +1,272 @@
+"""The folder of one study under the artifacts' URL: its name, its marker, and how a wrong place is told.
+
+The name bears an id that is made with the study, so that studies of one name in several databases share a
+place without sharing a file. The marker says that the folder is there: without it, an empty place could be a
+store that is not mounted, and checkpoints that are only out of reach must never count as lost.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, and_, func, insert, select
+
+from search.database.storage import artifacts_home, reachable, resolve_artifacts
+from search.database.tables import checkpoints, clock, events, studies
+from search.store.artifacts import Artifacts, Stored, located
+from space.errors import StorageError
+
+MARKER = "study.json"
+LOOKED_AT = 16  # noted checkpoints that a worker looks for, the newest, where the marker is missing
+_PLACED, _FORGOT = "files", "forgot"  # kinds of events: where the folder was made; that files were given up
+_TRIAL_FOLDER = re.compile(r"rung(\d+)-seed(\d+)")
+
+TrialKey = tuple[str, int, int]  # candidate, rung, seed
+
+
+def study_folder(study: str, artifacts_id: str) -> str:
+    """The name of a study's folder.
+
+    Args:
+        study: the study's name.
+        artifacts_id: its `pf_studies.artifacts_id`; empty for studies from version 1 of the tables.
+    """
+    return f"{study}-{artifacts_id}" if artifacts_id else study
+
+
+def trial_folder(candidate: str, rung: int, seed: int) -> str:
+    """Where in its study's folder a trial's checkpoints lie."""
+    return f"{candidate}/rung{rung}-seed{seed}"
+
+
+class StudyFiles:
+    """The files of one study; see `open_files`.
+
+    Args:
+        artifacts: the place.
+        study: the study's name.
+        artifacts_id: its `pf_studies.artifacts_id`.
+    """
+
+    def __init__(self, artifacts: Artifacts, study: str, artifacts_id: str) -> None:
+        self.artifacts = artifacts
+        self.study = study
+        self.artifacts_id = artifacts_id
+        self.name = study_folder(study, artifacts_id)
+
+    @property
+    def place(self) -> str:
+        """The study's folder, as a person may look for it."""
+        return self.artifacts.shown(self.name)
+
+    def is_marked(self) -> bool:
+        """Whether the study's folder is there.
+
+        Raises:
+            StorageError: that cannot be found out.
+        """
+        return self.artifacts.holds(f"{self.name}/{MARKER}")
+
+    def mark(self) -> None:
+        """Make the folder.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        self.artifacts.make()
+        text = json.dumps({"study": self.study, "artifacts_id": self.artifacts_id})
+        self.artifacts.put(f"{self.name}/{MARKER}", lambda path: _write(path, text + "\n"))
+
+    def require(self) -> None:
+        """Check that the folder is still there.
+
+        Raises:
+            StorageError: it has vanished.
+        """
+        if not self.is_marked():
+            raise StorageError(f"the folder '{self.place}' was there and has vanished; {self.advice}")
+
+    @property
+    def advice(self) -> str:
+        """What to do when files are missing."""
+        return (
+            "mount the place or move the folder back, then launch the study again; or give up what is"
+            f" missing: pathfront retry {self.study} --forget-checkpoints"
+        )
+
+    def folder(self, name: str) -> Path:
+        """A folder on this machine for the study's logs and the like.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        return self.artifacts.folder(f"{self.name}/{name}")
+
+    def put(self, name: str, save: Callable[[Path], None]) -> Stored:
+        """Store a file in the study's folder; see `Artifacts.put`.
+
+        Raises:
+            StorageError: it cannot be stored, or the folder has vanished.
+            StorageFull: there is no room for it.
+        """
+        self.require()
+        return self.artifacts.put(f"{self.name}/{name}", save)
+
+    def fetch(self, uri: str, sha256: str, folder: Path) -> Path:
+        """A noted file on this machine; see `Artifacts.fetch`.
+
+        Raises:
+            CheckpointError: all of it was read, and it is not what was stored.
+            StorageError: it is missing or cannot be read.
+            StorageUnavailable: its store does not answer.
+        """
+        found = self.find(uri)
+        if found is None:
+            where = located(uri, self.artifacts.home).removeprefix("file://")
+            raise StorageError(f"a checkpoint of study '{self.study}' is missing: '{where}'; {self.advice}")
+        return self.artifacts.fetch(found, sha256, folder)
+
+    def find(self, uri: str) -> str | None:
+        """The URI of a noted file, its own or where the study's folder is now; None if it is gone.
+
+        Raises:
+            StorageError: whether it is there cannot be found out.
+        """
+        if self.artifacts.exists(uri):
+            return uri
+        name = self._name(uri)
+        return self.artifacts.uri(name) if name is not None and self.artifacts.holds(name) else None
+
+    def remove(self, uris: Iterable[str]) -> None:
+        """Delete files that the study noted; those outside a folder of its name are left alone.
+
+        Raises:
+            StorageError: one cannot be deleted.
+        """
+        for uri in uris:
+            if self._name(uri) is not None:
+                self.artifacts.remove(uri)
+
+    def sweep(self, candidate: str, look: Callable[[], tuple[set[TrialKey], Sequence[str]]]) -> None:
+        """Delete what killed workers left in the folders of trials that are over.
+
+        Files of other trials and whatever else lies in the study's folder stay.
+
+        Args:
+            candidate: only in its folder; everywhere if empty.
+            look: reads which trials are over and the URIs of the study's noted files. It is called after the
+                files are listed, so that a file which is noted meanwhile is not taken for a leftover.
+
+        Raises:
+            StorageError: the folder cannot be listed, or a file cannot be deleted.
+        """
+        if not self.artifacts_id:  # of version 1: its folder may be another database's as well
+            return
+        listed = self.artifacts.listing(f"{self.name}/{candidate}".rstrip("/"))
+        over, uris = look()
+        kept = {self._name(uri) for uri in uris}  # wherever the folder was when they were noted
+        for name in listed:
+            if self._trial(name) in over and name not in kept:
+                self.artifacts.discard(name)
+
+    def _name(self, uri: str) -> str | None:
+        """A noted file's name from the study's folder on, if it lies in one."""
+        _, folder, rest = f"/{uri}".rpartition(f"/{self.name}/")
+        return f"{self.name}/{rest}" if folder else None
+
+    def _trial(self, name: str) -> TrialKey | None:
+        """The trial in whose folder a file lies."""
+        candidate, _, rest = name.removeprefix(f"{self.name}/").partition("/")
+        found = _TRIAL_FOLDER.fullmatch(rest.partition("/")[0])
+        return (candidate, int(found[1]), int(found[2])) if found else None
+
+
+def open_files(engine: Engine, url: str, study: str, root: str) -> StudyFiles:
+    """Find a study's folder, or make it where the study has no files yet.
+
+    Another place than before is fine while the files there can still be reached. Where nobody names a place
+    for a database on a server, it is the one that the study already has, whatever the working folder.
+
+    Args:
+        engine: the database, open to write.
+        url: its URL.
+        study: name of a study that exists.
+        root: the artifacts' URL.
+
+    Raises:
+        StorageError: the study has files and none of them can be found, or nothing can be stored there.
+        StorageUnavailable: the place does not answer.
+    """
+    with reachable(url), engine.connect() as connection:
+        artifacts_id = connection.scalar(select(studies.c.artifacts_id).where(studies.c.name == study)) or ""
+        newest = select(checkpoints.c.uri).where(checkpoints.c.study == study)
+        uris = connection.scalars(newest.order_by(checkpoints.c.created_at.desc()).limit(LOOKED_AT)).all()
+        noted = _places(connection, study)
+        total = connection.scalar(select(func.count()).where(checkpoints.c.study == study)) or 0
+    files = StudyFiles(Artifacts(root, artifacts_home(url)), study, artifacts_id)
+    marked = files.is_marked()
+    if not marked and noted and _nobody_chose(url, root):
+        first = StudyFiles(Artifacts(noted[-1].rpartition("/")[0]), study, artifacts_id)
+        files, marked = (first, True) if first.is_marked() else (files, False)
+    if not marked and not _within_reach(files, uris, noted):
+        what = f"{total} checkpoints" if total else "a folder"
+        earlier = f" (it was '{noted[-1]}')" if noted and noted[-1] != files.place else ""
+        raise StorageError(
+            f"study '{study}' has {what}, and '{files.place}', where its files are looked for, is not"
+            f" there{earlier}; {files.advice}"
+        )
+    if marked:
+        files.artifacts.make()  # says so if it cannot be written
+    else:
+        files.mark()
+    if files.place not in noted:
+        _note(engine, url, study, _PLACED, files.place)
+    return files
+
+
+def this_checkpoint(row: Row[Any]) -> Any:
+    """The condition that a row of `pf_checkpoints` is this one, still naming the same file."""
+    columns = (*checkpoints.primary_key.columns, checkpoints.c.uri)
+    return and_(*(column == getattr(row, column.name) for column in columns))
+
+
+def _within_reach(files: StudyFiles, uris: Sequence[str], noted: Sequence[str]) -> bool:
+    """Whether a study whose folder is not under this root may make it there."""
+    if any(files.find(uri) is not None for uri in uris):
+        return True
+    if uris:
+        return False
+    if not noted or files.artifacts.home is not None:  # nothing is lost, and one machine works on it
+        return True
+    return any(Artifacts(place).holds(MARKER) for place in noted)
+
+
+def _nobody_chose(url: str, root: str) -> bool:
+    """Whether the place is only the default of a database without a folder of its own."""
+    chosen = os.environ.get("PATHFRONT_ARTIFACTS")
+    return not chosen and artifacts_home(url) is None and root == resolve_artifacts(url)
+
+
+def _places(connection: Connection, study: str) -> list[str]:
+    """Where the study's folder was made, since files were last given up."""
+    found = connection.execute(
+        select(events.c.kind, events.c.text)
+        .where(events.c.study == study, events.c.kind.in_((_PLACED, _FORGOT)))
+        .order_by(events.c.id)
+    )
+    places: list[str] = []
+    for kind, text in found:
+        places = [*places, text] if kind == _PLACED else []
+    return places
+
+
+def _note(engine: Engine, url: str, study: str, kind: str, text: str) -> None:
+    with reachable(url), engine.begin() as connection:
+        connection.execute(insert(events).values(study=study, at=clock(), kind=kind, text=text))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,120 @@
+"""The workers of a study in the database: who is alive, who left and why, and how long the study has run.
+
+A study's running time is counted by its workers' own clocks, so that a jump of the system clock neither ends
+a study nor prolongs it.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, case, delete, insert, select, update
+
+from search.database.storage import reachable
+from search.database.tables import clock, studies, workers
+
+SEEN_SECONDS = 5.0  # between two notes that a worker is alive
+
+
+class Register:
+    """One worker's entry among the workers of a study.
+
+    Args:
+        engine: the database, open to write.
+        url: its URL.
+        study: the study's name.
+        worker: this worker's name.
+    """
+
+    def __init__(self, engine: Engine, url: str, study: str, worker: str) -> None:
+        self._engine = engine
+        self._url = url
+        self._study = study
+        self._worker = worker
+        self._own = (workers.c.study == study) & (workers.c.worker == worker)
+        self._launched: float | None = None  # the launch that the running time is counted from
+        self._base = 0.0  # running time of the study when this worker began to count
+        self._began = self._noted = -float("inf")
+
+    def join(self, log: str | None) -> None:
+        """Enter the study, under the name of a worker that has left if need be.
+
+        Args:
+            log: path of this worker's log; None for a terminal.
+        """
+        row = {
+            "study": self._study,
+            "worker": self._worker,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "device": os.environ.get("CUDA_VISIBLE_DEVICES") or None,
+            "log": log,
+            "started_at": clock(),
+            "seen_at": clock(),
+        }
+        with self._write() as connection:
+            connection.execute(delete(workers).where(self._own))
+            connection.execute(insert(workers).values(row))
+        self.seen()
+
+    def seen(self) -> None:
+        """Note that this worker is alive, a few seconds after the last time at the earliest."""
+        if time.monotonic() - self._noted < SEEN_SECONDS:
+            return
+        with self._write() as connection:
+            connection.execute(update(workers).where(self._own).values(seen_at=clock()))
+            self._count(connection)
+        self._noted = time.monotonic()
+
+    def leave(self, because: str | None = None) -> None:
+        """Leave the study.
+
+        Args:
+            because: why, if work is left that this worker cannot do.
+        """
+        with self._write() as connection:
+            connection.execute(update(workers).where(self._own).values(left_at=clock(), left_because=because))
+            self._count(connection)
+
+    def _count(self, connection: Connection) -> None:
+        """Raise the study's running time to this worker's count; several workers do not add up."""
+        of_study = studies.c.name == self._study
+        row = connection.execute(select(studies.c.launched_at, studies.c.ran_seconds).where(of_study)).first()
+        if row is None:
+            return  # deleted meanwhile
+        if row.launched_at != self._launched:
+            self._launched, self._base, self._began = row.launched_at, row.ran_seconds, time.monotonic()
+        ran = self._base + time.monotonic() - self._began
+        further = case((studies.c.ran_seconds < ran, ran), else_=studies.c.ran_seconds)
+        connection.execute(update(studies).where(of_study).values(ran_seconds=further))
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with reachable(self._url), self._engine.begin() as connection:
+            yield connection
+
+
+def others_alive(connection: Connection, study: str, worker: str, lease: float) -> list[str]:
+    """Names of the other workers of a study that were seen within a lease and have not left."""
+    alive = select(workers.c.worker).where(
+        workers.c.study == study,
+        workers.c.worker != worker,
+        workers.c.left_at.is_(None),
+        workers.c.seen_at > clock() - max(lease, 3 * SEEN_SECONDS),
+    )
+    return list(connection.scalars(alive))
+
+
+def note_end(engine: Engine, study: str, worker: str) -> None:
+    """Note that a worker has ended, if it did not say so itself."""
+    silent = (workers.c.study == study) & (workers.c.worker == worker) & workers.c.left_at.is_(None)
+    with engine.begin() as connection:
+        connection.execute(update(workers).where(silent).values(left_at=clock()))
+
+
+def why_left(connection: Connection, study: str, worker: str) -> str | None:
+    """Why a worker left while there was work; None if it did not say."""
+    own = (workers.c.study == study) & (workers.c.worker == worker)
+    return connection.scalar(select(workers.c.left_because).where(own))

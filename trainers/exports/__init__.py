@@ -1,0 +1,1 @@
+"""Exported folders: full training, shrinking, other libraries' formats."""

@@ -1,0 +1,210 @@
+"""An export trained in full, and scored on the episodes that no choice was made on.
+
+Everything that comes of it stands in the export's folder under `full/`: the last checkpoints of trunk and
+decay branch, the decayed weights, the scorecard and a card. Each file appears whole, and what is read again
+has its SHA-256 beside it. Whatever ends a call, the same call goes on: in the trunk, in the branch, at the
+scores.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from space.contract import Budget, Spent
+from space.errors import StudyFileError
+from space.recipe import CARD_FILE, WEIGHTS_FILE, Recipe
+from space.records import Split
+from space.scores import Scorecard
+from trainers.data import step_tokens
+from trainers.evaluate import score_candidate
+from trainers.exports.full_card import describe
+from trainers.exports.load import FOLDER, SCORECARD_FILE, check_tokenizer, full_scorecard, load_decoder
+from trainers.exports.sealed import FolderReport, Progress, check_seal, remove_sealed, write_sealed
+from trainers.exports.threads import Threads, playing, training
+from trainers.loggers import RunLog
+from trainers.runtime import accelerator
+from trainers.train import fit_candidate, schedule_of, score_fitted
+from trainers.watch import Phases, no_phases
+
+PLAN_FILE = "plan.txt"
+CHECKPOINT_SECONDS = 60.0
+
+
+def train_export(
+    folder: Path,
+    tokens: int,
+    progress: Progress,
+    stopping: Callable[[], bool] = lambda: False,
+    device: str = "auto",
+    phases: Phases = no_phases,
+    threads: Threads | None = None,
+) -> Scorecard:
+    """Train an export from its first step for a number of tokens, the last share of them decaying.
+
+    What an earlier call left in the folder is taken up: after an interruption, or towards more tokens. A
+    training that is finished is not repeated.
+
+    Args:
+        folder: the export.
+        tokens: input tokens in all.
+        progress: told of each point of the curve.
+        stopping: asked again and again whether to stop at a checkpoint.
+        device: "cpu", "cuda" or "auto".
+        phases: told how far training, decay and scoring are.
+        threads: chooses the number of CPU threads; None leaves it as it is.
+
+    Returns:
+        Scores on the report episodes; they also stand in `full/scorecard.json` and `full/README.md`.
+
+    Raises:
+        NotFoundError: the folder is no export.
+        StudyFileError: the trunk has already gone further than `tokens` allow.
+        CheckpointError: a file in the folder is damaged, or its tokenizer is not the suite's.
+        Interrupted: `stopping` said so; the next call goes on from there.
+    """
+    recipe = Recipe.read(folder)
+    check_tokenizer(folder, recipe)
+    home = folder / FOLDER
+    done = finished_training(folder, recipe, tokens)
+    if done is None:
+        home.mkdir(exist_ok=True)
+        done = _train(
+            recipe, home, _budget(recipe, tokens, home, device), progress, stopping, phases, threads
+        )
+        write_sealed(home / SCORECARD_FILE, lambda path: path.write_text(done.model_dump_json(indent=2)))
+    (home / CARD_FILE).write_text(describe(recipe, done, tokens), encoding="utf-8")
+    FolderReport(home, progress, stopping).drop_branch()
+    return done
+
+
+def finished_training(folder: Path, recipe: Recipe, tokens: int) -> Scorecard | None:
+    """What a full training on so many tokens has ended with; None where there is none, or it has not ended.
+
+    Raises:
+        CheckpointError: its weights or its scorecard are damaged.
+    """
+    home = folder / FOLDER
+    if not ((home / WEIGHTS_FILE).is_file() and (home / SCORECARD_FILE).is_file()):
+        return None
+    card = full_scorecard(folder)
+    assert card is not None, "both files are there"
+    length = step_tokens(recipe.suite)
+    steps = schedule_of(_budget(recipe, tokens, home, "auto"), length).steps
+    if card.spent.tokens != steps * length:
+        return None
+    check_seal(home / WEIGHTS_FILE)
+    return card
+
+
+def _train(
+    recipe: Recipe,
+    home: Path,
+    budget: Budget,
+    progress: Progress,
+    stopping: Callable[[], bool],
+    phases: Phases,
+    threads: Threads | None,
+) -> Scorecard:
+    """Train and score as far as that has not been done."""
+    suite, length = recipe.suite, step_tokens(recipe.suite)
+    schedule = schedule_of(budget, length)
+    trunk = schedule.trunk_steps * length
+
+    def tell(tokens: int, loss: float, speed: float | None) -> None:
+        progress(tokens, loss, speed)
+        note = f"loss {loss:.3f}" + ("" if speed is None else f", {speed:,.0f} tokens/s")
+        if tokens > trunk:
+            phases("decay", tokens - trunk, schedule.decay_steps * length, note)
+        else:
+            phases("training", tokens, trunk, note)
+
+    report = FolderReport(home, tell, stopping, lambda: remove_sealed(home / SCORECARD_FILE))
+    resume = _resumed(report, budget, suite.batch_tokens)
+    on_cpu = accelerator(budget.device) == "cpu"
+    if threads is not None and on_cpu:
+        threads.settle("training", training(recipe.candidate, suite))
+    with RunLog(recipe.candidate, suite, budget) as log:
+        fitted = fit_candidate(recipe.candidate, suite, budget, resume, report, log, keep_end=True)
+        if threads is not None and on_cpu:
+            threads.settle("scoring", playing(fitted.decoder))
+
+        def watch(done: int, of: int, note: str) -> None:
+            phases("scoring", done, of, note)
+
+        return score_fitted(fitted, recipe.candidate, suite, budget, watch, log)
+
+
+def _resumed(report: FolderReport, budget: Budget, batch_tokens: int) -> Path | None:
+    """The checkpoint to go on from: of this budget's decay branch, else of the trunk.
+
+    Raises:
+        StudyFileError: the trunk has already gone further than the budget.
+        CheckpointError: the checkpoint is damaged.
+    """
+    plan, path = f"{budget.tokens} {budget.decay_tokens}\n", report.home / PLAN_FILE
+    trunk = report.last("trunk")
+    if trunk is not None and _tokens_of(trunk) > budget.tokens + batch_tokens // 2:
+        total = budget.tokens + budget.decay_tokens
+        raise StudyFileError(
+            f"tokens: the trunk in '{report.home}' is at {_tokens_of(trunk)} tokens already and {total} leave"
+            f" it {budget.tokens}; give more, or remove the folder to start anew"
+        )
+    if not path.is_file() or path.read_text(encoding="utf-8") != plan:
+        report.drop_branch()
+        path.write_text(plan, encoding="utf-8")
+    return report.last("branch") or trunk
+
+
+def _budget(recipe: Recipe, tokens: int, home: Path, device: str) -> Budget:
+    decay = round(tokens * recipe.decay)
+    return Budget(
+        tokens=max(1, tokens - decay),
+        decay_tokens=decay,
+        seed=recipe.seed,
+        split="report",
+        checkpoint_seconds=CHECKPOINT_SECONDS,
+        device=device,
+        precision=recipe.precision,
+        logger="csv",
+        log_dir=str(home / "logs"),
+    )
+
+
+def evaluate_export(
+    folder: Path,
+    split: Split = "report",
+    device: str = "auto",
+    phases: Phases = no_phases,
+    threads: Threads | None = None,
+) -> Scorecard:
+    """Score an export: the weights of its full training where there are any, or those it came with.
+
+    Args:
+        folder: the export.
+        split: which episodes.
+        device: "cpu", "cuda" or "auto".
+        phases: told how far the scoring is.
+        threads: chooses the number of CPU threads; None leaves it as it is.
+
+    Raises:
+        NotFoundError: the folder is no export, or has no weights yet.
+        CheckpointError: a file in the folder is missing or damaged, or its tokenizer is not the suite's.
+    """
+    recipe = Recipe.read(folder)
+    check_tokenizer(folder, recipe)
+    decoder = load_decoder(folder, recipe).to("cuda" if accelerator(device) == "gpu" else "cpu")
+    if threads is not None and decoder.device.type == "cpu":
+        threads.settle("scoring", playing(decoder))
+
+    def watch(done: int, of: int, note: str) -> None:
+        phases("scoring", done, of, note)
+
+    started = time.monotonic()
+    values = score_candidate(decoder, recipe.suite, split, watch=watch)
+    seconds = time.monotonic() - started
+    spent = Spent(evaluation_seconds=seconds, device=str(decoder.device))
+    return Scorecard.of(recipe.suite, values, split, spent)
+
+
+def _tokens_of(trunk: Path) -> int:
+    return int(trunk.stem.removeprefix("trunk-"))

@@ -1,0 +1,183 @@
+"""Which class of transformers is exactly our decoder, for each set of options, and its configuration.
+
+A class is in the table because its logits are ours (tests compare them). What its configuration must say
+against its defaults stands here: the base of the rotation, the epsilon of the norms, renormalised top-k
+weights, no biases, no sliding window, and which layers are dense.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal, NamedTuple
+
+from space.candidate import Architecture
+from space.errors import NotFoundError, StudyFileError
+from space.records import SuiteRecord
+from trainers.model.attention import ROPE_BASE
+from trainers.model.norm import NORM_EPS
+
+ANY = None
+NO_SHARED_WIDTH = 8  # of the shared expert of zeros that a class asks for where we have none
+
+
+@dataclass(frozen=True)
+class PeerClass:
+    """A class of transformers.
+
+    Attributes:
+        model_type: its name in a `config.json`.
+        settings: what its configuration needs beside what all classes share.
+        shared: name of the shared expert in a sparse layer; empty where the class has none. Where ours has
+            none and the class has one, the class gets one of zeros, which adds nothing.
+        shared_gate: whether it scales its shared expert by a learned sigmoid. Ours does not: a gate of zeros
+            halves it, which a doubled output undoes without rounding.
+    """
+
+    model_type: str
+    settings: Callable[[Architecture], dict[str, Any]]
+    shared: str = ""
+    shared_gate: bool = False
+
+
+class Options(NamedTuple):
+    """The options that decide on a class; `ANY` fits both."""
+
+    router: Literal["none", "softmax", "sigmoid"]
+    qk_norm: bool | None
+    shared_expert: bool | None
+    dense_layers: bool | None
+
+    @classmethod
+    def of(cls, arch: Architecture) -> "Options":
+        """The options of an architecture."""
+        router = arch.router if arch.sparse else "none"
+        return cls(router, arch.qk_norm, arch.shared_experts > 0, arch.dense_layers > 0)
+
+    def fit(self, options: "Options") -> bool:
+        """Whether these, with `ANY` among them, fit those of an architecture."""
+        return all(mine in (ANY, given) for mine, given in zip(self, options, strict=True))
+
+
+def _llama(arch: Architecture) -> dict[str, Any]:
+    return {"attention_bias": False, "mlp_bias": False}
+
+
+def _qwen3(arch: Architecture) -> dict[str, Any]:
+    return {"attention_bias": False, "use_sliding_window": False}
+
+
+def _mixtral(arch: Architecture) -> dict[str, Any]:
+    return {
+        "intermediate_size": arch.expert_width,
+        "num_local_experts": arch.experts,
+        "num_experts_per_tok": arch.top_k,
+        "sliding_window": None,
+    }
+
+
+def _qwen_moe(arch: Architecture) -> dict[str, Any]:
+    return {
+        "num_experts": arch.experts,
+        "num_experts_per_tok": arch.top_k,
+        "moe_intermediate_size": arch.expert_width,
+        "norm_topk_prob": True,
+        "mlp_only_layers": list(range(arch.dense_layers)),
+        "decoder_sparse_step": 1,
+        "use_sliding_window": False,
+    }
+
+
+def _qwen2_moe(arch: Architecture) -> dict[str, Any]:
+    shared = arch.shared_experts * arch.expert_width or NO_SHARED_WIDTH
+    return _qwen_moe(arch) | {"shared_expert_intermediate_size": shared, "qkv_bias": False}
+
+
+def _qwen3_moe(arch: Architecture) -> dict[str, Any]:
+    return _qwen_moe(arch) | {"attention_bias": False}
+
+
+def _glm4_moe(arch: Architecture) -> dict[str, Any]:
+    return {
+        "n_routed_experts": arch.experts,
+        "num_experts_per_tok": arch.top_k,
+        "moe_intermediate_size": arch.expert_width,
+        "n_shared_experts": 1,
+        "first_k_dense_replace": arch.dense_layers,
+        "use_qk_norm": arch.qk_norm,
+        "norm_topk_prob": True,
+        "routed_scaling_factor": 1.0,
+        "n_group": 1,
+        "topk_group": 1,
+        "attention_bias": False,
+        "num_nextn_predict_layers": 0,
+        "rope_parameters": _rope(partial_rotary_factor=1.0),
+    }
+
+
+LLAMA = PeerClass("llama", _llama)
+QWEN3 = PeerClass("qwen3", _qwen3)
+MIXTRAL = PeerClass("mixtral", _mixtral)
+QWEN2_MOE = PeerClass("qwen2_moe", _qwen2_moe, shared="shared_expert", shared_gate=True)
+QWEN3_MOE = PeerClass("qwen3_moe", _qwen3_moe)
+GLM4_MOE = PeerClass("glm4_moe", _glm4_moe, shared="shared_experts")
+
+EXACT: tuple[tuple[Options, PeerClass], ...] = (  # the first that fits
+    # router, QK-norm, shared expert, leading dense layers
+    (Options("none", False, ANY, ANY), LLAMA),
+    (Options("none", True, ANY, ANY), QWEN3),
+    (Options("softmax", False, False, False), MIXTRAL),
+    (Options("softmax", False, ANY, ANY), QWEN2_MOE),
+    (Options("softmax", True, False, ANY), QWEN3_MOE),
+    (Options("sigmoid", ANY, ANY, ANY), GLM4_MOE),
+)
+
+
+def exact_class(arch: Architecture) -> PeerClass:
+    """The class of transformers that computes what this architecture does.
+
+    Raises:
+        NotFoundError: transformers is not installed.
+        StudyFileError: there is no such class.
+    """
+    if find_spec("transformers") is None:
+        raise NotFoundError("an export in the format hf needs transformers: pip install 'pathfront[hf]'")
+    for options, peer in EXACT:
+        if options.fit(Options.of(arch)):
+            return peer
+    raise StudyFileError(
+        "a softmax router with a shared expert has an exact class in transformers only without QK-norm, got"
+        f" shared_experts {arch.shared_experts} and qk_norm true; choose a candidate with qk_norm false,"
+        " without a shared expert, or with a sigmoid router"
+    )
+
+
+def configuration(arch: Architecture, suite: SuiteRecord) -> Mapping[str, Any]:
+    """What the class's `config.json` says of an architecture, `model_type` included.
+
+    Raises:
+        NotFoundError: transformers is not installed.
+        StudyFileError: no class is exact.
+    """
+    peer = exact_class(arch)
+    return {
+        "model_type": peer.model_type,
+        "vocab_size": suite.vocab_size,
+        "hidden_size": arch.width,
+        "intermediate_size": arch.dense_width,
+        "num_hidden_layers": arch.depth,
+        "num_attention_heads": arch.num_heads,
+        "num_key_value_heads": arch.num_kv_heads,
+        "head_dim": arch.head_dim,
+        "hidden_act": "silu",
+        "rms_norm_eps": NORM_EPS,
+        "max_position_embeddings": suite.context,
+        "tie_word_embeddings": False,
+        "rope_parameters": _rope(),
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    } | peer.settings(arch)
+
+
+def _rope(**more: float) -> dict[str, Any]:
+    return {"rope_type": "default", "rope_theta": ROPE_BASE, **more}

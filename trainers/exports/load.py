@@ -1,0 +1,89 @@
+"""Reading an export: its newest weights, the scorecard of its full training, its tokenizer."""
+
+import shlex
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from space.errors import CheckpointError, NotFoundError
+from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Recipe
+from space.scores import Scorecard
+from trainers.exports.sealed import check_seal, check_sha256
+from trainers.model.decoder import Decoder
+from trainers.tasks.tokenizer import tokenizer_model
+
+FOLDER = "full"
+
+
+SCORECARD_FILE = "scorecard.json"
+
+
+def load_decoder(folder: Path, recipe: Recipe) -> Decoder:
+    """The newest weights of an export in the decoder that they belong to, on the CPU.
+
+    Raises:
+        NotFoundError: there are none yet.
+        CheckpointError: they are missing or damaged.
+    """
+    path = checked_weights(folder, recipe)
+    decoder = Decoder(recipe.candidate.architecture, recipe.suite)
+    try:
+        decoder.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"'{path}' holds the weights of this export's decoder: {reason}") from None
+    return decoder
+
+
+def checked_weights(folder: Path, recipe: Recipe) -> Path:
+    """The file of the newest weights of an export: those of its full training, or those it came with.
+
+    Raises:
+        NotFoundError: there are none yet.
+        CheckpointError: they are missing or damaged.
+    """
+    path = folder / FOLDER / WEIGHTS_FILE
+    if path.is_file():
+        check_seal(path)
+        return path
+    if recipe.weights_sha256 is None:
+        raise NotFoundError(
+            f"a candidate that was grown has no weights until it is trained, and '{folder}' has none;"
+            f" train it: pathfront train {shlex.quote(str(folder))} --tokens N"
+        )
+    path = folder / WEIGHTS_FILE
+    check_sha256(path, recipe.weights_sha256)
+    return path
+
+
+def full_scorecard(folder: Path) -> Scorecard | None:
+    """What the full training of an export ended with; None where none has left weights.
+
+    Raises:
+        CheckpointError: the training has not ended, or the scorecard is damaged.
+    """
+    path = folder / FOLDER / SCORECARD_FILE
+    if not path.with_name(WEIGHTS_FILE).is_file():
+        return None
+    if not path.is_file():
+        raise CheckpointError(
+            f"a full training ends with '{SCORECARD_FILE}', and '{path.parent}' has none;"
+            " finish it with the `pathfront train` that began it"
+        )
+    check_seal(path)
+    return Scorecard.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def check_tokenizer(folder: Path, recipe: Recipe) -> None:
+    """Refuse an export whose tokens mean something else than the tasks of this installation give.
+
+    Raises:
+        CheckpointError: its tokenizer is missing or another one.
+    """
+    path = folder / TOKENIZER_FILE
+    if not path.is_file() or path.read_bytes() != tokenizer_model(recipe.suite.tokenizer):
+        raise CheckpointError(
+            f"an export's {TOKENIZER_FILE} is the tokenizer '{recipe.suite.tokenizer}' of this installation,"
+            f" and '{path}' is {'another' if path.is_file() else 'missing'}; restore it, or export again"
+        )

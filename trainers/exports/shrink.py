@@ -1,0 +1,278 @@
+"""An exported model with fewer hidden channels: pruned, retrained on a small share of the tokens, compared.
+
+The new export appears whole or not at all. What an interrupted call leaves stands in a hidden folder beside
+it, and the same call goes on from there.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from space.candidate import Architecture, CandidateConfig
+from space.contract import Budget
+from space.cost import TRAINING_FACTOR, price
+from space.errors import Interrupted, StudyFileError
+from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Parent, Recipe
+from space.records import SuiteRecord
+from space.scores import Scorecard
+from trainers.data import Batch, Mixer, load_corpora
+from trainers.evaluate import score_candidate
+from trainers.exports.distil import distil, distil_steps
+from trainers.exports.full import CHECKPOINT_SECONDS
+from trainers.exports.huggingface.tokenizer import write_tokenizer
+from trainers.exports.load import check_tokenizer, checked_weights, full_scorecard, load_decoder
+from trainers.exports.prune import measure_moments, prune
+from trainers.exports.sealed import FolderReport, Progress, check_seal, file_sha256, write_sealed
+from trainers.exports.shrunk import Rating, Scores, Shrunk, Size, describe
+from trainers.exports.speed import measure_speeds
+from trainers.exports.threads import Threads, playing, training
+from trainers.model.decoder import Decoder
+from trainers.runtime import accelerator
+from trainers.tasks.tokenizer import tokenizer_model
+from trainers.train import save_weights
+from trainers.watch import Phases, no_phases
+
+TOKEN_SHARE = 0.1  # of the parent's training, where no number of tokens is given
+MOMENT_BATCHES = 64
+PLAN_FILE = "plan.json"
+
+
+class Plan(NamedTuple):
+    """What a shrink starts from and where it goes.
+
+    Attributes:
+        recipe: the parent's.
+        candidate: the child.
+        parent: where the child comes from, as its recipe will say.
+        output: the new export.
+    """
+
+    recipe: Recipe
+    candidate: CandidateConfig
+    parent: Parent
+    output: Path
+
+    @classmethod
+    def of(cls, folder: Path, output: Path, channels: float, tokens: int | None = None) -> "Plan":
+        """Read an export and check what is asked.
+
+        Args:
+            folder: an export.
+            output: a folder that does not exist.
+            channels: share of the hidden channels to keep.
+            tokens: input tokens to retrain on; None is a tenth of those that the weights were trained on.
+
+        Raises:
+            NotFoundError: the folder is no export.
+            StudyFileError: the share cannot be built, or `output` exists.
+            CheckpointError: a file of the export is missing or damaged.
+        """
+        recipe = Recipe.read(folder)
+        arch = recipe.candidate.architecture
+        candidate = recipe.candidate.model_copy(update={"architecture": narrower(arch, channels)})
+        if output.exists():
+            raise StudyFileError(
+                f"an export goes into a new folder, and '{output}' exists; choose another with -o"
+            )
+        check_tokenizer(folder, recipe)
+        trained = full_scorecard(folder)
+        behind = recipe.tokens if trained is None else trained.spent.tokens
+        parent = Parent(
+            weights_sha256=file_sha256(checked_weights(folder, recipe)),
+            tokens=behind,
+            expert_width=arch.expert_width,
+            distil_tokens=tokens or max(1, int(TOKEN_SHARE * behind)),
+        )
+        return cls(recipe, candidate, parent, output)
+
+
+def narrower(arch: Architecture, channels: float) -> Architecture:
+    """The architecture with the nearest width of an expert that can be built; of two, the smaller.
+
+    Raises:
+        StudyFileError: the share is none, or comes to the width that the experts have.
+    """
+    if not 0 < channels <= 1:
+        raise StudyFileError(f"channels: the share to keep is above 0 and at most 1, got {channels:g}")
+    width = max(8, 8 * math.ceil(arch.expert_width * channels / 8 - 0.5))
+    if width >= arch.expert_width:
+        raise StudyFileError(
+            f"channels: experts have a multiple of 8 hidden channels, and {channels:g} of their"
+            f" {arch.expert_width} comes to {width}, no fewer"
+            + ("; keep a smaller share" if arch.expert_width > 8 else "; this model has the fewest already")
+        )
+    return Architecture.model_validate({**arch.model_dump(), "expert_ratio": width / arch.width})
+
+
+def shrink_export(
+    folder: Path,
+    plan: Plan,
+    progress: Progress,
+    stopping: Callable[[], bool] = lambda: False,
+    device: str = "auto",
+    phases: Phases = no_phases,
+    threads: Threads | None = None,
+) -> Shrunk:
+    """Prune an export's newest weights, retrain them, and write them as a new export with a card.
+
+    Args:
+        folder: the parent's export.
+        plan: what was asked of it.
+        progress: told of each point of the curve.
+        stopping: asked again and again whether to stop at a checkpoint.
+        device: "cpu", "cuda" or "auto".
+        phases: told how far measuring, retraining and scoring are.
+        threads: chooses the number of CPU threads; None leaves it as it is.
+
+    Raises:
+        StudyFileError: what an earlier call left was begun with other settings.
+        CheckpointError: a file is damaged.
+        Interrupted: `stopping` said so; the same call goes on from there.
+    """
+    recipe, suite = plan.recipe, plan.recipe.suite
+    parent = load_decoder(folder, recipe).to("cuda" if accelerator(device) == "gpu" else "cpu").eval()
+    work = _made_work_folder(plan)
+    budget = _budget(plan, device)
+    mixer = Mixer(load_corpora(suite), recipe.candidate.mixture, suite, budget.seed)
+    steps = distil_steps(mixer, budget)
+    choice = threads if parent.device.type == "cpu" else None
+    if choice is not None:
+        choice.settle("training", training(recipe.candidate, suite))
+    moments = measure_moments(parent, _batches(mixer, min(MOMENT_BATCHES, steps), phases))
+    pruned = prune(parent, plan.candidate.architecture, moments).eval()
+
+    def tell(tokens: int, loss: float, speed: float | None) -> None:
+        progress(tokens, loss, speed)
+        note = f"loss {loss:.3f}" + ("" if speed is None else f", {speed:,.0f} tokens/s")
+        phases("retraining", tokens, steps * mixer.step_tokens, note)
+
+    report = FolderReport(work, tell, stopping)
+    distilled = distil(pruned, parent, plan.candidate, mixer, budget, report.last("trunk"), report)
+    child = distilled.decoder.to(parent.device).eval()
+    if choice is not None:
+        choice.settle("scoring", playing(parent))
+    stages = {"parent": parent, "pruned": pruned, "retrained": child}
+    scores = Scores(**{name: _rating(name, it, suite, work, stopping, phases) for name, it in stages.items()})
+    phases("timing", 0, 1, "")
+    with torch.autocast(parent.device.type, torch.bfloat16, enabled="bf16" in recipe.precision):
+        speeds = measure_speeds(parent, child, mixer.batch(steps))
+    costs = [price(candidate.architecture, suite) for candidate in (recipe.candidate, plan.candidate)]
+    shrunk = Shrunk(
+        folder=str(plan.output),
+        parent=Size.of(recipe.candidate.architecture, suite),
+        child=Size.of(plan.candidate.architecture, suite),
+        parent_tokens=plan.parent.tokens,
+        tokens=distilled.work.tokens,
+        # the child's training, and the parent's forward passes beside it
+        training_flops=distilled.work.flops(costs[1], plan.candidate.optimizer)
+        + distilled.work.flops(costs[0], "adamw") // TRAINING_FACTOR,
+        wall_seconds=distilled.work.seconds,
+        device=str(parent.device),
+        speeds=speeds,
+        scores=scores,
+    )
+    _write(plan, child, shrunk, work)
+    return shrunk
+
+
+def _batches(mixer: Mixer, count: int, phases: Phases) -> Iterator[Batch]:
+    """The first batches of a mixer."""
+    for index in range(count):
+        phases("measuring the channels", index, count, "")
+        yield mixer.batch(index)
+
+
+def _rating(
+    name: str,
+    decoder: Decoder,
+    suite: SuiteRecord,
+    work: Path,
+    stopping: Callable[[], bool],
+    phases: Phases,
+) -> Rating:
+    """Score a decoder on the report episodes, or read what an interrupted call has scored.
+
+    Raises:
+        Interrupted: `stopping` said so.
+    """
+    path = work / f"{name}.json"
+    if path.is_file():
+        check_seal(path)
+        return Rating.model_validate_json(path.read_text(encoding="utf-8"))
+
+    def watch(done: int, total: int, note: str) -> None:
+        phases(f"scoring the {name} one", done, total, note)
+
+    values = score_candidate(decoder, suite, "report", between=lambda: _stop_if(stopping), watch=watch)
+    rating = Rating.of(suite, Scorecard.of(suite, values, "report"))
+    write_sealed(path, lambda aside: aside.write_text(rating.model_dump_json(), encoding="utf-8"))
+    return rating
+
+
+def _stop_if(stopping: Callable[[], bool]) -> None:
+    if stopping():
+        raise Interrupted("stopped as asked; the same command goes on from there")
+
+
+def _budget(plan: Plan, device: str) -> Budget:
+    return Budget(
+        tokens=plan.parent.distil_tokens,
+        decay_tokens=0,
+        seed=plan.recipe.seed + 1,  # another order of the data than the parent's own
+        split="report",
+        checkpoint_seconds=CHECKPOINT_SECONDS,
+        device=device,
+        precision=plan.recipe.precision,
+    )
+
+
+def work_folder(output: Path) -> Path:
+    """The folder of what is not finished of a new export."""
+    output = output.absolute()
+    return output.with_name(f".{output.name}.partial")
+
+
+def _made_work_folder(plan: Plan) -> Path:
+    """The folder of what is not finished, made where there is none.
+
+    Raises:
+        StudyFileError: it is another plan's.
+    """
+    work = work_folder(plan.output)
+    ours = f"{plan.candidate.id} {plan.parent.model_dump_json()}\n"
+    path = work / PLAN_FILE
+    if path.is_file() and path.read_text(encoding="utf-8") != ours:
+        raise StudyFileError(
+            f"a shrink goes on with the settings that it was begun with, and '{work}' was begun with others;"
+            " give the same, or remove that folder to start anew"
+        )
+    work.mkdir(parents=True, exist_ok=True)
+    path.write_text(ours, encoding="utf-8")
+    return work
+
+
+def _write(plan: Plan, child: Decoder, shrunk: Shrunk, work: Path) -> None:
+    """Assemble the new export beside its place and move it there in one step."""
+    folder = work / "export"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    save_weights(child, plan.candidate, folder / WEIGHTS_FILE)
+    recipe = plan.recipe.model_copy(
+        update={
+            "candidate": plan.candidate,
+            "parent": plan.parent,
+            "weights_sha256": file_sha256(folder / WEIGHTS_FILE),
+        }
+    )
+    recipe.write(folder)
+    recipe.write_references(folder)
+    model = tokenizer_model(recipe.suite.tokenizer)
+    (folder / TOKENIZER_FILE).write_bytes(model)
+    write_tokenizer(folder, model, recipe.suite)
+    (folder / CARD_FILE).write_text(describe(recipe, shrunk), encoding="utf-8")
+    folder.rename(plan.output)
+    shutil.rmtree(work)

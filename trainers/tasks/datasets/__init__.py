@@ -1,0 +1,1 @@
+"""Data sets of the user: reading files, storing arrays, their tasks."""

@@ -1,0 +1,232 @@
+"""What a source of data is read into: labelled items or documents, each in one split.
+
+Nothing here knows a file format, where data sets are kept, or how they are played.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from space.errors import TaskError
+from space.records import Split
+
+Kind = Literal["images", "sounds", "text"]
+Arrays = dict[str, np.ndarray]
+Progress = Callable[[int, int], None]
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+"""A split is kept as its place here."""
+SPLIT_FOLDERS: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "val": "select",
+    "valid": "select",
+    "validation": "select",
+    "test": "report",
+    "testing": "report",
+}
+PLACES: dict[int, dict[Split, int]] = {10: {"select": 2, "report": 7}, 5: {"select": 1, "report": 3}}
+"""Which of every ten items, or of every five, goes to a split that the source does not have."""
+TENTH, FIFTH = PLACES
+ABOUT = re.compile(r"(README|LICEN[SC]E|COPYING)(\.\w+)?", re.IGNORECASE)
+LONGEST_LABEL = 48  # bytes
+MOST_ITEMS = 100_000
+FEWEST_HELD_OUT = 2
+"""Different items or excerpts of a split: with fewer there is no standard error."""
+ENOUGH_HELD_OUT = 20
+"""Different items of a split; with fewer, every fifth is held out, and the scores are coarse."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """All of a data set.
+
+    Attributes:
+        kind: what it is.
+        arrays: `splits` (count,), places in `SPLITS`. Of images also `items` (count, side, side, 3) uint8, of
+            sounds `items` (count, frames, bands) float16 in [-1, 1], of both `labels` (count,); of a text
+            `text` (bytes,) uint8 and the `ends` (count,) of its documents.
+        labels: their names, by place; none of a text.
+        rule: how the splits are told apart, in words.
+        left_out: items and paragraphs that stand more than once and are kept once.
+    """
+
+    kind: Kind
+    arrays: Arrays
+    labels: tuple[str, ...]
+    rule: str
+    left_out: int
+
+    @property
+    def sizes(self) -> dict[Split, int]:
+        """Items or documents of each split."""
+        return {split: int((self.arrays["splits"] == i).sum()) for i, split in enumerate(SPLITS)}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One labelled thing.
+
+    Attributes:
+        read: makes its array.
+        label: what it is.
+        key: tells it from all others, and is the same on every machine.
+        split: where its source puts it, if it says so.
+    """
+
+    read: Callable[[], np.ndarray]
+    label: str
+    key: str
+    split: Split | None = None
+
+
+def items_by_folder(source: Path, paths: Sequence[Path], read: Callable[[Path], np.ndarray]) -> list[Item]:
+    """Items whose labels are the folders that they lie in: LABEL/... or train/LABEL/... and test/LABEL/...
+
+    One folder that holds all others, as archives have it, is passed over.
+    """
+    if not paths:
+        return []
+    parts = [path.relative_to(source).parts for path in paths]
+    top = _shared(parts)
+    parts = [part[top:] for part in parts]
+    given = {part[0].lower() for part in parts} if min(map(len, parts)) > 2 else set()
+    split_first = "train" in given and given <= SPLIT_FOLDERS.keys()
+    items = []
+    for path, part in zip(paths, parts, strict=True):
+        if len(part) < 2:
+            raise TaskError(f"an item lies in a folder that is its label, got '{path}'")
+        split = SPLIT_FOLDERS[part[0].lower()] if split_first else None
+        items.append(
+            Item(lambda path=path: read(path), part[int(split_first)].strip(), "/".join(part), split)
+        )
+    return items
+
+
+def collect(kind: Kind, source: Path, items: Sequence[Item], progress: Progress, rule: str = "") -> Content:
+    """Read labelled items, and put each into a split; of those that are the same one is kept.
+
+    Args:
+        kind: what they are.
+        source: where they come from, for messages.
+        items: all of them.
+        progress: is told how many are read, and how many there are.
+        rule: how the source's own splits are told apart, in words.
+
+    Raises:
+        TaskError: there are too few or too many, or a label has nothing to train on.
+    """
+    _check_items(kind, source, items)
+    held_out_first = sorted(items, key=lambda item: -SPLITS.index(item.split or "train"))
+    kept: dict[bytes, tuple[Item, np.ndarray]] = {}
+    for count, item in enumerate(held_out_first, start=1):
+        array = item.read()
+        kept.setdefault(sha256(array.tobytes()).digest(), (item, array))
+        progress(count, len(items))
+    chosen = [item for item, _ in kept.values()]
+    labels = tuple(sorted({item.label for item in items}))
+    splits, spread = _spread(chosen)
+    arrays = {
+        "items": np.stack([array for _, array in kept.values()]),
+        "labels": np.array([labels.index(item.label) for item in chosen], dtype=np.int32),
+        "splits": splits,
+    }
+    told = "; ".join(
+        part for part in (rule or "the source's own" * any(i.split for i in items), spread) if part
+    )
+    content = Content(kind, arrays, labels, told, len(items) - len(chosen))
+    _check_splits(source, content)
+    return content
+
+
+def assign_splits(items: Sequence[Item], every: int = TENTH) -> tuple[np.ndarray, str]:
+    """Put items where their source has them, or else 80% into train, 10% into select and 10% into report.
+
+    Of the items in the order of their labels, then of their keys' hashes, every tenth is held out: each label
+    has its share, and the source's order does not matter.
+
+    Args:
+        items: all of them.
+        every: items of which one is held out, ten or five, for each split that the source does not have.
+
+    Returns:
+        Places in `SPLITS`, (count,) uint8, and what was held out here, in words.
+    """
+    splits = np.array([SPLITS.index(item.split or "train") for item in items], dtype=np.uint8)
+    given = {item.split for item in items}
+    missing: list[Split] = [split for split in PLACES[every] if split not in given]
+    free = np.flatnonzero(splits == SPLITS.index("train")).tolist()
+    free.sort(key=lambda i: (items[i].label, sha256(items[i].key.encode()).digest()))
+    for split in missing:
+        splits[free[PLACES[every][split] :: every]] = SPLITS.index(split)
+    each = f"every {'tenth' if every == TENTH else 'fifth'}"
+    return splits, f"{each} for {' and for '.join(missing)}, by hash" if missing else ""
+
+
+def _spread(items: Sequence[Item]) -> tuple[np.ndarray, str]:
+    """As `assign_splits`, with more held out where every tenth item is too few."""
+    splits, rule = assign_splits(items)
+    given = {item.split for item in items}
+    counts = [int((splits == i).sum()) for i, split in enumerate(SPLITS) if split not in given | {"train"}]
+    return (
+        assign_splits(items, FIFTH)
+        if min(counts, default=ENOUGH_HELD_OUT) < ENOUGH_HELD_OUT
+        else (splits, rule)
+    )
+
+
+def unreadable(path: Path, error: OSError) -> TaskError:
+    """One line about a file or a folder that the operating system does not let be read."""
+    why = error.strerror or error
+    return TaskError(f"files of a data set can be read, '{path}' cannot: {why}; mend it or take it away")
+
+
+def is_about(path: Path, source: Path) -> bool:
+    """Whether a file tells of the data and is no part of them: a README or a licence beside them."""
+    return path.parent == source and ABOUT.fullmatch(path.name) is not None
+
+
+def _shared(parts: Sequence[tuple[str, ...]]) -> int:
+    """How many folders all of them lie in, above their labels."""
+    top = 0
+    while min(map(len, parts)) > top + 2 and len({part[top] for part in parts}) == 1:
+        top += 1
+    return top
+
+
+def _check_items(kind: Kind, source: Path, items: Sequence[Item]) -> None:
+    labels = {item.label for item in items}
+    if not items:
+        raise TaskError(f"a data set of {kind} has some, '{source}' has none")
+    if len(labels) < 2:
+        raise TaskError(
+            f"{kind} have two labels at least, each the name of the folder that they lie in,"
+            f" '{source}' has only '{min(labels)}'"
+        )
+    if len(items) > MOST_ITEMS:
+        raise TaskError(f"a data set has at most {MOST_ITEMS:,} items, '{source}' has {len(items):,}")
+    longest = max(labels, key=lambda label: len(label.encode()))
+    if len(longest.encode()) > LONGEST_LABEL:
+        raise TaskError(f"a label has at most {LONGEST_LABEL} bytes, got '{longest}'")
+
+
+def _check_splits(source: Path, content: Content) -> None:
+    sizes = content.sizes
+    fewest: Split = "select" if sizes["select"] < sizes["report"] else "report"
+    count = sizes[fewest]
+    if count < FEWEST_HELD_OUT:
+        raise TaskError(
+            f"select and report need {FEWEST_HELD_OUT} different items each, which"
+            f" {FIFTH * FEWEST_HELD_OUT} in all give; '{source}' has {sum(sizes.values())} different ones,"
+            f" {count} of them for {fewest}"
+        )
+    trained = np.unique(content.arrays["labels"][content.arrays["splits"] == SPLITS.index("train")])
+    for place in sorted({*range(len(content.labels))} - {*trained.tolist()}):
+        raise TaskError(
+            f"each label needs items to train on, '{content.labels[place]}' in '{source}' has none"
+        )

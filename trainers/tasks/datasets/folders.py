@@ -1,0 +1,136 @@
+"""From a folder or a file to its content: what kind it is, and who reads it."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from space.errors import TaskError
+from space.words import counted
+from trainers.tasks.datasets.content import Content, Kind, Progress, collect, is_about, unreadable
+from trainers.tasks.datasets.images import image_items, is_image
+from trainers.tasks.datasets.sounds import is_sound, sound_items
+from trainers.tasks.datasets.texts import is_text, read_text
+
+LONGEST_LICENCE = 200  # characters
+HIDDEN = (".", "__MACOSX")
+
+
+def read_folder(source: Path, kind: Kind | None, progress: Progress) -> Content:
+    """Read and convert a folder or a file.
+
+    Args:
+        source: images or sounds in one folder for each label, or text.
+        kind: what it is; found from what is there when None.
+        progress: is told how many items are read, and how many there are.
+
+    Raises:
+        TaskError: it is not clear what it holds, it holds too little, or a file cannot be read.
+    """
+    files = visible_files(source)
+    if not files:
+        raise TaskError(f"a data set has files, the folder '{source}' has none")
+    kind = kind or find_kind(source, files)
+    if kind == "text":
+        return read_text(source, files, progress)
+    if source.is_file():
+        raise TaskError(f"{kind} are read from a folder with one folder for each label, '{source}' is a file")
+    if kind == "images":
+        return collect(kind, source, image_items(source, files), progress)
+    items, rule = sound_items(source, files)
+    return collect(kind, source, items, progress, rule)
+
+
+def visible_files(source: Path) -> list[Path]:
+    """A file itself, or all files below a folder, in order; links are followed, what is hidden is left out.
+
+    Raises:
+        TaskError: a folder cannot be read, or has a link in a circle, a link to nothing, or what is no file.
+    """
+    if source.is_file():
+        return [source]
+    files: list[Path] = []
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(source, frozenset())]
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            status = folder.stat()
+            identity = (status.st_dev, status.st_ino)
+            if identity in above:
+                raise TaskError(
+                    f"links lead to files or to other folders, '{folder}' leads back to a folder that it"
+                    " lies in; take it away"
+                )
+            for path, is_folder in _entries(folder):
+                if is_folder:
+                    waiting.append((path, above | {identity}))
+                else:
+                    files.append(path)
+        except OSError as error:
+            raise unreadable(Path(error.filename or folder), error) from None
+    return sorted(files)
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
+    """What is visible in a folder, and whether it is a folder itself."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = folder / entry.name
+            if entry.name.startswith(HIDDEN):
+                continue
+            if entry.name.encode(errors="ignore").decode() != entry.name:
+                raise TaskError(f"names of files are UTF-8, got {str(path)!a}; rename it")
+            is_folder = entry.is_dir()
+            if not is_folder and not entry.is_file():
+                what = "a link to nothing" if entry.is_symlink() else "neither a file nor a folder"
+                raise TaskError(
+                    f"a data set has files and folders, '{path}' is {what}; mend it or take it away"
+                )
+            yield path, is_folder
+
+
+def find_kind(source: Path, files: Sequence[Path]) -> Kind:
+    """What a folder holds, by the endings of its files.
+
+    Raises:
+        TaskError: nothing that is known, or several kinds.
+    """
+    counts: dict[Kind, int] = {
+        "images": sum(map(is_image, files)),
+        "sounds": sum(map(is_sound, files)),
+        "text": sum(is_text(path) and not is_about(path, source) for path in files),
+    }
+    found: list[Kind] = [kind for kind, count in counts.items() if count]
+    if not found:
+        raise TaskError(
+            f"a data set has images, IDX files, WAV files or text, '{source}' has none among"
+            f" {counted(len(files), 'file')}; say what it is with --kind"
+        )
+    if len(found) > 1:
+        listing = " and ".join(f"{counted(counts[kind], 'file')} of {kind}" for kind in found)
+        raise TaskError(f"a data set is of one kind, '{source}' has {listing}; say which with --kind")
+    return found[0]
+
+
+def find_licence(source: Path) -> str | None:
+    """What the licence in a folder of data is called: its file's first line, or a README's line about it.
+
+    Raises:
+        TaskError: such a file cannot be read.
+    """
+    if not source.is_dir():
+        return None
+    told = [path for path in sorted(source.iterdir()) if path.is_file() and is_about(path, source)]
+    for path in sorted(told, key=lambda path: path.name.upper().startswith("README")):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise unreadable(path, error) from None
+        lines = [line.strip(" #=-*\t") for line in text.splitlines()]
+        lines = [line for line in lines if line]
+        if path.name.upper().startswith("README"):
+            at = next((i for i, line in enumerate(lines) if "licen" in line.lower()), len(lines))
+            heading = at + 1 < len(lines) and len(lines[at].split()) < 3
+            lines = lines[at + heading :]
+        if lines:
+            return lines[0][:LONGEST_LICENCE]
+    return None

@@ -1,0 +1,321 @@
+"""Data sets of the user: each a folder with a manifest and arrays, made once and checked on every read.
+
+A folder appears whole (temporary folder, fsync, rename), and its arrays' digest stands in its manifest.
+Nothing here knows how a file of a user is read (`sources`) or how a data set is played (`families.added`).
+"""
+
+import contextlib
+import errno
+import hashlib
+import io
+import itertools
+import json
+import os
+import re
+import secrets
+import shutil
+import zipfile
+import zlib
+from functools import cached_property, lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import platformdirs
+
+from space.catalog import load_catalog
+from space.errors import NotFoundError, StudyFileError, TaskError, nearest
+from space.machine import Place
+from space.records import Frozen, Split
+from trainers.tasks.datasets.content import SPLITS, Arrays, Content, Kind, Progress
+from trainers.tasks.datasets.folders import find_licence, read_folder
+from trainers.tasks.registry import ENTRY_POINTS
+
+ENVIRONMENT = "PATHFRONT_DATA"
+DATA = Place("data sets", ENVIRONMENT, lambda: f"{platformdirs.user_data_dir('pathfront')}/data")
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+MANIFEST, ARRAYS = "manifest.json", "arrays.npz"
+SCHEMA_VERSION = 1
+
+
+class Manifest(Frozen):
+    """What is known of a data set without reading it.
+
+    Attributes:
+        schema_version: of this record.
+        name: the name of its task.
+        kind: images, sounds or text.
+        source: the folder or the URL that it came from.
+        items: images, sounds or documents in all.
+        splits: how many of them each split has.
+        rule: how the splits are told apart, in words.
+        left_out: items and paragraphs that stood more than once and were kept once.
+        labels: names of the labels, by place; none of a text.
+        licence: what the source says of its licence, if it does.
+        sha256: digest of kind, labels and arrays.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str
+    kind: Kind
+    source: str
+    items: int
+    splits: dict[Split, int]
+    rule: str
+    left_out: int
+    labels: tuple[str, ...]
+    licence: str | None
+    sha256: str
+
+
+def data_folder() -> Path:
+    """The folder of all data sets: $PATHFRONT_DATA, or one of the user's own.
+
+    Raises:
+        MachineError: the user has no home folder.
+    """
+    return DATA.folder
+
+
+def dataset_names() -> list[str]:
+    """Names of all data sets that were added.
+
+    Raises:
+        MachineError: the folder of data sets cannot be read.
+    """
+    with DATA.errors(), contextlib.suppress(FileNotFoundError):
+        return sorted(p.name for p in data_folder().iterdir() if NAME.fullmatch(p.name) and p.is_dir())
+    return []
+
+
+class Dataset:
+    """A data set on disk, whose arrays are read when they are first needed, and once.
+
+    Args:
+        folder: with manifest and arrays.
+        manifest: what the folder's says.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+
+    @cached_property
+    def arrays(self) -> Arrays:
+        """As in `Content`; not to be written to.
+
+        Raises:
+            TaskError: they are damaged, or were replaced since the data set was opened.
+            MachineError: they cannot be read.
+        """
+        content = io.BytesIO(_bytes(self.folder / ARRAYS))
+        try:
+            with np.load(content, allow_pickle=False) as found:
+                arrays = dict(found)
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+            raise _damaged(self.folder) from None
+        if _digest(self.manifest.kind, self.manifest.labels, arrays) != self.manifest.sha256:
+            if _read_manifest(self.folder) != self.manifest:
+                raise TaskError(f"data set '{self.manifest.name}' was replaced meanwhile; start again")
+            raise _damaged(self.folder)
+        for array in arrays.values():
+            array.flags.writeable = False
+        return arrays
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk.
+
+        Raises:
+            TaskError: a file is missing or was cut off.
+        """
+        with DATA.errors():
+            try:
+                with (self.folder / ARRAYS).open("rb") as file:
+                    whole = zipfile.is_zipfile(file)
+            except FileNotFoundError:
+                whole = False
+            if not whole:
+                raise _damaged(self.folder)
+            return sum(path.stat().st_size for path in self.folder.iterdir())
+
+    def places(self, split: Split) -> np.ndarray:
+        """Places of a split's items or documents among all, ascending."""
+        return np.flatnonzero(self.arrays["splits"] == SPLITS.index(split))
+
+
+def open_dataset(name: str) -> Dataset:
+    """A data set by its name; the same object as long as its manifest is the same.
+
+    Raises:
+        NotFoundError: there is none of that name.
+        TaskError: its manifest is damaged, or of another version of Pathfront.
+        MachineError: it cannot be read.
+    """
+    if name not in dataset_names():
+        raise NotFoundError(f"no data set is called '{name}'{nearest(name, dataset_names())}")
+    folder = data_folder() / name
+    try:
+        return _opened(folder, _bytes(folder / MANIFEST))
+    except ValueError:
+        raise _damaged(folder) from None
+
+
+def check_name(name: str) -> None:
+    """A data set's name is a task's, and no other task bears it.
+
+    Raises:
+        StudyFileError: it is none, or is taken.
+    """
+    if not NAME.fullmatch(name):
+        raise StudyFileError(f"a data set's name has small letters, digits and single hyphens, got '{name}'")
+    if (other := taken_by(name)) is not None:
+        raise StudyFileError(f"a data set's name is its own, '{name}' is {other}; choose another name")
+
+
+def taken_by(name: str) -> str | None:
+    """What else bears a name and comes before a data set of that name, in words; None where nothing does."""
+    if name in load_catalog().tasks:
+        return "a task that ships"
+    if name in load_catalog().suites:
+        return "a suite that ships"
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name == name:
+            return f"a task of the installed package '{point.dist.name if point.dist else point.value}'"
+    return None
+
+
+def add_dataset(
+    name: str,
+    source: Path,
+    progress: Progress,
+    kind: Kind | None = None,
+    replace: bool = False,
+    origin: str | None = None,
+    licence: str | None = None,
+) -> Dataset:
+    """Read a folder or a file and keep it as a data set.
+
+    Args:
+        name: small letters, digits and hyphens.
+        source: the folder or the file.
+        progress: is told how many items are read, and how many there are.
+        kind: what it holds; found from what is there when None.
+        replace: whether another data set of that name gives way.
+        origin: where the source comes from; its path when None.
+        licence: of the data; read from the files beside them when None.
+
+    Raises:
+        StudyFileError: the name is none, or belongs to other data.
+        NotFoundError: there is no such folder.
+        TaskError: the source cannot be read as a data set.
+        MachineError: the folder of data sets cannot be written, or its disk is full.
+    """
+    check_name(name)
+    if not source.exists():
+        raise NotFoundError(f"a data set is read from a folder or a file, there is no '{source}'")
+    DATA.check_writable()
+    licence = licence or find_licence(source)
+    content = read_folder(source, kind, progress)
+    manifest = Manifest(
+        name=name,
+        kind=content.kind,
+        source=origin or str(source.resolve()),
+        items=len(content.arrays["splits"]),
+        splits=content.sizes,
+        rule=content.rule,
+        left_out=content.left_out,
+        labels=content.labels,
+        licence=licence,
+        sha256=_digest(content.kind, content.labels, content.arrays),
+    )
+    if name in dataset_names() and not replace:
+        there = open_dataset(name)
+        known = there.manifest
+        if known.sha256 != manifest.sha256:
+            raise StudyFileError(
+                f"a data set keeps its content, '{name}' has {known.items:,} {known.kind} items from"
+                f" '{known.source}'; choose another name or give --replace"
+            )
+        assert there.arrays, "the data are undamaged"
+        return there
+    _write(manifest, content)
+    return open_dataset(name)
+
+
+def _write(manifest: Manifest, content: Content) -> None:
+    """Write a data set into a folder of its own, which then takes the place of any other."""
+    parent = data_folder()
+    with DATA.errors():
+        parent.mkdir(parents=True, exist_ok=True)
+        temporary = parent / f".{manifest.name}.{secrets.token_hex(4)}"
+        temporary.mkdir()
+        try:
+            new = temporary / "new"
+            new.mkdir()
+            with (new / ARRAYS).open("wb") as file:
+                np.savez_compressed(file, **content.arrays)  # pyright: ignore[reportArgumentType]
+                file.flush()
+                os.fsync(file.fileno())
+            with (new / MANIFEST).open("w", encoding="utf-8") as file:
+                file.write(manifest.model_dump_json(indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            _swap(new, parent / manifest.name, temporary)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(new: Path, place: Path, aside: Path) -> None:
+    """Put a folder in the place of another, which goes aside; whoever does so last, of several, stays."""
+    for number in itertools.count():
+        with contextlib.suppress(FileNotFoundError):
+            place.rename(aside / f"old-{number}")
+        try:
+            new.rename(place)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was quicker
+                raise
+
+
+def _bytes(path: Path) -> bytes:
+    """A file of a data set: damaged where it is missing, the machine's fault where it cannot be read."""
+    with DATA.errors():
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise _damaged(path.parent) from None
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    return _opened(folder, _bytes(folder / MANIFEST)).manifest
+
+
+@lru_cache(maxsize=64)
+def _opened(folder: Path, text: bytes) -> Dataset:
+    found = json.loads(text)
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if isinstance(version, int) and version != SCHEMA_VERSION:
+        raise TaskError(
+            f"a data set has schema version {SCHEMA_VERSION}, '{folder.name}' has {version};"
+            " add it again with --replace"
+        )
+    manifest = Manifest.model_validate(found)
+    if manifest.name != folder.name:
+        raise _damaged(folder)
+    return Dataset(folder, manifest)
+
+
+def _digest(kind: Kind, labels: tuple[str, ...], arrays: Arrays) -> str:
+    """SHA-256 over what a data set is, whatever it was compressed with."""
+    digest = hashlib.sha256(json.dumps([kind, labels]).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _damaged(folder: Path) -> TaskError:
+    return TaskError(f"data set '{folder.name}' is damaged in '{folder}'; add it again with --replace")

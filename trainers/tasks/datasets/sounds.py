@@ -1,0 +1,111 @@
+"""Sounds by label: WAV files in folders, or named LABEL_SPEAKER_NUMBER.wav, as one second of log-mel each.
+
+The Free Spoken Digit Dataset names its files so, and tests on the recordings numbered 0 to 4; a set that can
+be split that way is, with those numbered 5 to 9 to select on.
+"""
+
+import re
+import struct
+import warnings
+from collections.abc import Sequence
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from space.errors import TaskError
+from space.records import Split
+from trainers.tasks.datasets.content import ENOUGH_HELD_OUT, Item, items_by_folder
+from trainers.tokens.audio import log_mel
+
+SUFFIX = ".wav"
+NUMBERED = re.compile(r"(?P<label>[^_]+)_(?P<speaker>.+)_(?P<number>\d+)")
+NUMBERED_RULE = "report has the recordings numbered 0 to 4, select 5 to 9, train the rest"
+RATE = 8000
+BANDS, FRAMES, FRAME, HOP, LIMITS = 32, 32, 256, 250, (50.0, 4000.0)
+SAMPLES = FRAME + (FRAMES - 1) * HOP  # 1.0 s
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a file is a WAV file, by its name."""
+    return path.suffix.lower() == SUFFIX
+
+
+def sound_items(source: Path, files: Sequence[Path]) -> tuple[list[Item], str]:
+    """WAV files with their labels, not yet converted, and how their names put them into splits, if they do.
+
+    Raises:
+        TaskError: a file lies in no folder of a label.
+    """
+    paths = [path for path in files if is_sound(path)]
+    names = [NUMBERED.fullmatch(path.stem) for path in paths]
+    if not paths or len({path.parent for path in paths}) > 1 or not all(names):
+        return items_by_folder(source, paths, read_sound), ""
+    numbers = [int(name["number"]) for name in names if name]
+    splits: list[Split | None] = [_numbered_split(number) for number in numbers]
+    by_number = all(splits.count(split) >= ENOUGH_HELD_OUT for split in ("train", "select", "report"))
+    items = [
+        Item(lambda path=path: read_sound(path), name["label"], path.name, split if by_number else None)
+        for path, name, split in zip(paths, names, splits, strict=True)
+        if name
+    ]
+    return items, NUMBERED_RULE if by_number else ""
+
+
+def read_sound(path: Path) -> np.ndarray:
+    """A WAV file -> log-mel (FRAMES, BANDS) float16 in [-1, 1]: of one second.
+
+    Raises:
+        TaskError: the file cannot be read, or holds no sound.
+    """
+    from scipy.io import wavfile
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that hold no samples
+            rate, samples = wavfile.read(path)
+    except (OSError, EOFError, ValueError, struct.error) as error:
+        raise _unreadable(path, error) from None
+    if not samples.size:
+        raise _unreadable(path, "it holds no samples")
+    sound = samples.astype(np.float64).reshape(len(samples), -1).mean(axis=1)
+    if not np.isfinite(sound).all():
+        raise _unreadable(path, "a sample is not finite")
+    second = one_second(_resampled(sound - sound.mean(), rate))
+    return log_mel(second, RATE, BANDS, FRAME, HOP, LIMITS).astype(np.float16)
+
+
+def one_second(sound: np.ndarray) -> np.ndarray:
+    """A sound at `RATE` of any length -> (SAMPLES,).
+
+    A long one is cut to its loudest second. A short one is put between silences so that half of its energy
+    has sounded in the middle, as far as it fits: where a recording begins says nothing.
+    """
+    energy = np.cumsum(np.r_[0.0, sound**2])
+    missing = SAMPLES - len(sound)
+    if missing <= 0:
+        start = int(np.argmax(energy[SAMPLES:] - energy[: 1 - missing]))
+        return sound[start : start + SAMPLES]
+    middle = int(np.searchsorted(energy, energy[-1] / 2))
+    before = min(max(SAMPLES // 2 - middle, 0), missing)
+    return np.pad(sound, (before, missing - before))
+
+
+def _resampled(sound: np.ndarray, rate: int) -> np.ndarray:
+    from scipy.signal import resample_poly
+
+    if rate == RATE:
+        return sound
+    shared = gcd(rate, RATE)
+    resampled: Any = resample_poly(sound, RATE // shared, rate // shared)  # an array, though untyped
+    return resampled
+
+
+def _numbered_split(number: int) -> Split:
+    return "report" if number < 5 else "select" if number < 10 else "train"
+
+
+def _unreadable(path: Path, error: object) -> TaskError:
+    why = getattr(error, "strerror", None) or error
+    return TaskError(f"a WAV file can be read, '{path}' cannot: {why}; mend it or take it away")

@@ -1,0 +1,1 @@
+"""The MiniGrid tasks, plans and search."""

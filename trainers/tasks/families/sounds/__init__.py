@@ -1,0 +1,1 @@
+"""The sound tasks and their parts."""

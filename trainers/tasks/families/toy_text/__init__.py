@@ -1,0 +1,1 @@
+"""The toy-text tasks and their parts."""
