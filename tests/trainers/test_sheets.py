@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from space.candidate import Architecture
+from space.catalog import load_catalog
 from space.cost import ENCODER_RATIO, LOCAL_POSITIONS, price
 from trainers.exports.sheets import Constants, megatron, torchtitan
 
@@ -17,6 +18,16 @@ ARCHITECTURES = [
     Architecture(depth=4, width=32, experts=4, top_k=2, shared_experts=1, expert_ratio=1, head_dim=8),
     Architecture(depth=5, width=64, experts=8, top_k=3, shared_experts=1, dense_layers=2, router="sigmoid"),
 ]
+
+
+@pytest.fixture
+def suite():
+    """A suite with one patch encoder of 48 numbers."""
+    return (
+        load_catalog()
+        .suite("quick")
+        .model_copy(update={"context": 32, "encoders": {"image": 48}, "patch_share": {}})
+    )
 
 
 def flags(sheet: str) -> dict[str, str]:
