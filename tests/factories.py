@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, insert, select
 from search.database import tables
 from space.candidate import Architecture, CandidateConfig
 from space.cost import Cost, price
+from space.description import describe
 from space.records import Reference, References, SuiteRecord, TaskRecord
 from space.study import StudyConfig
 
@@ -195,7 +196,6 @@ class _Writer:
         return made
 
     def _candidate(self, candidate: CandidateConfig, params: dict, cost: Cost) -> dict:
-        architecture = candidate.architecture
         return {
             "study": self.config.study,
             "candidate": candidate.id,
@@ -203,11 +203,7 @@ class _Writer:
             "config": candidate.model_dump(mode="json"),
             "params": params,
             "distributions": {},
-            "depth": architecture.depth,
-            "width": architecture.width,
-            "experts": architecture.experts,
-            "top_k": architecture.top_k,
-            "sparse": architecture.sparse,
+            "description": describe(candidate).model_dump(mode="json"),
             "flops_per_token": cost.flops_per_token,
             "active_params": cost.active_params,
             "total_params": cost.total_params,

@@ -1,10 +1,10 @@
-"""Score against compute: every finished trial, the front's staircase, the trial that is selected.
+"""Score against compute: every finished trial, the front's staircase, the selected trial.
 
-Each point carries its trial's number as the first entry of its `customdata`, so that a click can be answered
-without counting points.
+Each point carries its trial's number in its `customdata`, from which `trial_at` answers a click.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from dashboard import units
 from dashboard.figures import style
+from dashboard.figures.hover import hover
 from search.pareto import staircase
 from search.read.rows import FrontRow, TrialRow
 
@@ -23,6 +24,11 @@ TICKS = (  # decades in view -> marks within each of them
     (3, (1, 2, 5)),
     (float("inf"), (1,)),
 )
+COLUMNS = {  # column of a point's `customdata` -> its value
+    "number": attrgetter("number"),
+    "active": attrgetter("active_params"),
+    "total": attrgetter("total_params"),
+}
 SVG_POINTS = 1500  # beyond this many points WebGL draws faster than SVG
 
 
@@ -59,7 +65,7 @@ def front_figure(
     colors = style.rung_colors(len(rungs), palette)
     for sparse in (True, False):
         for rung, tokens in enumerate(rungs):
-            members = [t for t in scored if t.rung == rung and t.sparse == sparse]
+            members = [t for t in scored if t.rung == rung and t.description.sparse == sparse]
             if members:
                 strength = (rung + 1) / len(rungs)
                 look = _look(members[0], colors[rung], strength, crowded, palette)
@@ -78,7 +84,8 @@ def trial_at(point: dict) -> int | None:
     data = point.get("customdata")
     if not data:
         return None
-    return int(data["0"] if isinstance(data, dict) else data[0])  # packed rows come back as objects
+    place = list(COLUMNS).index("number")
+    return int(data[str(place)] if isinstance(data, dict) else data[place])  # packed rows are objects
 
 
 def front_steps(front: Sequence[FrontRow], dearest: float) -> tuple[list[float], list[float]]:
@@ -93,19 +100,19 @@ def _points(trials: list[TrialRow], tokens: int) -> dict[str, Any]:
 
     Single precision halves what travels to the browser; whole numbers up to 16.7 million are exact.
     """
-    sparse = trials[0].sparse
     return {
         "x": np.array([t.flops_per_token for t in trials], dtype=np.float32),
         "y": np.array([t.score for t in trials], dtype=np.float32),
-        "customdata": _facts(trials),
         "text": [t.candidate for t in trials],
-        "hovertemplate": (
-            "<b>Trial %{customdata[0]}</b> · candidate %{text}<br>"
+        "hovertext": [t.description.label for t in trials],
+        **hover(
+            "<b>Trial {number}</b> · candidate %{text}<br>"
             "score %{y:.3f} · %{x:.3s}FLOPs per token<br>"
-            + ("%{customdata[1]} experts, top-%{customdata[2]}" if sparse else "dense")
-            + ", depth %{customdata[3]}, width %{customdata[4]}<br>"
-            "%{customdata[5]:.3s} active of %{customdata[6]:.3s} parameters<br>"
-            f"trained on {units.short(tokens)} tokens<extra></extra>"
+            "%{hovertext}<br>"
+            "{active:.3s} active of {total:.3s} parameters<br>"
+            f"trained on {units.short(tokens)} tokens",
+            {name: [value(t) for t in trials] for name, value in COLUMNS.items()},
+            np.float32,
         ),
         "name": f"{units.short(tokens)} tokens",
     }
@@ -115,7 +122,7 @@ def _look(
     trial: TrialRow, color: str, strength: float, crowded: bool, palette: style.Palette
 ) -> dict[str, Any]:
     """Look of a trace; `strength` is 1 at the last rung and falls to fainter ones, `crowded` draws small."""
-    kind = "Sparse" if trial.sparse else "Dense"
+    kind = "Sparse" if trial.description.sparse else "Dense"
     opacity = 0.5 + 0.5 * strength
     return {
         "mode": "markers",
@@ -123,7 +130,7 @@ def _look(
         "legendgrouptitle": {"text": kind, "font": {"size": 12, "color": palette.muted}},
         "marker": {
             "color": color,
-            "symbol": SPARSE_SYMBOL if trial.sparse else DENSE_SYMBOL,
+            "symbol": SPARSE_SYMBOL if trial.description.sparse else DENSE_SYMBOL,
             "size": (4 if crowded else 6) + 4 * strength,
             "opacity": opacity,
             "line": {"width": 0 if crowded else 0.8, "color": palette.ground},
@@ -131,12 +138,6 @@ def _look(
         "selected": {"marker": {"opacity": opacity}},
         "unselected": {"marker": {"opacity": opacity}},
     }
-
-
-def _facts(trials: Sequence[TrialRow]) -> np.ndarray:
-    """Shape (trials, 7): number, experts, top-k, depth, width, active and total parameters."""
-    rows = [(t.number, t.experts, t.top_k, t.depth, t.width, t.active_params, t.total_params) for t in trials]
-    return np.array(rows, dtype=np.float32)
 
 
 def _add_staircase(
@@ -158,7 +159,6 @@ def _add_staircase(
         legendgrouptitle={"text": "Best for its compute", "font": {"size": 12, "color": palette.muted}},
         hoverinfo="skip",
     )
-    sparse = {t.number: t.sparse for t in scored}
     half = [units.Z95 * row.score_stderr for row in front]
     draw(
         x=[row.flops_per_token for row in front],
@@ -166,7 +166,7 @@ def _add_staircase(
         error_y={"array": half, "color": palette.front, "thickness": 1, "width": 3},
         mode="markers",
         marker={
-            "symbol": [SPARSE_SYMBOL if sparse[row.trial] else DENSE_SYMBOL for row in front],
+            "symbol": [SPARSE_SYMBOL if row.description.sparse else DENSE_SYMBOL for row in front],
             "size": 14,
             "color": "rgba(0,0,0,0)",
             "line": {"color": palette.front, "width": 2},

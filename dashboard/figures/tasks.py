@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.figures import style
+from dashboard.figures.hover import hover
 from search.read.rows import FrontRow
 from space.records import SuiteRecord
 
@@ -48,7 +49,6 @@ def heat_map(
         x=[[domain for domain, _ in columns], names if upright else [in_lines(name) for name in names]],
         y=_labels(front, selected),
         z=np.clip(fractions, 0, 1),
-        customdata=[[(name, value) for name, value in zip(names, row, strict=True)] for row in fractions],
         text=[["" if np.isnan(value) else f"{value:z.2f}" for value in row] for row in fractions],
         texttemplate="%{text}",
         textfont={"size": 11 if upright else 13},
@@ -63,7 +63,10 @@ def heat_map(
             "ticktext": ["floor", "half", "expert"],
             "outlinewidth": 0,
         },
-        hovertemplate="<b>%{y}</b><br>%{customdata[0]}<br>%{customdata[1]:.3f} of the expert<extra></extra>",
+        **hover(
+            "<b>%{y}</b><br>{task}<br>{fraction:.3f} of the expert",
+            {"task": [names] * len(front), "fraction": fractions},
+        ),
     )
     figure.update_yaxes(autorange="reversed", ticks="", type="category", showgrid=False)
     figure.update_xaxes(

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from dashboard import units
 from dashboard.figures import style
+from dashboard.figures.hover import hover
 from dashboard.figures.tasks import tasks_by_domain
 from search.read.rows import CurvePoint
 from space.records import SuiteRecord
@@ -26,17 +27,6 @@ def score_bars(
     if not tasks:
         return style.notice("Not scored.", palette=palette)
     figure = style.blank(HEAD + BAR * len(tasks), palette)
-    facts = [
-        [
-            suite.records[t].domain,
-            scores[t].value,
-            units.Z95 * scores[t].stderr,
-            scores[t].n,
-            suite.records[t].metric,
-            units.Z95 * scores[t].fraction_stderr,
-        ]
-        for t in tasks
-    ]
     figure.add_bar(
         x=[scores[t].fraction for t in tasks],
         y=tasks,
@@ -48,11 +38,17 @@ def score_bars(
             "width": 4,
         },
         marker={"color": [palette.blue if scores[t].fraction > 0.5 else palette.rungs[0] for t in tasks]},
-        customdata=facts,
-        hovertemplate=(
-            "<b>%{y}</b> (%{customdata[0]})<br>%{x:.3f} ± %{customdata[5]:.3f} of the expert<br>"
-            "%{customdata[4]} %{customdata[1]:.3f} ± %{customdata[2]:.3f}, n = %{customdata[3]}"
-            "<br>± is the 95% interval<extra></extra>"
+        **hover(
+            "<b>%{y}</b> ({domain})<br>%{x:.3f} ± {half:.3f} of the expert<br>"
+            "{metric} {value:.3f} ± {value_half:.3f}, n = {n}<br>± is the 95% interval",
+            {
+                "domain": [suite.records[t].domain for t in tasks],
+                "half": [units.Z95 * scores[t].fraction_stderr for t in tasks],
+                "metric": [suite.records[t].metric for t in tasks],
+                "value": [scores[t].value for t in tasks],
+                "value_half": [units.Z95 * scores[t].stderr for t in tasks],
+                "n": [scores[t].n for t in tasks],
+            },
         ),
         showlegend=False,
     )

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dashboard import load, pages, selection, units
 from dashboard.figures import style
-from search.read.rows import ListedTrial, RunningTrial, StudyStatus, StudySummary, TrialDetail
+from search.read.rows import RunningTrial, StudyStatus, StudySummary, TrialDetail
 from space.errors import NotFoundError, PathfrontError, nearest
 
 LAUNCH = "pathfront launch quick"
@@ -199,12 +199,6 @@ def facts_html(facts: Sequence[tuple[str, str]]) -> str:
     return f'<table class="pf-facts">{rows}</table>'
 
 
-def shape(trial: ListedTrial | RunningTrial) -> str:
-    """An architecture in a few words."""
-    kind = "dense" if trial.experts == 1 else f"{trial.experts} experts, top-{trial.top_k}"
-    return f"{kind}, depth {trial.depth}, width {trial.width}"
-
-
 def invite() -> None:
     """Say how a first study is made."""
     st.info("No study here yet. This command searches a small space on this machine, in minutes:")
@@ -246,10 +240,9 @@ def trial_card(study: load.Study, number: int, half: float = 0.5) -> None:
             ("Score, 95%", units.signed(row.score, row.stderr)),
             ("Above half", f"{above} of {len(detail.tasks)} tasks" if detail.tasks else row.state),
             ("Compute", f"{units.flops(row.flops_per_token)} per token"),
-            ("Architecture", shape(row)),
             ("Parameters", f"{units.short(row.active_params)} active of {units.short(row.total_params)}"),
             ("Trained", f"{units.short(row.tokens)} tokens, rung {row.rung}"),
-            ("Learning rate", f"{detail.config.learning_rate:.3g}"),
+            *row.description.facts.items(),
             ("Proposed by", row.origin),
         ]
         st.html(facts_html(facts))
@@ -278,7 +271,7 @@ def _head(title: str, help_line: str, summaries: list[StudySummary], current: st
 
 def _running_html(running: Sequence[RunningTrial]) -> str:
     words = [
-        f"{trial.candidate[:6]} ({shape(trial)}) rung {trial.rung}"
+        f"{trial.candidate[:6]} ({trial.description.label}) rung {trial.rung}"
         f" {_progress(trial):.0%}{'' if trial.loss is None else f', loss {trial.loss:.2f}'}"
         for trial in running[:SHOWN_RUNNING]
     ]

@@ -113,7 +113,7 @@ def _experts(detail: TrialDetail) -> None:
         "Which experts serve which domain",
         "Tokens that each expert got, over an even share: 1 is balanced, 0 is never visited.",
     )
-    if not detail.config.architecture.sparse:
+    if not detail.row.description.sparse:
         st.info("This candidate is dense: every token passes the same layers, so there is no expert load.")
         return
     if not detail.routing:
@@ -125,15 +125,10 @@ def _experts(detail: TrialDetail) -> None:
 
 
 def _configuration(detail: TrialDetail) -> list[tuple[str, str]]:
-    row, arch = detail.row, detail.config.architecture
-    attention = f"{arch.num_heads} heads of {arch.head_dim}, {arch.num_kv_heads} for keys and values"
+    row = detail.row
     return [
         ("Candidate", f"{row.candidate}, proposed by {row.origin}"),
-        ("Experts", arch.experts_in_words),
-        ("Depth, width", f"{arch.depth}, {arch.width}"),
-        ("Expert width", f"{arch.expert_width} ({arch.expert_ratio:g} times the width)"),
-        ("Attention", attention + (", QK-norm" if arch.qk_norm else "")),
-        ("Optimizer", f"{detail.config.optimizer} at learning rate {detail.config.learning_rate:.4g}"),
+        *row.description.facts.items(),
         ("Seed, attempt", f"{row.seed}, {row.attempt}"),
         (
             "Training",

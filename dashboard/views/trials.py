@@ -92,7 +92,7 @@ def _row(row: ListedTrial, marks: dict[int, str]) -> dict[str, object]:
         "FLOPs per token": row.flops_per_token,
         "Attempt": row.attempt,
         "Error": row.error or "" if failed else "",
-        "Architecture": parts.shape(row),
+        "Architecture": row.description.label,
         "Proposed by": row.origin,
         "Candidate": row.candidate,
         "Log": row.log or "" if failed else "",

@@ -115,7 +115,7 @@ def take_snapshot(engine: Engine, study: str, seed: int) -> Snapshot:
         candidates.c.ordinal,
         candidates.c.params,
         candidates.c.flops_per_token,
-        candidates.c.sparse,
+        candidates.c.description["sparse"].as_boolean().label("sparse"),
     ).where(candidates.c.study == study)
     since = select(studies.c.ran_seconds).where(studies.c.name == study)
     with engine.connect() as connection:

@@ -125,7 +125,6 @@ def draw(status: "StudyStatus", url: str) -> "RenderableType":
 def _trial(trial: "RunningTrial") -> tuple[Any, ...]:
     from rich.progress_bar import ProgressBar
 
-    experts = "dense" if trial.experts == 1 else f"{trial.experts} experts, top-{trial.top_k}"
     done = trial.progress_tokens - trial.start_tokens
     scoring = trial.progress_tokens >= trial.tokens
     loss = "" if trial.loss is None else f"loss {trial.loss:.3f}"
@@ -135,7 +134,7 @@ def _trial(trial: "RunningTrial") -> tuple[Any, ...]:
         ProgressBar(total=trial.tokens - trial.start_tokens, completed=done, width=16),
         f"{output.short(trial.progress_tokens)} of {output.short(trial.tokens)}",
         "scoring" if scoring else loss,
-        f"{trial.depth} x {trial.width}, {experts}",
+        trial.description.label,
     )
 
 

@@ -21,9 +21,9 @@ ANY_WIDTH = 10_000  # columns that a table may ask for: none is cut
 
 def print_json(value: Any) -> None:
     """Print rows, models or plain values as JSON on stdout."""
-    from pydantic_core import to_jsonable_python
+    from search.read.rows import as_json
 
-    print(json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=False))
+    print(json.dumps(as_json(value), indent=2, ensure_ascii=False))
 
 
 def say(text: str = "") -> None:

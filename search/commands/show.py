@@ -87,18 +87,15 @@ def _trouble(detail: "TrialDetail", retry: str) -> None:
 def _summary(detail: "TrialDetail") -> None:
     from search.commands import output
 
-    row, architecture = detail.row, detail.config.architecture
+    row = detail.row
     place = ", on the front" if detail.on_front else ""
     print(
         f"trial {row.number}: candidate {row.candidate}, rung {row.rung}, seed {row.seed}, {row.state}{place}"
     )
     if row.score is not None:
         print(f"score {output.score(row.score, row.stderr)} of the expert, mean over domains")
-    print(
-        f"depth {architecture.depth}, width {architecture.width}, {architecture.experts_in_words},"
-        f" expert ratio {architecture.expert_ratio:g}, {detail.config.optimizer} at"
-        f" {detail.config.learning_rate:g}, from {row.origin}"
-    )
+    facts = "; ".join(f"{title.lower()}: {value}" for title, value in row.description.facts.items())
+    print(f"{facts}; proposed by {row.origin}")
     print(
         f"{output.short(row.flops_per_token)} FLOPs/token, {output.short(row.active_params)} active of"
         f" {output.short(row.total_params)} parameters, {output.short(detail.training_bytes)}B to train"

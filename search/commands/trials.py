@@ -85,16 +85,14 @@ def _print_csv(rows: "list[ListedTrial]") -> None:
     """The header is there even where no trial is."""
     import csv
     import sys
-    from dataclasses import asdict, fields
 
-    from pydantic_core import to_jsonable_python
+    from search.read.rows import ListedTrial, as_json, column_names
 
-    from search.read.rows import ListedTrial
-
-    writer = csv.DictWriter(sys.stdout, [f.name for f in fields(ListedTrial)], lineterminator="\n")
+    cells = [{name: _cell(value) for name, value in as_json(row).items()} for row in rows]
+    names = dict.fromkeys(column_names(ListedTrial)) | dict.fromkeys(name for row in cells for name in row)
+    writer = csv.DictWriter(sys.stdout, list(names), lineterminator="\n")
     writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _cell(value) for name, value in to_jsonable_python(asdict(row)).items()})
+    writer.writerows(cells)
 
 
 def _cell(value: object) -> object:

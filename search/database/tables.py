@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-TABLES_VERSION = 2
+TABLES_VERSION = 3
 STATES = ("running", "done", "failed", "paused")
 
 metadata = MetaData()
@@ -113,16 +113,12 @@ candidates = Table(
     Column("config", JSON, nullable=False),  # space.candidate.CandidateConfig
     Column("params", JSON, nullable=False),  # Optuna's parameters
     Column("distributions", JSON, nullable=False),  # parameter -> Optuna's distribution_to_json
-    Column("depth", Integer, nullable=False),
-    Column("width", Integer, nullable=False),
-    Column("experts", Integer, nullable=False),
-    Column("top_k", Integer, nullable=False),
-    Column("sparse", Boolean, nullable=False),
+    Column("description", JSON, nullable=False),  # space.description.Description
     Column("flops_per_token", Double, nullable=False),
     Column("active_params", BigInteger, nullable=False),
     Column("total_params", BigInteger, nullable=False),
     Column("training_bytes", BigInteger, nullable=False),
-    Column("origin", String(20), nullable=False),  # control, stratified, random, tpe, nsga2, gp
+    Column("origin", String(200), nullable=False),  # control, stratified, random, or a sampler's name
     Column("created_at", Double, nullable=False),
     UniqueConstraint("study", "ordinal"),
 )

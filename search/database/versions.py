@@ -143,13 +143,14 @@ def _require_idle(connection: Connection, url: str) -> None:
     if connection.dialect.name != "sqlite":
         connection.exec_driver_sql(f"LOCK TABLE {trials.name} IN ACCESS EXCLUSIVE MODE")
     left = trials.c.lease_until - tables.clock()
-    held = select(trials.c.study, trials.c.worker, left).where(trials.c.state == "running", left > 0)
-    found = connection.execute(held.order_by(left.desc())).first()
+    held = select(trials.c.study, trials.c.worker, left.label("seconds"))
+    held = held.where(trials.c.state == "running", left > 0).order_by(left.desc())
+    found = connection.execute(held).first()
     if found is not None:
-        study, worker, seconds = found
         raise StorageUnavailable(
-            f"the tables of '{shown(url)}' are upgraded while no worker runs, and worker {worker} of an older"
-            f" Pathfront trains study '{study}'; stop it first (if it was killed, wait {seconds:.0f} s)"
+            f"the tables of '{shown(url)}' are upgraded while no worker runs, and worker {found.worker} of an"
+            f" older Pathfront trains study '{found.study}'; stop it first (if it was killed, wait"
+            f" {found.seconds:.0f} s)"
         )
 
 

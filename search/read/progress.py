@@ -18,6 +18,7 @@ from search.planning.forecast import trial_tokens
 from search.read import queries
 from search.read.rows import Event, Failure, RungStatus, RunningTrial, StudyStatus, TrialRow, WorkerRow
 from search.store.finalists import Finalist, best_of, highest_rungs
+from space.description import Description
 from space.scores import at_floor
 from space.study import StudyConfig
 
@@ -44,12 +45,12 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
     failures, for_good = _failures(connection, study.name)
     spent = connection.execute(
         select(
-            func.coalesce(func.sum(trials.c.training_flops), 0.0),
-            func.coalesce(func.sum(trials.c.wall_seconds), 0.0),
-            func.coalesce(func.sum(trials.c.evaluation_seconds), 0.0),
+            func.coalesce(func.sum(trials.c.training_flops), 0.0).label("training_flops"),
+            func.coalesce(func.sum(trials.c.wall_seconds), 0.0).label("wall_seconds"),
+            func.coalesce(func.sum(trials.c.evaluation_seconds), 0.0).label("evaluation_seconds"),
         ).where(trials.c.study == study.name)
     ).one()
-    fraction = 1.0 if study.finished_at else _fraction(config, counts, running, spent[0], study)
+    fraction = 1.0 if study.finished_at else _fraction(config, counts, running, spent.training_flops, study)
     return StudyStatus(
         study=study.name,
         suite=study.suite["name"],
@@ -59,10 +60,10 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
         states=dict(states),
         rungs=_rungs(config, counts),
         best=_best(connection, study.name, finalists),
-        training_flops=spent[0],
-        wall_seconds=spent[1],
+        training_flops=spent.training_flops,
+        wall_seconds=spent.wall_seconds,
         fraction_done=fraction,
-        seconds_left=_seconds_left(fraction, spent[1] + spent[2], len(running)),
+        seconds_left=_seconds_left(fraction, spent.wall_seconds + spent.evaluation_seconds, len(running)),
         running=running,
         events=_events(connection, study.name),
         halted=study.halted,
@@ -148,7 +149,7 @@ def _seconds_left(fraction: float, busy_seconds: float, running: int) -> float |
 def _running(connection: Connection, study: str, config: StudyConfig) -> list[RunningTrial]:
     """Trials whose worker lives, the farthest first."""
     found = connection.execute(
-        select(trials, candidates.c.experts, candidates.c.top_k, candidates.c.depth, candidates.c.width)
+        select(trials, candidates.c.description)
         .join(candidates, queries.OF_TRIAL)
         .where(trials.c.study == study, queries.LIVE)
         .order_by(trials.c.rung.desc(), trials.c.started_at)
@@ -165,10 +166,7 @@ def _running(connection: Connection, study: str, config: StudyConfig) -> list[Ru
             progress_tokens=row.progress_tokens,
             tokens=row.tokens + config.rungs.budget(row.rung).decay_tokens,
             loss=_last_loss(connection, row),
-            experts=row.experts,
-            top_k=row.top_k,
-            depth=row.depth,
-            width=row.width,
+            description=Description.model_validate(row.description),
         )
         for row in found.all()
     ]
@@ -215,7 +213,13 @@ def _failures(connection: Connection, study: str) -> tuple[list[Failure], int]:
 
 def _failure(rows: Sequence[Any]) -> Failure:
     latest = rows[0]
-    return Failure(latest.error or UNNAMED, len(rows), latest.number, latest.candidate, latest.log)
+    return Failure(
+        reason=latest.error or UNNAMED,
+        count=len(rows),
+        trial=latest.number,
+        candidate=latest.candidate,
+        log=latest.log,
+    )
 
 
 def disk_bytes(connection: Connection, study: str) -> dict[str, int]:
@@ -254,4 +258,4 @@ def _events(connection: Connection, study: str) -> list[Event]:
         .order_by(events.c.id.desc())
         .limit(LAST_EVENTS)
     )
-    return [Event(datetime.fromtimestamp(at, UTC), *rest) for at, *rest in found]
+    return [Event(**{**row._mapping, "at": datetime.fromtimestamp(row.at, UTC)}) for row in found]

@@ -15,12 +15,13 @@ from search.database.tables import candidates, clock, curves, task_scores, trial
 from search.read.rows import CurvePoint, ListedTrial, TrialRow, WorkerRow
 from search.store.finalists import Finalist, best_of, front_of, highest_rungs
 from search.store.leases import lease_seconds
+from space.description import Description
 from space.scores import TaskScore
 
 OF_TRIAL = and_(trials.c.study == candidates.c.study, trials.c.candidate == candidates.c.candidate)
 LIVE = and_(trials.c.state == "running", trials.c.lease_until > clock())
 state_now = case((and_(trials.c.state == "running", ~LIVE), "lost"), else_=trials.c.state)
-_ROW = (  # in the order of ListedTrial
+_ROW = (  # each labelled as a field of ListedTrial
     trials.c.number,
     trials.c.candidate,
     trials.c.rung,
@@ -34,13 +35,9 @@ _ROW = (  # in the order of ListedTrial
     candidates.c.total_params,
     trials.c.tokens,
     trials.c.progress_tokens,
-    func.coalesce(trials.c.training_flops, 0.0),
-    func.coalesce(trials.c.wall_seconds, 0.0),
-    candidates.c.sparse,
-    candidates.c.experts,
-    candidates.c.top_k,
-    candidates.c.depth,
-    candidates.c.width,
+    func.coalesce(trials.c.training_flops, 0.0).label("training_flops"),
+    func.coalesce(trials.c.wall_seconds, 0.0).label("wall_seconds"),
+    candidates.c.description,
     candidates.c.origin,
     trials.c.worker,
     trials.c.error,
@@ -70,7 +67,8 @@ def merged(row: TrialRow, finalist: Finalist) -> TrialRow:
 def trial_rows(connection: Connection, where: ColumnElement[bool]) -> list[TrialRow]:
     """Trials that Optuna has a number for, by that number."""
     numbered = select(*_ROW).join(candidates, OF_TRIAL).where(where, trials.c.number.is_not(None))
-    return [TrialRow(*row) for row in connection.execute(numbered.order_by(trials.c.number))]
+    found = connection.execute(numbered.order_by(trials.c.number))
+    return [TrialRow(**_described(row)) for row in found]
 
 
 def listed_trials(connection: Connection, study: str, state: str | None = None) -> list[ListedTrial]:
@@ -83,7 +81,12 @@ def listed_trials(connection: Connection, study: str, state: str | None = None) 
     if state is not None:
         query = query.where(state_now == state)
     ordered = query.order_by(trials.c.number.is_(None), trials.c.number, trials.c.started_at)
-    return [ListedTrial(*row) for row in connection.execute(ordered)]
+    return [ListedTrial(**_described(row)) for row in connection.execute(ordered)]
+
+
+def _described(row: Row[Any]) -> dict[str, Any]:
+    """Column -> value, the description parsed."""
+    return {**row._mapping, "description": Description.model_validate(row.description)}
 
 
 def alive_workers(connection: Connection, study: str) -> list[WorkerRow]:
@@ -93,20 +96,31 @@ def alive_workers(connection: Connection, study: str) -> list[WorkerRow]:
         workers.c.study == study, workers.c.left_at.is_(None), workers.c.seen_at > clock() - lease
     )
     alive = [worker_row(row) for row in connection.execute(seen.order_by(workers.c.started_at))]
-    holding = select(trials.c.worker, func.max(trials.c.lease_until) - clock()).where(
-        trials.c.study == study, LIVE
+    left = func.max(trials.c.lease_until) - clock()
+    holding = (
+        select(trials.c.worker, (lease - left).label("seen_seconds"))
+        .where(trials.c.study == study, LIVE)
+        .group_by(trials.c.worker)
+        .order_by(trials.c.worker)
     )
     known = {row.worker for row in alive}
-    for name, left in connection.execute(holding.group_by(trials.c.worker).order_by(trials.c.worker)):
-        if name not in known:
-            alive.append(WorkerRow(name, None, None, None, None, max(0.0, lease - left), None))
-    return alive
+    return alive + [
+        WorkerRow(worker=row.worker, seen_seconds=max(0.0, row.seen_seconds))
+        for row in connection.execute(holding)
+        if row.worker not in known
+    ]
 
 
 def worker_row(row: Row[Any]) -> WorkerRow:
-    """A row of `pf_workers` with `seen_seconds` beside it."""
+    """A worker from its row of `pf_workers` and the computed `seen_seconds`."""
     return WorkerRow(
-        row.worker, row.host, row.pid, row.device, row.log, max(0.0, row.seen_seconds), row.left_because
+        worker=row.worker,
+        host=row.host,
+        pid=row.pid,
+        device=row.device,
+        log=row.log,
+        seen_seconds=max(0.0, row.seen_seconds),
+        left_because=row.left_because,
     )
 
 
@@ -119,9 +133,9 @@ def fractions(connection: Connection, study: str, front: Iterable[Finalist]) -> 
         .order_by(task_scores.c.task)
     )
     values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for candidate, rung, task, fraction in found:
-        if rung == rungs[candidate]:
-            values[candidate][task].append(fraction)
+    for row in found:
+        if row.rung == rungs[row.candidate]:
+            values[row.candidate][row.task].append(row.fraction)
     return {c: {task: sum(v) / len(v) for task, v in tasks.items()} for c, tasks in values.items()}
 
 
@@ -157,7 +171,7 @@ def curve(connection: Connection, study: str, trial: TrialRow) -> list[CurvePoin
         .where(curves.c.rung <= trial.rung)
         .order_by(curves.c.rung, curves.c.tokens)
     )
-    return [CurvePoint(*row) for row in found]
+    return [CurvePoint(**row._mapping) for row in found]
 
 
 def numbers(connection: Connection, study: str, wanted: int) -> str:

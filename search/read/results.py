@@ -29,6 +29,7 @@ from search.read.rows import (
 from search.store.artifacts import located
 from search.store.finalists import front_of, highest_rungs
 from space.candidate import CandidateConfig
+from space.description import Description
 from space.errors import NotFoundError, StorageError, nearest
 from space.knobs import STORED
 from space.recipe import new_folder
@@ -60,8 +61,10 @@ class Reader:
         """All studies, the latest launch first."""
         with self._engine.connect() as connection:
             rows = connection.execute(select(studies).order_by(studies.c.launched_at.desc())).all()
-            counted = select(candidates.c.study, func.count()).group_by(candidates.c.study)
-            sizes = dict(connection.execute(counted).all())
+            counted = select(candidates.c.study, func.count().label("candidates")).group_by(
+                candidates.c.study
+            )
+            sizes = {row.study: row.candidates for row in connection.execute(counted)}
             totals = {row.study: row for row in connection.execute(queries.totals())}
             best = {name: queries.best_score(connection, name) for name in totals}
         return [
@@ -201,6 +204,7 @@ class Reader:
                 tasks=fractions.get(row.candidate, {}),
                 mixture=details[row.candidate].config["mixture"]["weights"],
                 config=details[row.candidate].config,
+                description=Description.model_validate(details[row.candidate].description),
             )
             for row in front
             if row.candidate in details  # else the study was deleted in this moment
@@ -245,10 +249,17 @@ class Reader:
                 memorisable_score=found.memorisable_score,
                 generalising_score=found.generalising_score,
                 curves=queries.curve(connection, study, row),
-                routing=dict(loads.all()),
+                routing={row.domain: row.load for row in loads},
                 epochs=found.epochs or {},
                 checkpoints=[
-                    CheckpointRow(f.kind, f.tokens, located(f.uri, home), f.bytes, f.sha256) for f in files
+                    CheckpointRow(
+                        kind=file.kind,
+                        tokens=file.tokens,
+                        uri=located(file.uri, home),
+                        bytes=file.bytes,
+                        sha256=file.sha256,
+                    )
+                    for file in files
                 ],
                 device=found.device,
                 worker=found.worker,
@@ -289,14 +300,20 @@ class Reader:
             The measured speed; None before a trial is done.
         """
         sums = select(
-            func.sum(trials.c.planned_flops),
-            func.sum(trials.c.wall_seconds),
-            func.avg(trials.c.evaluation_seconds),
-            func.count(),
+            func.sum(trials.c.planned_flops).label("flops"),
+            func.sum(trials.c.wall_seconds).label("seconds"),
+            func.avg(trials.c.evaluation_seconds).label("evaluation_seconds"),
+            func.count().label("trials"),
         ).where(trials.c.state == "done", trials.c.device.startswith(device), trials.c.wall_seconds > 0)
         with self._engine.connect() as connection:
-            flops, seconds, evaluation, count = connection.execute(sums).one()
-        return Speed(flops / seconds, evaluation or 0.0, count) if count and flops else None
+            found = connection.execute(sums).one()
+        if not found.trials or not found.flops:
+            return None
+        return Speed(
+            flops_per_second=found.flops / found.seconds,
+            evaluation_seconds=found.evaluation_seconds or 0.0,
+            trials=found.trials,
+        )
 
     def command(self, name: str, study: str, rest: str = "") -> str:
         """A command line for this database, with `--storage` where the default is another."""

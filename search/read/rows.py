@@ -1,17 +1,23 @@
-"""What a reader of a study gets: frozen rows that turn into JSON as they stand.
+"""Rows that readers of a study get: frozen dataclasses, filled by field name only.
 
 Nothing here knows SQL; `search.read.results` fills these rows from the ledger's tables. A row about a trial
 has both `trial` and `number`, and both `score_stderr` and `stderr`, so that a script may use either name.
+`as_json` converts rows for `--json` and `--csv`; `column_names` lists the keys of such a row.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
+from typing import Any
 
-from space.candidate import CandidateConfig
+from pydantic_core import to_jsonable_python
+
+from space.candidate import Architecture, CandidateConfig
+from space.description import Description, describe
+from space.mixture import TaskMixture
 from space.scores import TaskScore
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudySummary:
     """One line of the list of studies; `best_score` is the best of the candidates' highest rungs."""
 
@@ -30,7 +36,7 @@ class StudySummary:
     stopping: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListedTrial:
     """One candidate at one rung with one seed.
 
@@ -42,10 +48,10 @@ class ListedTrial:
         tokens: trunk tokens of the candidate's life at the trial's end: the rung.
         progress_tokens: tokens of the candidate's life so far.
         wall_seconds: training alone.
-        sparse: whether any layer routes tokens to experts.
+        description: of the candidate, as stored when it was proposed.
         origin: how the candidate was proposed.
         worker: the last attempt's.
-        error: why the last attempt that failed did; None once the trial is done.
+        error: reason of the last failed attempt; None once the trial is done.
         log: path of the log of the last attempt's worker; None if it writes to a terminal.
         final: whether it is done, or failed with no attempt left.
         confirmed: whether the score is a mean over several seeds.
@@ -69,11 +75,7 @@ class ListedTrial:
     progress_tokens: int
     training_flops: float
     wall_seconds: float
-    sparse: bool
-    experts: int
-    top_k: int
-    depth: int
-    width: int
+    description: Description
     origin: str
     worker: str | None = None
     error: str | None = None
@@ -90,7 +92,7 @@ class ListedTrial:
         object.__setattr__(self, "attempts", self.attempt)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRow(ListedTrial):
     """A trial that has a number."""
 
@@ -98,7 +100,7 @@ class TrialRow(ListedTrial):
     trial: int = field(init=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrontRow:
     """A candidate on the front.
 
@@ -110,6 +112,7 @@ class FrontRow:
         config: the candidate as `CandidateConfig` reads it.
         number: the same as `trial`.
         stderr: the same as `score_stderr`.
+        description: of the candidate, as stored when it was proposed.
     """
 
     trial: int
@@ -127,6 +130,7 @@ class FrontRow:
     config: dict[str, object]
     number: int = field(init=False)
     stderr: float = field(init=False)
+    description: Description
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "number", self.trial)
@@ -137,7 +141,7 @@ class FrontRow:
         return sum(fraction > threshold for fraction in self.tasks.values())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
     """Training loss in nats at a number of tokens of the candidate's life; None where it was not finite."""
 
@@ -147,7 +151,7 @@ class CurvePoint:
     task_losses: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRow:
     """A file that a trial left behind."""
 
@@ -158,7 +162,7 @@ class CheckpointRow:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialDetail:
     """All that is known of one trial.
 
@@ -205,7 +209,7 @@ class TrialDetail:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RungStatus:
     """How far a rung is: `expected` trials stand there when the study ends by its number of candidates."""
 
@@ -217,7 +221,7 @@ class RungStatus:
     expected: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTrial:
     """A trial under way: `progress_tokens` runs from `start_tokens` to `tokens`, the decay included.
 
@@ -234,17 +238,14 @@ class RunningTrial:
     progress_tokens: int
     tokens: int
     loss: float | None
-    experts: int
-    top_k: int
-    depth: int
-    width: int
+    description: Description
     trial: int | None = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trial", self.number)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRow:
     """A worker of a study.
 
@@ -256,15 +257,15 @@ class WorkerRow:
     """
 
     worker: str
-    host: str | None
-    pid: int | None
-    device: str | None
-    log: str | None
+    host: str | None = None
+    pid: int | None = None
+    device: str | None = None
+    log: str | None = None
     seen_seconds: float
-    left_because: str | None
+    left_because: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Failed trials with the same error, numbers in it aside.
 
@@ -288,7 +289,7 @@ class Failure:
         object.__setattr__(self, "number", self.trial)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened to a study."""
 
@@ -299,7 +300,7 @@ class Event:
     rung: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyStatus:
     """Where a study stands.
 
@@ -343,3 +344,51 @@ class StudyStatus:
     disk_bytes: dict[str, int] = field(default_factory=dict)
     workers: list[WorkerRow] = field(default_factory=list)
     workers_left: list[WorkerRow] = field(default_factory=list)
+
+
+def as_json(value: Any) -> Any:
+    """Convert rows, models or plain values to what `json.dumps` takes.
+
+    A description is flattened into its row: `label`, `sparse`, and one key per knob.
+
+    Args:
+        value: a row, a list of rows, or anything that pydantic can serialise.
+    """
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if not is_dataclass(value) or isinstance(value, type):
+        return to_jsonable_python(value)
+    found: dict[str, Any] = {}
+    for name in _field_names(type(value)):
+        item = getattr(value, name)
+        found |= _flat(item) if isinstance(item, Description) else {name: as_json(item)}
+    return found
+
+
+def column_names(row: type[Any]) -> list[str]:
+    """Keys of a row as JSON, known without any row.
+
+    Args:
+        row: a class of rows, such as ListedTrial.
+    """
+    names: list[str] = []
+    for name in _field_names(row):
+        names += _flat(_EXAMPLE) if name == "description" else [name]
+    return names
+
+
+def _field_names(row: type[Any]) -> list[str]:
+    return [each.name for each in fields(row)]
+
+
+def _flat(description: Description) -> dict[str, Any]:
+    return {"label": description.label, "sparse": description.sparse, **description.knobs}
+
+
+_EXAMPLE = describe(
+    CandidateConfig(
+        architecture=Architecture(depth=1, width=16),
+        mixture=TaskMixture(weights={"task": 1.0}),
+        learning_rate=1e-3,
+    )
+)
