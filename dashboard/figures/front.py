@@ -159,6 +159,7 @@ def _add_staircase(
         legendgrouptitle={"text": "Best for its compute", "font": {"size": 12, "color": palette.muted}},
         hoverinfo="skip",
     )
+    sparse = {t.number: t.description.sparse for t in scored}
     half = [units.Z95 * row.score_stderr for row in front]
     draw(
         x=[row.flops_per_token for row in front],
@@ -166,7 +167,7 @@ def _add_staircase(
         error_y={"array": half, "color": palette.front, "thickness": 1, "width": 3},
         mode="markers",
         marker={
-            "symbol": [SPARSE_SYMBOL if row.description.sparse else DENSE_SYMBOL for row in front],
+            "symbol": [SPARSE_SYMBOL if sparse[row.trial] else DENSE_SYMBOL for row in front],
             "size": 14,
             "color": "rgba(0,0,0,0)",
             "line": {"color": palette.front, "width": 2},

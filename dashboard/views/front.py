@@ -7,7 +7,7 @@ from dashboard import load, selection, units, zoom
 from dashboard.figures import style
 from dashboard.figures.front import front_figure, trial_at
 from dashboard.views import parts
-from search.read.rows import FrontRow
+from search.read.rows import FrontRow, TrialRow
 
 TABLE = "front_table"
 INTERVAL = "± 95%"
@@ -79,8 +79,9 @@ def _table(study: load.Study) -> None:
     if not study.front:
         return
     parts.heading("On the front, best score first")
+    trials = {trial.number: trial for trial in study.trials}
     marks = study.marks
-    rows = [_table_row(row, marks) for row in study.front]
+    rows = [_table_row(row, trials[row.trial], marks) for row in study.front]
     key = f"{TABLE}_{selection.trial()}"  # a click on the chart lets the table's own choice go
 
     def row_clicked() -> None:
@@ -105,7 +106,7 @@ def _table(study: load.Study) -> None:
     )
 
 
-def _table_row(row: FrontRow, marks: dict[int, str]) -> dict[str, object]:
+def _table_row(row: FrontRow, trial: TrialRow, marks: dict[int, str]) -> dict[str, object]:
     return {
         "Trial": row.trial,
         "Mark": marks.get(row.trial, ""),
@@ -115,7 +116,7 @@ def _table_row(row: FrontRow, marks: dict[int, str]) -> dict[str, object]:
         "FLOPs per token": row.flops_per_token,
         "Active params": row.active_params,
         "Total params": row.total_params,
-        "Architecture": row.description.label,
+        "Architecture": trial.description.label,
         "Rung": row.rung,
         "Tokens": row.tokens,
         "Candidate": row.candidate,

@@ -240,9 +240,10 @@ def trial_card(study: load.Study, number: int, half: float = 0.5) -> None:
             ("Score, 95%", units.signed(row.score, row.stderr)),
             ("Above half", f"{above} of {len(detail.tasks)} tasks" if detail.tasks else row.state),
             ("Compute", f"{units.flops(row.flops_per_token)} per token"),
+            ("Architecture", row.description.label),
             ("Parameters", f"{units.short(row.active_params)} active of {units.short(row.total_params)}"),
             ("Trained", f"{units.short(row.tokens)} tokens, rung {row.rung}"),
-            *row.description.facts.items(),
+            ("Learning rate", f"{detail.config.learning_rate:.3g}"),
             ("Proposed by", row.origin),
         ]
         st.html(facts_html(facts))

@@ -38,6 +38,8 @@ def run(study: Study, max_flops: MaxFlops = None, storage: Storage = None, json:
 def print_front(rows: "Sequence[FrontRow]") -> None:
     """Print a front as a table on stdout."""
     from search.commands import output
+    from space.candidate import CandidateConfig
+    from space.description import describe
 
     output.print_table(
         [
@@ -58,7 +60,7 @@ def print_front(rows: "Sequence[FrontRow]") -> None:
                 output.short(row.flops_per_token),
                 output.short(row.active_params),
                 output.short(row.total_params),
-                row.description.label,
+                describe(CandidateConfig.model_validate(row.config)).label,
                 str(row.rung),
                 output.short(row.tokens),
                 f"{row.above(HALF)} of {len(row.tasks)}",

@@ -94,8 +94,9 @@ def _summary(detail: "TrialDetail") -> None:
     )
     if row.score is not None:
         print(f"score {output.score(row.score, row.stderr)} of the expert, mean over domains")
-    facts = "; ".join(f"{title.lower()}: {value}" for title, value in row.description.facts.items())
-    print(f"{facts}; proposed by {row.origin}")
+    for title, value in row.description.facts.items():
+        print(f"{title.lower()}: {value}")
+    print(f"proposed by: {row.origin}")
     print(
         f"{output.short(row.flops_per_token)} FLOPs/token, {output.short(row.active_params)} active of"
         f" {output.short(row.total_params)} parameters, {output.short(detail.training_bytes)}B to train"

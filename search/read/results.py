@@ -29,7 +29,6 @@ from search.read.rows import (
 from search.store.artifacts import located
 from search.store.finalists import front_of, highest_rungs
 from space.candidate import CandidateConfig
-from space.description import Description
 from space.errors import NotFoundError, StorageError, nearest
 from space.knobs import STORED
 from space.recipe import new_folder
@@ -204,7 +203,6 @@ class Reader:
                 tasks=fractions.get(row.candidate, {}),
                 mixture=details[row.candidate].config["mixture"]["weights"],
                 config=details[row.candidate].config,
-                description=Description.model_validate(details[row.candidate].description),
             )
             for row in front
             if row.candidate in details  # else the study was deleted in this moment

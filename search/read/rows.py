@@ -112,7 +112,6 @@ class FrontRow:
         config: the candidate as `CandidateConfig` reads it.
         number: the same as `trial`.
         stderr: the same as `score_stderr`.
-        description: of the candidate, as stored when it was proposed.
     """
 
     trial: int
@@ -130,7 +129,6 @@ class FrontRow:
     config: dict[str, object]
     number: int = field(init=False)
     stderr: float = field(init=False)
-    description: Description
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "number", self.trial)

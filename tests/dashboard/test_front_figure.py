@@ -54,7 +54,6 @@ def front_row(row):
         tasks={"digits": row.score},
         mixture={"digits": 1.0},
         config={},
-        description=row.description,
     )
 
 
