@@ -18,7 +18,6 @@ from search.planning.forecast import trial_tokens
 from search.read import queries
 from search.read.rows import Event, Failure, RungStatus, RunningTrial, StudyStatus, TrialRow, WorkerRow
 from search.store.finalists import Finalist, best_of, highest_rungs
-from space.description import Description
 from space.scores import at_floor
 from space.study import StudyConfig
 
@@ -149,7 +148,7 @@ def _seconds_left(fraction: float, busy_seconds: float, running: int) -> float |
 def _running(connection: Connection, study: str, config: StudyConfig) -> list[RunningTrial]:
     """Trials whose worker lives, the farthest first."""
     found = connection.execute(
-        select(trials, candidates.c.description)
+        select(trials, queries.DESCRIPTION)
         .join(candidates, queries.OF_TRIAL)
         .where(trials.c.study == study, queries.LIVE)
         .order_by(trials.c.rung.desc(), trials.c.started_at)
@@ -166,7 +165,7 @@ def _running(connection: Connection, study: str, config: StudyConfig) -> list[Ru
             progress_tokens=row.progress_tokens,
             tokens=row.tokens + config.rungs.budget(row.rung).decay_tokens,
             loss=_last_loss(connection, row),
-            description=Description.model_validate(row.description),
+            description=queries.description(row.description),
         )
         for row in found.all()
     ]

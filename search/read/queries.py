@@ -6,9 +6,10 @@ Nothing here opens a database, and nothing writes.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, case, func, select
+from sqlalchemy import ColumnElement, Row, Text, and_, case, cast, func, select
 from sqlalchemy.engine import Connection
 
 from search.database.tables import candidates, clock, curves, task_scores, trials, workers
@@ -18,9 +19,11 @@ from search.store.leases import lease_seconds
 from space.description import Description
 from space.scores import TaskScore
 
+MOST_DESCRIPTIONS = 10_000  # that stay in memory
 OF_TRIAL = and_(trials.c.study == candidates.c.study, trials.c.candidate == candidates.c.candidate)
 LIVE = and_(trials.c.state == "running", trials.c.lease_until > clock())
 state_now = case((and_(trials.c.state == "running", ~LIVE), "lost"), else_=trials.c.state)
+DESCRIPTION = cast(candidates.c.description, Text).label("description")  # JSON, for `description`
 _ROW = (  # each labelled as a field of ListedTrial
     trials.c.number,
     trials.c.candidate,
@@ -37,7 +40,7 @@ _ROW = (  # each labelled as a field of ListedTrial
     trials.c.progress_tokens,
     func.coalesce(trials.c.training_flops, 0.0).label("training_flops"),
     func.coalesce(trials.c.wall_seconds, 0.0).label("wall_seconds"),
-    candidates.c.description,
+    DESCRIPTION,
     candidates.c.origin,
     trials.c.worker,
     trials.c.error,
@@ -68,7 +71,7 @@ def trial_rows(connection: Connection, where: ColumnElement[bool]) -> list[Trial
     """Trials that Optuna has a number for, by that number."""
     numbered = select(*_ROW).join(candidates, OF_TRIAL).where(where, trials.c.number.is_not(None))
     found = connection.execute(numbered.order_by(trials.c.number))
-    return [TrialRow(**_described(row)) for row in found]
+    return [TrialRow(**_values(row)) for row in found]
 
 
 def listed_trials(connection: Connection, study: str, state: str | None = None) -> list[ListedTrial]:
@@ -81,12 +84,18 @@ def listed_trials(connection: Connection, study: str, state: str | None = None) 
     if state is not None:
         query = query.where(state_now == state)
     ordered = query.order_by(trials.c.number.is_(None), trials.c.number, trials.c.started_at)
-    return [ListedTrial(**_described(row)) for row in connection.execute(ordered)]
+    return [ListedTrial(**_values(row)) for row in connection.execute(ordered)]
 
 
-def _described(row: Row[Any]) -> dict[str, Any]:
-    """Column -> value, the description parsed."""
-    return {**row._mapping, "description": Description.model_validate(row.description)}
+@lru_cache(maxsize=MOST_DESCRIPTIONS)
+def description(json: str) -> Description:
+    """A stored description, parsed once for all rows of its candidate."""
+    return Description.model_validate_json(json)
+
+
+def _values(row: Any) -> dict[str, Any]:
+    """Field -> value of a ListedTrial, from a row of `_ROW`."""
+    return {**row._mapping, "description": description(row.description)}
 
 
 def alive_workers(connection: Connection, study: str) -> list[WorkerRow]:

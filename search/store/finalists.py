@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from search.database.tables import trials
@@ -41,7 +41,7 @@ def highest_rungs(connection: Connection, study: str) -> list[Finalist]:
     done = select(*columns).where(
         trials.c.study == study, trials.c.state == "done", trials.c.number.is_not(None)
     )
-    groups: dict[str, list[Row[Any]]] = defaultdict(list)
+    groups: dict[str, list[Any]] = defaultdict(list)
     for row in connection.execute(done.order_by(trials.c.rung.desc(), trials.c.seed)):
         group = groups[row.candidate]
         if not group or row.rung == group[0].rung:
@@ -49,7 +49,7 @@ def highest_rungs(connection: Connection, study: str) -> list[Finalist]:
     return [_mean(seeds) for seeds in groups.values()]
 
 
-def _mean(seeds: Sequence[Row[Any]]) -> Finalist:
+def _mean(seeds: Sequence[Any]) -> Finalist:
     """The mean over the seeds of a candidate's highest rung, the first seed first."""
     first, count = seeds[0], len(seeds)
     score, stderr = first.score, first.stderr

@@ -80,11 +80,14 @@ def test_a_row_takes_no_value_by_position(row):
         row(1)
 
 
-def test_a_snapshot_knows_which_candidates_are_sparse(url, reader):
-    engine = open_reader(url)
+def test_a_snapshot_knows_which_candidates_are_sparse(any_url):
+    make_study(any_url, trials=60)
+    engine = open_reader(any_url)
     view = take_snapshot(engine, "quick", 0)
     engine.dispose()
+    reader = Reader(any_url)
     sparse = {row.candidate: row.description.sparse for row in reader.trials("quick")}
+    reader.close()
     assert set(sparse.values()) == {True, False}
     assert {candidate.id: candidate.sparse for candidate in view.candidates} == sparse
     assert {type(candidate.sparse) for candidate in view.candidates} == {bool}
