@@ -45,12 +45,12 @@ def front_figure(
     """Draw a study.
 
     Args:
-        trials: all trials; those without a score are left out.
-        front: the front's trials.
+        trials: all trials; those without a score are not drawn.
+        front: trials on the front.
         rungs: trunk tokens at each rung.
-        selected: number of the trial to ring, with its candidate's climb.
-        marks: trial number -> words beside its point, such as "best" or "knee".
-        view: the part to show; all of it where None.
+        selected: number of the trial to mark, together with its candidate's other rungs.
+        marks: trial number -> label of its point, such as "best" or "knee".
+        view: the range to show; None shows all points.
         height: in pixels.
         palette: colours.
     """
@@ -61,7 +61,7 @@ def front_figure(
     crowded = len(scored) > SVG_POINTS
     draw = (
         figure.add_scattergl if crowded else figure.add_scatter
-    )  # one kind for all, so that they stack in order
+    )  # one kind for all traces, so that they are drawn in order
     colors = style.rung_colors(len(rungs), palette)
     for sparse in (True, False):
         for rung, tokens in enumerate(rungs):
@@ -80,7 +80,7 @@ def front_figure(
 
 
 def trial_at(point: dict) -> int | None:
-    """Number of the trial behind a point of a selection event."""
+    """Number of the trial of a point in a selection event; None if the point is not a trial."""
     data = point.get("customdata")
     if not data:
         return None
@@ -89,7 +89,7 @@ def trial_at(point: dict) -> int | None:
 
 
 def front_steps(front: Sequence[FrontRow], dearest: float) -> tuple[list[float], list[float]]:
-    """FLOPs and scores of the staircase's corners, cheapest first, drawn on to the dearest point's FLOPs."""
+    """FLOPs and scores of the staircase's corners, cheapest first, extended to `dearest` FLOPs."""
     corners = staircase([(row.score, row.flops_per_token) for row in front])
     flops, scores = corners[:, 1].tolist(), corners[:, 0].tolist()
     return [*flops, max(dearest, flops[-1])], [*scores, scores[-1]]
@@ -121,7 +121,7 @@ def _points(trials: list[TrialRow], tokens: int) -> dict[str, Any]:
 def _look(
     trial: TrialRow, color: str, strength: float, crowded: bool, palette: style.Palette
 ) -> dict[str, Any]:
-    """Look of a trace; `strength` is 1 at the last rung and falls to fainter ones, `crowded` draws small."""
+    """Style of a trace; `strength` is 1 at the last rung and less below, `crowded` makes points small."""
     kind = "Sparse" if trial.description.sparse else "Dense"
     opacity = 0.5 + 0.5 * strength
     return {
@@ -234,9 +234,9 @@ def _everything(scored: Iterable[TrialRow], front: Sequence[FrontRow]) -> View:
     ends = [row.score + side * units.Z95 * row.score_stderr for row in front for side in (-1, 1)]
     scores = np.array([*(t.score for t in scored), *ends])
     low, high = flops.min(), flops.max()
-    least, most = scores.min(), max(scores.max(), 0.0)  # where all are below the floor, it is in view
+    least, most = scores.min(), max(scores.max(), 0.0)  # the floor is in view even if all scores are below it
     pad, rise = 0.06 * max(high - low, 0.3), 0.07 * max(most - least, 0.05)
-    left = 1.7 * pad  # room for the words beside the cheapest point
+    left = 1.7 * pad  # room for the label of the cheapest point
     return (low - left, high + pad), (least - rise, most + rise)
 
 

@@ -1,4 +1,4 @@
-"""One trial: its scores with intervals, its mixture, how it learned, which experts it used."""
+"""Figures of one trial: scores with intervals, mixture, training curves, expert load."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +22,7 @@ MOST_NUMBERED = 8  # experts whose columns have room for a number on a narrow pa
 def score_bars(
     scores: Mapping[str, TaskScore], suite: SuiteRecord, palette: style.Palette = style.LIGHT
 ) -> go.Figure:
-    """Fraction of the expert on each task with its 95% interval, raw values on hovering."""
+    """Fraction of the expert on each task with its 95% interval; hovering shows raw values."""
     tasks = [task for task in tasks_by_domain(suite) if task in scores]
     if not tasks:
         return style.notice("Not scored.", palette=palette)
@@ -79,7 +79,7 @@ def share_bars(
     suite: SuiteRecord,
     palette: style.Palette = style.LIGHT,
 ) -> go.Figure:
-    """Share of the input tokens of each task against the uniform share, with how often its data was seen."""
+    """Share of the input tokens of each task beside the uniform share, with its number of epochs."""
     tasks = [task for task in tasks_by_domain(suite) if task in mixture]
     if not tasks:
         return style.notice("The mixture names no task of this suite.", palette=palette)
@@ -95,7 +95,7 @@ def share_bars(
     uniform = 1 / len(tasks)
     most = max(uniform, *(mixture[t] for t in tasks))
     figure.add_vline(x=uniform, line={"color": palette.ink, "width": 1, "dash": "dot"})
-    for task in tasks:  # in a column of their own, right of all bars and of the line
+    for task in tasks:  # in a separate column to the right of all bars and of the line
         seen = f" · seen {_times(epochs[task])}" if task in epochs else ""
         figure.add_annotation(
             x=1.04 * most, y=task, xanchor="left", showarrow=False, text=f"{mixture[task]:.0%}{seen}"
@@ -120,7 +120,7 @@ def loss_curves(
     suite: SuiteRecord,
     palette: style.Palette = style.LIGHT,
 ) -> go.Figure:
-    """Training loss over the candidate's tokens, in total and of each task, over all its rungs."""
+    """Training loss over the candidate's tokens at all its rungs, in total and per task."""
     if not curves:
         return style.notice("No training curve was recorded.", palette=palette)
     points = sorted(curves, key=lambda point: (point.tokens, point.rung))
@@ -163,7 +163,7 @@ def loss_curves(
 def load_map(
     routing: Mapping[str, Sequence[Sequence[float]]], palette: style.Palette = style.LIGHT
 ) -> go.Figure:
-    """Which experts serve which domain: each one's tokens over an even share, layer by layer.
+    """Load of each expert by layer and domain, relative to an even share.
 
     1 is balanced, 0 is an expert that the domain does not use.
 

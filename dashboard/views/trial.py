@@ -1,4 +1,4 @@
-"""One trial: what it is, what it reached, how it learned, which experts it used, how to export it."""
+"""One trial: configuration, scores, training, expert load, and the command that exports it."""
 
 import streamlit as st
 
@@ -55,7 +55,7 @@ def _figures(study: load.Study, detail: TrialDetail) -> None:
 
 
 def _in_view(study: load.Study) -> int | None:
-    """The trial that the address names; else the front's best, or the latest one, as first shown."""
+    """The trial of the address; else the best of the front or the latest trial, as first shown."""
     wrong = selection.wrong_trial()
     if wrong is not None:
         st.info(f"Study {study.name} has no trial {wrong}.")
@@ -80,7 +80,7 @@ def _number_box(study: load.Study, number: int) -> None:
 
 
 def _refresh(study: load.Study, detail: TrialDetail) -> None:
-    """Draw the page again when the study's results change, or anything at all while this trial runs."""
+    """Draw the page again when the study's results change; while this trial runs, on any change."""
     now = load.status(study.url, study.name)
     running = detail.row.state == "running"
     shown, colors = load.token(study.url, study.name), parts.palette()
@@ -147,7 +147,7 @@ def _configuration(detail: TrialDetail) -> list[tuple[str, str]]:
 
 
 def _files(detail: TrialDetail) -> str:
-    """Kinds and sizes of the files that the trial left behind."""
+    """Kinds and sizes of the trial's checkpoints."""
     return (
         ", ".join(f"{file.kind} {units.short(file.bytes)}B" for file in detail.checkpoints) or units.UNKNOWN
     )

@@ -1,4 +1,4 @@
-"""All trials of a study, whatever became of them: those that run, those that failed and why."""
+"""All trials of a study in any state, with the errors of failed ones."""
 
 import pandas as pd
 import streamlit as st
@@ -44,7 +44,7 @@ def render() -> None:
 
 
 def _follow(study: load.Study, key: str) -> None:
-    """Draw the page again when a trial begins; the strip does where one ends."""
+    """Draw the page again when a trial begins; the live strip does so when one ends."""
 
     def watch() -> None:
         if load.listing_key(load.status(study.url, study.name)) != key:
@@ -54,7 +54,7 @@ def _follow(study: load.Study, key: str) -> None:
 
 
 def _table(study: load.Study, rows: list[ListedTrial]) -> None:
-    key = f"{TABLE}_{selection.trial()}"  # a choice made elsewhere lets the table's own go
+    key = f"{TABLE}_{selection.trial()}"  # a new key clears the table's selection after a selection elsewhere
 
     def row_clicked() -> None:
         cells = st.session_state[key].selection["cells"]

@@ -1,4 +1,4 @@
-"""`pathfront front`: the candidates that nothing beats in both score and FLOPs."""
+"""`pathfront front`: the candidates that are non-dominated in score and FLOPs."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`pathfront show`: everything about one trial."""
+"""`pathfront show`: all details of one trial."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,7 +71,7 @@ def _tasks(detail: "TrialDetail", records: "Mapping[str, TaskRecord]") -> None:
 
 
 def _trouble(detail: "TrialDetail", retry: str) -> None:
-    """Why attempts failed, where the log is, and how to try again."""
+    """Print the error, the path of the log, and the command to retry."""
     row = detail.row
     if detail.error and row.state == "failed":
         print(f"failed: {detail.error}")

@@ -1,4 +1,4 @@
-"""`pathfront trials`: every trial of a study, one a line."""
+"""`pathfront trials`: every trial of a study, one per line."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -82,7 +82,7 @@ def _reason(row: "ListedTrial") -> str:
 
 
 def _print_csv(rows: "list[ListedTrial]") -> None:
-    """The header is there even where no trial is."""
+    """Print all rows under a header, which is printed even if there are no rows."""
     import csv
     import sys
 
@@ -96,5 +96,5 @@ def _print_csv(rows: "list[ListedTrial]") -> None:
 
 
 def _cell(value: object) -> object:
-    """As in JSON, with nothing for null."""
+    """A value as in JSON, and an empty cell for null."""
     return str(value).lower() if isinstance(value, bool) else value

@@ -1,7 +1,7 @@
-"""Our own tables, beside Optuna's in the same database: what each of them holds, and nothing that reads them.
+"""Definitions of our tables, which are in the same database as Optuna's.
 
-Everything is keyed (study, candidate, rung, seed). Times are seconds since 1970 by the database's own clock.
-Optuna's tables are never touched from here; `pf_trials.number` names the Optuna trial of the last attempt.
+The key of a trial is (study, candidate, rung, seed). Times are seconds since 1970 by the database's clock.
+Optuna's tables are not defined here; `pf_trials.number` is the number of the last attempt's Optuna trial.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ metadata = MetaData()
 _TRIAL = ("study", "candidate", "rung", "seed")
 
 
-class clock(FunctionElement):  # noqa: N801 - reads as the SQL function that it is
+class clock(FunctionElement):  # noqa: N801 - named like the SQL function that it is
     """Seconds since 1970 by the database's clock, which all workers share."""
 
     type = Double()
@@ -83,7 +83,7 @@ studies = Table(
         "artifacts_id", String(32), nullable=False, server_default=""
     ),  # part of its folder's name; "" before version 2
     Column("environment", JSON),  # versions, data and code of its trials
-    Column("halted", Text),  # why the search stopped itself, in one line; null otherwise
+    Column("halted", Text),  # why the search stopped by itself, in one line; null otherwise
     Column(
         "ran_seconds", Double, nullable=False, server_default="0"
     ),  # time with a live worker since the latest launch

@@ -1,4 +1,4 @@
-"""Addresses of databases and of artifacts: which there are, how they are chosen, and how they are printed."""
+"""URLs of databases and artifacts: how they are chosen, parsed and printed."""
 
 import os
 import shlex
@@ -19,7 +19,7 @@ def resolve_url(option: str | None = None) -> str:
     """The database's URL: the option, else PATHFRONT_STORAGE, else `sqlite:///pathfront.db`.
 
     Raises:
-        StorageError: it is no URL of a SQLite file or a PostgreSQL database.
+        StorageError: it is not the URL of a SQLite file or a PostgreSQL database.
     """
     url = option or os.environ.get("PATHFRONT_STORAGE") or DEFAULT_URL
     return parse_url(url).render_as_string(hide_password=False)
@@ -44,7 +44,7 @@ def resolve_artifacts(url: str, option: str | None = None) -> str:
 
 
 def artifacts_home(url: str) -> Path | None:
-    """The folder beside a SQLite file whose artifacts are noted relative to it, so that both move together.
+    """The artifact folder beside a SQLite file; paths in it are stored relative, so that both can be moved.
 
     None for other databases, whose working folders differ from machine to machine.
 
@@ -56,22 +56,22 @@ def artifacts_home(url: str) -> Path | None:
 
 
 def shown(url: str) -> str:
-    """A URL as it may be printed: without its password."""
+    """A URL without its password, to be printed."""
     return parse_url(url).render_as_string(hide_password=True)
 
 
 def storage_option(url: str) -> str:
-    """The option that names a storage on the command line: nothing for the default, never a password."""
+    """The `--storage` option for a command line; empty for the default, and never with a password."""
     if url == DEFAULT_URL:
         return ""
     return ' --storage "$PATHFRONT_STORAGE"' if make_url(url).password else f" --storage {shlex.quote(url)}"
 
 
 def parse_url(url: str) -> URL:
-    """Read a URL; PostgreSQL's is given the driver psycopg.
+    """Parse a URL; PostgreSQL gets the driver psycopg.
 
     Raises:
-        StorageError: it is no URL of a SQLite file or a PostgreSQL database.
+        StorageError: it is not the URL of a SQLite file or a PostgreSQL database.
     """
     try:
         parsed = make_url(url)

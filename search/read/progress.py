@@ -1,6 +1,6 @@
-"""Where a study stands: counts by rung, the way to its stop rule, the time left, what runs now, what failed.
+"""Progress of a study: trials per rung, share of the stop rule, time left, running and failed trials.
 
-Reads through an open connection, and writes nothing.
+These functions read through an open connection and never write.
 """
 
 import re
@@ -27,7 +27,7 @@ VARYING = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{12}\b|\d+")  # in errors: addre
 
 
 def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -> StudyStatus:
-    """Read where a study stands.
+    """Read the status of a study.
 
     Args:
         connection: an open connection.
@@ -114,9 +114,9 @@ def _fraction(
     training_flops: float,
     study: Row[Any],
 ) -> float:
-    """Share of the way to the stop rule that is reached first.
+    """Progress towards the stop rule that will be reached first, in [0, 1].
 
-    A candidate whose first trial failed does not count towards the stop rule; one that failed higher up does.
+    A candidate whose first trial failed does not count towards it; one that failed at a higher rung does.
     """
     stop, ladder, shares = config.stop, config.rungs, [0.0]
     if stop.candidates is not None:
@@ -137,7 +137,7 @@ def _fraction(
 
 
 def _seconds_left(fraction: float, busy_seconds: float, running: int) -> float | None:
-    """What is left takes as many worker seconds a share as what is done."""
+    """Seconds left, extrapolated linearly; None if nothing runs or nothing is done yet."""
     if fraction >= 1:
         return 0.0
     if not running or not busy_seconds or fraction <= 0:
@@ -146,7 +146,7 @@ def _seconds_left(fraction: float, busy_seconds: float, running: int) -> float |
 
 
 def _running(connection: Connection, study: str, config: StudyConfig) -> list[RunningTrial]:
-    """Trials whose worker lives, the farthest first."""
+    """Trials with a live worker, the highest rung first."""
     found = connection.execute(
         select(trials, queries.DESCRIPTION)
         .join(candidates, queries.OF_TRIAL)
@@ -186,7 +186,7 @@ def _best(connection: Connection, study: str, finalists: list[Finalist]) -> Tria
 
 
 def _origins(connection: Connection, study: str) -> dict[str, int]:
-    """Rule -> candidates that it proposed, in the order of their first."""
+    """Origin -> number of candidates, in the order of their first proposal."""
     found = connection.execute(
         select(candidates.c.origin, func.count().label("candidates"))
         .where(candidates.c.study == study)
@@ -197,7 +197,7 @@ def _origins(connection: Connection, study: str) -> dict[str, int]:
 
 
 def _failures(connection: Connection, study: str) -> tuple[list[Failure], int]:
-    """Failed trials by their error, the most frequent first, and how many get no other attempt."""
+    """Failed trials grouped by error, the most frequent first, and how many will not be retried."""
     found = connection.execute(
         select(trials.c.error, trials.c.number, trials.c.candidate, trials.c.log, trials.c.final)
         .where(trials.c.study == study, trials.c.state == "failed")

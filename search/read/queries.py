@@ -1,6 +1,6 @@
-"""The SQL behind `search.read.results`: functions from a connection and a study's name to rows.
+"""SQL queries of `search.read.results`, each from an open connection and a study's name to rows.
 
-Nothing here opens a database, and nothing writes.
+They never write.
 """
 
 from collections import defaultdict
@@ -56,7 +56,7 @@ def best_score(connection: Connection, study: str) -> float | None:
 
 
 def on_front(connection: Connection, study: str, number: int) -> bool:
-    """Whether a trial stands on its study's front."""
+    """Whether a trial is on its study's front."""
     return any(point.number == number for point in front_of(highest_rungs(connection, study)))
 
 
@@ -68,16 +68,16 @@ def merged(row: TrialRow, finalist: Finalist) -> TrialRow:
 
 
 def trial_rows(connection: Connection, where: ColumnElement[bool]) -> list[TrialRow]:
-    """Trials that Optuna has a number for, by that number."""
+    """Trials that have an Optuna number, in the order of that number."""
     numbered = select(*_ROW).join(candidates, OF_TRIAL).where(where, trials.c.number.is_not(None))
     found = connection.execute(numbered.order_by(trials.c.number))
     return [TrialRow(**_values(row)) for row in found]
 
 
 def listed_trials(connection: Connection, study: str, state: str | None = None) -> list[ListedTrial]:
-    """All trials by number, then those without one in the order of their start; optionally those of a state.
+    """All trials by number, then those without a number by start time; optionally only those in a state.
 
-    A running trial without a live worker is lost.
+    A running trial without a live worker has the state lost.
     """
     columns = [state_now.label("state") if column is trials.c.state else column for column in _ROW]
     query = select(*columns).join(candidates, OF_TRIAL).where(trials.c.study == study)
@@ -99,7 +99,7 @@ def _values(row: Any) -> dict[str, Any]:
 
 
 def alive_workers(connection: Connection, study: str) -> list[WorkerRow]:
-    """Workers that were seen within a lease and have not left, or that hold a trial."""
+    """Workers that were seen within one lease and have not left, or that hold a trial."""
     lease = lease_seconds()
     seen = select(workers, (clock() - workers.c.seen_at).label("seen_seconds")).where(
         workers.c.study == study, workers.c.left_at.is_(None), workers.c.seen_at > clock() - lease
@@ -184,7 +184,7 @@ def curve(connection: Connection, study: str, trial: TrialRow) -> list[CurvePoin
 
 
 def numbers(connection: Connection, study: str, wanted: int) -> str:
-    """A clause that says which trials there are instead of the wanted one."""
+    """A clause for an error message about a missing trial: which trials exist."""
     last = connection.scalar(select(func.max(trials.c.number)).where(trials.c.study == study))
     if last is None:
         return "; it has none yet"

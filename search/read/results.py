@@ -1,7 +1,6 @@
-"""What a study has found, read from the ledger; nothing here writes, creates or migrates anything.
+"""Results of studies, read from the ledger; nothing here writes, creates or upgrades anything.
 
-Every read is one or a few SQL statements over the ledger's own tables, so that ten thousand trials take tens
-of milliseconds. Neither Optuna nor torch is imported.
+Every read is a few SQL statements over our own tables. Neither Optuna nor torch is imported.
 """
 
 import shlex
@@ -44,8 +43,8 @@ class Reader:
         url: SQLAlchemy URL of the database.
 
     Raises:
-        NotFoundError: the database does not exist, or holds no study of Pathfront's.
-        StorageError: it cannot be reached, or is no database.
+        NotFoundError: the database does not exist, or holds no study of Pathfront.
+        StorageError: it cannot be reached, or is not a database.
     """
 
     def __init__(self, url: str) -> None:
@@ -53,7 +52,7 @@ class Reader:
         self._engine = open_reader(url)
 
     def close(self) -> None:
-        """Let the database go."""
+        """Close the connections to the database."""
         self._engine.dispose()
 
     def studies(self) -> list[StudySummary]:
@@ -105,7 +104,7 @@ class Reader:
         return _parse(SuiteRecord, self._study(study).suite, study)
 
     def change_token(self, study: str) -> str:
-        """A short text that changes whenever anything visible of the study changes.
+        """A short text that changes whenever a visible property of the study changes.
 
         Raises:
             NotFoundError: there is no such study.
@@ -133,7 +132,7 @@ class Reader:
         return repr((states, event, alive, of_study))
 
     def trials(self, study: str) -> list[TrialRow]:
-        """All trials that Optuna has a number for, by that number.
+        """All trials that have an Optuna number, in the order of that number.
 
         Raises:
             NotFoundError: there is no such study.
@@ -143,7 +142,7 @@ class Reader:
             return queries.trial_rows(connection, trials.c.study == study)
 
     def listed_trials(self, study: str, state: str | None = None) -> list[ListedTrial]:
-        """All trials by number, then those that have none yet.
+        """All trials by number, then those without a number.
 
         Args:
             study: name of the study.
@@ -157,7 +156,7 @@ class Reader:
             return queries.listed_trials(connection, study, state)
 
     def finalists(self, study: str) -> list[TrialRow]:
-        """Every candidate's highest done rung, over which the front is taken: the mean over its seeds there.
+        """Each candidate at its highest done rung, with the mean over its seeds; the front is a subset.
 
         Raises:
             NotFoundError: there is no such study.
@@ -209,7 +208,7 @@ class Reader:
         ]
 
     def trial(self, study: str, number: int) -> TrialDetail:
-        """Everything about one trial.
+        """All details of one trial.
 
         Raises:
             NotFoundError: there is no such study or trial.
@@ -279,7 +278,7 @@ class Reader:
             return queries.scores_by_task(connection, study, numbers)
 
     def status(self, study: str) -> StudyStatus:
-        """Where a study stands.
+        """Status of a study.
 
         Raises:
             NotFoundError: there is no such study.
@@ -289,13 +288,13 @@ class Reader:
             return study_status(connection, row, config)
 
     def throughput(self, device: str) -> Speed | None:
-        """What one worker sustained over all done trials of this database on a kind of device.
+        """Measured speed of one worker over all done trials of this database on a kind of device.
 
         Args:
             device: "cpu" or "cuda".
 
         Returns:
-            The measured speed; None before a trial is done.
+            The speed; None if no trial is done.
         """
         sums = select(
             func.sum(trials.c.planned_flops).label("flops"),
@@ -314,7 +313,7 @@ class Reader:
         )
 
     def command(self, name: str, study: str, rest: str = "") -> str:
-        """A command line for this database, with `--storage` where the default is another."""
+        """A command line for this database, with `--storage` unless it is the default."""
         return f"pathfront {name} {shlex.quote(study)} {rest}".rstrip() + storage_option(self.url)
 
     def _study(self, name: str) -> Row[Any]:

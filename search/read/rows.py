@@ -42,12 +42,12 @@ class ListedTrial:
 
     Attributes:
         number: number of the last attempt's Optuna trial; None while it has none.
-        state: running, done, failed or paused; in the list of all trials also lost, which is running without
-            a live worker.
+        state: running, done, failed or paused; in the list of all trials also lost, which is a running trial
+            without a live worker.
         score: mean fraction of the expert; None until the trial is done.
         tokens: trunk tokens of the candidate's life at the trial's end: the rung.
         progress_tokens: tokens of the candidate's life so far.
-        wall_seconds: training alone.
+        wall_seconds: training time, without evaluation.
         description: of the candidate, as stored when it was proposed.
         origin: how the candidate was proposed.
         worker: the last attempt's.
@@ -57,7 +57,7 @@ class ListedTrial:
         confirmed: whether the score is a mean over several seeds.
         trial: the same as `number`.
         score_stderr: the same as `stderr`.
-        attempts: how many have begun: the same as `attempt`.
+        attempts: number of attempts so far, the same as `attempt`.
     """
 
     number: int | None
@@ -151,7 +151,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRow:
-    """A file that a trial left behind."""
+    """A checkpoint file of a trial."""
 
     kind: str
     tokens: int
@@ -162,12 +162,12 @@ class CheckpointRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialDetail:
-    """All that is known of one trial.
+    """All details of one trial.
 
     Attributes:
-        row: the trial as in a list of trials.
-        config: architecture, mixture and learning rate.
-        training_bytes: memory to train it, counted.
+        row: the trial as in the list of trials.
+        config: architecture, mixture, learning rate and optimizer.
+        training_bytes: memory for training, by formula.
         tokens_per_second: measured while it trained; None until it is done.
         tasks: task -> score; empty until the trial is done.
         domains: domain -> mean of its tasks' clipped fractions.
@@ -175,12 +175,12 @@ class TrialDetail:
         generalising_score: mean over the other tasks.
         curves: training curve of the candidate's rungs up to this one.
         routing: domain -> layers x experts, share of the tokens' visits.
-        epochs: task -> how often its training data was seen over the candidate's life.
-        error: why the last attempt that failed did; None once the trial is done.
+        epochs: task -> passes over its training data in all of the candidate's training.
+        error: reason of the last failed attempt; None once the trial is done.
         log: path of the log of the last attempt's worker; None if it writes to a terminal.
-        attempts: how many have begun.
-        on_front: whether the trial stands on the study's front.
-        export_command: the command that exports exactly this trial.
+        attempts: number of attempts so far.
+        on_front: whether the trial is on the study's front.
+        export_command: the command that exports this trial.
     """
 
     row: TrialRow
@@ -209,7 +209,7 @@ class TrialDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RungStatus:
-    """How far a rung is: `expected` trials stand there when the study ends by its number of candidates."""
+    """Progress of a rung; `expected` trials reach it if the study ends by its number of candidates."""
 
     rung: int
     tokens: int
@@ -221,7 +221,7 @@ class RungStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTrial:
-    """A trial under way: `progress_tokens` runs from `start_tokens` to `tokens`, the decay included.
+    """A running trial; `progress_tokens` goes from `start_tokens` to `tokens`, the decay branch included.
 
     `trial` is the same as `number`.
     """
@@ -248,7 +248,7 @@ class WorkerRow:
     """A worker of a study.
 
     Attributes:
-        host: None where only its trial is known, as `pid` is.
+        host: None if only its trial is known, like `pid`.
         log: path of its log; None if it writes to a terminal.
         seen_seconds: since it was last seen.
         left_because: why it left while there was work; None otherwise.
@@ -265,14 +265,14 @@ class WorkerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Failed trials with the same error, numbers in it aside.
+    """Failed trials with the same error, apart from numbers in it.
 
     Attributes:
         reason: the error of the latest of them.
-        count: how many there are.
+        count: number of these trials.
         trial: number of the latest of them; None if it never got one.
-        candidate: the latest of them.
-        log: path of its worker's log; None if that wrote to a terminal.
+        candidate: candidate of the latest of them.
+        log: path of the log of its worker; None if it wrote to a terminal.
         number: the same as `trial`.
     """
 
@@ -300,23 +300,23 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyStatus:
-    """Where a study stands.
+    """Status of a study.
 
     Attributes:
         states: state -> trials.
-        fraction_done: share of the way to the stop rule that is reached first, in [0, 1].
-        seconds_left: estimate at the present number of running trials; None when nothing runs or is known.
-        events: the last ones, newest first.
-        halted: why the search stopped itself; None if it did not.
+        fraction_done: progress towards the stop rule that will be reached first, in [0, 1].
+        seconds_left: estimate at the present number of running trials; None if nothing runs or is done.
+        events: the latest ones, newest first.
+        halted: why the search stopped by itself; None if it did not.
         finished_because: why nothing is left to do; None unless the study is finished.
-        failures: why trials failed, the most frequent reason first.
-        failed_for_good: failed trials that get no other attempt.
-        at_floor: candidates whose score at their highest rung cannot be told from the floor; such a candidate
-            is never promoted.
-        origins: rule -> candidates that it proposed.
+        failures: reasons why trials failed, the most frequent first.
+        failed_for_good: failed trials that will not be retried.
+        at_floor: candidates whose score at their highest rung is within one standard error of the floor or
+            below it; they are never promoted.
+        origins: origin -> number of candidates.
         disk_bytes: size of the checkpoints by kind, and their total.
-        workers: those that are alive.
-        workers_left: those that left while there was work since the latest launch.
+        workers: workers that are alive.
+        workers_left: workers that left while there was work, since the latest launch.
     """
 
     study: str

@@ -9,45 +9,24 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from old_studies import ARTIFACTS, PAUSED, SCORED, VERSIONS, unpack
-from sqlalchemy import MetaData, NullPool, create_engine, insert, select, text, update
+from old_studies import ARTIFACTS, PAUSED, SCORED, VERSIONS, copy_rows, execute, migrate, scalar, unpack
+from sqlalchemy import NullPool, create_engine, update
 from tables_seen import tables_seen
 
 from search.database import tables
-from search.database.migrations.versions import version_3
 from search.database.storage import open_reader, open_writer, optuna_storage, upgrade
-from search.database.versions import REVISIONS, alembic_config
+from search.database.versions import REVISIONS
 from search.read.results import Reader
 from search.store.optuna_trials import close_storage
 from search.worker import Worker
-from space.candidate import Architecture, CandidateConfig
-from space.description import Description, describe
 from space.errors import NotFoundError, StorageError, StorageUnavailable
-from space.mixture import TaskMixture
 
 ROOT = Path(__file__).parents[2]
 PATHFRONT = Path(sys.executable).with_name("pathfront")
 TODAY = tables.TABLES_VERSION
 FEW = 10  # statements of an upgrade, at least
-ARCHITECTURES = st.fixed_dictionaries(  # 24 heads of 16
-    {
-        "depth": st.integers(1, 6),
-        "width": st.just(384),
-        "experts": st.sampled_from([1, 8, 64]),
-        "top_k": st.just(1),
-        "expert_ratio": st.sampled_from([0.01, 0.5, 1.0, 2.03]),
-        "shared_experts": st.integers(0, 1),
-        "dense_layers": st.integers(0, 1),
-        "router": st.sampled_from(["softmax", "sigmoid"]),
-        "kv_groups": st.sampled_from([1, 2, 8]),
-        "qk_norm": st.booleans(),
-    }
-)
 each_version = pytest.mark.parametrize("version", VERSIONS)
 
 
@@ -102,58 +81,6 @@ def command_line(old, monkeypatch):
         return done.returncode, done.stdout, done.stderr
 
     return run
-
-
-def migrate(url, revision):
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.begin() as connection:
-        command.upgrade(alembic_config(connection), revision)
-    engine.dispose()
-
-
-def execute(url, *statements):
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.execute(text(statement) if isinstance(statement, str) else statement)
-    engine.dispose()
-
-
-def scalar(url, statement):
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.connect() as connection:
-        value = connection.scalar(text(statement))
-    engine.dispose()
-    return value
-
-
-def copy_rows(source, target):
-    """Copy every row into a database that has the tables, Optuna's and ours."""
-    read, write = create_engine(source, poolclass=NullPool), create_engine(target, poolclass=NullPool)
-    known, metadata = MetaData(), MetaData()
-    known.reflect(read)
-    metadata.reflect(write)
-    with read.connect() as old, write.begin() as new:
-        for table in reversed(metadata.sorted_tables):
-            new.execute(table.delete())
-        for table in metadata.sorted_tables:
-            rows = [dict(row) for row in old.execute(select(known.tables[table.name])).mappings()]
-            if rows:
-                new.execute(insert(table), rows)
-            key = list(table.primary_key)
-            if (
-                len(key) == 1
-                and key[0].identity is None
-                and "nextval" in str(key[0].server_default and key[0].server_default.arg)
-            ):
-                new.execute(
-                    text(
-                        f"SELECT setval(pg_get_serial_sequence('{table.name}', '{key[0].name}'),"
-                        f" (SELECT coalesce(max({key[0].name}), 0) + 1 FROM {table.name}), false)"
-                    )
-                )
-    read.dispose()
-    write.dispose()
 
 
 def differences(url):
@@ -227,48 +154,6 @@ def test_an_old_database_is_upgraded_and_optuna_keeps_its_own_revision(old_url, 
     reader.close()
     assert upgrade(old_url) == TODAY
     assert capsys.readouterr().err == ""
-
-
-@each_version
-def test_the_upgrade_describes_candidates_as_they_are_described_today(old_url):
-    open_writer(old_url, create=False).dispose()
-    engine = create_engine(old_url, poolclass=NullPool)
-    with engine.connect() as connection:
-        found = connection.execute(select(tables.candidates)).all()
-    engine.dispose()
-    assert len(found) == 3
-    for row in found:
-        assert_same(row.description, CandidateConfig.model_validate(row.config))
-
-
-@settings(max_examples=200, deadline=None)
-@given(knobs=ARCHITECTURES, optimizer=st.sampled_from(["adamw", "muon"]), rate=st.floats(1e-6, 1.0))
-def test_the_upgrade_describes_every_candidate_as_today(knobs, optimizer, rate):
-    mixture = TaskMixture(weights={"digits": 1.0})
-    architecture = Architecture.model_validate(knobs)
-    candidate = CandidateConfig(
-        architecture=architecture, mixture=mixture, learning_rate=rate, optimizer=optimizer
-    )
-    assert_same(version_3.description(candidate.model_dump(mode="json")), candidate)
-
-
-def test_candidates_from_before_router_and_optimizer_were_knobs_are_described():
-    architecture = Architecture(depth=3, width=96, experts=8, top_k=2, dense_layers=1)
-    mixture = TaskMixture(weights={"digits": 1.0})
-    candidate = CandidateConfig(architecture=architecture, mixture=mixture, learning_rate=1e-3)
-    config = candidate.model_dump(mode="json")
-    del config["architecture"]["router"], config["optimizer"]
-    assert_same(version_3.description(config), candidate)
-
-
-def assert_same(filled, candidate):
-    """What a revision filled is today's description; later knobs are at their defaults and add facts only."""
-    today, made = describe(candidate), Description.model_validate(filled)
-    assert (made.label, made.sparse) == (today.label, today.sparse)
-    assert made.knobs.items() <= today.knobs.items()
-    for later in today.knobs.keys() - made.knobs.keys():
-        assert today.knobs[later] == Architecture.model_fields[later].default
-    assert made.facts.items() <= today.facts.items()
 
 
 @each_version
