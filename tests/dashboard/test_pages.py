@@ -74,6 +74,21 @@ def test_a_dense_trial_says_that_it_has_no_experts(visit, storage, study):
     assert len(app.get("plotly_chart")) == 4
 
 
+def test_pages_show_what_a_candidate_is_as_its_description_says(visit, storage, study):
+    trial = next(trial for trial in study.trials if trial.description.sparse and trial.state == "done")
+    said = words(visit(storage, "trial", study="quick", trial=str(trial.number)))
+    for title, value in trial.description.facts.items():
+        assert f"<td>{title}</td><td>{value}</td>" in said
+    assert trial.description.label in words(
+        visit(storage, "front", study="quick", trial=str(trial.number))
+    )  # on its card
+    running = next(trial for trial in study.trials if trial.state == "running")
+    listed = visit(storage, "trials", study="quick")
+    assert f"({running.description.label})" in words(listed)
+    table = listed.dataframe[0].value.set_index("Trial")
+    assert table.loc[trial.number, "Architecture"] == trial.description.label
+
+
 @pytest.mark.parametrize("state", ["failed", "running"])
 def test_unfinished_trials_open(visit, storage, study, state):
     trial = next(trial for trial in study.trials if trial.state == state)

@@ -121,6 +121,14 @@ def test_json_says_of_a_candidate_what_its_configuration_says(pathfront, url):
         assert knobs.items() <= row.items()
 
 
+def test_commands_print_descriptions(pathfront, url, reader):
+    best = reader.front("quick")[0].trial
+    described = reader.trial("quick", best).row.description
+    shown = pathfront("show", "quick", best, "--storage", url)[1].splitlines()
+    assert {f"{title.lower()}: {value}" for title, value in described.facts.items()} <= set(shown)
+    assert described.label in pathfront("front", "quick", "--storage", url)[1]
+
+
 @pytest.mark.parametrize("row", [ListedTrial, TrialRow, RunningTrial])
 def test_no_knob_is_called_as_a_field_of_a_row_is(row):
     names = column_names(row)
