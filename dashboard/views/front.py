@@ -19,8 +19,8 @@ def render() -> None:
     """Draw the page."""
     study = parts.study_in_view(
         "Front",
-        "Each point is a trial, the line joins the best for their compute. Click a point to look at it,"
-        " drag to zoom, double-click to see all.",
+        "Each point is a trial; the line connects the best scores for their compute. Click a point to"
+        " select it, drag to zoom, double-click to reset.",
     )
     parts.live_strip(study)
     _chart_and_detail(study)

@@ -18,7 +18,7 @@ def render() -> None:
     number = _in_view(study)
     if number is None:
         parts.live_strip(study)
-        st.info("No trial has begun yet; the first one appears here.")
+        st.info("No trial has started yet; the first one appears here.")
         return
     with st.container(key="split_summary"):
         left, right = st.columns([1, 6], vertical_alignment="center")

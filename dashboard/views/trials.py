@@ -16,14 +16,14 @@ ORDER = ("done", "running", "failed", "paused", "lost")
 def render() -> None:
     """Draw the page."""
     study = parts.study_in_view(
-        "All trials", "Every trial, those that run and those that failed as well. Click a row to look at it."
+        "All trials", "Every trial, running and failed ones included. Click a row to select it."
     )
     parts.live_strip(study)
     now = load.status(study.url, study.name)
     rows = study.listing(load.listing_key(now))
     _follow(study, load.listing_key(now))
     if not rows:
-        st.info("No trial has begun yet; each appears here as it does.")
+        st.info("No trial has started yet; each one appears here when it starts.")
         return
     states = {state: sum(row.state == state for row in rows) for state in ORDER}
     chosen = st.segmented_control("State", [ALL, *ORDER], default=ALL, key="trials_state")

@@ -23,7 +23,7 @@ SQLITE_PASSES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROT
 POSTGRESQL_PASSES = (
     "08",  # the connection failed
     "40",  # serialization failure, deadlock: rolled back, to be tried again
-    "53",  # too many connections, out of memory (a full disk is told apart before)
+    "53",  # too many connections, out of memory (a full disk is checked before)
     "55P03",  # a lock was not available
     "57014",  # a timeout cancelled the statement
     "57P01",  # the server shuts down,

@@ -85,7 +85,7 @@ def open_writer(url: str, create: bool = True) -> Engine:
     path = sqlite_path(parsed)
     if path is not None:
         if not path.parent.is_dir():
-            raise StorageError(f"a SQLite file stands in a folder that exists, got '{parsed.database}'")
+            raise StorageError(f"the folder of a SQLite file must exist, got '{parsed.database}'")
         if not create:
             _require_file(path, parsed)
         _refuse_lone_log(path)
@@ -118,7 +118,7 @@ def require_writable(url: str) -> None:
         if path is None:
             return
         if not path.parent.is_dir():
-            raise StorageError(f"a SQLite file stands in a folder that exists, got '{path}'") from None
+            raise StorageError(f"the folder of a SQLite file must exist, got '{path}'") from None
         if not os.access(path.parent, os.W_OK):
             raise StorageError(
                 f"the folder '{path.parent}' cannot be written; name another --storage"
@@ -134,8 +134,8 @@ def _refuse_lone_log(path: Path) -> None:
     log = wal(path)
     if not path.exists() and log.exists() and log.stat().st_size:
         raise StorageError(
-            f"'{log}' holds commits of a database that is not beside it: move '{path.name}' back or take its"
-            f" log and '{shm(path).name}' along; or delete both to begin anew"
+            f"'{log}' holds commits of a database that is not beside it: move '{path.name}' back, or move its"
+            f" log and '{shm(path).name}' along; or delete both to start again"
         )
 
 
@@ -329,7 +329,7 @@ def _options(parsed: URL) -> dict[str, Any]:
 
 
 def _look(engine: Engine, url: str) -> int | None:
-    """The version of our tables; None where there are none.
+    """The version of our tables; None if there are none.
 
     Raises:
         StorageError: a newer Pathfront made them, or they are damaged.
@@ -355,7 +355,7 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise StorageError(f"a SQLite file stands in a folder that can be read: {error}") from None
+        raise StorageError(f"the folder of a SQLite file must be readable: {error}") from None
     deadline = time.monotonic() + BUSY_SECONDS
     try:
         while not _lock(handle):

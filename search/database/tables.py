@@ -198,7 +198,7 @@ checkpoints = Table(
     *_trial_key(),
     Column("kind", String(10), primary_key=True),  # trunk or decayed
     Column("tokens", BigInteger, primary_key=True, autoincrement=False),
-    Column("uri", Text, nullable=False),  # relative to the folder beside a SQLite file, if it lies there
+    Column("uri", Text, nullable=False),  # relative if it is in the folder beside a SQLite file
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("created_at", Double, nullable=False),

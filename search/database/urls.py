@@ -28,7 +28,7 @@ def resolve_url(option: str | None = None) -> str:
 def resolve_artifacts(url: str, option: str | None = None) -> str:
     """The artifacts' URL: the option, else PATHFRONT_ARTIFACTS, else `<database>-artifacts`.
 
-    That folder stands beside a SQLite file, and in the working folder for other databases.
+    The folder is beside a SQLite file; for other databases it is in the working folder.
 
     Returns:
         A URL, or the absolute path of a folder.
@@ -79,15 +79,13 @@ def parse_url(url: str) -> URL:
         raise StorageError(f"{RULE}, got '{url}'") from None
     if parsed.drivername in SQLITE:
         if not parsed.database or parsed.database == ":memory:" or parsed.query:
-            raise StorageError(f"{RULE}; a SQLite study is a plain file, got '{url}'")
+            raise StorageError(f"{RULE}; a SQLite storage is a file, got '{url}'")
         return parsed
     if parsed.drivername in POSTGRESQL:
         return parsed.set(drivername="postgresql+psycopg")
     got = parsed.render_as_string(hide_password=True)
     if parsed.get_backend_name() in ("sqlite", "postgresql"):
-        raise StorageError(
-            f"{RULE}, and the driver is chosen for you: leave '+{parsed.get_driver_name()}' out"
-        )
+        raise StorageError(f"{RULE}, without a driver: leave '+{parsed.get_driver_name()}' out")
     raise StorageError(f"{RULE}, got '{got}'")
 
 

@@ -155,7 +155,7 @@ def _require_idle(connection: Connection, url: str) -> None:
 
 
 def _require_revision(connection: Connection, url: str, version: int) -> None:
-    """Check Alembic's version number, or store it where there is none.
+    """Check Alembic's version number, or store it if there is none.
 
     Raises:
         StorageError: it differs from the one in `pf_schema`.

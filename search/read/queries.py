@@ -189,7 +189,7 @@ def numbers(connection: Connection, study: str, wanted: int) -> str:
     if last is None:
         return "; it has none yet"
     if wanted < last:
-        return "; that number was an earlier attempt's, and a trial goes by the number of its last one"
+        return "; that number is an earlier attempt's, and a trial has the number of its last attempt"
     return f"; it has trials up to {last}"
 
 

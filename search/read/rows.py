@@ -105,7 +105,7 @@ class FrontRow:
     """A candidate on the front.
 
     Attributes:
-        trial: number of the Optuna trial that stands for it.
+        trial: number of its Optuna trial, that of the first seed.
         confirmed: whether the score is a mean over several seeds.
         tasks: task -> fraction of the expert, unclipped.
         mixture: task -> share of the input tokens.

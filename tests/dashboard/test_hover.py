@@ -1,4 +1,4 @@
-"""Templates of hover boxes name their columns, so that another column moves no value."""
+"""Templates of hover boxes name their columns, so that a new column changes no value."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def shown(made, index):
     return text
 
 
-def test_columns_may_stand_in_any_order():
+def test_columns_may_be_in_any_order():
     template, columns = "{metric}: {value}, x %{x}", {"value": [0.5, 0.75], "metric": ["return", "accuracy"]}
     other_way = {"metric": columns["metric"], "value": columns["value"]}
     for made in (hover(template, columns), hover(template, other_way)):
@@ -23,7 +23,7 @@ def test_columns_may_stand_in_any_order():
         assert shown(made, 1) == "accuracy: 0.75, x %{x}<extra></extra>"
 
 
-def test_formats_go_on_to_plotly_and_maps_have_one_more_axis():
+def test_formats_are_kept_and_maps_have_one_more_axis():
     made = hover("{a:.3f}", {"b": np.zeros((2, 3)), "a": np.ones((2, 3))})
     assert made["hovertemplate"] == "%{customdata[1]:.3f}<extra></extra>"
     assert made["customdata"].shape == (2, 3, 2)
@@ -34,7 +34,7 @@ def test_a_column_that_is_not_there_is_refused():
         hover("{nothing}", {"a": [1]})
 
 
-def test_a_click_names_its_trial_wherever_the_number_stands(monkeypatch):
+def test_a_click_finds_the_number_in_any_column(monkeypatch):
     monkeypatch.setattr(front, "COLUMNS", dict(reversed(front.COLUMNS.items())))
     place = list(front.COLUMNS).index("number")
     assert place > 0

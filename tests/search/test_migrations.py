@@ -271,7 +271,7 @@ def test_a_worker_makes_no_tables(postgresql_url):
     assert tables_seen(postgresql_url, prefix="") == {}
 
 
-@pytest.mark.timeout(900)  # it trains, beside whatever else the machine does
+@pytest.mark.timeout(900)  # it trains, on a busy machine
 @each_version
 def test_an_old_study_goes_on(old, version, command_line):
     url = f"sqlite:///{old / 'pathfront.db'}"

@@ -1,4 +1,4 @@
-"""What commands print while they work: lines, bars, numbers, and how Ctrl-C is heeded."""
+"""What commands print while they work: lines, bars, numbers, and what Ctrl-C does."""
 
 import os
 import signal
