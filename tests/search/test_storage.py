@@ -160,7 +160,9 @@ def test_tables_of_another_version_are_refused(url):
         connection.execute(update(tables.schema).values(version=7))
     engine.dispose()
     for open_it in (open_reader, open_writer):
-        with pytest.raises(StorageError, match=rf"knows version {tables.TABLES_VERSION} of its tables, and .* holds 7"):
+        with pytest.raises(
+            StorageError, match=rf"knows version {tables.TABLES_VERSION} of its tables, and .* holds 7"
+        ):
             open_it(url)
 
 
