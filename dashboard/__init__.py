@@ -1,1 +1,1 @@
-"""What a person sees: a Streamlit page over a study."""
+"""A Streamlit page that shows studies."""

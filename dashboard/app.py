@@ -12,7 +12,7 @@ from space.errors import PathfrontError
 
 
 def main() -> None:
-    """Show the page that the address names; an error becomes one line, and the page tries again."""
+    """Show the page of the address; an error is shown in one line, and the page is drawn again later."""
     st.set_page_config(page_title="Pathfront", page_icon=parts.ICON, layout="wide")
     st.html(parts.style_html())
     current = st.navigation(pages.all_pages(), position="hidden")

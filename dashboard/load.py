@@ -1,7 +1,8 @@
-"""Reads of a study, cached until what they show has changed.
+"""Cached reads of a study.
 
-Two keys say what has changed. The change token moves with every step of a running trial; the results key only
-when a trial ends, so that ten thousand trials are not read again for one more point of a training curve.
+Two keys decide when a cached value is read again. The change token changes with every step of a running
+trial; the results key changes only when a trial ends, so that a new point of a training curve does not cause
+all trials to be read again.
 """
 
 from dataclasses import dataclass
@@ -18,16 +19,16 @@ from search.read.results import Reader
 from search.read.rows import FrontRow, ListedTrial, StudyStatus, StudySummary, TrialDetail, TrialRow
 from space.records import SuiteRecord
 
-BUSY_SECONDS, IDLE_SECONDS = 2.0, 15.0  # between two looks at the change token
-TRIALS_PER_SECOND = 1000  # a long study is looked at less often
-KEPT = 8  # states of studies that stay in memory
+BUSY_SECONDS, IDLE_SECONDS = 2.0, 15.0  # between two reads of the change token
+TRIALS_PER_SECOND = 1000  # a long study is read less often
+KEPT = 8  # number of cached states of studies
 
 
 def storage() -> str:
     """URL of the database: PATHFRONT_STORAGE, else the default.
 
     Raises:
-        StorageError: it is no URL.
+        StorageError: the value is not a URL.
     """
     return resolve_url(None)
 
@@ -43,40 +44,40 @@ def studies(url: str) -> list[StudySummary]:
 
 
 def reader(url: str) -> Reader:
-    """The reader that all sessions share; a new one where the database file was replaced."""
+    """The reader that all sessions share; a new one if the database file was replaced."""
     return _reader(url, _file_identity(url))
 
 
 def token(url: str, study: str) -> str:
-    """The change token: cheap, never cached."""
+    """The change token; it is cheap to read and never cached."""
     return reader(url).change_token(study)
 
 
 def status(url: str, study: str) -> StudyStatus:
-    """Where a study stands now."""
+    """Status of a study."""
     return _status(url, study, f"{_file_identity(url)} {token(url, study)}")
 
 
 def results_key(now: StudyStatus) -> str:
-    """Changes whenever a trial ends, the study ends, or it begins or ceases to run."""
+    """A key that changes when a trial ends, the study ends, or the study starts or stops running."""
     settled = {state: count for state, count in now.states.items() if state in ("done", "failed")}
     best = now.best and (now.best.number, now.best.candidate, now.best.score)
     return repr((sorted(settled.items()), now.finished, now.stopping, now.halted, bool(now.running), best))
 
 
 def listing_key(now: StudyStatus) -> str:
-    """Changes whenever a trial begins as well."""
+    """A key that also changes when a trial begins."""
     begun = [(trial.candidate, trial.rung, trial.seed, trial.attempt) for trial in now.running]
     return repr((results_key(now), sorted(now.states.items()), begun))
 
 
 def remarks_of(url: str, now: StudyStatus) -> list[str]:
-    """What is to be said about a study, in sentences; the gravest first."""
+    """Remarks on a study, the most serious first."""
     return remarks(now, url)
 
 
 def poll_seconds(now: StudyStatus) -> float:
-    """How long to wait before the next look at the change token."""
+    """Seconds until the change token is read again."""
     if not now.running:
         return IDLE_SECONDS
     return max(BUSY_SECONDS, sum(now.states.values()) / TRIALS_PER_SECOND)
@@ -84,11 +85,11 @@ def poll_seconds(now: StudyStatus) -> float:
 
 @dataclass(frozen=True)
 class Study:
-    """One study as it stood at one moment.
+    """One study at one moment.
 
     Attributes:
         key: its results key.
-        origin: tells it from another study that bore its name before.
+        origin: differs from that of an earlier study of the same name.
     """
 
     url: str
@@ -126,7 +127,7 @@ class Study:
         return any(trial.score is not None for trial in self.trials)
 
     def has(self, number: int) -> bool:
-        """Whether it has a trial of that number by now."""
+        """Whether it has a trial of that number, running ones included."""
         return any(trial.number == number for trial in self.trials) or number in self._begun
 
     @property
@@ -136,7 +137,7 @@ class Study:
 
     @property
     def picks(self) -> dict[str, int]:
-        """What `export --pick` takes -> its trial; none where the front is empty."""
+        """Pick of `export --pick` -> trial number; empty if the front is empty."""
         rows = self.front
         if not rows:
             return {}
@@ -145,19 +146,19 @@ class Study:
 
     @property
     def marks(self) -> dict[int, str]:
-        """Trial number -> "best" or "knee": the trials that `export --pick` takes."""
+        """Trial number -> names of its picks, such as "best" or "best, knee"."""
         words: dict[int, list[str]] = {}
         for pick, number in self.picks.items():
             words.setdefault(number, []).append(pick)
         return {number: ", ".join(picks) for number, picks in words.items()}
 
     def listing(self, key: str) -> list[ListedTrial]:
-        """All trials, those that run and those that failed among them; `key` is the listing key."""
+        """All trials, running and failed ones included; `key` is the listing key."""
         return _listing(self.url, self.name, f"{self.origin} {key}")
 
     @property
     def why_no_front(self) -> str | None:
-        """Why the front is empty, in one line; None where it is not. What failed is said elsewhere."""
+        """Why the front is empty, in one line; None if it is not. Failures are shown elsewhere."""
         if self.front:
             return None
         if not self.scored:
@@ -178,7 +179,7 @@ class Study:
 
 
 def open_study(url: str, name: str) -> Study:
-    """The study as it stands now.
+    """Open a study in its present state.
 
     Raises:
         NotFoundError: there is no such study.
@@ -188,7 +189,7 @@ def open_study(url: str, name: str) -> Study:
 
 
 def _file_identity(url: str) -> int:
-    """The inode of an SQLite file, else 0: a database that was deleted and made anew is opened again."""
+    """The inode of a SQLite file, else 0; it differs if the database was deleted and created again."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         return 0

@@ -1,4 +1,4 @@
-"""The pages, and links from one to another: each carries study and trial in its address."""
+"""The pages and the links between them; the address of each holds the study and the trial."""
 
 from importlib import import_module
 

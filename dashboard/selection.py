@@ -1,7 +1,7 @@
-"""What a person looks at: a study and a trial, which the address alone holds.
+"""The selected study and trial, stored in the query parameters of the page's address only.
 
-Every choice is one step in the browser's history, so Back and Forward lead through them. Where an address
-names no study, the session keeps to the one that it showed first, whatever is launched meanwhile.
+Each selection is an entry in the browser's history, so Back and Forward work. If an address names no study,
+the session stays with the study that it showed first, even if another one is launched meanwhile.
 """
 
 import streamlit as st
@@ -22,18 +22,18 @@ def trial() -> int | None:
 
 
 def wrong_trial() -> str | None:
-    """What the address says in place of a number; None if it has one, or nothing."""
+    """The address's trial if it is not a number; None if it is one or is missing."""
     text = st.query_params.get(TRIAL)
     return None if text is None or trial() is not None else text
 
 
 def address() -> dict[str, str]:
-    """What another page's address has to say so that nothing is lost."""
+    """Query parameters for a link to another page, so that it keeps the selection."""
     return {name: st.query_params[name] for name in (STUDY, TRIAL) if st.query_params.get(name)}
 
 
 def choose_study(name: str) -> None:
-    """Look at a study; another study's trial is let go."""
+    """Select a study; the trial of another study is deselected."""
     if name != study():
         st.query_params.from_dict({STUDY: name})
 
@@ -46,5 +46,5 @@ def choose_trial(study_name: str, number: int | None) -> None:
 
 
 def first_shown(what: str, default: str | int) -> str | int:
-    """What this session showed first where an address says nothing about it."""
+    """The value that this session showed first when the address did not name one."""
     return st.session_state.setdefault(f"first_{what}", default)

@@ -1,7 +1,7 @@
-"""The process of the page: Streamlit over `app.py`, which lives as long as the command that started it.
+"""Run Streamlit with `app.py` until the command that started this process ends.
 
-`pathfront dashboard` holds the other end of this process's standard input. The system closes it however that
-command ends, so nothing stays on the port even after a SIGKILL.
+`pathfront dashboard` holds the other end of this process's standard input. The system closes it when that
+command ends for any reason, even a SIGKILL, so that the port is always released.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them: 1.2M tokens, 3.4 TFLOPs, 2 h 05 min."""
+"""Format numbers with units: 1.2M tokens, 3.4 TFLOPs, 2 h 05 min."""
 
 import math
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ _STEPS = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "
 
 
 def short(value: float | None, unit: str = "") -> str:
-    """Three significant digits and a prefix: 1234567 -> "1.23M"; a dash where nothing is known."""
+    """Three significant digits and a prefix: 1234567 -> "1.23M"; a dash if it is unknown."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     size = abs(value)
@@ -39,7 +39,7 @@ def duration(seconds: float | None) -> str:
 
 
 def moment(when: datetime | None) -> str:
-    """A moment in UTC to the minute; a dash where there is none."""
+    """A moment in UTC to the minute; a dash if there is none."""
     if when is None:
         return UNKNOWN
     aware = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
@@ -47,7 +47,7 @@ def moment(when: datetime | None) -> str:
 
 
 def signed(value: float | None, stderr: float | None = None) -> str:
-    """A score with its 95% interval: "0.412 ± 0.020"; what is named beside it says that it is one."""
+    """A score with its 95% interval: "0.412 ± 0.020"; the caller's label says that it is an interval."""
     if value is None:
         return UNKNOWN
     return f"{value:.3f}" if not stderr else f"{value:.3f} ± {Z95 * stderr:.3f}"

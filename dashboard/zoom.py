@@ -1,8 +1,7 @@
-"""What part of a chart is in view: told by the browser, kept here.
+"""Keep the zoom of a chart when its figure changes.
 
-Streamlit replaces a chart whenever its figure changes, and a new chart shows everything. So the page reports
-where the reader has zoomed to, and the next figure is drawn with that view. Until then the figure stays as it
-is, and the zoom is the browser's alone.
+Streamlit replaces a chart whenever its figure changes, and a new chart shows the whole range. So the browser
+reports the zoom, and the next figure is drawn with it. A zoom alone does not change the figure.
 """
 
 import streamlit as st
@@ -37,7 +36,7 @@ _reporter = component("pathfront_zoom", js=REPORT)
 
 
 def listen(study: str) -> None:
-    """Mount the part of the page that reports the zoom; it shows nothing."""
+    """Mount the invisible component that reports the zoom."""
 
     def changed() -> None:
         st.session_state[REPORTED] = (study, st.session_state["zoom_reporter"].get("view"))
@@ -46,17 +45,17 @@ def listen(study: str) -> None:
 
 
 def forget() -> None:
-    """Show everything when the chart is opened again."""
+    """Reset the zoom: the chart shows the whole range when it is opened again."""
     for name in (REPORTED, DRAWN):
         st.session_state.pop(name, None)
 
 
 def view(study: str, shown: object) -> View | None:
-    """The view that a figure is to be drawn with.
+    """The view with which to draw a figure.
 
     Args:
         study: name of the study.
-        shown: whatever decides the rest of the figure; while it stays the same, so does the answer.
+        shown: everything else that the figure depends on; the view changes only together with it.
     """
     drawn = st.session_state.get(DRAWN)
     if drawn is not None and drawn[:2] == (study, shown):

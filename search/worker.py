@@ -43,6 +43,7 @@ from search.verdict import DeviceLost, Judge, StudyHalted
 from space.candidate import CandidateConfig
 from space.contract import Budget
 from space.cost import price
+from space.description import describe
 from space.errors import (
     CheckpointError,
     Interrupted,
@@ -274,7 +275,7 @@ class Worker:
         """Train a claimed trial to its rung, and note how it ended."""
         row = self.ledger.candidate(claim.candidate)
         candidate = CandidateConfig.model_validate(row.config)
-        _say(f"{claim.label}: depth {candidate.architecture.depth}, width {candidate.architecture.width}")
+        _say(f"{claim.label}: {describe(candidate).label}")
         try:
             self.ledger.start(claim, row.params, row.distributions, self.config.rungs.tokens[claim.rung])
             limits = StallLimits(60 * self.config.stall_minutes, lambda: self.orphaned)

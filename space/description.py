@@ -35,6 +35,9 @@ def describe(candidate: CandidateConfig) -> Description:
     facts = {
         "Depth, width": f"{arch.depth}, {arch.width}",
         "Experts": arch.experts_in_words,
+        "Expert width": f"{arch.expert_width} ({arch.expert_ratio:g} times the width)",
+        "Attention": f"{arch.num_heads} heads of {arch.head_dim}, {arch.num_kv_heads} for keys and values"
+        + (", QK-norm" if arch.qk_norm else ""),
         "Learning rate": f"{candidate.learning_rate:.3g}",
         "Optimizer": candidate.optimizer,
     }

@@ -1,4 +1,4 @@
-"""Studies written straight into the ledger's tables: realistic rows without an engine or a trainer."""
+"""Write studies directly to the ledger's tables: realistic rows without an engine or a trainer."""
 
 import hashlib
 import math
@@ -12,11 +12,12 @@ from sqlalchemy import create_engine, insert, select
 from search.database import tables
 from space.candidate import Architecture, CandidateConfig
 from space.cost import Cost, price
+from space.description import describe
 from space.records import Reference, References, SuiteRecord, TaskRecord
 from space.study import StudyConfig
 
 NOW = 1_790_000_000.0  # seconds since 1970
-LEASE = 1e10  # a lease that does not run out
+LEASE = 1e10  # a lease that does not expire
 
 TASKS = {  # name: domain, modality, metric, floor, expert
     "cartpole": ("control", "continuous", "return", 22.0, 480.0),
@@ -108,20 +109,20 @@ def make_study(
     """Write a study.
 
     Args:
-        url: database; its tables are created where they are missing.
+        url: database; missing tables are created.
         name: the study's name.
         trials: done trials over all rungs, or none; about one of `eta` candidates is promoted.
         rungs: token budgets.
         eta: promotion rate.
-        running: trials of new candidates under way, half through rung 0.
-        failed: candidates whose first trial failed for good.
+        running: running trials of new candidates, halfway through rung 0.
+        failed: candidates whose first trial failed permanently.
         finished: whether the stop rule was reached.
         seeds: seeds of each trial.
         curve_points: points of each training curve.
         artifacts: folder into which a file of weights is written for each done trial.
         seed: of everything random.
-        floored: whether every candidate scores as its floor does, so that none is promoted.
-        halted: why the search stopped itself.
+        floored: whether every candidate scores at the floor, so that none is promoted.
+        halted: why the search stopped by itself.
 
     Returns:
         The study's configuration.
@@ -195,7 +196,6 @@ class _Writer:
         return made
 
     def _candidate(self, candidate: CandidateConfig, params: dict, cost: Cost) -> dict:
-        architecture = candidate.architecture
         return {
             "study": self.config.study,
             "candidate": candidate.id,
@@ -203,11 +203,7 @@ class _Writer:
             "config": candidate.model_dump(mode="json"),
             "params": params,
             "distributions": {},
-            "depth": architecture.depth,
-            "width": architecture.width,
-            "experts": architecture.experts,
-            "top_k": architecture.top_k,
-            "sparse": architecture.sparse,
+            "description": describe(candidate).model_dump(mode="json"),
             "flops_per_token": cost.flops_per_token,
             "active_params": cost.active_params,
             "total_params": cost.total_params,
@@ -217,7 +213,7 @@ class _Writer:
         }
 
     def trial(self, candidate: CandidateConfig, rung: int, seed: int, state: str) -> None:
-        """Add one trial with all that hangs on it."""
+        """Add one trial with its scores, routing, checkpoint, event and curve."""
         budget = self.config.rungs.budget(rung)
         key = {"study": self.config.study, "candidate": candidate.id, "rung": rung, "seed": seed}
         cost, done = _cost(candidate.architecture), state == "done"

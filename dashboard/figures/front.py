@@ -1,10 +1,10 @@
-"""Score against compute: every finished trial, the front's staircase, the trial that is selected.
+"""Score against compute: every finished trial, the front's staircase, the selected trial.
 
-Each point carries its trial's number as the first entry of its `customdata`, so that a click can be answered
-without counting points.
+Each point carries its trial's number in its `customdata`, from which `trial_at` answers a click.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from dashboard import units
 from dashboard.figures import style
+from dashboard.figures.hover import hover
 from search.pareto import staircase
 from search.read.rows import FrontRow, TrialRow
 
@@ -23,6 +24,11 @@ TICKS = (  # decades in view -> marks within each of them
     (3, (1, 2, 5)),
     (float("inf"), (1,)),
 )
+COLUMNS = {  # column of a point's `customdata` -> its value
+    "number": attrgetter("number"),
+    "active": attrgetter("active_params"),
+    "total": attrgetter("total_params"),
+}
 SVG_POINTS = 1500  # beyond this many points WebGL draws faster than SVG
 
 
@@ -39,12 +45,12 @@ def front_figure(
     """Draw a study.
 
     Args:
-        trials: all trials; those without a score are left out.
-        front: the front's trials.
+        trials: all trials; those without a score are not drawn.
+        front: trials on the front.
         rungs: trunk tokens at each rung.
-        selected: number of the trial to ring, with its candidate's climb.
-        marks: trial number -> words beside its point, such as "best" or "knee".
-        view: the part to show; all of it where None.
+        selected: number of the trial to mark, together with its candidate's other rungs.
+        marks: trial number -> label of its point, such as "best" or "knee".
+        view: the range to show; None shows all points.
         height: in pixels.
         palette: colours.
     """
@@ -55,11 +61,11 @@ def front_figure(
     crowded = len(scored) > SVG_POINTS
     draw = (
         figure.add_scattergl if crowded else figure.add_scatter
-    )  # one kind for all, so that they stack in order
+    )  # one kind for all traces, so that they are drawn in order
     colors = style.rung_colors(len(rungs), palette)
     for sparse in (True, False):
         for rung, tokens in enumerate(rungs):
-            members = [t for t in scored if t.rung == rung and t.sparse == sparse]
+            members = [t for t in scored if t.rung == rung and t.description.sparse == sparse]
             if members:
                 strength = (rung + 1) / len(rungs)
                 look = _look(members[0], colors[rung], strength, crowded, palette)
@@ -74,15 +80,16 @@ def front_figure(
 
 
 def trial_at(point: dict) -> int | None:
-    """Number of the trial behind a point of a selection event."""
+    """Number of the trial of a point in a selection event; None if the point is not a trial."""
     data = point.get("customdata")
     if not data:
         return None
-    return int(data["0"] if isinstance(data, dict) else data[0])  # packed rows come back as objects
+    place = list(COLUMNS).index("number")
+    return int(data[str(place)] if isinstance(data, dict) else data[place])  # packed rows are objects
 
 
 def front_steps(front: Sequence[FrontRow], dearest: float) -> tuple[list[float], list[float]]:
-    """FLOPs and scores of the staircase's corners, cheapest first, drawn on to the dearest point's FLOPs."""
+    """FLOPs and scores of the staircase's corners, cheapest first, extended to `dearest` FLOPs."""
     corners = staircase([(row.score, row.flops_per_token) for row in front])
     flops, scores = corners[:, 1].tolist(), corners[:, 0].tolist()
     return [*flops, max(dearest, flops[-1])], [*scores, scores[-1]]
@@ -93,19 +100,19 @@ def _points(trials: list[TrialRow], tokens: int) -> dict[str, Any]:
 
     Single precision halves what travels to the browser; whole numbers up to 16.7 million are exact.
     """
-    sparse = trials[0].sparse
     return {
         "x": np.array([t.flops_per_token for t in trials], dtype=np.float32),
         "y": np.array([t.score for t in trials], dtype=np.float32),
-        "customdata": _facts(trials),
         "text": [t.candidate for t in trials],
-        "hovertemplate": (
-            "<b>Trial %{customdata[0]}</b> · candidate %{text}<br>"
+        "hovertext": [t.description.label for t in trials],
+        **hover(
+            "<b>Trial {number}</b> · candidate %{text}<br>"
             "score %{y:.3f} · %{x:.3s}FLOPs per token<br>"
-            + ("%{customdata[1]} experts, top-%{customdata[2]}" if sparse else "dense")
-            + ", depth %{customdata[3]}, width %{customdata[4]}<br>"
-            "%{customdata[5]:.3s} active of %{customdata[6]:.3s} parameters<br>"
-            f"trained on {units.short(tokens)} tokens<extra></extra>"
+            "%{hovertext}<br>"
+            "{active:.3s} active of {total:.3s} parameters<br>"
+            f"trained on {units.short(tokens)} tokens",
+            {name: [value(t) for t in trials] for name, value in COLUMNS.items()},
+            np.float32,
         ),
         "name": f"{units.short(tokens)} tokens",
     }
@@ -114,8 +121,8 @@ def _points(trials: list[TrialRow], tokens: int) -> dict[str, Any]:
 def _look(
     trial: TrialRow, color: str, strength: float, crowded: bool, palette: style.Palette
 ) -> dict[str, Any]:
-    """Look of a trace; `strength` is 1 at the last rung and falls to fainter ones, `crowded` draws small."""
-    kind = "Sparse" if trial.sparse else "Dense"
+    """Style of a trace; `strength` is 1 at the last rung and less below, `crowded` makes points small."""
+    kind = "Sparse" if trial.description.sparse else "Dense"
     opacity = 0.5 + 0.5 * strength
     return {
         "mode": "markers",
@@ -123,7 +130,7 @@ def _look(
         "legendgrouptitle": {"text": kind, "font": {"size": 12, "color": palette.muted}},
         "marker": {
             "color": color,
-            "symbol": SPARSE_SYMBOL if trial.sparse else DENSE_SYMBOL,
+            "symbol": SPARSE_SYMBOL if trial.description.sparse else DENSE_SYMBOL,
             "size": (4 if crowded else 6) + 4 * strength,
             "opacity": opacity,
             "line": {"width": 0 if crowded else 0.8, "color": palette.ground},
@@ -131,12 +138,6 @@ def _look(
         "selected": {"marker": {"opacity": opacity}},
         "unselected": {"marker": {"opacity": opacity}},
     }
-
-
-def _facts(trials: Sequence[TrialRow]) -> np.ndarray:
-    """Shape (trials, 7): number, experts, top-k, depth, width, active and total parameters."""
-    rows = [(t.number, t.experts, t.top_k, t.depth, t.width, t.active_params, t.total_params) for t in trials]
-    return np.array(rows, dtype=np.float32)
 
 
 def _add_staircase(
@@ -158,7 +159,7 @@ def _add_staircase(
         legendgrouptitle={"text": "Best for its compute", "font": {"size": 12, "color": palette.muted}},
         hoverinfo="skip",
     )
-    sparse = {t.number: t.sparse for t in scored}
+    sparse = {t.number: t.description.sparse for t in scored}
     half = [units.Z95 * row.score_stderr for row in front]
     draw(
         x=[row.flops_per_token for row in front],
@@ -233,9 +234,9 @@ def _everything(scored: Iterable[TrialRow], front: Sequence[FrontRow]) -> View:
     ends = [row.score + side * units.Z95 * row.score_stderr for row in front for side in (-1, 1)]
     scores = np.array([*(t.score for t in scored), *ends])
     low, high = flops.min(), flops.max()
-    least, most = scores.min(), max(scores.max(), 0.0)  # where all are below the floor, it is in view
+    least, most = scores.min(), max(scores.max(), 0.0)  # the floor is in view even if all scores are below it
     pad, rise = 0.06 * max(high - low, 0.3), 0.07 * max(most - least, 0.05)
-    left = 1.7 * pad  # room for the words beside the cheapest point
+    left = 1.7 * pad  # room for the label of the cheapest point
     return (low - left, high + pad), (least - rise, most + rise)
 
 

@@ -1,4 +1,4 @@
-"""The look that all figures share: a quiet template in two palettes, told apart by colour-blind readers too.
+"""The style of all figures: a plain template and two palettes that colour-blind readers can distinguish.
 
 Categories after Okabe and Ito 2008, https://jfly.uni-koeln.de/color/.
 """
@@ -19,7 +19,7 @@ class Palette:
         rungs: few tokens to many.
         fraction: floor to expert.
         load: unused to overloaded.
-        categories: one a task.
+        categories: one per task.
     """
 
     name: str
@@ -83,7 +83,7 @@ CONFIG = {"displayModeBar": False, "doubleClick": "autosize"}
 
 
 def rung_colors(count: int, palette: Palette = LIGHT) -> list[str]:
-    """One colour a rung, faint for the first and strong for the last."""
+    """One colour per rung, from faint for the first to strong for the last."""
     if count == 1:
         return [palette.blue]
     sampled = sample_colorscale(list(palette.rungs), [rung / (count - 1) for rung in range(count)])
@@ -131,7 +131,7 @@ def blank(height: int, palette: Palette = LIGHT, **layout: Any) -> go.Figure:
 
 
 def legend_below(figure: go.Figure, height: int, rows: int) -> None:
-    """Put the legend under the axis title, where it covers nothing.
+    """Put the legend below the axis title, where it covers no points.
 
     Args:
         figure: a figure.
@@ -153,7 +153,7 @@ def legend_below(figure: go.Figure, height: int, rows: int) -> None:
 
 
 def notice(text: str, height: int = 160, palette: Palette = LIGHT) -> go.Figure:
-    """A figure that says in words why there is nothing to draw."""
+    """A figure with a text that explains why there is nothing to draw."""
     figure = blank(height, palette)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)

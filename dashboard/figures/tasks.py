@@ -1,4 +1,4 @@
-"""The front task by task: who reaches what fraction of the expert, on how many tasks, with which mixture."""
+"""Figures of the front per task: fractions of the expert, tasks above each threshold, mixtures."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from dashboard.figures import style
+from dashboard.figures.hover import hover
 from search.read.rows import FrontRow
 from space.records import SuiteRecord
 
@@ -32,9 +33,9 @@ def heat_map(
     selected: int | None = None,
     palette: style.Palette = style.LIGHT,
 ) -> go.Figure:
-    """Fractions of the expert of front x tasks: colours clipped to [0, 1], the numbers as they are.
+    """Fractions of the expert, front x tasks; colours are clipped to [0, 1], numbers are not.
 
-    Where a suite has very many tasks, a column is the mean over those of a family within a domain.
+    If a suite has very many tasks, a column is the mean over the tasks of a family within a domain.
     """
     if not front:
         return style.notice("No trial is on the front.", palette=palette)
@@ -48,7 +49,6 @@ def heat_map(
         x=[[domain for domain, _ in columns], names if upright else [in_lines(name) for name in names]],
         y=_labels(front, selected),
         z=np.clip(fractions, 0, 1),
-        customdata=[[(name, value) for name, value in zip(names, row, strict=True)] for row in fractions],
         text=[["" if np.isnan(value) else f"{value:z.2f}" for value in row] for row in fractions],
         texttemplate="%{text}",
         textfont={"size": 11 if upright else 13},
@@ -63,7 +63,10 @@ def heat_map(
             "ticktext": ["floor", "half", "expert"],
             "outlinewidth": 0,
         },
-        hovertemplate="<b>%{y}</b><br>%{customdata[0]}<br>%{customdata[1]:.3f} of the expert<extra></extra>",
+        **hover(
+            "<b>%{y}</b><br>{task}<br>{fraction:.3f} of the expert",
+            {"task": [names] * len(front), "fraction": fractions},
+        ),
     )
     figure.update_yaxes(autorange="reversed", ticks="", type="category", showgrid=False)
     figure.update_xaxes(
@@ -86,11 +89,11 @@ def tasks_above(fractions: Sequence[float], thresholds: np.ndarray = THRESHOLDS)
 def threshold_curves(
     front: Sequence[FrontRow], highlighted: dict[int, str], palette: style.Palette = style.LIGHT
 ) -> go.Figure:
-    """Number of tasks above each fraction of the expert, one line a trial (Reed 2022, figure 5).
+    """Number of tasks above each fraction of the expert, one line per trial (Reed 2022, figure 5).
 
     Args:
         front: the front's trials.
-        highlighted: trial number -> what it is, such as "best"; the others are drawn faint.
+        highlighted: trial number -> its name in the legend, such as "best"; the others are faint.
         palette: colours.
     """
     if not front:
@@ -121,7 +124,7 @@ def mixture_bars(
     selected: int | None = None,
     palette: style.Palette = style.LIGHT,
 ) -> go.Figure:
-    """Each front trial's shares of input tokens, stacked to 1; by domain where a suite has many tasks."""
+    """Each front trial's shares of input tokens, stacked to 1; by domain if a suite has many tasks."""
     if not front:
         return style.notice("No trial is on the front.", palette=palette)
     tasks = tasks_by_domain(suite)
@@ -190,7 +193,7 @@ def _columns(suite: SuiteRecord) -> dict[tuple[str, str], list[str]]:
 
 
 def _mean(row: FrontRow, tasks: Sequence[str]) -> float:
-    """Mean fraction over tasks; not a number where one is missing."""
+    """Mean fraction over tasks; NaN if one is missing."""
     return float(np.mean([row.tasks.get(task, np.nan) for task in tasks]))
 
 

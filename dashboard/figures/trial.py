@@ -1,4 +1,4 @@
-"""One trial: its scores with intervals, its mixture, how it learned, which experts it used."""
+"""Figures of one trial: scores with intervals, mixture, training curves, expert load."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from dashboard import units
 from dashboard.figures import style
+from dashboard.figures.hover import hover
 from dashboard.figures.tasks import tasks_by_domain
 from search.read.rows import CurvePoint
 from space.records import SuiteRecord
@@ -21,22 +22,11 @@ MOST_NUMBERED = 8  # experts whose columns have room for a number on a narrow pa
 def score_bars(
     scores: Mapping[str, TaskScore], suite: SuiteRecord, palette: style.Palette = style.LIGHT
 ) -> go.Figure:
-    """Fraction of the expert on each task with its 95% interval, raw values on hovering."""
+    """Fraction of the expert on each task with its 95% interval; hovering shows raw values."""
     tasks = [task for task in tasks_by_domain(suite) if task in scores]
     if not tasks:
         return style.notice("Not scored.", palette=palette)
     figure = style.blank(HEAD + BAR * len(tasks), palette)
-    facts = [
-        [
-            suite.records[t].domain,
-            scores[t].value,
-            units.Z95 * scores[t].stderr,
-            scores[t].n,
-            suite.records[t].metric,
-            units.Z95 * scores[t].fraction_stderr,
-        ]
-        for t in tasks
-    ]
     figure.add_bar(
         x=[scores[t].fraction for t in tasks],
         y=tasks,
@@ -48,11 +38,17 @@ def score_bars(
             "width": 4,
         },
         marker={"color": [palette.blue if scores[t].fraction > 0.5 else palette.rungs[0] for t in tasks]},
-        customdata=facts,
-        hovertemplate=(
-            "<b>%{y}</b> (%{customdata[0]})<br>%{x:.3f} ± %{customdata[5]:.3f} of the expert<br>"
-            "%{customdata[4]} %{customdata[1]:.3f} ± %{customdata[2]:.3f}, n = %{customdata[3]}"
-            "<br>± is the 95% interval<extra></extra>"
+        **hover(
+            "<b>%{y}</b> ({domain})<br>%{x:.3f} ± {half:.3f} of the expert<br>"
+            "{metric} {value:.3f} ± {value_half:.3f}, n = {n}<br>± is the 95% interval",
+            {
+                "domain": [suite.records[t].domain for t in tasks],
+                "half": [units.Z95 * scores[t].fraction_stderr for t in tasks],
+                "metric": [suite.records[t].metric for t in tasks],
+                "value": [scores[t].value for t in tasks],
+                "value_half": [units.Z95 * scores[t].stderr for t in tasks],
+                "n": [scores[t].n for t in tasks],
+            },
         ),
         showlegend=False,
     )
@@ -83,7 +79,7 @@ def share_bars(
     suite: SuiteRecord,
     palette: style.Palette = style.LIGHT,
 ) -> go.Figure:
-    """Share of the input tokens of each task against the uniform share, with how often its data was seen."""
+    """Share of the input tokens of each task beside the uniform share, with its number of epochs."""
     tasks = [task for task in tasks_by_domain(suite) if task in mixture]
     if not tasks:
         return style.notice("The mixture names no task of this suite.", palette=palette)
@@ -99,7 +95,7 @@ def share_bars(
     uniform = 1 / len(tasks)
     most = max(uniform, *(mixture[t] for t in tasks))
     figure.add_vline(x=uniform, line={"color": palette.ink, "width": 1, "dash": "dot"})
-    for task in tasks:  # in a column of their own, right of all bars and of the line
+    for task in tasks:  # in a separate column to the right of all bars and of the line
         seen = f" · seen {_times(epochs[task])}" if task in epochs else ""
         figure.add_annotation(
             x=1.04 * most, y=task, xanchor="left", showarrow=False, text=f"{mixture[task]:.0%}{seen}"
@@ -124,7 +120,7 @@ def loss_curves(
     suite: SuiteRecord,
     palette: style.Palette = style.LIGHT,
 ) -> go.Figure:
-    """Training loss over the candidate's tokens, in total and of each task, over all its rungs."""
+    """Training loss over the candidate's tokens at all its rungs, in total and per task."""
     if not curves:
         return style.notice("No training curve was recorded.", palette=palette)
     points = sorted(curves, key=lambda point: (point.tokens, point.rung))
@@ -167,7 +163,7 @@ def loss_curves(
 def load_map(
     routing: Mapping[str, Sequence[Sequence[float]]], palette: style.Palette = style.LIGHT
 ) -> go.Figure:
-    """Which experts serve which domain: each one's tokens over an even share, layer by layer.
+    """Load of each expert by layer and domain, relative to an even share.
 
     1 is balanced, 0 is an expert that the domain does not use.
 

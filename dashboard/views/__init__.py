@@ -1,1 +1,1 @@
-"""The four pages; each has one function `render`, which `dashboard.app` calls."""
+"""The pages; each module has a function `render`, which `dashboard.app` calls."""

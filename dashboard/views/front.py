@@ -19,8 +19,8 @@ def render() -> None:
     """Draw the page."""
     study = parts.study_in_view(
         "Front",
-        "Each point is a trial, the line joins the best for their compute. Click a point to look at it,"
-        " drag to zoom, double-click to see all.",
+        "Each point is a trial; the line connects the best scores for their compute. Click a point to"
+        " select it, drag to zoom, double-click to reset.",
     )
     parts.live_strip(study)
     _chart_and_detail(study)
@@ -35,7 +35,7 @@ def _chart_and_detail(study: load.Study) -> None:
         st.info(study.why_no_front)
     with st.container(key="split_front"):
         left, right = st.columns([2.6, 1], gap="medium")
-        with right:  # before the chart, which takes longer to travel
+        with right:  # before the chart, which takes longer to send
             if selected is not None and study.has(selected):
                 parts.trial_card(study, selected)
             else:
@@ -59,7 +59,7 @@ def _chart_and_detail(study: load.Study) -> None:
 def _point_clicked(study: load.Study) -> None:
     points = st.session_state[zoom.CHART].selection.points
     number = trial_at(points[0]) if points else None
-    if number is not None:  # an empty selection is also what a redrawn chart reports
+    if number is not None:  # a redrawn chart reports an empty selection, too
         selection.choose_trial(study.name, number)
 
 
@@ -82,7 +82,7 @@ def _table(study: load.Study) -> None:
     trials = {trial.number: trial for trial in study.trials}
     marks = study.marks
     rows = [_table_row(row, trials[row.trial], marks) for row in study.front]
-    key = f"{TABLE}_{selection.trial()}"  # a click on the chart lets the table's own choice go
+    key = f"{TABLE}_{selection.trial()}"  # a new key clears the table's selection after a click on the chart
 
     def row_clicked() -> None:
         cells = st.session_state[key].selection["cells"]
@@ -116,7 +116,7 @@ def _table_row(row: FrontRow, trial: TrialRow, marks: dict[int, str]) -> dict[st
         "FLOPs per token": row.flops_per_token,
         "Active params": row.active_params,
         "Total params": row.total_params,
-        "Architecture": parts.shape(trial),
+        "Architecture": trial.description.label,
         "Rung": row.rung,
         "Tokens": row.tokens,
         "Candidate": row.candidate,

@@ -1,4 +1,4 @@
-"""What the pages share: the head with the choice of the study, the live strip, rows of figures in words."""
+"""Parts that the pages share: head, live strip, trial card, facts and remarks."""
 
 from collections.abc import Callable, Sequence
 from html import escape
@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dashboard import load, pages, selection, units
 from dashboard.figures import style
-from search.read.rows import ListedTrial, RunningTrial, StudyStatus, StudySummary, TrialDetail
+from search.read.rows import RunningTrial, StudyStatus, StudySummary, TrialDetail
 from space.errors import NotFoundError, PathfrontError, nearest
 
 LAUNCH = "pathfront launch quick"
@@ -67,7 +67,7 @@ def style_html() -> str:
 
 
 def chart(figure: object, key: str) -> None:
-    """Draw a figure that answers no click."""
+    """Draw a figure without a click handler."""
     st.plotly_chart(figure, theme=None, key=key, config=style.CONFIG)  # pyright: ignore[reportArgumentType]
 
 
@@ -88,7 +88,7 @@ def study_in_view(title: str, help_line: str) -> load.Study:
 
 
 def refreshing(seconds: float, draw: Callable[[], None]) -> None:
-    """Draw now and every few seconds; what cannot be read any more is said by the whole page."""
+    """Draw now and again every few seconds; after a read error the whole page is drawn, which shows it."""
     drawn: list[bool] = []
 
     @st.fragment(run_every=seconds)
@@ -96,7 +96,7 @@ def refreshing(seconds: float, draw: Callable[[], None]) -> None:
         try:
             draw()
         except (PathfrontError, SQLAlchemyError):
-            if not drawn:  # the page itself is being drawn, and says it
+            if not drawn:  # during the page's own run, which shows the error
                 raise
             st.rerun()
         drawn.append(True)
@@ -105,7 +105,7 @@ def refreshing(seconds: float, draw: Callable[[], None]) -> None:
 
 
 def try_again() -> None:
-    """Draw the whole page again in a few seconds: what is missing may come."""
+    """Draw the whole page again in a few seconds."""
     drawn: list[bool] = []
 
     def again() -> None:
@@ -117,7 +117,7 @@ def try_again() -> None:
 
 
 def live_strip(study: load.Study) -> None:
-    """Draw where the study stands, look again every few seconds, and redraw the page when results came."""
+    """Draw the study's status every few seconds; redraw the page when there are new results."""
     colors = palette()
 
     def strip() -> None:
@@ -130,7 +130,7 @@ def live_strip(study: load.Study) -> None:
 
 
 def status_html(now: StudyStatus) -> str:
-    """Counts, the way to the stop rule and the trials that run, as HTML."""
+    """Counts, progress towards the stop rule and running trials, as HTML."""
     best = now.best
     stats = [
         ("State", state_words(now)),
@@ -155,20 +155,20 @@ def bar_html(share: float) -> str:
 
 
 def remarks_html(sentences: Sequence[str]) -> str:
-    """What is to be said about a study, one line each, as HTML."""
+    """Remarks on a study, one line each, as HTML."""
     lines = "".join(f"<p>{_remark_html(sentence)}</p>" for sentence in sentences)
     return f'<div class="pf-remarks">{lines}</div>' if lines else ""
 
 
 def _remark_html(sentence: str) -> str:
-    """A sentence with the command at its end in a line of its own, which scrolls and does not break."""
+    """A sentence with the command at its end in a separate line, which scrolls instead of wrapping."""
     words, colon, command = sentence.partition(": pathfront ")
     code = f":<code>{escape('pathfront ' + command)}</code>" if colon else ""
     return escape(words[:1].upper() + words[1:]) + code
 
 
 def state_words(now: StudyStatus) -> str:
-    """One or two words for what a study is doing."""
+    """State of a study in one or two words."""
     if now.finished:
         return "Finished"
     if now.halted is not None:
@@ -199,26 +199,20 @@ def facts_html(facts: Sequence[tuple[str, str]]) -> str:
     return f'<table class="pf-facts">{rows}</table>'
 
 
-def shape(trial: ListedTrial | RunningTrial) -> str:
-    """An architecture in a few words."""
-    kind = "dense" if trial.experts == 1 else f"{trial.experts} experts, top-{trial.top_k}"
-    return f"{kind}, depth {trial.depth}, width {trial.width}"
-
-
 def invite() -> None:
-    """Say how a first study is made."""
+    """Show the command that creates a first study."""
     st.info("No study here yet. This command searches a small space on this machine, in minutes:")
     st.code(LAUNCH, language=None)
 
 
 def explain(error: PathfrontError | SQLAlchemyError) -> None:
-    """One line for an error; what is not there yet is no alarm."""
+    """Show an error in one line; NotFoundError is shown as information."""
     show = st.info if isinstance(error, NotFoundError) else st.error
     show(" ".join(str(getattr(error, "orig", None) or error).split()))
 
 
 def export_box(detail: TrialDetail) -> None:
-    """How a trial is exported, where its weights are still there; else why not."""
+    """The command that exports a trial, or why it cannot be exported."""
     if any(file.kind == "decayed" for file in detail.checkpoints):
         st.code(detail.export_command, language=None)
     elif detail.row.state == "done":
@@ -226,7 +220,7 @@ def export_box(detail: TrialDetail) -> None:
 
 
 def failure_box(detail: TrialDetail) -> None:
-    """Why the last attempt failed, and where its log is."""
+    """The error of the last attempt and the path of its log."""
     if detail.error and detail.row.state != "done":
         st.error(f"Attempt {detail.row.attempt} failed: {detail.error}")
     if detail.log and detail.row.state != "done":
@@ -235,7 +229,7 @@ def failure_box(detail: TrialDetail) -> None:
 
 
 def trial_card(study: load.Study, number: int, half: float = 0.5) -> None:
-    """A trial in a few facts, with the way to everything about it."""
+    """Main facts of a trial, with a link to its page."""
     detail = study.detail(number)
     row = detail.row
     above = sum(score.fraction > half for score in detail.tasks.values())
@@ -246,7 +240,7 @@ def trial_card(study: load.Study, number: int, half: float = 0.5) -> None:
             ("Score, 95%", units.signed(row.score, row.stderr)),
             ("Above half", f"{above} of {len(detail.tasks)} tasks" if detail.tasks else row.state),
             ("Compute", f"{units.flops(row.flops_per_token)} per token"),
-            ("Architecture", shape(row)),
+            ("Architecture", row.description.label),
             ("Parameters", f"{units.short(row.active_params)} active of {units.short(row.total_params)}"),
             ("Trained", f"{units.short(row.tokens)} tokens, rung {row.rung}"),
             ("Learning rate", f"{detail.config.learning_rate:.3g}"),
@@ -278,7 +272,7 @@ def _head(title: str, help_line: str, summaries: list[StudySummary], current: st
 
 def _running_html(running: Sequence[RunningTrial]) -> str:
     words = [
-        f"{trial.candidate[:6]} ({shape(trial)}) rung {trial.rung}"
+        f"{trial.candidate[:6]} ({trial.description.label}) rung {trial.rung}"
         f" {_progress(trial):.0%}{'' if trial.loss is None else f', loss {trial.loss:.2f}'}"
         for trial in running[:SHOWN_RUNNING]
     ]

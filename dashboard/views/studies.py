@@ -1,4 +1,4 @@
-"""The list of studies: how far each is, what it has found and what it has spent."""
+"""The list of studies, each with its progress, best score and compute."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""One trial: what it is, what it reached, how it learned, which experts it used, how to export it."""
+"""One trial: configuration, scores, training, expert load, and the command that exports it."""
 
 import streamlit as st
 
@@ -18,7 +18,7 @@ def render() -> None:
     number = _in_view(study)
     if number is None:
         parts.live_strip(study)
-        st.info("No trial has begun yet; the first one appears here.")
+        st.info("No trial has started yet; the first one appears here.")
         return
     with st.container(key="split_summary"):
         left, right = st.columns([1, 6], vertical_alignment="center")
@@ -55,7 +55,7 @@ def _figures(study: load.Study, detail: TrialDetail) -> None:
 
 
 def _in_view(study: load.Study) -> int | None:
-    """The trial that the address names; else the front's best, or the latest one, as first shown."""
+    """The trial of the address; else the best of the front or the latest trial, as first shown."""
     wrong = selection.wrong_trial()
     if wrong is not None:
         st.info(f"Study {study.name} has no trial {wrong}.")
@@ -80,7 +80,7 @@ def _number_box(study: load.Study, number: int) -> None:
 
 
 def _refresh(study: load.Study, detail: TrialDetail) -> None:
-    """Draw the page again when the study's results change, or anything at all while this trial runs."""
+    """Draw the page again when the study's results change; while this trial runs, on any change."""
     now = load.status(study.url, study.name)
     running = detail.row.state == "running"
     shown, colors = load.token(study.url, study.name), parts.palette()
@@ -113,7 +113,7 @@ def _experts(detail: TrialDetail) -> None:
         "Which experts serve which domain",
         "Tokens that each expert got, over an even share: 1 is balanced, 0 is never visited.",
     )
-    if not detail.config.architecture.sparse:
+    if not detail.row.description.sparse:
         st.info("This candidate is dense: every token passes the same layers, so there is no expert load.")
         return
     if not detail.routing:
@@ -125,15 +125,10 @@ def _experts(detail: TrialDetail) -> None:
 
 
 def _configuration(detail: TrialDetail) -> list[tuple[str, str]]:
-    row, arch = detail.row, detail.config.architecture
-    attention = f"{arch.num_heads} heads of {arch.head_dim}, {arch.num_kv_heads} for keys and values"
+    row = detail.row
     return [
         ("Candidate", f"{row.candidate}, proposed by {row.origin}"),
-        ("Experts", arch.experts_in_words),
-        ("Depth, width", f"{arch.depth}, {arch.width}"),
-        ("Expert width", f"{arch.expert_width} ({arch.expert_ratio:g} times the width)"),
-        ("Attention", attention + (", QK-norm" if arch.qk_norm else "")),
-        ("Optimizer", f"{detail.config.optimizer} at learning rate {detail.config.learning_rate:.4g}"),
+        *row.description.facts.items(),
         ("Seed, attempt", f"{row.seed}, {row.attempt}"),
         (
             "Training",
@@ -152,7 +147,7 @@ def _configuration(detail: TrialDetail) -> list[tuple[str, str]]:
 
 
 def _files(detail: TrialDetail) -> str:
-    """Kinds and sizes of the files that the trial left behind."""
+    """Kinds and sizes of the trial's checkpoints."""
     return (
         ", ".join(f"{file.kind} {units.short(file.bytes)}B" for file in detail.checkpoints) or units.UNKNOWN
     )

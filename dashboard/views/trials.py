@@ -1,4 +1,4 @@
-"""All trials of a study, whatever became of them: those that run, those that failed and why."""
+"""All trials of a study in any state, with the errors of failed ones."""
 
 import pandas as pd
 import streamlit as st
@@ -16,14 +16,14 @@ ORDER = ("done", "running", "failed", "paused", "lost")
 def render() -> None:
     """Draw the page."""
     study = parts.study_in_view(
-        "All trials", "Every trial, those that run and those that failed as well. Click a row to look at it."
+        "All trials", "Every trial, running and failed ones included. Click a row to select it."
     )
     parts.live_strip(study)
     now = load.status(study.url, study.name)
     rows = study.listing(load.listing_key(now))
     _follow(study, load.listing_key(now))
     if not rows:
-        st.info("No trial has begun yet; each appears here as it does.")
+        st.info("No trial has started yet; each one appears here when it starts.")
         return
     states = {state: sum(row.state == state for row in rows) for state in ORDER}
     chosen = st.segmented_control("State", [ALL, *ORDER], default=ALL, key="trials_state")
@@ -44,7 +44,7 @@ def render() -> None:
 
 
 def _follow(study: load.Study, key: str) -> None:
-    """Draw the page again when a trial begins; the strip does where one ends."""
+    """Draw the page again when a trial begins; the live strip does so when one ends."""
 
     def watch() -> None:
         if load.listing_key(load.status(study.url, study.name)) != key:
@@ -54,7 +54,7 @@ def _follow(study: load.Study, key: str) -> None:
 
 
 def _table(study: load.Study, rows: list[ListedTrial]) -> None:
-    key = f"{TABLE}_{selection.trial()}"  # a choice made elsewhere lets the table's own go
+    key = f"{TABLE}_{selection.trial()}"  # a new key clears the table's selection after a selection elsewhere
 
     def row_clicked() -> None:
         cells = st.session_state[key].selection["cells"]
@@ -92,7 +92,7 @@ def _row(row: ListedTrial, marks: dict[int, str]) -> dict[str, object]:
         "FLOPs per token": row.flops_per_token,
         "Attempt": row.attempt,
         "Error": row.error or "" if failed else "",
-        "Architecture": parts.shape(row),
+        "Architecture": row.description.label,
         "Proposed by": row.origin,
         "Candidate": row.candidate,
         "Log": row.log or "" if failed else "",

@@ -58,11 +58,11 @@ def ranked(ended: list[Standing], seed: int) -> list[Standing]:
     scores = np.array([trial.score for trial in able])
     flops = np.log([trial.flops_per_token for trial in able])
     layers = nondominated_rank(np.column_stack((scores, flops)))
-    lonely = np.zeros(len(able))
+    crowding = np.zeros(len(able))
     for layer in np.unique(layers):
         members = np.flatnonzero(layers == layer)
-        lonely[members] = _crowding(scores[members], flops[members])
-    order = sorted(range(len(able)), key=lambda i: (layers[i], -lonely[i], -scores[i]))
+        crowding[members] = _crowding(scores[members], flops[members])
+    order = sorted(range(len(able)), key=lambda i: (layers[i], -crowding[i], -scores[i]))
     return [able[i] for i in order]
 
 

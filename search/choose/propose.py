@@ -16,6 +16,7 @@ import numpy as np
 from search.choose.snapshot import Candidate, Snapshot
 from space.candidate import CandidateConfig
 from space.cost import Cost, price
+from space.description import describe
 from space.records import SuiteRecord
 from space.study import StudyConfig
 
@@ -48,16 +49,12 @@ class Proposal:
     origin: str
 
     def row(self, ordinal: int, distributions: Mapping[str, str]) -> dict[str, Any]:
-        """What `pf_candidates` holds of it, without study and time.
+        """The candidate's row of `pf_candidates`, without study and time.
 
         Args:
             ordinal: candidates before it.
             distributions: parameter -> Optuna's distribution as JSON.
         """
-        architecture = self.candidate.architecture
-        shown = {
-            name: getattr(architecture, name) for name in ("depth", "width", "experts", "top_k", "sparse")
-        }
         costs = ("flops_per_token", "active_params", "total_params", "training_bytes")
         return {
             "candidate": self.candidate.id,
@@ -66,7 +63,7 @@ class Proposal:
             "params": self.params,
             "distributions": dict(distributions),
             "origin": self.origin,
-            **{name: getattr(architecture, name) for name in shown},
+            "description": describe(self.candidate).model_dump(mode="json"),
             **{name: getattr(self.cost, name) for name in costs},
         }
 

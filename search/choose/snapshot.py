@@ -1,4 +1,4 @@
-"""What choosing the next trial needs to know: one consistent look at a study's candidates and trials."""
+"""A snapshot of a study's candidates and trials, from which the next trial is chosen."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from space.study import Stop
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate as its proposal left it; `ordinal` counts from 0 in the order of proposals."""
+    """A candidate as it was proposed; `ordinal` numbers the proposals from 0."""
 
     id: str
     ordinal: int
@@ -25,11 +25,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a candidate stands at a rung.
+    """A candidate's trial at a rung.
 
     Attributes:
         final: done, or failed with no retry left.
-        training_flops: spent if it is done, else planned.
+        training_flops: spent if the trial is done, else planned.
         diverged: whether training diverged, which is a result of the candidate.
     """
 
@@ -45,12 +45,12 @@ class Standing:
 
     @property
     def ended(self) -> bool:
-        """Whether the trial is over with a result of its candidate: a score, or divergence."""
+        """Whether the trial has ended with a result: a score, or divergence."""
         return self.final and (self.state == "done" or self.diverged)
 
     @property
     def at_floor(self) -> bool:
-        """Whether the score cannot be told from the floor: not above 0 by one standard error."""
+        """Whether the score is within one standard error of the floor, or below it."""
         return at_floor(self.score, self.stderr)
 
 
@@ -78,25 +78,25 @@ class Snapshot:
 
     @property
     def training_flops(self) -> float:
-        """Spent by trials that are done, and planned for those under way."""
+        """Training FLOPs: spent by finished trials, planned for the others."""
         return sum(trial.training_flops for trial in self.trials)
 
     @property
     def under_way(self) -> int:
-        """Trials that somebody works on, or should."""
+        """Number of trials that are running or will be retried."""
         return sum(not trial.final for trial in self.trials)
 
     def may_start(self, stop: Stop) -> bool:
-        """Whether the budgets of FLOPs and of time leave room for another trial."""
+        """Whether the budgets of FLOPs and time allow another trial."""
         if stop.training_flops is not None and self.training_flops >= stop.training_flops:
             return False
         return stop.wall_minutes is None or self.launched_seconds < 60 * stop.wall_minutes
 
     def may_propose(self, stop: Stop) -> bool:
-        """Whether another candidate may enter.
+        """Whether another candidate may be proposed.
 
-        Candidates that failed for good before any score do not count, except those that diverged; at most
-        `stop.candidates` of them are replaced.
+        Candidates that failed permanently without a score are replaced and do not count, up to
+        `stop.candidates` of them; candidates that diverged count.
         """
         if stop.candidates is None:
             return True
@@ -115,7 +115,7 @@ def take_snapshot(engine: Engine, study: str, seed: int) -> Snapshot:
         candidates.c.ordinal,
         candidates.c.params,
         candidates.c.flops_per_token,
-        candidates.c.sparse,
+        candidates.c.description["sparse"].as_boolean().label("sparse"),
     ).where(candidates.c.study == study)
     since = select(studies.c.ran_seconds).where(studies.c.name == study)
     with engine.connect() as connection:

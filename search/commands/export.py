@@ -178,12 +178,13 @@ def _say_how(folder: Path) -> None:
 
 def _say_grown(recipe: "Recipe", output: Path) -> None:
     from search.commands.output import say, score, short
+    from space.description import describe
 
-    grown, shape, origin = recipe.grown, recipe.candidate.architecture, recipe.origin
+    grown, origin = recipe.grown, recipe.origin
     assert grown is not None
     print(
         f"exported trial {origin.trial} (score {score(origin.score, origin.score_stderr)}) grown"
-        f" {grown.factor:.3g} times to depth {shape.depth}, width {shape.width},"
+        f" {grown.factor:.3g} times to {describe(recipe.candidate).label},"
         f" {short(grown.flops)} FLOPs/token, to {output}"
     )
     if grown.unknown is not None:

@@ -1,4 +1,4 @@
-"""`pathfront front`: the candidates that nothing beats in both score and FLOPs."""
+"""`pathfront front`: the candidates that are non-dominated in score and FLOPs."""
 
 from typing import TYPE_CHECKING
 
@@ -39,23 +39,32 @@ def print_front(rows: "Sequence[FrontRow]") -> None:
     """Print a front as a table on stdout."""
     from search.commands import output
     from space.candidate import CandidateConfig
+    from space.description import describe
 
-    lines = []
-    for row in rows:
-        architecture = CandidateConfig.model_validate(row.config).architecture
-        lines.append(
+    output.print_table(
+        [
+            ">trial",
+            ">score",
+            ">FLOPs/token",
+            ">active",
+            ">params",
+            "architecture",
+            ">rung",
+            ">tokens",
+            ">above half",
+        ],
+        [
             (
                 str(row.trial),
                 output.score(row.score, row.score_stderr),
                 output.short(row.flops_per_token),
                 output.short(row.active_params),
                 output.short(row.total_params),
-                f"{architecture.top_k} of {architecture.experts}" if architecture.sparse else "dense",
-                f"{architecture.depth}x{architecture.width}",
+                describe(CandidateConfig.model_validate(row.config)).label,
                 str(row.rung),
                 output.short(row.tokens),
                 f"{row.above(HALF)} of {len(row.tasks)}",
             )
-        )
-    columns = [">trial", ">score", ">FLOPs/token", ">active", ">params", ">experts", ">shape"]
-    output.print_table([*columns, ">rung", ">tokens", ">above half"], lines)
+            for row in rows
+        ],
+    )

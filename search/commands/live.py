@@ -1,6 +1,6 @@
-"""The display of a launch: the study's bar, its rungs, and a bar for each running trial, all on stderr.
+"""The display of a launch on stderr: the study's progress, its rungs, and a bar for each running trial.
 
-Where stderr is no terminal, one plain line every 15 seconds says the same.
+If stderr is not a terminal, a plain line is printed every 15 seconds instead.
 """
 
 import sys
@@ -21,7 +21,7 @@ STOPPING = "stopping: running trials go on to a checkpoint; Ctrl-C again stops a
 
 
 class LaunchDisplay:
-    """Shows where a study stands each time that `tick` is called.
+    """Shows the status of a study each time that `tick` is called.
 
     Args:
         reader: the storage.
@@ -35,7 +35,7 @@ class LaunchDisplay:
         self._stopping = False
 
     def __enter__(self) -> Self:
-        """Start to draw."""
+        """Start drawing."""
         if sys.stderr.isatty():
             from rich.live import Live
 
@@ -44,13 +44,13 @@ class LaunchDisplay:
         return self
 
     def stop(self) -> None:
-        """Say from now on that the trials are on their way to a checkpoint."""
+        """Show that the running trials stop at their next checkpoint."""
         self._stopping = True
         if self._live is None:
             output.say(STOPPING)
 
     def tick(self) -> None:
-        """Read the study and show it."""
+        """Read the status and show it."""
         if self._live is not None:
             from rich.console import Group
 
@@ -62,14 +62,14 @@ class LaunchDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave one last line."""
+        """Stop drawing and print a last line."""
         if self._live is not None:
             self._live.stop()
         output.say(line(self._reader.status(self._study)))
 
 
 def line(status: "StudyStatus") -> str:
-    """Where a study stands, in one plain line."""
+    """Status of a study in one plain line."""
     rungs = " ".join(
         f"{rung.done}/{'?' if rung.expected is None else rung.expected}" for rung in status.rungs
     )
@@ -91,7 +91,7 @@ def line(status: "StudyStatus") -> str:
 
 
 def draw(status: "StudyStatus", url: str) -> "RenderableType":
-    """Where a study stands, as a bar, a table of rungs, what went wrong and the running trials."""
+    """Status of a study: a bar, a table of rungs, remarks and the running trials."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -125,7 +125,6 @@ def draw(status: "StudyStatus", url: str) -> "RenderableType":
 def _trial(trial: "RunningTrial") -> tuple[Any, ...]:
     from rich.progress_bar import ProgressBar
 
-    experts = "dense" if trial.experts == 1 else f"{trial.experts} experts, top-{trial.top_k}"
     done = trial.progress_tokens - trial.start_tokens
     scoring = trial.progress_tokens >= trial.tokens
     loss = "" if trial.loss is None else f"loss {trial.loss:.3f}"
@@ -135,7 +134,7 @@ def _trial(trial: "RunningTrial") -> tuple[Any, ...]:
         ProgressBar(total=trial.tokens - trial.start_tokens, completed=done, width=16),
         f"{output.short(trial.progress_tokens)} of {output.short(trial.tokens)}",
         "scoring" if scoring else loss,
-        f"{trial.depth} x {trial.width}, {experts}",
+        trial.description.label,
     )
 
 
@@ -148,7 +147,7 @@ def _trials(status: "StudyStatus") -> str:
 
 
 def _reason(status: "StudyStatus") -> str:
-    """The most frequent reason, as long as nothing was scored."""
+    """The most frequent reason of failures, if no trial has been scored."""
     if status.states.get("done") or not status.failures:
         return ""
     return f" ({status.failures[0].reason})"

@@ -1,6 +1,6 @@
-"""How commands speak: data on stdout, everything else on stderr, bars on terminals only.
+"""Output of commands: data on stdout, everything else on stderr, progress bars on terminals only.
 
-NO_COLOR is respected by rich itself. rich is imported inside functions, so that `--help` stays quick.
+rich respects NO_COLOR. It is imported inside functions, so that `--help` stays fast.
 """
 
 import json
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LINE_SECONDS = 15.0  # between two lines of progress where no bar can be drawn
-PLAIN_WIDTH = 180  # columns where stdout is no terminal
+PLAIN_WIDTH = 180  # columns if stdout is not a terminal
 ANY_WIDTH = 10_000  # columns that a table may ask for: none is cut
 
 
 def print_json(value: Any) -> None:
     """Print rows, models or plain values as JSON on stdout."""
-    from pydantic_core import to_jsonable_python
+    from search.read.rows import as_json
 
-    print(json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=False))
+    print(json.dumps(as_json(value), indent=2, ensure_ascii=False))
 
 
 def say(text: str = "") -> None:
@@ -32,7 +32,7 @@ def say(text: str = "") -> None:
 
 
 def console(stderr: bool = False) -> "Console":
-    """A rich console that cuts no table where its output goes to a file or a pipe."""
+    """A rich console that does not truncate tables when its output goes to a file or a pipe."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -45,7 +45,7 @@ def print_table(
 ) -> None:
     """Print a table; columns whose name starts with '>' are aligned to the right.
 
-    Nothing is cut: where a terminal is too narrow, it wraps the lines. Brackets are text, not rich's markup.
+    Nothing is truncated: a narrow terminal wraps the lines. Brackets are text, not rich's markup.
     """
     from rich import box
     from rich.table import Table
@@ -101,13 +101,13 @@ def score(value: float | None, stderr: float | None = None) -> str:
 
 
 class Ticker:
-    """Lets a line of progress through every 15 seconds."""
+    """Limits lines of progress to one every 15 seconds."""
 
     def __init__(self) -> None:
         self._last = -LINE_SECONDS
 
     def due(self) -> bool:
-        """Whether it is time for a line."""
+        """Whether to print a line now."""
         now = time.monotonic()
         if now - self._last < LINE_SECONDS:
             return False
@@ -116,7 +116,7 @@ class Ticker:
 
 
 class Meter:
-    """One long piece of work with a known end, on stderr.
+    """Progress of a long task with a known end, on stderr.
 
     A bar on a terminal, else a line every 15 seconds.
     """
@@ -145,7 +145,7 @@ class Meter:
         return self
 
     def update(self, done: float, note: str = "", total: float | None = None) -> None:
-        """Move to a point, with a few words beside it."""
+        """Set the amount done, with a short note."""
         self._done, self._note = done, note
         self._total = self._total if total is None else total
         if self._bar is not None:
@@ -156,7 +156,7 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the bar away, or say where the work stands."""
+        """Remove the bar, or print a last line."""
         if self._bar is not None:
             self._bar.stop()
         elif kind is None:

@@ -1,4 +1,4 @@
-"""`pathfront show`: everything about one trial."""
+"""`pathfront show`: all details of one trial."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,7 +71,7 @@ def _tasks(detail: "TrialDetail", records: "Mapping[str, TaskRecord]") -> None:
 
 
 def _trouble(detail: "TrialDetail", retry: str) -> None:
-    """Why attempts failed, where the log is, and how to try again."""
+    """Print the error, the path of the log, and the command to retry."""
     row = detail.row
     if detail.error and row.state == "failed":
         print(f"failed: {detail.error}")
@@ -87,18 +87,16 @@ def _trouble(detail: "TrialDetail", retry: str) -> None:
 def _summary(detail: "TrialDetail") -> None:
     from search.commands import output
 
-    row, architecture = detail.row, detail.config.architecture
+    row = detail.row
     place = ", on the front" if detail.on_front else ""
     print(
         f"trial {row.number}: candidate {row.candidate}, rung {row.rung}, seed {row.seed}, {row.state}{place}"
     )
     if row.score is not None:
         print(f"score {output.score(row.score, row.stderr)} of the expert, mean over domains")
-    print(
-        f"depth {architecture.depth}, width {architecture.width}, {architecture.experts_in_words},"
-        f" expert ratio {architecture.expert_ratio:g}, {detail.config.optimizer} at"
-        f" {detail.config.learning_rate:g}, from {row.origin}"
-    )
+    for title, value in row.description.facts.items():
+        print(f"{title.lower()}: {value}")
+    print(f"proposed by: {row.origin}")
     print(
         f"{output.short(row.flops_per_token)} FLOPs/token, {output.short(row.active_params)} active of"
         f" {output.short(row.total_params)} parameters, {output.short(detail.training_bytes)}B to train"

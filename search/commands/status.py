@@ -1,4 +1,4 @@
-"""`pathfront status`: all studies of a storage, or where one of them stands."""
+"""`pathfront status`: all studies of a storage, or the status of one."""
 
 from typing import TYPE_CHECKING, Annotated
 

@@ -1,4 +1,4 @@
-"""`pathfront trials`: every trial of a study, one a line."""
+"""`pathfront trials`: every trial of a study, one per line."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -82,21 +82,19 @@ def _reason(row: "ListedTrial") -> str:
 
 
 def _print_csv(rows: "list[ListedTrial]") -> None:
-    """The header is there even where no trial is."""
+    """Print all rows under a header, which is printed even if there are no rows."""
     import csv
     import sys
-    from dataclasses import asdict, fields
 
-    from pydantic_core import to_jsonable_python
+    from search.read.rows import ListedTrial, as_json, column_names
 
-    from search.read.rows import ListedTrial
-
-    writer = csv.DictWriter(sys.stdout, [f.name for f in fields(ListedTrial)], lineterminator="\n")
+    cells = [{name: _cell(value) for name, value in as_json(row).items()} for row in rows]
+    names = dict.fromkeys(column_names(ListedTrial)) | dict.fromkeys(name for row in cells for name in row)
+    writer = csv.DictWriter(sys.stdout, list(names), lineterminator="\n")
     writer.writeheader()
-    for row in rows:
-        writer.writerow({name: _cell(value) for name, value in to_jsonable_python(asdict(row)).items()})
+    writer.writerows(cells)
 
 
 def _cell(value: object) -> object:
-    """As in JSON, with nothing for null."""
+    """A value as in JSON, and an empty cell for null."""
     return str(value).lower() if isinstance(value, bool) else value

@@ -1,7 +1,7 @@
-"""What an error of a database means: it may pass, it will not, or the disk is full.
+"""Classify database errors: temporary, permanent, or a full disk.
 
-A driver's own codes decide where there are any. PostgreSQL gives none for a connection that fails, so its
-words decide there, and a failure with unknown words counts as one that may pass.
+The driver's error code decides where there is one. PostgreSQL gives no code when a connection fails; there
+the message decides, and an unknown message counts as temporary.
 """
 
 import errno
@@ -23,7 +23,7 @@ SQLITE_PASSES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROT
 POSTGRESQL_PASSES = (
     "08",  # the connection failed
     "40",  # serialization failure, deadlock: rolled back, to be tried again
-    "53",  # too many connections, out of memory (a full disk is told apart before)
+    "53",  # too many connections, out of memory (a full disk is checked before)
     "55P03",  # a lock was not available
     "57014",  # a timeout cancelled the statement
     "57P01",  # the server shuts down,
@@ -55,8 +55,8 @@ def reachable(url: str) -> Iterator[None]:
     """Convert database errors in the block to StorageError; let IntegrityError pass.
 
     Raises:
-        IntegrityError: a row is there already: an answer, not a failure.
-        StorageUnavailable: the database does not answer now, and may again in a while.
+        IntegrityError: the row exists already.
+        StorageUnavailable: the database is temporarily unavailable.
         StorageError: the database cannot be reached, read or written.
     """
     try:
@@ -70,7 +70,7 @@ def reachable(url: str) -> Iterator[None]:
 
 
 def failure(error: BaseException, url: str) -> StorageError:
-    """The error of ours that says in one line what an error of a database means."""
+    """Convert an error of a database to a StorageError with a one-line message."""
     cause = _driver_error(error)
     reason = " ".join(str(cause).split()) or type(cause).__name__
     path = sqlite_path(parse_url(url))
@@ -90,7 +90,7 @@ def _of_a_database(error: BaseException) -> bool:
 
 
 def _driver_error(error: BaseException) -> BaseException:
-    """The driver's own error below what SQLAlchemy and Optuna make of it, if there is one."""
+    """The driver's error that SQLAlchemy or Optuna wrapped; the error itself if there is none."""
     while not (isinstance(error, sqlite3.Error) or type(error).__module__.startswith("psycopg")):
         below = getattr(error, "orig", None) or error.__cause__
         if below is None:
@@ -104,7 +104,7 @@ def _may_pass(error: BaseException, cause: BaseException) -> bool:
         return _sqlite_code(cause) in SQLITE_PASSES
     if isinstance(
         cause, exc.TimeoutError | exc.PendingRollbackError
-    ):  # the pool is empty, or its link was lost
+    ):  # no free connection in the pool, or a lost one
         return True
     state = _sqlstate(cause)
     if state is not None:
@@ -121,7 +121,7 @@ def _disk_is_full(cause: BaseException, path: Path | None) -> bool:
     if _sqlstate(cause) == POSTGRESQL_DISK_FULL:
         return True
     code = _sqlite_code(cause)
-    if code == sqlite3.SQLITE_IOERR and path is not None:  # SQLite's log fails so, where its file would not
+    if code == sqlite3.SQLITE_IOERR and path is not None:  # how a write to the WAL fails on a full disk
         return os.statvfs(path.parent).f_bavail == 0
     return code == sqlite3.SQLITE_FULL
 

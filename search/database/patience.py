@@ -1,4 +1,4 @@
-"""Waiting for a storage that does not answer now: its server restarts, or a connection is lost."""
+"""Retry calls while the storage is unavailable: its server restarts, or a connection is lost."""
 
 import os
 import random
@@ -11,7 +11,7 @@ from space.errors import StorageUnavailable, StudyFileError
 
 DEFAULT_MINUTES = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds
-SLICE = 0.25  # seconds between two looks at a request to stop
+SLICE = 0.25  # seconds between two calls of `stopping`
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,7 +22,7 @@ class Patient(Protocol):
     """What `patient` needs of the object whose methods it decorates.
 
     Attributes:
-        patience: seconds for which a storage that does not answer is tried again.
+        patience: seconds to keep retrying while the storage is unavailable.
     """
 
     patience: float
@@ -32,7 +32,7 @@ class Patient(Protocol):
         ...
 
     def stopping(self) -> bool:
-        """Whether to give up waiting at once."""
+        """Whether to stop retrying."""
         ...
 
 
@@ -69,10 +69,10 @@ def patiently(
     to repeat.
 
     Args:
-        call: what to do; it may be called many times.
-        seconds: how long after its first failure it is still repeated.
+        call: the function to call, possibly many times.
+        seconds: time after the first failure during which it is repeated.
         on_wait: called before each pause with the error and the pause in seconds.
-        stopping: whether to give up at once; looked at several times a second.
+        stopping: whether to stop retrying; called several times a second.
 
     Returns:
         What `call` returned.
@@ -98,7 +98,7 @@ def patiently(
 
 
 def patient(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
-    """Decorate a method so that it waits for the storage as its object's `patience` says; see `patiently`."""
+    """Decorate a method of a `Patient` object so that it is retried; see `patiently`."""
 
     @wraps(method)
     def waiting(self: S, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,7 +1,7 @@
-"""SQLite's file and the two beside it, `-wal` and `-shm`, where other users read and write as well.
+"""A SQLite file with its `-wal` and `-shm` files, shared by several users.
 
-Whoever opens a database in WAL mode makes those two, and owns them: a reader who may not write the database
-must never make them, or its owner could not write any more.
+The first user to open a database in WAL mode creates the other two files and owns them. A user without write
+permission must never create them, because the owner of the database could then no longer write to it.
 """
 
 import os
@@ -12,30 +12,30 @@ from urllib.parse import quote
 from space.errors import StorageError
 
 BUSY_SECONDS = 60
-TRIES = 5  # to open a file whose log comes and goes
+TRIES = 5  # attempts to open a file whose WAL is being created and removed
 
 
 def wal(path: Path) -> Path:
-    """Where SQLite keeps commits that are not in the file yet."""
+    """Path of the write-ahead log (WAL), with the commits that are not in the file yet."""
     return path.with_name(f"{path.name}-wal")
 
 
 def shm(path: Path) -> Path:
-    """The index of that log, shared by all processes that have the database open."""
+    """Path of the index of the WAL, shared by all processes that have the database open."""
     return path.with_name(f"{path.name}-shm")
 
 
 def may_write(path: Path) -> bool:
-    """Whether this user may write the database and make files beside it."""
+    """Whether this user may write the database and create files beside it."""
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open a database to read only; no file is made that its owner could not write.
+    """Open a database read-only, without creating files that its owner could not write.
 
     Raises:
-        StorageError: it has a log that this user cannot read.
-        sqlite3.Error: it is no database, or cannot be opened.
+        StorageError: it has a WAL that this user cannot read.
+        sqlite3.Error: the file is not a database, or cannot be opened.
     """
     if may_write(path):
         return _connect(path, "mode=ro")
@@ -49,7 +49,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 def unwritable(path: Path) -> str:
-    """A clause that names what of a database this user may not write; empty if all can be written."""
+    """A clause that lists which files of a database this user may not write; empty if there are none."""
     files = [file for file in (path, wal(path), shm(path)) if file.exists() and not os.access(file, os.W_OK)]
     if files and path not in files and not _has_content(wal(path)):
         names = " ".join(f"'{file}'" for file in files)
@@ -60,9 +60,9 @@ def unwritable(path: Path) -> str:
 
 def _connect_as_guest(path: Path) -> sqlite3.Connection:
     log, index = wal(path), shm(path)
-    if os.access(log, os.R_OK) and os.access(index, os.R_OK):  # somebody has it open, or was killed
+    if os.access(log, os.R_OK) and os.access(index, os.R_OK):  # another process has it open, or was killed
         return _connect(path, "mode=ro&readonly_shm=1")
-    if not _has_content(log):  # all is in the file itself
+    if not _has_content(log):  # all commits are in the file
         return _connect(path, "mode=ro&immutable=1")
     raise StorageError(
         f"'{log}' holds the latest commits, and only a user who may write '{path}' can read them: let its"
@@ -82,7 +82,7 @@ def _connect(path: Path, options: str) -> sqlite3.Connection:
 
 
 def _remove_own_log(path: Path) -> bool:
-    """Remove the empty log that SQLite made because another process removed its own in that moment."""
+    """Remove the empty WAL that this process created; return whether opening may be retried."""
     log = wal(path)
     try:
         found = log.stat()

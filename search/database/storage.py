@@ -1,9 +1,9 @@
-"""Where studies live: one database for Optuna's tables and ours, one folder of artifacts beside it.
+"""Open the database that holds Optuna's tables and ours, to read or to write.
 
-SQLite runs in WAL mode with a long busy timeout, so that many workers share a file; synchronous NORMAL keeps
-every commit through a killed process (a power cut may lose the last ones, never the file). PostgreSQL may
-stand behind PgBouncer: nothing is set for a session, and no statement is prepared. Optuna has an engine of
-its own and is never called inside an open transaction of ours.
+SQLite runs in WAL mode with a long busy timeout, so that many workers can share a file. With
+synchronous=NORMAL, a killed process loses no commit; a power failure may lose the latest commits but does not
+damage the file. PostgreSQL may run behind PgBouncer, so there are no session settings and no prepared
+statements. Optuna has its own engine and is never called inside one of our open transactions.
 """
 
 import fcntl
@@ -58,34 +58,34 @@ __all__ = [
 
 PRAGMAS = (f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=NORMAL")
 LOCK_POLL_SECONDS = 0.05
-LAUNCH_LOCK = 20261  # PostgreSQL's advisory lock of a launcher that makes tables and study
+LAUNCH_LOCK = 20261  # PostgreSQL's advisory lock while a launcher creates tables and a study
 POSTGRESQL_ARGUMENTS = {  # a URL may say otherwise
     "prepare_threshold": None,  # PgBouncer hands each transaction another session
     "connect_timeout": 20,
-    "keepalives_idle": 30,  # seconds, until a host that is gone is missed,
+    "keepalives_idle": 30,  # seconds until a lost host is noticed,
     "keepalives_interval": 10,
     "keepalives_count": 3,
-    "tcp_user_timeout": 60_000,  # milliseconds, also while something is being sent
+    "tcp_user_timeout": 60_000,  # milliseconds, while data is being sent
 }
 
 
 def open_writer(url: str, create: bool = True) -> Engine:
-    """Open the database to write; make our tables if needed, or upgrade older ones and say so on stderr.
+    """Open the database to write; create our tables, or upgrade older ones with a message on stderr.
 
     Args:
         url: the database's URL.
-        create: whether a SQLite file and our tables may be made where there are none.
+        create: whether a missing SQLite file and missing tables may be created.
 
     Raises:
-        NotFoundError: there is no such file or no table of ours, and none may be made.
-        StorageUnavailable: it does not answer now, or workers of an older Pathfront are training.
-        StorageError: it cannot be reached, is no database, or a newer Pathfront made its tables.
+        NotFoundError: the file or our tables are missing, and `create` is False.
+        StorageUnavailable: it is temporarily unavailable, or workers of an older Pathfront are training.
+        StorageError: it cannot be reached, is not a database, or has tables of a newer Pathfront.
     """
     parsed = parse_url(url)
     path = sqlite_path(parsed)
     if path is not None:
         if not path.parent.is_dir():
-            raise StorageError(f"a SQLite file stands in a folder that exists, got '{parsed.database}'")
+            raise StorageError(f"the folder of a SQLite file must exist, got '{parsed.database}'")
         if not create:
             _require_file(path, parsed)
         _refuse_lone_log(path)
@@ -100,10 +100,10 @@ def open_writer(url: str, create: bool = True) -> Engine:
 
 
 def require_writable(url: str) -> None:
-    """Check that a study can be written or created; nothing is created.
+    """Check that a study can be written or created, without creating anything.
 
     Raises:
-        StorageUnavailable: the database does not answer now.
+        StorageUnavailable: the database is temporarily unavailable.
         StorageError: it cannot be written, or its folder cannot.
     """
     path = sqlite_path(parse_url(url))
@@ -118,7 +118,7 @@ def require_writable(url: str) -> None:
         if path is None:
             return
         if not path.parent.is_dir():
-            raise StorageError(f"a SQLite file stands in a folder that exists, got '{path}'") from None
+            raise StorageError(f"the folder of a SQLite file must exist, got '{path}'") from None
         if not os.access(path.parent, os.W_OK):
             raise StorageError(
                 f"the folder '{path.parent}' cannot be written; name another --storage"
@@ -126,25 +126,25 @@ def require_writable(url: str) -> None:
 
 
 def _refuse_lone_log(path: Path) -> None:
-    """Refuse to create a database beside the log of one that was moved: SQLite would overwrite the log.
+    """Raise an error if the WAL of a moved database is there: SQLite would overwrite it.
 
     Raises:
-        StorageError: there is such a log.
+        StorageError: there is a WAL without its database.
     """
     log = wal(path)
     if not path.exists() and log.exists() and log.stat().st_size:
         raise StorageError(
-            f"'{log}' holds commits of a database that is not beside it: move '{path.name}' back or take its"
-            f" log and '{shm(path).name}' along; or delete both to begin anew"
+            f"'{log}' holds commits of a database that is not beside it: move '{path.name}' back, or move its"
+            f" log and '{shm(path).name}' along; or delete both to start again"
         )
 
 
 def open_reader(url: str) -> Engine:
-    """Open the database to read only; nothing is created, and errors of its statements are StorageErrors.
+    """Open the database read-only, without creating anything; its statements raise StorageError.
 
     Raises:
         NotFoundError: there is no such file, or no study in the database.
-        StorageError: it cannot be reached, is no database, or its tables are of another version.
+        StorageError: it cannot be reached, is not a database, or has tables of another version.
     """
     parsed = parse_url(url)
     engine = _reader(parsed)
@@ -162,25 +162,25 @@ def open_reader(url: str) -> Engine:
 
 
 def upgrade(url: str, say: Callable[[str], object] | None = None) -> int | None:
-    """Bring older tables to today's version; a newer database is not touched, and nothing is created.
+    """Upgrade older tables to the current version; nothing is created, and newer tables are left alone.
 
     Args:
         url: the database's URL.
-        say: is told what is about to happen; else it goes to stderr.
+        say: called with a message before the upgrade; by default it is printed to stderr.
 
     Returns:
-        The version before; None where there are no tables of ours, or no file.
+        The version before; None if there is no file or none of our tables.
 
     Raises:
-        StorageUnavailable: it does not answer now, or workers of an older Pathfront are training.
-        StorageError: it cannot be used, or a newer Pathfront made its tables.
+        StorageUnavailable: it is temporarily unavailable, or workers of an older Pathfront are training.
+        StorageError: it cannot be used, or has tables of a newer Pathfront.
     """
     parsed = parse_url(url)
     path = sqlite_path(parsed)
     if path is not None and not path.is_file():
         return None
     with reachable(url):
-        reader = _reader(parsed)  # a newer file is not even opened to write
+        reader = _reader(parsed)  # a file with newer tables is never opened to write
         try:
             version = _look(reader, url)
         finally:
@@ -196,10 +196,10 @@ def upgrade(url: str, say: Callable[[str], object] | None = None) -> int | None:
 
 
 def check_version(engine: Engine, url: str) -> None:
-    """Refuse to go on in a database whose tables another Pathfront has upgraded meanwhile.
+    """Check that no other Pathfront has upgraded the tables since they were opened.
 
     Raises:
-        StorageUnavailable: it does not answer now.
+        StorageUnavailable: the database is temporarily unavailable.
         StorageError: its tables are of another version.
     """
     with reachable(url), engine.connect() as connection:
@@ -208,13 +208,13 @@ def check_version(engine: Engine, url: str) -> None:
 
 @contextmanager
 def one_launcher(url: str) -> Iterator[None]:
-    """Keep other launchers out of the block: Optuna's tables can be made by one process at a time.
+    """Run the block while no other launcher does: only one process at a time can create Optuna's tables.
 
-    A lock on the folder of a SQLite file, since a file for the lock would stay behind; an advisory lock in
-    PostgreSQL, on a connection of its own.
+    For SQLite this locks the folder, since a lock file would be left behind; for PostgreSQL it takes an
+    advisory lock on a separate connection.
 
     Raises:
-        StorageUnavailable: another launcher holds the lock for a minute, or the database does not answer now.
+        StorageUnavailable: another launcher held the lock for a minute, or the database is unavailable.
         StorageError: it cannot be reached.
     """
     parsed = parse_url(url)
@@ -233,16 +233,16 @@ def one_launcher(url: str) -> Iterator[None]:
         yield
     finally:
         with reachable(url):
-            connection.close()  # lets the lock go
+            connection.close()  # releases the lock
 
 
 def settle(engine: Engine, url: str, wait: bool = True) -> None:
-    """Bring what SQLite's log holds into the file itself, so that the file alone is the study.
+    """Copy the commits in SQLite's WAL to the file, so that the file alone holds the study.
 
     Args:
         engine: the database, open to write.
         url: its URL.
-        wait: for others to finish what they read, and empty the log; else bring over what can be.
+        wait: whether to wait for readers and empty the WAL; otherwise copy what can be copied now.
 
     Raises:
         StorageError: it cannot be written.
@@ -253,11 +253,11 @@ def settle(engine: Engine, url: str, wait: bool = True) -> None:
 
 
 def optuna_storage(url: str, create: bool = False) -> "RDBStorage":
-    """Optuna's storage over the same database: the same pragmas, no heartbeat.
+    """Optuna's storage in the same database, with the same pragmas and without a heartbeat.
 
     Args:
         url: the database's URL.
-        create: make Optuna's tables; only `one_launcher` does, since several processes at once fail at it.
+        create: whether to create Optuna's tables; call it inside `one_launcher` then.
 
     Raises:
         StorageError: it cannot be reached, or its tables are of another version of Optuna.
@@ -274,11 +274,11 @@ def optuna_storage(url: str, create: bool = False) -> "RDBStorage":
                 engine_kwargs=options,
                 skip_table_creation=not create,
             )
-        except RuntimeError as error:  # how Optuna refuses the tables of another version
+        except RuntimeError as error:  # Optuna's error for tables of another version
             raise StorageError(f"the database '{shown(url)}' cannot be used: {error}") from None
         if sqlite_path(parsed) is not None:
             event.listen(storage.engine, "connect", _set_pragmas)
-            storage.engine.dispose()  # connections that were opened without the pragmas
+            storage.engine.dispose()  # closes connections that were opened without the pragmas
     return storage
 
 
@@ -296,7 +296,7 @@ def _reader(parsed: URL) -> Engine:
         event.listen(engine, "connect", _begin_read_only)
         return engine
     _require_file(path, parsed)
-    # A guest opens the file anew each time, as it lies then: with a log beside it, or without.
+    # A user without write permission reopens the file each time, because its WAL comes and goes.
     pool = QueuePool if may_write(path) else NullPool
     return create_engine("sqlite://", creator=lambda: connect_to_read(path), poolclass=pool)
 
@@ -329,7 +329,7 @@ def _options(parsed: URL) -> dict[str, Any]:
 
 
 def _look(engine: Engine, url: str) -> int | None:
-    """The version of our tables; None where there are none.
+    """The version of our tables; None if there are none.
 
     Raises:
         StorageError: a newer Pathfront made them, or they are damaged.
@@ -355,7 +355,7 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise StorageError(f"a SQLite file stands in a folder that can be read: {error}") from None
+        raise StorageError(f"the folder of a SQLite file must be readable: {error}") from None
     deadline = time.monotonic() + BUSY_SECONDS
     try:
         while not _lock(handle):
@@ -364,16 +364,16 @@ def _locked(folder: Path) -> Iterator[None]:
             time.sleep(LOCK_POLL_SECONDS)
         yield
     finally:
-        os.close(handle)  # lets the lock go
+        os.close(handle)  # releases the lock
 
 
 def _lock(handle: int) -> bool:
-    """Take the lock, or say that another process has it."""
+    """Take the lock; return False if another process holds it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a network file system that locks no folders: launch one study at a time there
+    except OSError:  # a network file system without folder locks: launch one study at a time there
         return True
     return True
 

@@ -1,7 +1,7 @@
-"""Our own tables, beside Optuna's in the same database: what each of them holds, and nothing that reads them.
+"""Definitions of our tables, which are in the same database as Optuna's.
 
-Everything is keyed (study, candidate, rung, seed). Times are seconds since 1970 by the database's own clock.
-Optuna's tables are never touched from here; `pf_trials.number` names the Optuna trial of the last attempt.
+The key of a trial is (study, candidate, rung, seed). Times are seconds since 1970 by the database's clock.
+Optuna's tables are not defined here; `pf_trials.number` is the number of the last attempt's Optuna trial.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-TABLES_VERSION = 2
+TABLES_VERSION = 3
 STATES = ("running", "done", "failed", "paused")
 
 metadata = MetaData()
@@ -33,7 +33,7 @@ metadata = MetaData()
 _TRIAL = ("study", "candidate", "rung", "seed")
 
 
-class clock(FunctionElement):  # noqa: N801 - reads as the SQL function that it is
+class clock(FunctionElement):  # noqa: N801 - named like the SQL function that it is
     """Seconds since 1970 by the database's clock, which all workers share."""
 
     type = Double()
@@ -83,7 +83,7 @@ studies = Table(
         "artifacts_id", String(32), nullable=False, server_default=""
     ),  # part of its folder's name; "" before version 2
     Column("environment", JSON),  # versions, data and code of its trials
-    Column("halted", Text),  # why the search stopped itself, in one line; null otherwise
+    Column("halted", Text),  # why the search stopped by itself, in one line; null otherwise
     Column(
         "ran_seconds", Double, nullable=False, server_default="0"
     ),  # time with a live worker since the latest launch
@@ -113,16 +113,12 @@ candidates = Table(
     Column("config", JSON, nullable=False),  # space.candidate.CandidateConfig
     Column("params", JSON, nullable=False),  # Optuna's parameters
     Column("distributions", JSON, nullable=False),  # parameter -> Optuna's distribution_to_json
-    Column("depth", Integer, nullable=False),
-    Column("width", Integer, nullable=False),
-    Column("experts", Integer, nullable=False),
-    Column("top_k", Integer, nullable=False),
-    Column("sparse", Boolean, nullable=False),
+    Column("description", JSON, nullable=False),  # space.description.Description
     Column("flops_per_token", Double, nullable=False),
     Column("active_params", BigInteger, nullable=False),
     Column("total_params", BigInteger, nullable=False),
     Column("training_bytes", BigInteger, nullable=False),
-    Column("origin", String(20), nullable=False),  # control, stratified, random, tpe, nsga2, gp
+    Column("origin", String(200), nullable=False),  # control, stratified, random, or a sampler's name
     Column("created_at", Double, nullable=False),
     UniqueConstraint("study", "ordinal"),
 )
@@ -202,7 +198,7 @@ checkpoints = Table(
     *_trial_key(),
     Column("kind", String(10), primary_key=True),  # trunk or decayed
     Column("tokens", BigInteger, primary_key=True, autoincrement=False),
-    Column("uri", Text, nullable=False),  # relative to the folder beside a SQLite file, if it lies there
+    Column("uri", Text, nullable=False),  # relative if it is in the folder beside a SQLite file
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("created_at", Double, nullable=False),

@@ -1,4 +1,4 @@
-"""Addresses of databases and of artifacts: which there are, how they are chosen, and how they are printed."""
+"""URLs of databases and artifacts: how they are chosen, parsed and printed."""
 
 import os
 import shlex
@@ -19,7 +19,7 @@ def resolve_url(option: str | None = None) -> str:
     """The database's URL: the option, else PATHFRONT_STORAGE, else `sqlite:///pathfront.db`.
 
     Raises:
-        StorageError: it is no URL of a SQLite file or a PostgreSQL database.
+        StorageError: it is not the URL of a SQLite file or a PostgreSQL database.
     """
     url = option or os.environ.get("PATHFRONT_STORAGE") or DEFAULT_URL
     return parse_url(url).render_as_string(hide_password=False)
@@ -28,7 +28,7 @@ def resolve_url(option: str | None = None) -> str:
 def resolve_artifacts(url: str, option: str | None = None) -> str:
     """The artifacts' URL: the option, else PATHFRONT_ARTIFACTS, else `<database>-artifacts`.
 
-    That folder stands beside a SQLite file, and in the working folder for other databases.
+    The folder is beside a SQLite file; for other databases it is in the working folder.
 
     Returns:
         A URL, or the absolute path of a folder.
@@ -44,7 +44,7 @@ def resolve_artifacts(url: str, option: str | None = None) -> str:
 
 
 def artifacts_home(url: str) -> Path | None:
-    """The folder beside a SQLite file whose artifacts are noted relative to it, so that both move together.
+    """The artifact folder beside a SQLite file; paths in it are stored relative, so that both can be moved.
 
     None for other databases, whose working folders differ from machine to machine.
 
@@ -56,22 +56,22 @@ def artifacts_home(url: str) -> Path | None:
 
 
 def shown(url: str) -> str:
-    """A URL as it may be printed: without its password."""
+    """A URL without its password, to be printed."""
     return parse_url(url).render_as_string(hide_password=True)
 
 
 def storage_option(url: str) -> str:
-    """The option that names a storage on the command line: nothing for the default, never a password."""
+    """The `--storage` option for a command line; empty for the default, and never with a password."""
     if url == DEFAULT_URL:
         return ""
     return ' --storage "$PATHFRONT_STORAGE"' if make_url(url).password else f" --storage {shlex.quote(url)}"
 
 
 def parse_url(url: str) -> URL:
-    """Read a URL; PostgreSQL's is given the driver psycopg.
+    """Parse a URL; PostgreSQL gets the driver psycopg.
 
     Raises:
-        StorageError: it is no URL of a SQLite file or a PostgreSQL database.
+        StorageError: it is not the URL of a SQLite file or a PostgreSQL database.
     """
     try:
         parsed = make_url(url)
@@ -79,15 +79,13 @@ def parse_url(url: str) -> URL:
         raise StorageError(f"{RULE}, got '{url}'") from None
     if parsed.drivername in SQLITE:
         if not parsed.database or parsed.database == ":memory:" or parsed.query:
-            raise StorageError(f"{RULE}; a SQLite study is a plain file, got '{url}'")
+            raise StorageError(f"{RULE}; a SQLite storage is a file, got '{url}'")
         return parsed
     if parsed.drivername in POSTGRESQL:
         return parsed.set(drivername="postgresql+psycopg")
     got = parsed.render_as_string(hide_password=True)
     if parsed.get_backend_name() in ("sqlite", "postgresql"):
-        raise StorageError(
-            f"{RULE}, and the driver is chosen for you: leave '+{parsed.get_driver_name()}' out"
-        )
+        raise StorageError(f"{RULE}, without a driver: leave '+{parsed.get_driver_name()}' out")
     raise StorageError(f"{RULE}, got '{got}'")
 
 

@@ -1,8 +1,8 @@
-"""Which version of our tables a database holds, and how they are made or brought to today's version.
+"""Read the version of our tables, create them, and upgrade them.
 
-`pf_schema` holds the version, and every Pathfront since the first refuses by it what it does not know.
-Alembic keeps the same number in `pf_alembic_version`, which databases of version 1 lack. Each change is one
-transaction under a lock, so a process that is killed leaves the old version or the new one.
+`pf_schema` holds the version; every Pathfront since the first refuses versions that it does not know. Alembic
+keeps the same number in `pf_alembic_version`, which databases of version 1 lack. Each change is one
+transaction under a lock, so a killed process leaves either the old version or the new one.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 REVISIONS = "pf_alembic_version"
-LOCK = 20260  # PostgreSQL's advisory lock of whoever makes or changes our tables
-LOCK_SECONDS = 30  # to wait for transactions that read the tables
+LOCK = 20260  # PostgreSQL's advisory lock while our tables are created or changed
+LOCK_SECONDS = 30  # timeout for transactions that read the tables
 
 
 def held_version(connection: Connection, url: str) -> int | None:
-    """The version of our tables in a database; None where there are none.
+    """The version of our tables in a database; None if there are none.
 
     Raises:
         StorageError: the table that should hold the version is damaged.
@@ -39,7 +39,7 @@ def held_version(connection: Connection, url: str) -> int | None:
 
 
 def refuse_newer(version: int, url: str) -> None:
-    """Refuse what a newer Pathfront made.
+    """Raise an error for tables of a newer Pathfront.
 
     Raises:
         StorageError: the version is newer than today's.
@@ -52,10 +52,10 @@ def refuse_newer(version: int, url: str) -> None:
 
 
 def require_today(connection: Connection, url: str) -> None:
-    """Refuse tables of any version but today's.
+    """Raise an error unless the tables are of the current version.
 
     Raises:
-        StorageError: another version; where it is older, the message names the command that upgrades it.
+        StorageError: another version; for an older one, the message names the upgrade command.
     """
     version = held_version(connection, url)
     if version is None:
@@ -69,10 +69,10 @@ def require_today(connection: Connection, url: str) -> None:
 
 
 def make_tables(engine: Engine, url: str) -> None:
-    """Make today's tables where there are none; another process may be at it as well.
+    """Create the tables if there are none; several processes may call this at once.
 
     Raises:
-        StorageError: another process has made tables of another version.
+        StorageError: another process created tables of another version.
     """
     with _alone(engine) as connection:
         if held_version(connection, url) is None:
@@ -83,19 +83,19 @@ def make_tables(engine: Engine, url: str) -> None:
 
 
 def upgrade_tables(engine: Engine, url: str, say: Callable[[str], object]) -> bool:
-    """Bring older tables to today's version; of several processes at once, one does.
+    """Upgrade older tables to the current version; of several processes at once, one does it.
 
     Args:
         engine: the database, open to write.
         url: its URL.
-        say: is told what is about to happen, before it does.
+        say: called with a message before the upgrade.
 
     Returns:
         Whether this process did it.
 
     Raises:
-        StorageUnavailable: workers of an older Pathfront are training; the message says which.
-        StorageError: the tables are newer, missing, or contradict themselves.
+        StorageUnavailable: a worker of an older Pathfront is training; the message names it.
+        StorageError: the tables are newer or missing, or the two stored versions differ.
     """
     from alembic import command
 
@@ -112,7 +112,7 @@ def upgrade_tables(engine: Engine, url: str, say: Callable[[str], object]) -> bo
 
 
 def alembic_config(connection: Connection) -> "Config":
-    """What Alembic's commands need to work on our tables: `command.upgrade(alembic_config(c), "head")`."""
+    """Configuration for Alembic's commands on our tables: `command.upgrade(alembic_config(c), "head")`."""
     from alembic.config import Config
 
     config = Config()
@@ -123,9 +123,9 @@ def alembic_config(connection: Connection) -> "Config":
 
 @contextmanager
 def _alone(engine: Engine) -> Iterator[Connection]:
-    """A transaction in which no other process makes or changes our tables."""
+    """A transaction during which no other process creates or changes our tables."""
     with engine.begin() as connection:
-        if engine.dialect.name == "sqlite":  # its driver begins none by itself before it changes tables
+        if engine.dialect.name == "sqlite":  # its driver does not begin a transaction before DDL
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
@@ -134,7 +134,7 @@ def _alone(engine: Engine) -> Iterator[Connection]:
 
 
 def _require_idle(connection: Connection, url: str) -> None:
-    """Refuse to change tables under a worker of an older Pathfront, which would not notice.
+    """Raise an error while a worker of an older Pathfront is running, since it would not notice an upgrade.
 
     Raises:
         StorageUnavailable: a worker holds a trial.
@@ -143,21 +143,22 @@ def _require_idle(connection: Connection, url: str) -> None:
     if connection.dialect.name != "sqlite":
         connection.exec_driver_sql(f"LOCK TABLE {trials.name} IN ACCESS EXCLUSIVE MODE")
     left = trials.c.lease_until - tables.clock()
-    held = select(trials.c.study, trials.c.worker, left).where(trials.c.state == "running", left > 0)
-    found = connection.execute(held.order_by(left.desc())).first()
+    held = select(trials.c.study, trials.c.worker, left.label("seconds"))
+    held = held.where(trials.c.state == "running", left > 0).order_by(left.desc())
+    found = connection.execute(held).first()
     if found is not None:
-        study, worker, seconds = found
         raise StorageUnavailable(
-            f"the tables of '{shown(url)}' are upgraded while no worker runs, and worker {worker} of an older"
-            f" Pathfront trains study '{study}'; stop it first (if it was killed, wait {seconds:.0f} s)"
+            f"the tables of '{shown(url)}' are upgraded while no worker runs, and worker {found.worker} of an"
+            f" older Pathfront trains study '{found.study}'; stop it first (if it was killed, wait"
+            f" {found.seconds:.0f} s)"
         )
 
 
 def _require_revision(connection: Connection, url: str, version: int) -> None:
-    """Let Alembic know where it starts from.
+    """Check Alembic's version number, or store it if there is none.
 
     Raises:
-        StorageError: it says another version than ours.
+        StorageError: it differs from the one in `pf_schema`.
     """
     if not inspect(connection).has_table(REVISIONS):
         _stamp(connection, version)

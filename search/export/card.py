@@ -6,6 +6,7 @@ from pathlib import Path
 
 from search.read.rows import FrontRow, TrialDetail
 from space.cost import price
+from space.description import describe
 from space.recipe import (
     CARD_FILE,
     CONFIG_FILE,
@@ -65,7 +66,7 @@ def grown_card(recipe: Recipe, detail: TrialDetail, folder: Path) -> str:
         detail: the trial that it grew from.
         folder: where the export goes; the commands name it.
     """
-    origin, grown, before = recipe.origin, recipe.grown, detail.config.architecture
+    origin, grown = recipe.origin, recipe.grown
     assert grown is not None
     name = shlex.quote(str(folder))
     return "\n".join(
@@ -73,9 +74,8 @@ def grown_card(recipe: Recipe, detail: TrialDetail, folder: Path) -> str:
             f"# Trial {origin.trial} of study `{origin.study}`, grown {grown.factor:.3g} times",
             "",
             f"A {_kind(recipe)} over {counted(len(recipe.suite.tasks), 'task')} of suite"
-            f" `{recipe.suite.name}`, **without weights yet**: the shape of a searched candidate of depth"
-            f" {before.depth} and width {before.width}, grown to {grown.factor:.3g} times its FLOPs"
-            " per token.",
+            f" `{recipe.suite.name}`, **without weights yet**: the shape of a searched candidate"
+            f" ({detail.row.description.label}), grown to {grown.factor:.3g} times its FLOPs per token.",
             "",
             *_prediction(recipe, grown),
             *_grown_cost(recipe, grown),
@@ -136,11 +136,8 @@ def _grown_cost(recipe: Recipe, grown: Growth) -> list[str]:
 
 
 def _kind(recipe: Recipe) -> str:
-    architecture = recipe.candidate.architecture
-    shape = f"decoder of depth {architecture.depth}, width {architecture.width}"
-    if not architecture.sparse:
-        return f"dense {shape}"
-    return f"sparse {shape} ({architecture.experts_in_words})"
+    made = describe(recipe.candidate)
+    return f"{'sparse' if made.sparse else 'dense'} decoder ({made.label})"
 
 
 def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:

@@ -1,1 +1,1 @@
-"""Rows for readers: queries that never write."""
+"""Read-only queries, and the rows that they return."""

@@ -1,6 +1,6 @@
-"""Where a study stands: counts by rung, the way to its stop rule, the time left, what runs now, what failed.
+"""Progress of a study: trials per rung, share of the stop rule, time left, running and failed trials.
 
-Reads through an open connection, and writes nothing.
+These functions read through an open connection and never write.
 """
 
 import re
@@ -27,7 +27,7 @@ VARYING = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{12}\b|\d+")  # in errors: addre
 
 
 def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -> StudyStatus:
-    """Read where a study stands.
+    """Read the status of a study.
 
     Args:
         connection: an open connection.
@@ -44,12 +44,12 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
     failures, for_good = _failures(connection, study.name)
     spent = connection.execute(
         select(
-            func.coalesce(func.sum(trials.c.training_flops), 0.0),
-            func.coalesce(func.sum(trials.c.wall_seconds), 0.0),
-            func.coalesce(func.sum(trials.c.evaluation_seconds), 0.0),
+            func.coalesce(func.sum(trials.c.training_flops), 0.0).label("training_flops"),
+            func.coalesce(func.sum(trials.c.wall_seconds), 0.0).label("wall_seconds"),
+            func.coalesce(func.sum(trials.c.evaluation_seconds), 0.0).label("evaluation_seconds"),
         ).where(trials.c.study == study.name)
     ).one()
-    fraction = 1.0 if study.finished_at else _fraction(config, counts, running, spent[0], study)
+    fraction = 1.0 if study.finished_at else _fraction(config, counts, running, spent.training_flops, study)
     return StudyStatus(
         study=study.name,
         suite=study.suite["name"],
@@ -59,10 +59,10 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
         states=dict(states),
         rungs=_rungs(config, counts),
         best=_best(connection, study.name, finalists),
-        training_flops=spent[0],
-        wall_seconds=spent[1],
+        training_flops=spent.training_flops,
+        wall_seconds=spent.wall_seconds,
         fraction_done=fraction,
-        seconds_left=_seconds_left(fraction, spent[1] + spent[2], len(running)),
+        seconds_left=_seconds_left(fraction, spent.wall_seconds + spent.evaluation_seconds, len(running)),
         running=running,
         events=_events(connection, study.name),
         halted=study.halted,
@@ -114,9 +114,9 @@ def _fraction(
     training_flops: float,
     study: Row[Any],
 ) -> float:
-    """Share of the way to the stop rule that is reached first.
+    """Progress towards the stop rule that will be reached first, in [0, 1].
 
-    A candidate whose first trial failed does not count towards the stop rule; one that failed higher up does.
+    A candidate whose first trial failed does not count towards it; one that failed at a higher rung does.
     """
     stop, ladder, shares = config.stop, config.rungs, [0.0]
     if stop.candidates is not None:
@@ -137,7 +137,7 @@ def _fraction(
 
 
 def _seconds_left(fraction: float, busy_seconds: float, running: int) -> float | None:
-    """What is left takes as many worker seconds a share as what is done."""
+    """Seconds left, extrapolated linearly; None if nothing runs or nothing is done yet."""
     if fraction >= 1:
         return 0.0
     if not running or not busy_seconds or fraction <= 0:
@@ -146,9 +146,9 @@ def _seconds_left(fraction: float, busy_seconds: float, running: int) -> float |
 
 
 def _running(connection: Connection, study: str, config: StudyConfig) -> list[RunningTrial]:
-    """Trials whose worker lives, the farthest first."""
+    """Trials with a live worker, the highest rung first."""
     found = connection.execute(
-        select(trials, candidates.c.experts, candidates.c.top_k, candidates.c.depth, candidates.c.width)
+        select(trials, queries.DESCRIPTION)
         .join(candidates, queries.OF_TRIAL)
         .where(trials.c.study == study, queries.LIVE)
         .order_by(trials.c.rung.desc(), trials.c.started_at)
@@ -165,10 +165,7 @@ def _running(connection: Connection, study: str, config: StudyConfig) -> list[Ru
             progress_tokens=row.progress_tokens,
             tokens=row.tokens + config.rungs.budget(row.rung).decay_tokens,
             loss=_last_loss(connection, row),
-            experts=row.experts,
-            top_k=row.top_k,
-            depth=row.depth,
-            width=row.width,
+            description=queries.description(row.description),
         )
         for row in found.all()
     ]
@@ -189,7 +186,7 @@ def _best(connection: Connection, study: str, finalists: list[Finalist]) -> Tria
 
 
 def _origins(connection: Connection, study: str) -> dict[str, int]:
-    """Rule -> candidates that it proposed, in the order of their first."""
+    """Origin -> number of candidates, in the order of their first proposal."""
     found = connection.execute(
         select(candidates.c.origin, func.count().label("candidates"))
         .where(candidates.c.study == study)
@@ -200,7 +197,7 @@ def _origins(connection: Connection, study: str) -> dict[str, int]:
 
 
 def _failures(connection: Connection, study: str) -> tuple[list[Failure], int]:
-    """Failed trials by their error, the most frequent first, and how many get no other attempt."""
+    """Failed trials grouped by error, the most frequent first, and how many will not be retried."""
     found = connection.execute(
         select(trials.c.error, trials.c.number, trials.c.candidate, trials.c.log, trials.c.final)
         .where(trials.c.study == study, trials.c.state == "failed")
@@ -215,7 +212,13 @@ def _failures(connection: Connection, study: str) -> tuple[list[Failure], int]:
 
 def _failure(rows: Sequence[Any]) -> Failure:
     latest = rows[0]
-    return Failure(latest.error or UNNAMED, len(rows), latest.number, latest.candidate, latest.log)
+    return Failure(
+        reason=latest.error or UNNAMED,
+        count=len(rows),
+        trial=latest.number,
+        candidate=latest.candidate,
+        log=latest.log,
+    )
 
 
 def disk_bytes(connection: Connection, study: str) -> dict[str, int]:
@@ -254,4 +257,4 @@ def _events(connection: Connection, study: str) -> list[Event]:
         .order_by(events.c.id.desc())
         .limit(LAST_EVENTS)
     )
-    return [Event(datetime.fromtimestamp(at, UTC), *rest) for at, *rest in found]
+    return [Event(**{**row._mapping, "at": datetime.fromtimestamp(row.at, UTC)}) for row in found]

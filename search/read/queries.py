@@ -1,26 +1,30 @@
-"""The SQL behind `search.read.results`: functions from a connection and a study's name to rows.
+"""SQL queries of `search.read.results`, each from an open connection and a study's name to rows.
 
-Nothing here opens a database, and nothing writes.
+They never write.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, case, func, select
+from sqlalchemy import ColumnElement, Row, Text, and_, case, cast, func, select
 from sqlalchemy.engine import Connection
 
 from search.database.tables import candidates, clock, curves, task_scores, trials, workers
 from search.read.rows import CurvePoint, ListedTrial, TrialRow, WorkerRow
 from search.store.finalists import Finalist, best_of, front_of, highest_rungs
 from search.store.leases import lease_seconds
+from space.description import Description
 from space.scores import TaskScore
 
+MOST_DESCRIPTIONS = 10_000  # that stay in memory
 OF_TRIAL = and_(trials.c.study == candidates.c.study, trials.c.candidate == candidates.c.candidate)
 LIVE = and_(trials.c.state == "running", trials.c.lease_until > clock())
 state_now = case((and_(trials.c.state == "running", ~LIVE), "lost"), else_=trials.c.state)
-_ROW = (  # in the order of ListedTrial
+DESCRIPTION = cast(candidates.c.description, Text).label("description")  # JSON, for `description`
+_ROW = (  # each labelled as a field of ListedTrial
     trials.c.number,
     trials.c.candidate,
     trials.c.rung,
@@ -34,13 +38,9 @@ _ROW = (  # in the order of ListedTrial
     candidates.c.total_params,
     trials.c.tokens,
     trials.c.progress_tokens,
-    func.coalesce(trials.c.training_flops, 0.0),
-    func.coalesce(trials.c.wall_seconds, 0.0),
-    candidates.c.sparse,
-    candidates.c.experts,
-    candidates.c.top_k,
-    candidates.c.depth,
-    candidates.c.width,
+    func.coalesce(trials.c.training_flops, 0.0).label("training_flops"),
+    func.coalesce(trials.c.wall_seconds, 0.0).label("wall_seconds"),
+    DESCRIPTION,
     candidates.c.origin,
     trials.c.worker,
     trials.c.error,
@@ -56,7 +56,7 @@ def best_score(connection: Connection, study: str) -> float | None:
 
 
 def on_front(connection: Connection, study: str, number: int) -> bool:
-    """Whether a trial stands on its study's front."""
+    """Whether a trial is on its study's front."""
     return any(point.number == number for point in front_of(highest_rungs(connection, study)))
 
 
@@ -68,45 +68,68 @@ def merged(row: TrialRow, finalist: Finalist) -> TrialRow:
 
 
 def trial_rows(connection: Connection, where: ColumnElement[bool]) -> list[TrialRow]:
-    """Trials that Optuna has a number for, by that number."""
+    """Trials that have an Optuna number, in the order of that number."""
     numbered = select(*_ROW).join(candidates, OF_TRIAL).where(where, trials.c.number.is_not(None))
-    return [TrialRow(*row) for row in connection.execute(numbered.order_by(trials.c.number))]
+    found = connection.execute(numbered.order_by(trials.c.number))
+    return [TrialRow(**_values(row)) for row in found]
 
 
 def listed_trials(connection: Connection, study: str, state: str | None = None) -> list[ListedTrial]:
-    """All trials by number, then those without one in the order of their start; optionally those of a state.
+    """All trials by number, then those without a number by start time; optionally only those in a state.
 
-    A running trial without a live worker is lost.
+    A running trial without a live worker has the state lost.
     """
     columns = [state_now.label("state") if column is trials.c.state else column for column in _ROW]
     query = select(*columns).join(candidates, OF_TRIAL).where(trials.c.study == study)
     if state is not None:
         query = query.where(state_now == state)
     ordered = query.order_by(trials.c.number.is_(None), trials.c.number, trials.c.started_at)
-    return [ListedTrial(*row) for row in connection.execute(ordered)]
+    return [ListedTrial(**_values(row)) for row in connection.execute(ordered)]
+
+
+@lru_cache(maxsize=MOST_DESCRIPTIONS)
+def description(json: str) -> Description:
+    """A stored description, parsed once for all rows of its candidate."""
+    return Description.model_validate_json(json)
+
+
+def _values(row: Any) -> dict[str, Any]:
+    """Field -> value of a ListedTrial, from a row of `_ROW`."""
+    return {**row._mapping, "description": description(row.description)}
 
 
 def alive_workers(connection: Connection, study: str) -> list[WorkerRow]:
-    """Workers that were seen within a lease and have not left, or that hold a trial."""
+    """Workers that were seen within one lease and have not left, or that hold a trial."""
     lease = lease_seconds()
     seen = select(workers, (clock() - workers.c.seen_at).label("seen_seconds")).where(
         workers.c.study == study, workers.c.left_at.is_(None), workers.c.seen_at > clock() - lease
     )
     alive = [worker_row(row) for row in connection.execute(seen.order_by(workers.c.started_at))]
-    holding = select(trials.c.worker, func.max(trials.c.lease_until) - clock()).where(
-        trials.c.study == study, LIVE
+    left = func.max(trials.c.lease_until) - clock()
+    holding = (
+        select(trials.c.worker, (lease - left).label("seen_seconds"))
+        .where(trials.c.study == study, LIVE)
+        .group_by(trials.c.worker)
+        .order_by(trials.c.worker)
     )
     known = {row.worker for row in alive}
-    for name, left in connection.execute(holding.group_by(trials.c.worker).order_by(trials.c.worker)):
-        if name not in known:
-            alive.append(WorkerRow(name, None, None, None, None, max(0.0, lease - left), None))
-    return alive
+    return alive + [
+        WorkerRow(worker=row.worker, seen_seconds=max(0.0, row.seen_seconds))
+        for row in connection.execute(holding)
+        if row.worker not in known
+    ]
 
 
 def worker_row(row: Row[Any]) -> WorkerRow:
-    """A row of `pf_workers` with `seen_seconds` beside it."""
+    """A worker from its row of `pf_workers` and the computed `seen_seconds`."""
     return WorkerRow(
-        row.worker, row.host, row.pid, row.device, row.log, max(0.0, row.seen_seconds), row.left_because
+        worker=row.worker,
+        host=row.host,
+        pid=row.pid,
+        device=row.device,
+        log=row.log,
+        seen_seconds=max(0.0, row.seen_seconds),
+        left_because=row.left_because,
     )
 
 
@@ -119,9 +142,9 @@ def fractions(connection: Connection, study: str, front: Iterable[Finalist]) -> 
         .order_by(task_scores.c.task)
     )
     values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for candidate, rung, task, fraction in found:
-        if rung == rungs[candidate]:
-            values[candidate][task].append(fraction)
+    for row in found:
+        if row.rung == rungs[row.candidate]:
+            values[row.candidate][row.task].append(row.fraction)
     return {c: {task: sum(v) / len(v) for task, v in tasks.items()} for c, tasks in values.items()}
 
 
@@ -157,16 +180,16 @@ def curve(connection: Connection, study: str, trial: TrialRow) -> list[CurvePoin
         .where(curves.c.rung <= trial.rung)
         .order_by(curves.c.rung, curves.c.tokens)
     )
-    return [CurvePoint(*row) for row in found]
+    return [CurvePoint(**row._mapping) for row in found]
 
 
 def numbers(connection: Connection, study: str, wanted: int) -> str:
-    """A clause that says which trials there are instead of the wanted one."""
+    """A clause for an error message about a missing trial: which trials exist."""
     last = connection.scalar(select(func.max(trials.c.number)).where(trials.c.study == study))
     if last is None:
         return "; it has none yet"
     if wanted < last:
-        return "; that number was an earlier attempt's, and a trial goes by the number of its last one"
+        return "; that number is an earlier attempt's, and a trial has the number of its last attempt"
     return f"; it has trials up to {last}"
 
 

@@ -1,6 +1,6 @@
-"""What a person should know about where a study stands, in sentences: for the terminal and for error lines.
+"""Remarks on the state of a study, as sentences for the terminal, the page and error messages.
 
-Only what there is to say is said: a study on its way without failures has no remarks.
+A study that makes progress without failures has no remarks.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ LONGER = "train them longer, with larger rungs.tokens"
 
 
 def state(status: StudyStatus) -> str:
-    """One word for what a study does: finished, halted, stopping, running or open."""
+    """State of a study: finished, halted, stopping, stopped, running or open."""
     if status.finished:
         return "finished"
     if status.halted is not None:
@@ -28,11 +28,11 @@ def state(status: StudyStatus) -> str:
 
 
 def remarks(status: StudyStatus, url: str) -> list[str]:
-    """Sentences about what went wrong, what fell short and what to do about it; the gravest first.
+    """Sentences about problems of a study and what to do about them, the most serious first.
 
     Args:
-        status: where the study stands.
-        url: its database, for the commands.
+        status: status of the study.
+        url: URL of its database, for the commands.
     """
     if status.halted == DELETING:
         return [f"half deleted; finish that: pathfront delete {status.study}{storage_option(url)}"]
@@ -47,12 +47,12 @@ def remarks(status: StudyStatus, url: str) -> list[str]:
 
 
 def launch_command(study: str, url: str) -> str:
-    """The command that goes on with a study: by its name where it ships, else by SPEC, its study file."""
+    """The command that resumes a study: by name if it is packaged, else with SPEC, its study file."""
     return f"pathfront launch {study if study in shipped_studies() else 'SPEC'}{storage_option(url)}"
 
 
 def failures(status: StudyStatus, url: str) -> list[str]:
-    """Why trials failed, with the log, and how to try them again."""
+    """Why trials failed, with the log, and the command to retry them."""
     if not status.failures:
         return []
     said = [_failed(failure) for failure in status.failures[:REASONS]]
@@ -70,7 +70,7 @@ def failures(status: StudyStatus, url: str) -> list[str]:
 
 
 def at_floor(status: StudyStatus) -> list[str]:
-    """How many candidates cannot be told from their floor; longer rungs where that stops the promotions."""
+    """Number of candidates at their floor; recommends longer rungs if they prevent promotions."""
     count = status.at_floor
     if not count:
         return []
@@ -109,7 +109,7 @@ def no_front(reader: Reader, study: str, max_flops: float | None = None) -> str:
 
 
 def _shortfall(status: StudyStatus) -> list[str]:
-    """Fewer candidates than the stop rule asks for, or trials that went no further."""
+    """A remark if the study finished with fewer candidates than its stop rule asks for."""
     wanted = status.rungs[0].expected
     if not status.finished or wanted is None or status.candidates >= wanted:
         return []

@@ -1,7 +1,6 @@
-"""What a study has found, read from the ledger; nothing here writes, creates or migrates anything.
+"""Results of studies, read from the ledger; nothing here writes, creates or upgrades anything.
 
-Every read is one or a few SQL statements over the ledger's own tables, so that ten thousand trials take tens
-of milliseconds. Neither Optuna nor torch is imported.
+Every read is a few SQL statements over our own tables. Neither Optuna nor torch is imported.
 """
 
 import shlex
@@ -44,8 +43,8 @@ class Reader:
         url: SQLAlchemy URL of the database.
 
     Raises:
-        NotFoundError: the database does not exist, or holds no study of Pathfront's.
-        StorageError: it cannot be reached, or is no database.
+        NotFoundError: the database does not exist, or holds no study of Pathfront.
+        StorageError: it cannot be reached, or is not a database.
     """
 
     def __init__(self, url: str) -> None:
@@ -53,15 +52,17 @@ class Reader:
         self._engine = open_reader(url)
 
     def close(self) -> None:
-        """Let the database go."""
+        """Close the connections to the database."""
         self._engine.dispose()
 
     def studies(self) -> list[StudySummary]:
         """All studies, the latest launch first."""
         with self._engine.connect() as connection:
             rows = connection.execute(select(studies).order_by(studies.c.launched_at.desc())).all()
-            counted = select(candidates.c.study, func.count()).group_by(candidates.c.study)
-            sizes = dict(connection.execute(counted).all())
+            counted = select(candidates.c.study, func.count().label("candidates")).group_by(
+                candidates.c.study
+            )
+            sizes = {row.study: row.candidates for row in connection.execute(counted)}
             totals = {row.study: row for row in connection.execute(queries.totals())}
             best = {name: queries.best_score(connection, name) for name in totals}
         return [
@@ -103,7 +104,7 @@ class Reader:
         return _parse(SuiteRecord, self._study(study).suite, study)
 
     def change_token(self, study: str) -> str:
-        """A short text that changes whenever anything visible of the study changes.
+        """A short text that changes whenever a visible property of the study changes.
 
         Raises:
             NotFoundError: there is no such study.
@@ -131,7 +132,7 @@ class Reader:
         return repr((states, event, alive, of_study))
 
     def trials(self, study: str) -> list[TrialRow]:
-        """All trials that Optuna has a number for, by that number.
+        """All trials that have an Optuna number, in the order of that number.
 
         Raises:
             NotFoundError: there is no such study.
@@ -141,7 +142,7 @@ class Reader:
             return queries.trial_rows(connection, trials.c.study == study)
 
     def listed_trials(self, study: str, state: str | None = None) -> list[ListedTrial]:
-        """All trials by number, then those that have none yet.
+        """All trials by number, then those without a number.
 
         Args:
             study: name of the study.
@@ -155,7 +156,7 @@ class Reader:
             return queries.listed_trials(connection, study, state)
 
     def finalists(self, study: str) -> list[TrialRow]:
-        """Every candidate's highest done rung, over which the front is taken: the mean over its seeds there.
+        """Each candidate at its highest done rung, with the mean over its seeds; the front is a subset.
 
         Raises:
             NotFoundError: there is no such study.
@@ -207,7 +208,7 @@ class Reader:
         ]
 
     def trial(self, study: str, number: int) -> TrialDetail:
-        """Everything about one trial.
+        """All details of one trial.
 
         Raises:
             NotFoundError: there is no such study or trial.
@@ -245,10 +246,17 @@ class Reader:
                 memorisable_score=found.memorisable_score,
                 generalising_score=found.generalising_score,
                 curves=queries.curve(connection, study, row),
-                routing=dict(loads.all()),
+                routing={row.domain: row.load for row in loads},
                 epochs=found.epochs or {},
                 checkpoints=[
-                    CheckpointRow(f.kind, f.tokens, located(f.uri, home), f.bytes, f.sha256) for f in files
+                    CheckpointRow(
+                        kind=file.kind,
+                        tokens=file.tokens,
+                        uri=located(file.uri, home),
+                        bytes=file.bytes,
+                        sha256=file.sha256,
+                    )
+                    for file in files
                 ],
                 device=found.device,
                 worker=found.worker,
@@ -270,7 +278,7 @@ class Reader:
             return queries.scores_by_task(connection, study, numbers)
 
     def status(self, study: str) -> StudyStatus:
-        """Where a study stands.
+        """Status of a study.
 
         Raises:
             NotFoundError: there is no such study.
@@ -280,26 +288,32 @@ class Reader:
             return study_status(connection, row, config)
 
     def throughput(self, device: str) -> Speed | None:
-        """What one worker sustained over all done trials of this database on a kind of device.
+        """Measured speed of one worker over all done trials of this database on a kind of device.
 
         Args:
             device: "cpu" or "cuda".
 
         Returns:
-            The measured speed; None before a trial is done.
+            The speed; None if no trial is done.
         """
         sums = select(
-            func.sum(trials.c.planned_flops),
-            func.sum(trials.c.wall_seconds),
-            func.avg(trials.c.evaluation_seconds),
-            func.count(),
+            func.sum(trials.c.planned_flops).label("flops"),
+            func.sum(trials.c.wall_seconds).label("seconds"),
+            func.avg(trials.c.evaluation_seconds).label("evaluation_seconds"),
+            func.count().label("trials"),
         ).where(trials.c.state == "done", trials.c.device.startswith(device), trials.c.wall_seconds > 0)
         with self._engine.connect() as connection:
-            flops, seconds, evaluation, count = connection.execute(sums).one()
-        return Speed(flops / seconds, evaluation or 0.0, count) if count and flops else None
+            found = connection.execute(sums).one()
+        if not found.trials or not found.flops:
+            return None
+        return Speed(
+            flops_per_second=found.flops / found.seconds,
+            evaluation_seconds=found.evaluation_seconds or 0.0,
+            trials=found.trials,
+        )
 
     def command(self, name: str, study: str, rest: str = "") -> str:
-        """A command line for this database, with `--storage` where the default is another."""
+        """A command line for this database, with `--storage` unless it is the default."""
         return f"pathfront {name} {shlex.quote(study)} {rest}".rstrip() + storage_option(self.url)
 
     def _study(self, name: str) -> Row[Any]:

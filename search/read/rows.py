@@ -1,17 +1,23 @@
-"""What a reader of a study gets: frozen rows that turn into JSON as they stand.
+"""Rows that readers of a study get: frozen dataclasses, filled by field name only.
 
 Nothing here knows SQL; `search.read.results` fills these rows from the ledger's tables. A row about a trial
 has both `trial` and `number`, and both `score_stderr` and `stderr`, so that a script may use either name.
+`as_json` converts rows for `--json` and `--csv`; `column_names` lists the keys of such a row.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
+from typing import Any
 
-from space.candidate import CandidateConfig
+from pydantic_core import to_jsonable_python
+
+from space.candidate import Architecture, CandidateConfig
+from space.description import Description, describe
+from space.mixture import TaskMixture
 from space.scores import TaskScore
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudySummary:
     """One line of the list of studies; `best_score` is the best of the candidates' highest rungs."""
 
@@ -30,28 +36,28 @@ class StudySummary:
     stopping: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListedTrial:
     """One candidate at one rung with one seed.
 
     Attributes:
         number: number of the last attempt's Optuna trial; None while it has none.
-        state: running, done, failed or paused; in the list of all trials also lost, which is running without
-            a live worker.
+        state: running, done, failed or paused; in the list of all trials also lost, which is a running trial
+            without a live worker.
         score: mean fraction of the expert; None until the trial is done.
         tokens: trunk tokens of the candidate's life at the trial's end: the rung.
         progress_tokens: tokens of the candidate's life so far.
-        wall_seconds: training alone.
-        sparse: whether any layer routes tokens to experts.
+        wall_seconds: training time, without evaluation.
+        description: of the candidate, as stored when it was proposed.
         origin: how the candidate was proposed.
         worker: the last attempt's.
-        error: why the last attempt that failed did; None once the trial is done.
+        error: reason of the last failed attempt; None once the trial is done.
         log: path of the log of the last attempt's worker; None if it writes to a terminal.
         final: whether it is done, or failed with no attempt left.
         confirmed: whether the score is a mean over several seeds.
         trial: the same as `number`.
         score_stderr: the same as `stderr`.
-        attempts: how many have begun: the same as `attempt`.
+        attempts: number of attempts so far, the same as `attempt`.
     """
 
     number: int | None
@@ -69,11 +75,7 @@ class ListedTrial:
     progress_tokens: int
     training_flops: float
     wall_seconds: float
-    sparse: bool
-    experts: int
-    top_k: int
-    depth: int
-    width: int
+    description: Description
     origin: str
     worker: str | None = None
     error: str | None = None
@@ -90,7 +92,7 @@ class ListedTrial:
         object.__setattr__(self, "attempts", self.attempt)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRow(ListedTrial):
     """A trial that has a number."""
 
@@ -98,12 +100,12 @@ class TrialRow(ListedTrial):
     trial: int = field(init=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FrontRow:
     """A candidate on the front.
 
     Attributes:
-        trial: number of the Optuna trial that stands for it.
+        trial: number of its Optuna trial, that of the first seed.
         confirmed: whether the score is a mean over several seeds.
         tasks: task -> fraction of the expert, unclipped.
         mixture: task -> share of the input tokens.
@@ -137,7 +139,7 @@ class FrontRow:
         return sum(fraction > threshold for fraction in self.tasks.values())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
     """Training loss in nats at a number of tokens of the candidate's life; None where it was not finite."""
 
@@ -147,9 +149,9 @@ class CurvePoint:
     task_losses: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRow:
-    """A file that a trial left behind."""
+    """A checkpoint file of a trial."""
 
     kind: str
     tokens: int
@@ -158,14 +160,14 @@ class CheckpointRow:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialDetail:
-    """All that is known of one trial.
+    """All details of one trial.
 
     Attributes:
-        row: the trial as in a list of trials.
-        config: architecture, mixture and learning rate.
-        training_bytes: memory to train it, counted.
+        row: the trial as in the list of trials.
+        config: architecture, mixture, learning rate and optimizer.
+        training_bytes: memory for training, by formula.
         tokens_per_second: measured while it trained; None until it is done.
         tasks: task -> score; empty until the trial is done.
         domains: domain -> mean of its tasks' clipped fractions.
@@ -173,12 +175,12 @@ class TrialDetail:
         generalising_score: mean over the other tasks.
         curves: training curve of the candidate's rungs up to this one.
         routing: domain -> layers x experts, share of the tokens' visits.
-        epochs: task -> how often its training data was seen over the candidate's life.
-        error: why the last attempt that failed did; None once the trial is done.
+        epochs: task -> passes over its training data in all of the candidate's training.
+        error: reason of the last failed attempt; None once the trial is done.
         log: path of the log of the last attempt's worker; None if it writes to a terminal.
-        attempts: how many have begun.
-        on_front: whether the trial stands on the study's front.
-        export_command: the command that exports exactly this trial.
+        attempts: number of attempts so far.
+        on_front: whether the trial is on the study's front.
+        export_command: the command that exports this trial.
     """
 
     row: TrialRow
@@ -205,9 +207,9 @@ class TrialDetail:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RungStatus:
-    """How far a rung is: `expected` trials stand there when the study ends by its number of candidates."""
+    """Progress of a rung; `expected` trials reach it if the study ends by its number of candidates."""
 
     rung: int
     tokens: int
@@ -217,9 +219,9 @@ class RungStatus:
     expected: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunningTrial:
-    """A trial under way: `progress_tokens` runs from `start_tokens` to `tokens`, the decay included.
+    """A running trial; `progress_tokens` goes from `start_tokens` to `tokens`, the decay branch included.
 
     `trial` is the same as `number`.
     """
@@ -234,46 +236,43 @@ class RunningTrial:
     progress_tokens: int
     tokens: int
     loss: float | None
-    experts: int
-    top_k: int
-    depth: int
-    width: int
+    description: Description
     trial: int | None = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trial", self.number)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRow:
     """A worker of a study.
 
     Attributes:
-        host: None where only its trial is known, as `pid` is.
+        host: None if only its trial is known, like `pid`.
         log: path of its log; None if it writes to a terminal.
         seen_seconds: since it was last seen.
         left_because: why it left while there was work; None otherwise.
     """
 
     worker: str
-    host: str | None
-    pid: int | None
-    device: str | None
-    log: str | None
+    host: str | None = None
+    pid: int | None = None
+    device: str | None = None
+    log: str | None = None
     seen_seconds: float
-    left_because: str | None
+    left_because: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Failed trials with the same error, numbers in it aside.
+    """Failed trials with the same error, apart from numbers in it.
 
     Attributes:
         reason: the error of the latest of them.
-        count: how many there are.
+        count: number of these trials.
         trial: number of the latest of them; None if it never got one.
-        candidate: the latest of them.
-        log: path of its worker's log; None if that wrote to a terminal.
+        candidate: candidate of the latest of them.
+        log: path of the log of its worker; None if it wrote to a terminal.
         number: the same as `trial`.
     """
 
@@ -288,7 +287,7 @@ class Failure:
         object.__setattr__(self, "number", self.trial)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened to a study."""
 
@@ -299,25 +298,25 @@ class Event:
     rung: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyStatus:
-    """Where a study stands.
+    """Status of a study.
 
     Attributes:
         states: state -> trials.
-        fraction_done: share of the way to the stop rule that is reached first, in [0, 1].
-        seconds_left: estimate at the present number of running trials; None when nothing runs or is known.
-        events: the last ones, newest first.
-        halted: why the search stopped itself; None if it did not.
+        fraction_done: progress towards the stop rule that will be reached first, in [0, 1].
+        seconds_left: estimate at the present number of running trials; None if nothing runs or is done.
+        events: the latest ones, newest first.
+        halted: why the search stopped by itself; None if it did not.
         finished_because: why nothing is left to do; None unless the study is finished.
-        failures: why trials failed, the most frequent reason first.
-        failed_for_good: failed trials that get no other attempt.
-        at_floor: candidates whose score at their highest rung cannot be told from the floor; such a candidate
-            is never promoted.
-        origins: rule -> candidates that it proposed.
+        failures: reasons why trials failed, the most frequent first.
+        failed_for_good: failed trials that will not be retried.
+        at_floor: candidates whose score at their highest rung is within one standard error of the floor or
+            below it; they are never promoted.
+        origins: origin -> number of candidates.
         disk_bytes: size of the checkpoints by kind, and their total.
-        workers: those that are alive.
-        workers_left: those that left while there was work since the latest launch.
+        workers: workers that are alive.
+        workers_left: workers that left while there was work, since the latest launch.
     """
 
     study: str
@@ -343,3 +342,51 @@ class StudyStatus:
     disk_bytes: dict[str, int] = field(default_factory=dict)
     workers: list[WorkerRow] = field(default_factory=list)
     workers_left: list[WorkerRow] = field(default_factory=list)
+
+
+def as_json(value: Any) -> Any:
+    """Convert rows, models or plain values to what `json.dumps` takes.
+
+    A description is flattened into its row: `label`, `sparse`, and one key per knob.
+
+    Args:
+        value: a row, a list of rows, or anything that pydantic can serialise.
+    """
+    if isinstance(value, list | tuple):
+        return [as_json(item) for item in value]
+    if not is_dataclass(value) or isinstance(value, type):
+        return to_jsonable_python(value)
+    found: dict[str, Any] = {}
+    for name in _field_names(type(value)):
+        item = getattr(value, name)
+        found |= _flat(item) if isinstance(item, Description) else {name: as_json(item)}
+    return found
+
+
+def column_names(row: type[Any]) -> list[str]:
+    """Keys of a row as JSON, known without any row.
+
+    Args:
+        row: a class of rows, such as ListedTrial.
+    """
+    names: list[str] = []
+    for name in _field_names(row):
+        names += _flat(_EXAMPLE) if name == "description" else [name]
+    return names
+
+
+def _field_names(row: type[Any]) -> list[str]:
+    return [each.name for each in fields(row)]
+
+
+def _flat(description: Description) -> dict[str, Any]:
+    return {"label": description.label, "sparse": description.sparse, **description.knobs}
+
+
+_EXAMPLE = describe(
+    CandidateConfig(
+        architecture=Architecture(depth=1, width=16),
+        mixture=TaskMixture(weights={"task": 1.0}),
+        learning_rate=1e-3,
+    )
+)

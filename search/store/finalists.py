@@ -4,7 +4,9 @@ The front of a study is taken over the mean score of each candidate's seeds at i
 """
 
 import math
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
@@ -39,23 +41,30 @@ def highest_rungs(connection: Connection, study: str) -> list[Finalist]:
     done = select(*columns).where(
         trials.c.study == study, trials.c.state == "done", trials.c.number.is_not(None)
     )
-    groups: dict[str, list[tuple[int, int, float, float, float]]] = {}
-    for candidate, *entry in connection.execute(done.order_by(trials.c.seed)):
-        group = groups.setdefault(candidate, [])
-        if not group or entry[0] == group[0][0]:
-            group.append(tuple(entry))
-        elif entry[0] > group[0][0]:
-            group[:] = [tuple(entry)]
-    return [_mean(candidate, group) for candidate, group in groups.items()]
+    groups: dict[str, list[Any]] = defaultdict(list)
+    for row in connection.execute(done.order_by(trials.c.rung.desc(), trials.c.seed)):
+        group = groups[row.candidate]
+        if not group or row.rung == group[0].rung:
+            group.append(row)
+    return [_mean(seeds) for seeds in groups.values()]
 
 
-def _mean(candidate: str, group: list[tuple[int, int, float, float, float]]) -> Finalist:
-    rung, number, score, stderr, flops = group[0]
-    n = len(group)
-    if n > 1:
-        score = sum(entry[2] for entry in group) / n
-        stderr = math.sqrt(sum((entry[3] or 0.0) ** 2 for entry in group)) / n
-    return Finalist(number, candidate, rung, score, stderr or 0.0, flops, n)
+def _mean(seeds: Sequence[Any]) -> Finalist:
+    """The mean over the seeds of a candidate's highest rung, the first seed first."""
+    first, count = seeds[0], len(seeds)
+    score, stderr = first.score, first.stderr
+    if count > 1:
+        score = sum(row.score for row in seeds) / count
+        stderr = math.sqrt(sum((row.stderr or 0.0) ** 2 for row in seeds)) / count
+    return Finalist(
+        number=first.number,
+        candidate=first.candidate,
+        rung=first.rung,
+        score=score,
+        stderr=stderr or 0.0,
+        flops=first.flops_per_token,
+        seeds=count,
+    )
 
 
 def front_of(finalists: list[Finalist], max_flops: float | None = None) -> list[Finalist]:

@@ -85,8 +85,8 @@ def click_trial(page, number):
     mouse.perform()
 
 
-def lonely(page):
-    """Numbers of the trials on the chart, those farthest from any other first: a click hits them alone."""
+def by_room(page):
+    """Numbers of the trials on the chart, those farthest from any other point first."""
     points = page.execute_script(POINTS)
 
     def room(point):
@@ -118,7 +118,7 @@ def test_a_click_selects_and_the_selection_lasts(page, server, database):
     page.get(f"{server}/front?study=quick")
     drawn = browser.wait(page, browser.points_drawn)
     browser.wait(page, browser.settled)
-    number, other = lonely(page)[:2]
+    number, other = by_room(page)[:2]
 
     click_trial(page, number)
     browser.wait(page, lambda page: shows(page, number))

@@ -6,6 +6,15 @@ import pytest
 from dashboard.figures import front as figures
 from dashboard.figures import style
 from search.read.rows import FrontRow, TrialRow
+from space.candidate import Architecture, CandidateConfig
+from space.description import describe
+from space.mixture import TaskMixture
+
+
+def described(sparse):
+    architecture = Architecture(depth=2, width=64, experts=8 if sparse else 1, top_k=2 if sparse else 1)
+    mixture = TaskMixture(weights={"digits": 1.0})
+    return describe(CandidateConfig(architecture=architecture, mixture=mixture, learning_rate=1e-3))
 
 
 def trial(number, score, flops, *, rung=0, sparse=True, candidate=None, state="done"):
@@ -25,11 +34,7 @@ def trial(number, score, flops, *, rung=0, sparse=True, candidate=None, state="d
         progress_tokens=225_000,
         training_flops=1e12,
         wall_seconds=10.0,
-        sparse=sparse,
-        experts=8 if sparse else 1,
-        top_k=2 if sparse else 1,
-        depth=2,
-        width=64,
+        description=described(sparse),
         origin="stratified",
     )
 
@@ -196,7 +201,12 @@ def test_a_click_names_its_trial(data):
 
 def test_hovering_shows_what_a_candidate_is():
     trace = points(figures.front_figure([MIDDLE], [front_row(MIDDLE)], RUNGS))[0]
-    assert list(trace.customdata[0]) == [1, 8, 2, 2, 64, 200_000, 900_000]
+    assert dict(zip(figures.COLUMNS, trace.customdata[0], strict=True)) == {
+        "number": 1,
+        "active": 200_000,
+        "total": 900_000,
+    }
     assert list(trace.text) == [MIDDLE.candidate]
-    for words in ("candidate", "experts, top-", "depth", "width", "450k tokens", "parameters"):
+    assert list(trace.hovertext) == ["2 x 64, 8 experts, top-2"]
+    for words in ("candidate", "%{hovertext}", "450k tokens", "parameters"):
         assert words in trace.hovertemplate

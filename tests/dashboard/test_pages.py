@@ -1,10 +1,8 @@
 """The pages run without an exception and say what they must, by Streamlit's own test double."""
 
-import tarfile
-from pathlib import Path
-
 import pytest
 from factories import make_study
+from old_studies import VERSIONS, unpack
 from page_words import words
 from sqlalchemy import create_engine, text
 
@@ -66,14 +64,29 @@ def test_trial_page_opens_the_best_and_goes_to_another(visit, storage, study):
 
 
 def test_a_dense_trial_says_that_it_has_no_experts(visit, storage, study):
-    dense = next(trial for trial in study.trials if not trial.sparse and trial.state == "done")
+    dense = next(trial for trial in study.trials if not trial.description.sparse and trial.state == "done")
     app = visit(storage, "trial", study="quick", trial=str(dense.number))
     assert "This candidate is dense" in words(app)
     assert len(app.get("plotly_chart")) == 3
-    sparse = next(trial for trial in study.trials if trial.sparse and trial.state == "done")
+    sparse = next(trial for trial in study.trials if trial.description.sparse and trial.state == "done")
     app = visit(storage, "trial", study="quick", trial=str(sparse.number))
     assert "This candidate is dense" not in words(app)
     assert len(app.get("plotly_chart")) == 4
+
+
+def test_pages_show_what_a_candidate_is_as_its_description_says(visit, storage, study):
+    trial = next(trial for trial in study.trials if trial.description.sparse and trial.state == "done")
+    said = words(visit(storage, "trial", study="quick", trial=str(trial.number)))
+    for title, value in trial.description.facts.items():
+        assert f"<td>{title}</td><td>{value}</td>" in said
+    assert trial.description.label in words(
+        visit(storage, "front", study="quick", trial=str(trial.number))
+    )  # on its card
+    running = next(trial for trial in study.trials if trial.state == "running")
+    listed = visit(storage, "trials", study="quick")
+    assert f"({running.description.label})" in words(listed)
+    table = listed.dataframe[0].value.set_index("Trial")
+    assert table.loc[trial.number, "Architecture"] == trial.description.label
 
 
 @pytest.mark.parametrize("state", ["failed", "running"])
@@ -107,16 +120,14 @@ def test_no_database_invites_to_launch_and_creates_none(visit, tmp_path, page):
     assert not list(tmp_path.iterdir())
 
 
-def test_older_tables_get_one_line_that_names_the_command(visit, tmp_path):
-    archive = Path(__file__).parents[1] / "data" / "version-1.tar.xz"
-    with tarfile.open(archive) as members:
-        members.extract("pathfront.db", tmp_path, filter="data")
-    storage = f"sqlite:///{tmp_path / 'pathfront.db'}"
+@pytest.mark.parametrize("version", VERSIONS)
+def test_older_tables_get_one_line_that_names_the_command(visit, tmp_path, version):
+    storage = unpack(version, tmp_path)
     for page in ("studies", "front"):
         app = visit(storage, page, study="old")
         assert not app.exception
         (error,) = app.error
-        assert f"holds 1; upgrade it: pathfront storage upgrade --storage {storage}" in error.value
+        assert f"holds {version}; upgrade it: pathfront storage upgrade --storage {storage}" in error.value
 
 
 def test_a_file_that_is_no_database_gets_one_line(visit, tmp_path):

@@ -11,6 +11,10 @@ def detail(study):
     return study.detail(study.front[0].trial)
 
 
+def point(tokens, loss, task_losses):
+    return CurvePoint(tokens=tokens, rung=0, loss=loss, task_losses=task_losses)
+
+
 def test_score_bars_show_95_percent_intervals(detail, study):
     bars = figures.score_bars(detail.tasks, study.suite).data[0]
     for task, fraction, half in zip(bars.y, bars.x, bars.error_x.array, strict=True):
@@ -65,7 +69,7 @@ def test_loss_curves_rise_in_tokens_over_all_rungs(detail, study):
 
 def test_the_legend_of_many_tasks_takes_no_height_from_the_curves(study):
     losses = dict.fromkeys(study.suite.tasks, 2.0)
-    few, many = [CurvePoint(1000, 0, 3.0, {"digits": 2.0})], [CurvePoint(1000, 0, 3.0, losses)]
+    few, many = [point(1000, 3.0, {"digits": 2.0})], [point(1000, 3.0, losses)]
     heights = []
     for points in (few, many):
         layout = figures.loss_curves(points, study.rungs, study.suite).layout
@@ -75,7 +79,7 @@ def test_the_legend_of_many_tasks_takes_no_height_from_the_curves(study):
 
 
 def test_a_curve_may_have_gaps(study):
-    points = [CurvePoint(1000, 0, 3.0, {"digits": 2.0}), CurvePoint(2000, 0, None, {})]  # pyright: ignore
+    points = [point(1000, 3.0, {"digits": 2.0}), point(2000, None, {})]
     figure = figures.loss_curves(points, study.rungs, study.suite)
     assert [trace.name for trace in figure.data] == ["digits", "total"]
 

@@ -1,6 +1,6 @@
-"""Upgrade a database and die after the first statement, then after the second, and so on until it lives.
+"""Upgrade a database and kill the process after the first statement, then the second, until it survives.
 
-Prints one line of JSON for each life: after which statement it ended, and the version and tables it left.
+Prints one line of JSON per process: its last statement, and the version and tables that it left.
 """
 
 import itertools

@@ -1,10 +1,15 @@
 """Predictions of larger models: drawn from a known law, their intervals hold what comes of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from search.export.extrapolate import Curves, Observation, observations, predicted_scores, reach, too_small
 from search.read.rows import TrialRow
+from space.candidate import Architecture, CandidateConfig
+from space.description import describe
+from space.mixture import TaskMixture
 
 RUNGS = (270_000, 540_000, 1_080_000)
 STDERR = 0.013
@@ -112,12 +117,29 @@ def test_perfect_scores_and_scores_below_the_floor_are_taken_as_they_are():
 
 
 def test_only_done_trials_are_observed_and_the_decay_counts():
+    architecture = Architecture(depth=1, width=16)
+    mixture = TaskMixture(weights={"digits": 1.0})
+    candidate = CandidateConfig(architecture=architecture, mixture=mixture, learning_rate=1e-3)
     row = TrialRow(
-        0, "a", 0, 0, 1, "done", 0.5, None, 4e5, 1, 1, 1000, 1000, 1.0, 1.0, False, 1, 1, 1, 8, "x"
+        number=0,
+        candidate="a",
+        rung=0,
+        seed=0,
+        attempt=1,
+        state="done",
+        score=0.5,
+        stderr=None,
+        flops_per_token=4e5,
+        active_params=1,
+        total_params=1,
+        tokens=1000,
+        progress_tokens=1000,
+        training_flops=1.0,
+        wall_seconds=1.0,
+        description=describe(candidate),
+        origin="x",
     )
-    running = TrialRow(
-        1, "b", 0, 0, 1, "running", None, None, 4e5, 1, 1, 1000, 500, 0, 0, False, 1, 1, 1, 8, "x"
-    )
+    running = replace(row, number=1, candidate="b", state="running", score=None, progress_tokens=500)
     assert observations([row, running], decay=0.2) == [Observation("a", 4e5, 1200, 0.5, 0.0)]
 
 

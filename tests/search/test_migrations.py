@@ -5,49 +5,54 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import MetaData, NullPool, create_engine, insert, select, text, update
+from old_studies import ARTIFACTS, PAUSED, SCORED, VERSIONS, copy_rows, execute, migrate, scalar, unpack
+from sqlalchemy import NullPool, create_engine, update
 from tables_seen import tables_seen
 
 from search.database import tables
 from search.database.storage import open_reader, open_writer, optuna_storage, upgrade
-from search.database.versions import REVISIONS, alembic_config
+from search.database.versions import REVISIONS
 from search.read.results import Reader
 from search.store.optuna_trials import close_storage
 from search.worker import Worker
 from space.errors import NotFoundError, StorageError, StorageUnavailable
 
 ROOT = Path(__file__).parents[2]
-ARCHIVE = ROOT / "tests/data/version-1.tar.xz"
 PATHFRONT = Path(sys.executable).with_name("pathfront")
+TODAY = tables.TABLES_VERSION
 FEW = 10  # statements of an upgrade, at least
+each_version = pytest.mark.parametrize("version", VERSIONS)
 
 
 @pytest.fixture
-def old(tmp_path):
-    """A folder with a study made by version 1: two candidates done at rung 0, one paused."""
-    folder = tmp_path / "old"
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+def version():
+    """Version of the old tables; `each_version` runs a test with all of them."""
+    return VERSIONS[-1]
+
+
+@pytest.fixture
+def old(tmp_path, version):
+    """A folder with the study `old` as that version left it."""
+    unpack(version, tmp_path / "old")
+    return tmp_path / "old"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def old_url(request, old):
+def old_url(request, old, version):
     """That study's database, of each kind."""
     url = f"sqlite:///{old / 'pathfront.db'}"
     if request.param == "sqlite":
         return url
     target = request.getfixturevalue("postgresql_url")
-    migrate(target, "1")
-    execute(target, f"DROP TABLE {REVISIONS}")  # version 1 had none
+    migrate(target, str(version))
+    if version == 1:
+        execute(target, f"DROP TABLE {REVISIONS}")  # version 1 had none
     close_storage(optuna_storage(target, create=True))
     copy_rows(url, target)
     return target
@@ -78,58 +83,6 @@ def command_line(old, monkeypatch):
     return run
 
 
-def migrate(url, revision):
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.begin() as connection:
-        command.upgrade(alembic_config(connection), revision)
-    engine.dispose()
-
-
-def execute(url, *statements):
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.execute(text(statement) if isinstance(statement, str) else statement)
-    engine.dispose()
-
-
-def scalar(url, statement):
-    engine = create_engine(url, poolclass=NullPool)
-    with engine.connect() as connection:
-        value = connection.scalar(text(statement))
-    engine.dispose()
-    return value
-
-
-def copy_rows(source, target):
-    """Copy every row into a database that has the tables, Optuna's and ours."""
-    read, write = create_engine(source, poolclass=NullPool), create_engine(target, poolclass=NullPool)
-    known, metadata = MetaData(), MetaData()
-    known.reflect(read)
-    metadata.reflect(write)
-    with read.connect() as old, write.begin() as new:
-        for table in reversed(metadata.sorted_tables):
-            new.execute(table.delete())
-        for table in metadata.sorted_tables:
-            rows = [dict(row) for row in old.execute(select(known.tables[table.name])).mappings()]
-            if rows:
-                new.execute(insert(table), rows)
-            key = list(table.primary_key)
-            if (
-                len(key) == 1
-                and key[0].identity is None
-                and "nextval" in str(key[0].server_default and key[0].server_default.arg)
-            ):
-                new.execute(
-                    text(
-                        f"SELECT setval(pg_get_serial_sequence('{table.name}', '{key[0].name}'),"
-                        f" (SELECT coalesce(max({key[0].name}), 0) + 1 FROM {table.name}), false)"
-                    )
-                )
-    read.dispose()
-    write.dispose()
-
-
 def differences(url):
     """What Alembic finds between a database and `search.database.tables`."""
     engine = create_engine(url, poolclass=NullPool)
@@ -154,7 +107,7 @@ def test_new_tables_and_migrated_ones_are_the_same(any_url, tmp_path):
     open_writer(any_url).dispose()
     made = tables_seen(any_url)
     assert differences(any_url) == []
-    assert scalar(any_url, f"SELECT version_num FROM {REVISIONS}") == str(tables.TABLES_VERSION)
+    assert scalar(any_url, f"SELECT version_num FROM {REVISIONS}") == str(TODAY)
     if any_url.startswith("sqlite"):
         (tmp_path / "study.db").unlink()
     else:
@@ -162,7 +115,7 @@ def test_new_tables_and_migrated_ones_are_the_same(any_url, tmp_path):
     migrate(any_url, "head")
     assert differences(any_url) == []
     assert tables_seen(any_url) == made
-    assert scalar(any_url, "SELECT version FROM pf_schema") == tables.TABLES_VERSION
+    assert scalar(any_url, "SELECT version FROM pf_schema") == TODAY
     open_writer(any_url).dispose()  # nothing is left to do
 
 
@@ -173,32 +126,38 @@ def test_a_forgotten_revision_is_found(any_url):
     assert ("add_column", "artifacts_id") in found
 
 
-def test_the_first_revision_is_version_1_as_it_was(old, tmp_path):
+@each_version
+def test_the_revisions_make_each_version_as_it_was(old, version, tmp_path):
     url = f"sqlite:///{tmp_path / 'new.db'}"
-    migrate(url, "1")
-    assert {name: made for name, made in tables_seen(url).items() if name != REVISIONS} == tables_seen(
-        f"sqlite:///{old / 'pathfront.db'}"
-    )
+    migrate(url, str(version))
+    was = tables_seen(f"sqlite:///{old / 'pathfront.db'}")
+    assert (REVISIONS in was) == (version > 1)
+    assert {name: made for name, made in tables_seen(url).items() if name in was} == was
 
 
-def test_an_old_database_is_upgraded_and_optuna_keeps_its_own_revision(old_url, capsys):
+@each_version
+def test_an_old_database_is_upgraded_and_optuna_keeps_its_own_revision(old_url, version, capsys):
     optunas = scalar(old_url, "SELECT version_num FROM alembic_version")
-    with pytest.raises(StorageError, match=r"holds 1; upgrade it: pathfront storage upgrade"):
+    with pytest.raises(StorageError, match=rf"holds {version}; upgrade it: pathfront storage upgrade"):
         open_reader(old_url)
     open_writer(old_url, create=False).dispose()
     assert "upgrading the tables of" in capsys.readouterr().err
     assert differences(old_url) == []
     assert scalar(old_url, "SELECT version_num FROM alembic_version") == optunas
-    assert scalar(old_url, "SELECT artifacts_id FROM pf_studies") == ""
+    artifacts_id = ARTIFACTS[version].partition("old-")[2]
+    assert scalar(old_url, "SELECT artifacts_id FROM pf_studies") == artifacts_id
     reader = Reader(old_url)
     assert [row.trial for row in reader.front("old")] == [1, 0]
     assert reader.status("old").states == {"done": 2, "paused": 1}
+    labels = ["1 x 16, dense", "1 x 16, 2 experts, top-1", "1 x 16, 2 experts, top-1"]
+    assert [row.description.label for row in reader.trials("old")] == labels
     reader.close()
-    assert upgrade(old_url) == tables.TABLES_VERSION
+    assert upgrade(old_url) == TODAY
     assert capsys.readouterr().err == ""
 
 
-def test_an_upgrade_that_is_killed_anywhere_leaves_the_old_version_or_the_new_one(old_url):
+@each_version
+def test_an_upgrade_that_is_killed_anywhere_leaves_the_old_version_or_the_new_one(old_url, version):
     before = tables_seen(old_url)
     here = Path(__file__).parent
     done = subprocess.run(
@@ -213,8 +172,8 @@ def test_an_upgrade_that_is_killed_anywhere_leaves_the_old_version_or_the_new_on
     after = json.loads(json.dumps(tables_seen(old_url)))
     before = json.loads(json.dumps(before))
     assert len(left) > FEW
-    assert [version for _, version, _ in left if version != 1] == [2]
-    assert all(seen == (before if version == 1 else after) for _, version, seen in left)
+    assert [found for _, found, _ in left if found != version] == [TODAY]
+    assert all(seen == (before if found == version else after) for _, found, seen in left)
     assert differences(old_url) == []
 
 
@@ -240,7 +199,7 @@ def test_of_several_that_upgrade_at_once_one_does(old_url):
     assert differences(old_url) == []
 
 
-def test_tables_are_not_changed_under_a_worker_of_an_older_pathfront(old_url, capsys):
+def test_tables_are_not_changed_under_a_worker_of_an_older_pathfront(old_url, version, capsys):
     before = tables_seen(old_url)
     held = update(tables.trials).where(tables.trials.c.state == "paused")
     execute(old_url, held.values(state="running", lease_until=tables.clock() + 60))
@@ -249,30 +208,31 @@ def test_tables_are_not_changed_under_a_worker_of_an_older_pathfront(old_url, ca
     assert tables_seen(old_url) == before
     assert capsys.readouterr().err == ""
     execute(old_url, update(tables.trials).where(tables.trials.c.state == "running").values(lease_until=0))
-    assert upgrade(old_url) == 1
+    assert upgrade(old_url) == version
 
 
 def test_a_worker_stops_when_its_tables_were_upgraded(launch, url, rows):
     launch()
     worker = Worker(url, "toy", f"{url.removeprefix('sqlite:///')}-artifacts", "one")
-    execute(url, "UPDATE pf_schema SET version = 3")
-    with pytest.raises(StorageError, match=r"knows version 2 of its tables, and .* holds 3"):
+    execute(url, f"UPDATE pf_schema SET version = {TODAY + 1}")
+    with pytest.raises(StorageError, match=rf"knows version {TODAY} of its tables, and .* holds {TODAY + 1}"):
         worker.run()
     assert rows(tables.trials) == []
     worker.ledger.close()
 
 
-def test_versions_that_contradict_each_other_are_refused(old_url):
+@each_version
+def test_versions_that_contradict_each_other_are_refused(old_url, version):
     before = tables_seen(old_url)
-    execute(
-        old_url,
-        f"CREATE TABLE {REVISIONS} (version_num VARCHAR(32))",
-        f"INSERT INTO {REVISIONS} VALUES ('2')",
-    )
-    with pytest.raises(StorageError, match="holds version 1 of the tables by pf_schema, and 2 by"):
+    if version == 1:  # it had no such table
+        execute(old_url, f"CREATE TABLE {REVISIONS} (version_num VARCHAR(32))")
+        execute(old_url, f"INSERT INTO {REVISIONS} VALUES ('')")
+    execute(old_url, f"UPDATE {REVISIONS} SET version_num = '{version + 1}'")
+    refused = f"holds version {version} of the tables by pf_schema, and {version + 1} by"
+    with pytest.raises(StorageError, match=refused):
         upgrade(old_url)
     assert tables_seen(old_url).keys() == before.keys() | {REVISIONS}
-    assert scalar(old_url, "SELECT version FROM pf_schema") == 1
+    assert scalar(old_url, "SELECT version FROM pf_schema") == version
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
@@ -280,7 +240,7 @@ def test_a_newer_database_is_not_touched(old, command_line, journal):
     path = old / "pathfront.db"
     execute(
         f"sqlite:///{path}",
-        "UPDATE pf_schema SET version = 3",
+        f"UPDATE pf_schema SET version = {TODAY + 1}",
         "ALTER TABLE pf_trials RENAME score TO scores",
     )
     engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
@@ -292,8 +252,8 @@ def test_a_newer_database_is_not_touched(old, command_line, journal):
         code, out, error = command_line(*arguments)
         assert (code, out) == (4, "")
         assert error == (
-            "error: this Pathfront knows version 2 of its tables, and 'sqlite:///pathfront.db' holds 3;"
-            " use the Pathfront that made it\n"
+            f"error: this Pathfront knows version {TODAY} of its tables, and 'sqlite:///pathfront.db' holds"
+            f" {TODAY + 1}; use the Pathfront that made it\n"
         )
         assert path.read_bytes() == before
 
@@ -311,8 +271,9 @@ def test_a_worker_makes_no_tables(postgresql_url):
     assert tables_seen(postgresql_url, prefix="") == {}
 
 
-@pytest.mark.timeout(900)  # it trains, beside whatever else the machine does
-def test_a_study_of_version_1_goes_on(old, command_line):
+@pytest.mark.timeout(900)  # it trains, on a busy machine
+@each_version
+def test_an_old_study_goes_on(old, version, command_line):
     url = f"sqlite:///{old / 'pathfront.db'}"
     for arguments in (["status", "old"], ["export", "old", "-o", "best/"], ["dashboard"]):
         code, out, error = command_line(*arguments)
@@ -320,16 +281,17 @@ def test_a_study_of_version_1_goes_on(old, command_line):
         assert error.endswith("upgrade it: pathfront storage upgrade\n")
     assert command_line("storage", "upgrade") == (
         0,
-        "the tables of 'sqlite:///pathfront.db' are now of version 2\n",
-        "upgrading the tables of 'sqlite:///pathfront.db' from version 1 to 2\n",
+        f"the tables of 'sqlite:///pathfront.db' are now of version {TODAY}\n",
+        f"upgrading the tables of 'sqlite:///pathfront.db' from version {version} to {TODAY}\n",
     )
     assert command_line("status", "old")[0] == 0
     assert command_line("front", "old")[0] == 0
     code, out, _ = command_line("show", "old", "1")
     assert code == 0
-    assert "pathfront-artifacts/old/955aa505b416/rung0-seed0/decayed-71680-1.safetensors" in out
+    assert f"{ARTIFACTS[version]}/{SCORED}/rung0-seed0/decayed-71680-1.safetensors" in out
+    assert "2 experts, top-1" in out
 
-    paused = "candidate = '2d6701da127d' AND rung = 0"
+    paused = f"candidate = '{PAUSED}' AND rung = 0"
     checkpoint = f"SELECT max(created_at) FROM pf_checkpoints WHERE {paused} AND tokens = 59392"
     laid_down = scalar(url, checkpoint)
     code, out, error = command_line("launch", "old.yaml")
@@ -345,15 +307,20 @@ def test_a_study_of_version_1_goes_on(old, command_line):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "state"),
-    [(["launch", "old.yaml"], "finished_at = 1"), (["worker", "old"], "stop_requested = 1")],
+    ("arguments", "state", "version"),
+    [
+        (["launch", "old.yaml"], "finished_at = 1", 1),
+        (["launch", "old.yaml"], "finished_at = 1", 2),
+        (["worker", "old"], "stop_requested = 1", 2),
+    ],
 )
-def test_launch_and_worker_upgrade_and_say_so(old, command_line, arguments, state):
+def test_launch_and_worker_upgrade_and_say_so(old, version, command_line, arguments, state):
     url = f"sqlite:///{old / 'pathfront.db'}"
     execute(url, f"UPDATE pf_studies SET {state}")  # nothing is left to train
     code, _, error = command_line(*arguments)
     assert code == 0, error
-    assert error.startswith("upgrading the tables of 'sqlite:///pathfront.db' from version 1 to 2\n")
+    said = f"upgrading the tables of 'sqlite:///pathfront.db' from version {version} to {TODAY}\n"
+    assert error.startswith(said)
     assert differences(url) == []
 
 
@@ -376,4 +343,4 @@ def test_the_wheel_holds_the_revisions(old, tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout.endswith("are now of version 2\n")
+    assert done.stdout.endswith(f"are now of version {TODAY}\n")

@@ -1,4 +1,4 @@
-"""What commands print while they work: lines, bars, numbers, and how Ctrl-C is heeded."""
+"""What commands print while they work: lines, bars, numbers, and what Ctrl-C does."""
 
 import os
 import signal
@@ -44,6 +44,7 @@ def test_the_display_shows_every_running_trial_with_a_bar(reader):
         row = next(row for row in text.splitlines() if f"trial {trial.number}" in row)
         assert "112k of 270k" in row
         assert "━" in row
+        assert trial.description.label in row
 
 
 def test_where_there_is_no_terminal_lines_are_rare(reader, capsys):

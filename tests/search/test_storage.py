@@ -133,7 +133,7 @@ def test_a_read_creates_nothing(url, tmp_path, open_it):
 
 
 def test_a_folder_that_is_missing_is_said(tmp_path):
-    with pytest.raises(StorageError, match="stands in a folder that exists"):
+    with pytest.raises(StorageError, match="the folder of a SQLite file must exist"):
         open_writer(f"sqlite:///{tmp_path}/nowhere/study.db")
 
 
@@ -160,7 +160,9 @@ def test_tables_of_another_version_are_refused(url):
         connection.execute(update(tables.schema).values(version=7))
     engine.dispose()
     for open_it in (open_reader, open_writer):
-        with pytest.raises(StorageError, match=r"knows version 2 of its tables, and .* holds 7"):
+        with pytest.raises(
+            StorageError, match=rf"knows version {tables.TABLES_VERSION} of its tables, and .* holds 7"
+        ):
             open_it(url)
 
 

@@ -1,6 +1,6 @@
-"""How Alembic runs our revisions: on the connection that it is given, within its transaction, on our tables.
+"""Run our revisions with Alembic, on the given connection and within its transaction.
 
-Optuna keeps a revision of its own in `alembic_version` of the same database, so ours has another table.
+Optuna keeps its own revision in `alembic_version` of the same database, so ours is in another table.
 """
 
 from typing import Any
@@ -13,12 +13,12 @@ from search.database.versions import REVISIONS
 
 
 def is_ours(name: str | None, kind: str, parents: Any) -> bool:
-    """Whether a table of the database is ours; what is no table belongs to one."""
+    """Whether a table is ours; indexes and constraints are judged by their table."""
     return kind != "table" or (name or "").startswith("pf_")
 
 
 def keep_in_step(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:
-    """Note the version in `pf_schema` as well: older Pathfronts refuse by it."""
+    """Store the version in `pf_schema` as well, which older Pathfronts check."""
     if not step.is_stamp:
         version = int(step.up_revision_id)
         ctx.connection.execute(text("UPDATE pf_schema SET version = :version"), {"version": version})

@@ -1,1 +1,1 @@
-"""What leads from one version of our tables to the next; see `search.database.migrations`."""
+"""One revision per version of our tables; see `search.database.migrations`."""
