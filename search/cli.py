@@ -34,7 +34,7 @@ from search.commands import (
     worker,
 )
 from search.commands.options import examples
-from space.errors import Interrupted, PathfrontError, StorageError
+from space.errors import Interrupted, PathfrontError, StorageError, one_line
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _fail(error: object, code: int, kind: str = "error") -> NoReturn:
-    print(f"{kind}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{kind}: {one_line(error)}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from space.errors import NotFoundError, TaskError, nearest
+from space.files import write_atomically
 from space.machine import check_writable, folder_error
 from space.records import Frozen, SuiteRecord, TaskRecord
 
@@ -154,10 +155,8 @@ def forget_local(name: str) -> None:
 
 def _keep_local(tasks: "Mapping[str, Measured]") -> Path:
     path = local_path()
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        aside.write_bytes(_LOCAL.dump_json(dict(sorted(tasks.items())), indent=2) + b"\n")
-        os.replace(aside, path)
+        write_atomically(path, _LOCAL.dump_json(dict(sorted(tasks.items())), indent=2) + b"\n")
     except OSError as error:
         raise folder_error(error, path.absolute().parent, LOCAL_WHAT, LOCAL_ENVIRONMENT) from error
     return path

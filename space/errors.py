@@ -89,6 +89,22 @@ class Terminated(Interrupted):
     exit_code = 143
 
 
+def one_line(error: object, most: int | None = None) -> str:
+    """The message of an error, or any text, on one line.
+
+    Args:
+        error: an exception or its message; line breaks and runs of spaces become single spaces.
+        most: longest text; None does not cut it.
+
+    Returns:
+        The line; the exception's type where it has no message.
+    """
+    text = " ".join(str(error).split())
+    if not text and isinstance(error, BaseException):
+        text = type(error).__name__
+    return text if most is None else text[:most]
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """Say which known name is closest to a wrong one, or which names there are.
 

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from space.errors import MachineError, NotFoundError, PathfrontError, StudyFileError, nearest
+from space.errors import MachineError, NotFoundError, PathfrontError, StudyFileError, nearest, one_line
 
 
 def load_object(path: str, rule: str, error: type[PathfrontError] | None = None) -> object:
@@ -62,7 +62,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         message, place = error.msg, _place(error.filename or "?", error.lineno)
     else:
-        message = " ".join(str(error).split())
+        message = one_line(str(error))
         frames = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from space.candidate import CandidateConfig
 from space.errors import CheckpointError, NotFoundError
+from space.files import write_atomically
 from space.records import Frozen, SuiteRecord
-from space.study import explain
+from space.study import parse, read_yaml
 
 CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"
@@ -157,12 +158,12 @@ class Recipe(Frozen):
     def write(self, folder: Path) -> None:
         """Write `config.yaml` into a folder."""
         text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+        write_atomically(folder / CONFIG_FILE, text)
 
     def write_references(self, folder: Path) -> None:
         """Write `references.json` into a folder: what is known of each task, for other people's tools."""
         records = {name: record.model_dump(mode="json") for name, record in self.suite.records.items()}
-        (folder / REFERENCES_FILE).write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+        write_atomically(folder / REFERENCES_FILE, json.dumps(records, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "Recipe":
@@ -178,9 +179,8 @@ class Recipe(Frozen):
                 f"an export holds {CONFIG_FILE}, and '{folder}' has none;"
                 " make one with `pathfront export STUDY -o DIR`"
             )
-        try:
-            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except ValidationError as error:
-            raise CheckpointError(f"{path}: {explain(error, cls)}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+        def refused(why: str) -> CheckpointError:
+            return CheckpointError(f"{path}: {why}")
+
+        return parse(cls, read_yaml(path, refused), refused)

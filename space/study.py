@@ -1,19 +1,22 @@
 """The study file: read, checked, and explained in one line where it is wrong."""
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from space.catalog import load_catalog, local_catalog
 from space.contract import Budget
-from space.errors import NotFoundError, StudyFileError, nearest
-from space.knobs import Real, Whole
+from space.errors import NotFoundError, PathfrontError, StudyFileError, nearest, one_line
+from space.knobs import STORED, Real, Whole
 from space.ranges import Limits, SearchSpace
 from space.records import Frozen, SuiteRecord
+
+Model = TypeVar("Model", bound=BaseModel)
 
 SCHEMA_VERSION = 1
 SAMPLERS = ("stratified", "random", "tpe", "nsga2", "gp")
@@ -206,24 +209,60 @@ def read_study(spec: str) -> StudyConfig:
     path = shipped.get(spec, Path(spec))
     if not path.is_file():
         raise NotFoundError(f"no study file '{spec}'{nearest(spec, shipped)}")
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StudyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyFileError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from None
+
+    def refused(why: object) -> StudyFileError:
+        return StudyFileError(f"{path.name}: {why}")
+
+    data = read_yaml(path, refused)
     if not isinstance(data, dict):
-        raise StudyFileError(f"{path.name}: a study file is a mapping of keys, got {type(data).__name__}")
+        raise refused(f"a study file is a mapping of keys, got {type(data).__name__}")
+    config = parse(StudyConfig, data, refused)
     try:
-        config = StudyConfig.model_validate(data)
         config.check()
-    except ValidationError as error:
-        raise StudyFileError(f"{path.name}: {explain(error, StudyConfig)}") from None
     except StudyFileError as error:
-        raise StudyFileError(f"{path.name}: {error}") from None
+        raise refused(error) from None
     return config
 
 
+def read_yaml(path: Path, refused: Callable[[str], PathfrontError]) -> Any:
+    """Read a YAML file.
+
+    Args:
+        path: the file.
+        refused: makes the error to raise from one line that says what is wrong.
+
+    Raises:
+        PathfrontError: made by `refused`: it is not YAML, or a mapping has a key twice.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StudyLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise refused(f"not YAML: {one_line(error)}") from None
+
+
+def parse(
+    model: type[Model], data: object, refused: Callable[[str], PathfrontError], stored: bool = False
+) -> Model:
+    """Validate plain data against a model.
+
+    Args:
+        model: what the data should be.
+        data: as read from YAML or JSON.
+        refused: makes the error to raise from one line that says what is wrong.
+        stored: whether the data come from a database, where older studies may hold values that new study
+            files may not.
+
+    Raises:
+        PathfrontError: made by `refused`: the data break a rule of the model.
+    """
+    try:
+        return model.model_validate(data, context=STORED if stored else None)
+    except ValidationError as error:
+        raise refused(explain(error, model)) from None
+
+
 class _StudyLoader(yaml.SafeLoader):
-    """YAML in which a key stands once, and 1e6 is a number as it is everywhere but in YAML 1.1."""
+    """YAML loader that rejects duplicate keys and reads 1e6 as a number, which YAML 1.1 takes for text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

@@ -125,7 +125,8 @@ def _tokenizer(suite: "SuiteRecord") -> bytes:
 
 def _add_hf(export: Path, output: Path | None) -> None:
     """Add the folder for transformers to an export, or write it elsewhere."""
-    from search.export.write import require_new, whole
+    from search.export.write import require_new
+    from space.files import write_folder_atomically
     from space.recipe import HF_FOLDER, Recipe
     from trainers.exports.huggingface.classes import exact_class
     from trainers.exports.huggingface.folder import is_stale, write_hf
@@ -135,7 +136,7 @@ def _add_hf(export: Path, output: Path | None) -> None:
     if not stale:
         require_new(folder)
     exact_class(Recipe.read(export).candidate.architecture)
-    with whole(folder, replace=stale) as partial:
+    with write_folder_atomically(folder, replace=stale) as partial:
         write_hf(export, partial)
     if output is None:
         _write_tokenizer(export)
@@ -165,11 +166,12 @@ def _write_tokenizer(export: Path) -> None:
 def _name_on_card(export: Path) -> None:
     """Name the folder for transformers on an export's card, where it still has one."""
     from search.export.card import with_hf
+    from space.files import write_atomically
     from space.recipe import CARD_FILE
 
     path = export / CARD_FILE
     if path.is_file():
-        path.write_text(with_hf(path.read_text(encoding="utf-8")), encoding="utf-8")
+        write_atomically(path, with_hf(path.read_text(encoding="utf-8")))
 
 
 def _say_how(folder: Path) -> None:

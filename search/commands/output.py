@@ -11,6 +11,10 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from space.words import UNKNOWN
+from space.words import duration as duration  # the commands use both as output.duration, output.short
+from space.words import short as short
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -69,34 +73,10 @@ def print_table(
     printer.print(table)
 
 
-def short(value: float | None) -> str:
-    """A number in three digits: 1234567 -> 1.23M."""
-    if value is None:
-        return "-"
-    for suffix, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= 0.9995 * size:
-            return f"{value / size:.3g}{suffix}" if value < 999.5 * size else f"{value / size:.0f}{suffix}"
-    return f"{value:.3g}" if value % 1 else f"{value:.0f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: 200 -> 3 min 20 s."""
-    if seconds is None:
-        return "-"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole / 86400:.1f} days"
-
-
 def score(value: float | None, stderr: float | None = None) -> str:
     """A score with its standard error: 0.512 ± 0.014 s.e."""
     if value is None:
-        return "-"
+        return UNKNOWN
     return f"{value:.3f}" if stderr is None else f"{value:.3f} ± {stderr:.3f} s.e."
 
 

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from space.errors import PathfrontError, StudyFileError
+from space.errors import PathfrontError, StudyFileError, one_line
 
 if TYPE_CHECKING:
     from space.records import SuiteRecord
@@ -64,7 +64,7 @@ def _mistake(key: str, check: Callable[[], object]) -> str | None:
         line = f"{type(error).__name__}: {error}"
     else:
         return None
-    line = " ".join(line.split())
+    line = one_line(line)
     return line if line.startswith(f"{key}:") else f"{key}: {line}"
 
 

@@ -72,8 +72,8 @@ def run(
 def _refresh_hf(export: "Path") -> None:
     """Write the folder for transformers anew where it holds other weights; say so where that fails."""
     from search.commands import output
-    from search.export.write import whole
     from space.errors import NotFoundError
+    from space.files import write_folder_atomically
     from space.recipe import HF_FOLDER
     from trainers.exports.huggingface.folder import is_stale, write_hf
 
@@ -81,7 +81,7 @@ def _refresh_hf(export: "Path") -> None:
     if not folder.is_dir() or not is_stale(export, folder):
         return
     try:
-        with whole(folder, replace=True) as partial:
+        with write_folder_atomically(folder, replace=True) as partial:
             write_hf(export, partial)
     except NotFoundError as error:
         output.say(f"{folder} still holds the weights of before: {error}")

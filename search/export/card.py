@@ -17,9 +17,8 @@ from space.recipe import (
     Recipe,
 )
 from space.scores import at_floor
-from space.words import counted
+from space.words import counted, interval
 
-Z95 = 1.96  # standard errors on either side of a 95% interval
 HALF = 0.5
 
 
@@ -96,7 +95,7 @@ def _prediction(recipe: Recipe, grown: Growth) -> list[str]:
     lines = [
         "## What to expect",
         "",
-        f"The searched candidate reached {_interval(origin.score, origin.score_stderr)} of the expert (95%)"
+        f"The searched candidate reached {interval(origin.score, origin.score_stderr)} of the expert (95%)"
         f" on the select episodes, at rung {origin.rung} ({origin.tokens:,} tokens and their decay branch).",
         "",
     ]
@@ -150,7 +149,7 @@ def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:
         "## Scores",
         "",
         f"Fraction of expert performance on the **select** episodes, which the search itself saw: overall"
-        f" **{_interval(origin.score, origin.score_stderr)}** (mean over domains, 95% interval);"
+        f" **{interval(origin.score, origin.score_stderr)}** (mean over domains, 95% interval);"
         f" above half of the expert on {above} of {counted(len(detail.tasks), 'task')}. `pathfront eval`"
         " scores the report episodes, which no search has seen.",
         "",
@@ -163,7 +162,7 @@ def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:
         share = recipe.candidate.mixture.weights.get(task, 0.0)
         lines.append(
             f"| {task} | {record.domain} | {share:.1%} | {score.value:.4g} {record.unit} | {floor.mean:.4g}"
-            f" | {expert.mean:.4g} | {_interval(score.fraction, score.fraction_stderr)} | {score.n} |"
+            f" | {expert.mean:.4g} | {interval(score.fraction, score.fraction_stderr)} | {score.n} |"
         )
     domains = ", ".join(f"{domain} {value:.3f}" for domain, value in sorted(detail.domains.items()))
     return [*lines, "", f"Mean over each domain's tasks: {domains}.", ""]
@@ -207,7 +206,7 @@ def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
     for row in front:
         mark = "**" if row.trial == detail.row.number else ""
         lines.append(
-            f"| {mark}{row.trial}{mark} | {_interval(row.score, row.score_stderr)}"
+            f"| {mark}{row.trial}{mark} | {interval(row.score, row.score_stderr)}"
             f" | {row.flops_per_token:,.0f} | {row.total_params:,} | {row.rung} |"
         )
     return [*lines, ""]
@@ -253,7 +252,3 @@ def with_hf(card: str) -> str:
     """A card that names the folder for transformers among the files, where it does not yet."""
     line = f"- `{HF_FOLDER}/`: the same network for transformers; its own `{CARD_FILE}` says how it is used"
     return card if line in card else f"{card.rstrip()}\n{line}\n"
-
-
-def _interval(value: float, stderr: float) -> str:
-    return f"{value:.3f} [{value - Z95 * stderr:.3f}, {value + Z95 * stderr:.3f}]"

@@ -4,10 +4,7 @@ Only safetensors, JSON, YAML, Markdown and the tokenizer's own model leave; the 
 byte. The folder appears whole or not at all.
 """
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from search.export.card import card, grown_card
@@ -16,15 +13,15 @@ from search.pareto import knee
 from search.read.remarks import no_front
 from search.read.results import Reader
 from search.read.rows import CheckpointRow, FrontRow, TrialDetail
-from search.store.artifacts import copy_stored, file_sha256
+from search.store.artifacts import copy_stored
 from space.cost import price
 from space.errors import CheckpointError, NotFoundError, StudyFileError, nearest
+from space.files import file_sha256, write_folder_atomically
 from space.growth import Scale, grow
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Recipe
 from space.records import SuiteRecord
 
 PICKS = ("best", "knee")
-BLOCK = 1 << 20  # bytes
 AHEAD = (1, 3, 10)  # times the tokens of a trial at which the score of a larger model is predicted
 
 
@@ -73,7 +70,7 @@ def export(
         weights_sha256=weights.sha256,
     )
     text = card(recipe, detail, reader.front(study), folder, config.trainer)
-    with whole(folder) as partial:
+    with write_folder_atomically(folder) as partial:
         _copy_checked(weights, partial / WEIGHTS_FILE)
         _write(partial, recipe, tokenizer(suite), text)
         finish(partial)
@@ -140,7 +137,7 @@ def export_grown(
             reach=reach(seen) if predicted else None,
         ),
     )
-    with whole(folder) as partial:
+    with write_folder_atomically(folder) as partial:
         _write(partial, recipe, tokenizer(suite), grown_card(recipe, detail, folder))
         finish(partial)
     return recipe
@@ -202,30 +199,6 @@ def _write(folder: Path, recipe: Recipe, tokenizer: bytes, text: str) -> None:
     recipe.write_references(folder)
     (folder / TOKENIZER_FILE).write_bytes(tokenizer)
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def whole(folder: Path, replace: bool = False) -> Iterator[Path]:
-    """A folder beside the place of another, moved there in one step at the end of the block, or removed.
-
-    Args:
-        folder: the place.
-        replace: whether what is there gives way.
-    """
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
-    old = partial.with_suffix(".old")
-    partial.mkdir()
-    try:
-        yield partial
-        if replace:
-            folder.rename(old)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _decayed(detail: TrialDetail, reader: Reader, study: str, keep: str) -> CheckpointRow:

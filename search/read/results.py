@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import Row, and_, case, func, select
 
 from search.database.storage import artifacts_home, open_reader, shown, storage_option
@@ -28,13 +27,13 @@ from search.read.rows import (
 )
 from search.store.artifacts import located
 from search.store.finalists import front_of, highest_rungs
+from search.store.studies import parse_config, parse_suite
 from space.candidate import CandidateConfig
-from space.errors import NotFoundError, StorageError, nearest
-from space.knobs import STORED
+from space.errors import NotFoundError, nearest
 from space.recipe import new_folder
 from space.records import SuiteRecord
 from space.scores import TaskScore
-from space.study import StudyConfig, explain
+from space.study import StudyConfig
 
 
 class Reader:
@@ -91,7 +90,7 @@ class Reader:
             NotFoundError: there is no such study.
             StorageError: another version of Pathfront wrote it.
         """
-        return _parse(StudyConfig, self._study(study).config, study)
+        return parse_config(self._study(study).config, study)
 
     def suite(self, study: str) -> SuiteRecord:
         """The study's tasks, with the references that were frozen when it was created.
@@ -100,7 +99,7 @@ class Reader:
             NotFoundError: there is no such study.
             StorageError: another version of Pathfront wrote it.
         """
-        return _parse(SuiteRecord, self._study(study).suite, study)
+        return parse_suite(self._study(study).suite, study)
 
     def change_token(self, study: str) -> str:
         """A short text that changes whenever anything visible of the study changes.
@@ -313,12 +312,3 @@ class Reader:
 
 def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _parse(model: type[Any], data: Any, study: str) -> Any:
-    try:
-        return model.model_validate(data, context=STORED)
-    except ValidationError as error:
-        raise StorageError(
-            f"study '{study}' was written by another version of Pathfront: {explain(error, model)}"
-        ) from None

@@ -5,7 +5,6 @@ study a file belongs to is `search.store.study_files`' business.
 """
 
 import errno
-import hashlib
 import os
 import shutil
 import tempfile
@@ -18,8 +17,8 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from space.errors import CheckpointError, StorageError, StorageFull, StorageUnavailable
-from space.files import umask_mode
+from space.errors import CheckpointError, StorageError, StorageFull, StorageUnavailable, one_line
+from space.files import PART, file_sha256, move_durably, sync, umask_mode
 
 DRAFT = ".writing-"  # begins the names of folders in which files are written before they move into place
 _BLOCK = 1 << 20
@@ -107,7 +106,7 @@ class Artifacts:
             with tempfile.TemporaryDirectory(prefix=DRAFT, dir=parent if self._local else None) as folder:
                 draft = Path(folder) / Path(name).name
                 self._write(draft, save)
-                size, digest = _sync(draft), file_sha256(draft)
+                size, digest = sync(draft), file_sha256(draft)
                 with _failures(failure):
                     self._move(draft, target)
         return Stored(self._uri(target), size, digest)
@@ -208,18 +207,17 @@ class Artifacts:
                 save(draft)
         except Exception as error:
             if _is_full(draft.parent, error):
-                raise StorageFull(f"no space left in '{place}': {_line(error)}; {_MAKE_ROOM}") from error
+                raise StorageFull(f"no space left in '{place}': {one_line(error)}; {_MAKE_ROOM}") from error
             raise
         if not _has_room(draft.parent):  # some writers, such as ndarray.tofile, do not say that they failed
             raise StorageFull(f"no space left in '{place}' after a checkpoint was written; {_MAKE_ROOM}")
 
     def _move(self, draft: Path, target: str) -> None:
         if self._local:
-            os.replace(draft, target)
-            _sync(Path(target).parent)
+            move_durably(draft, Path(target))
         else:
-            self._files.put_file(str(draft), target + ".part")
-            self._files.mv(target + ".part", target)
+            self._files.put_file(str(draft), target + PART)
+            self._files.mv(target + PART, target)
 
     def _uri(self, path: str) -> str:
         """How a file under the root is noted."""
@@ -283,19 +281,10 @@ def storage_error(failure: str, error: BaseException) -> StorageError:
         error: what was raised.
     """
     if getattr(error, "errno", None) in _FULL:
-        return StorageFull(f"{failure}, since no space is left there: {_line(error)}; {_MAKE_ROOM}")
+        return StorageFull(f"{failure}, since no space is left there: {one_line(error)}; {_MAKE_ROOM}")
     if _is_away(error):
-        return StorageUnavailable(f"{failure}, since its store does not answer: {_line(error)}")
-    return StorageError(f"{failure}: {_line(error)}")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return StorageUnavailable(f"{failure}, since its store does not answer: {one_line(error)}")
+    return StorageError(f"{failure}: {one_line(error)}")
 
 
 @contextmanager
@@ -373,17 +362,3 @@ def _is_full(folder: Path, error: BaseException) -> bool:
     except OSError as refusal:
         return refusal.errno in _FULL
     return False
-
-
-def _sync(path: Path) -> int:
-    """Make a file or a folder durable; returns its size in bytes."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-        return os.fstat(handle).st_size
-    finally:
-        os.close(handle)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

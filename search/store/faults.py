@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from space.errors import CheckpointError, MachineError, PathfrontError, StorageError
+from space.errors import CheckpointError, MachineError, PathfrontError, StorageError, one_line
 
 Kind = Literal["crash", "permanent", "diverged", "machine"]
 
@@ -30,7 +30,7 @@ class Failure:
     def of(cls, error: BaseException) -> "Failure":
         """Classify what a trainer raised."""
         named = "" if isinstance(error, PathfrontError) else f"{type(error).__name__}: "
-        reason = (named + " ".join(str(error).split()))[:LENGTH].removesuffix(": ")
+        reason = (named + one_line(str(error)))[:LENGTH].removesuffix(": ")
         return cls(_kind(error), reason, _is_of_device(error))
 
 

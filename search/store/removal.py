@@ -13,7 +13,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from space.errors import StorageError
+from space.errors import StorageError, one_line
 
 LOGS = "pathfront-logs"  # in the working folder of a launcher whose artifacts are on another machine
 
@@ -41,7 +41,7 @@ def exists(place: str) -> bool:
         files, path = _file_system(place)
         return _info(files, path) is not None
     except Exception as error:  # each file system has its own errors
-        raise StorageError(f"'{_shown(place)}' cannot be looked for: {_line(error)}") from error
+        raise StorageError(f"'{_shown(place)}' cannot be looked for: {one_line(error)}") from error
 
 
 class StudyRemoval:
@@ -96,7 +96,7 @@ class StudyRemoval:
             except FileNotFoundError:
                 continue
             except Exception as error:  # each file system has its own errors
-                raise StorageError(f"'{_shown(url)}' cannot be deleted: {_line(error)}") from error
+                raise StorageError(f"'{_shown(url)}' cannot be deleted: {one_line(error)}") from error
         left = [_shown(folder) for folder in self._folders if not _prune(folder)]
         return Removed(len(found), sum(found.values()), tuple(left))
 
@@ -108,7 +108,7 @@ class StudyRemoval:
                 files, path = _file_system(place)
                 found |= {files.unstrip_protocol(name): size for name, size in _sizes(files, path)}
             except Exception as error:  # each file system has its own errors
-                raise StorageError(f"'{_shown(place)}' cannot be listed: {_line(error)}") from error
+                raise StorageError(f"'{_shown(place)}' cannot be listed: {one_line(error)}") from error
         return found
 
 
@@ -129,7 +129,7 @@ def _canonical(place: str) -> str:
     try:
         files, path = _file_system(place)
     except Exception as error:  # each file system has its own errors
-        raise StorageError(f"the artifacts '{_shown(place)}' cannot be used: {_line(error)}") from error
+        raise StorageError(f"the artifacts '{_shown(place)}' cannot be used: {one_line(error)}") from error
     return files.unstrip_protocol(path).rstrip("/")
 
 
@@ -175,7 +175,3 @@ def _prune(folder: str) -> bool:
 
 def _shown(place: str) -> str:
     return place.removeprefix("file://")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

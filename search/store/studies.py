@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import Engine, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -26,9 +25,8 @@ from search.database.tables import candidates, clock, events, studies, trials
 from search.store.environment import Environment, conflicts
 from search.store.optuna_trials import close_storage, create_study, has_study
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
-from space.knobs import STORED
 from space.records import SuiteRecord
-from space.study import SCHEMA_VERSION, StudyConfig
+from space.study import SCHEMA_VERSION, Model, StudyConfig, parse
 
 MAY_CHANGE = (
     "stop",
@@ -252,22 +250,53 @@ def _row(engine: Engine, name: str) -> Mapping[str, Any] | None:
 def _parse(row: Mapping[str, Any], name: str) -> Study:
     if row["halted"] == DELETING:
         raise StudyFileError(f"study '{name}' is half deleted; finish that first: pathfront delete {name}")
-    version = row["config"].get("schema_version")
+    environment = row["environment"]
+    return Study(
+        parse_config(row["config"], name),
+        parse_suite(row["suite"], name),
+        environment=None if environment is None else _parse_stored(Environment, environment, name),
+    )
+
+
+def parse_config(data: Mapping[str, Any], name: str) -> StudyConfig:
+    """Read a stored study's configuration.
+
+    Args:
+        data: `pf_studies.config`.
+        name: the study's name.
+
+    Raises:
+        StorageError: another version of Pathfront wrote it.
+    """
+    version = data.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise StorageError(
-            f"this Pathfront reads studies of schema version {SCHEMA_VERSION}, and '{name}' has {version};"
-            " use the Pathfront that made it"
+        raise _other_version(
+            name,
+            f"this one reads schema version {SCHEMA_VERSION}, and '{name}' has {version}; use the one that"
+            " made it",
         )
-    try:
-        environment = row["environment"]
-        return Study(
-            StudyConfig.model_validate(row["config"], context=STORED),
-            SuiteRecord.model_validate(row["suite"]),
-            environment=None if environment is None else Environment.model_validate(environment),
-        )
-    except ValidationError as error:
-        reason = " ".join(str(error).split())
-        raise StorageError(f"study '{name}' was written by another version of Pathfront: {reason}") from None
+    return _parse_stored(StudyConfig, data, name)
+
+
+def parse_suite(data: Mapping[str, Any], name: str) -> SuiteRecord:
+    """Read a stored study's suite.
+
+    Args:
+        data: `pf_studies.suite`.
+        name: the study's name.
+
+    Raises:
+        StorageError: another version of Pathfront wrote it.
+    """
+    return _parse_stored(SuiteRecord, data, name)
+
+
+def _parse_stored(model: type[Model], data: object, name: str) -> Model:
+    return parse(model, data, lambda why: _other_version(name, why), stored=True)
+
+
+def _other_version(name: str, why: str) -> StorageError:
+    return StorageError(f"study '{name}' was written by another version of Pathfront: {why}")
 
 
 def compare(old: StudyConfig, new: StudyConfig) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from space.contract import Budget, Spent
 from space.errors import StudyFileError
+from space.files import write_atomically
 from space.recipe import CARD_FILE, WEIGHTS_FILE, Recipe
 from space.records import Split
 from space.scores import Scorecard
@@ -71,8 +72,8 @@ def train_export(
         done = _train(
             recipe, home, _budget(recipe, tokens, home, device), progress, stopping, phases, threads
         )
-        write_sealed(home / SCORECARD_FILE, lambda path: path.write_text(done.model_dump_json(indent=2)))
-    (home / CARD_FILE).write_text(describe(recipe, done, tokens), encoding="utf-8")
+        write_sealed(home / SCORECARD_FILE, done.model_dump_json(indent=2))
+    write_atomically(home / CARD_FILE, describe(recipe, done, tokens))
     FolderReport(home, progress, stopping).drop_branch()
     return done
 
@@ -151,7 +152,7 @@ def _resumed(report: FolderReport, budget: Budget, batch_tokens: int) -> Path | 
         )
     if not path.is_file() or path.read_text(encoding="utf-8") != plan:
         report.drop_branch()
-        path.write_text(plan, encoding="utf-8")
+        write_atomically(path, plan)
     return report.last("branch") or trunk
 
 

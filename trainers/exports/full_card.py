@@ -3,8 +3,7 @@
 from space.cost import price
 from space.recipe import Recipe
 from space.scores import Scorecard
-
-NORMAL_95 = 1.96  # standard errors to either side of a 95% interval
+from space.words import plus_minus
 
 
 def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
@@ -13,7 +12,7 @@ def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
     cost = price(arch, recipe.suite)
     rows = [
         f"| {name} | {recipe.suite.records[name].metric} | {task.value:.3f} | {task.n}"
-        f" | {task.fraction:.2f} ± {NORMAL_95 * task.fraction_stderr:.2f}"
+        f" | {plus_minus(task.fraction, task.fraction_stderr, digits=2)}"
         f" | {recipe.candidate.mixture.weights.get(name, 0.0):.3f} | {card.spent.epochs.get(name, 0.0):.2f} |"
         for name, task in card.tasks.items()
     ]
@@ -21,7 +20,7 @@ def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
         [
             f"# {recipe.origin.study}, trial {recipe.origin.trial}, trained in full",
             "",
-            f"Score {card.score:.3f} ± {NORMAL_95 * card.stderr:.3f} on the {card.split} episodes: the mean"
+            f"Score {plus_minus(card.score, card.stderr)} on the {card.split} episodes: the mean"
             " over domains of the fraction of expert performance; 95% intervals.",
             f"{card.above(0.5)} of {len(card.tasks)} tasks are above half of their expert.",
             *_beside_the_prediction(recipe, card, tokens),

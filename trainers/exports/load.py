@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from space.errors import CheckpointError, NotFoundError
+from space.errors import CheckpointError, NotFoundError, one_line
 from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Recipe
 from space.scores import Scorecard
 from trainers.exports.sealed import check_seal, check_sha256
@@ -31,7 +31,7 @@ def load_decoder(folder: Path, recipe: Recipe) -> Decoder:
     try:
         decoder.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error, 120)
         raise CheckpointError(f"'{path}' holds the weights of this export's decoder: {reason}") from None
     return decoder
 

@@ -16,6 +16,7 @@ from space.candidate import Architecture, CandidateConfig
 from space.contract import Budget
 from space.cost import TRAINING_FACTOR, price
 from space.errors import Interrupted, StudyFileError
+from space.files import file_sha256, move_durably, write_atomically
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Parent, Recipe
 from space.records import SuiteRecord
 from space.scores import Scorecard
@@ -26,7 +27,7 @@ from trainers.exports.full import CHECKPOINT_SECONDS
 from trainers.exports.huggingface.tokenizer import write_tokenizer
 from trainers.exports.load import check_tokenizer, checked_weights, full_scorecard, load_decoder
 from trainers.exports.prune import measure_moments, prune
-from trainers.exports.sealed import FolderReport, Progress, check_seal, file_sha256, write_sealed
+from trainers.exports.sealed import FolderReport, Progress, check_seal, write_sealed
 from trainers.exports.shrunk import Rating, Scores, Shrunk, Size, describe
 from trainers.exports.speed import measure_speeds
 from trainers.exports.threads import Threads, playing, training
@@ -209,7 +210,7 @@ def _rating(
 
     values = score_candidate(decoder, suite, "report", between=lambda: _stop_if(stopping), watch=watch)
     rating = Rating.of(suite, Scorecard.of(suite, values, "report"))
-    write_sealed(path, lambda aside: aside.write_text(rating.model_dump_json(), encoding="utf-8"))
+    write_sealed(path, rating.model_dump_json())
     return rating
 
 
@@ -251,7 +252,7 @@ def _made_work_folder(plan: Plan) -> Path:
             " give the same, or remove that folder to start anew"
         )
     work.mkdir(parents=True, exist_ok=True)
-    path.write_text(ours, encoding="utf-8")
+    write_atomically(path, ours)
     return work
 
 
@@ -274,5 +275,5 @@ def _write(plan: Plan, child: Decoder, shrunk: Shrunk, work: Path) -> None:
     (folder / TOKENIZER_FILE).write_bytes(model)
     write_tokenizer(folder, model, recipe.suite)
     (folder / CARD_FILE).write_text(describe(recipe, shrunk), encoding="utf-8")
-    folder.rename(plan.output)
+    move_durably(folder, plan.output)
     shutil.rmtree(work)

@@ -10,7 +10,7 @@ from space.cost import price
 from space.recipe import CARD_FILE, CONFIG_FILE, REFERENCES_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Recipe
 from space.records import Frozen, SuiteRecord
 from space.scores import Scorecard
-from trainers.exports.full_card import NORMAL_95
+from space.words import plus_minus
 from trainers.exports.speed import Speed, Speeds
 
 
@@ -52,7 +52,7 @@ class Estimate(Frozen):
 
     def __str__(self) -> str:
         """With its 95% interval."""
-        return f"{self.value:.3f} ± {NORMAL_95 * self.stderr:.3f}"
+        return plus_minus(self.value, self.stderr)
 
 
 class Rating(Frozen):

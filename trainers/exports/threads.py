@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from space.candidate import CandidateConfig
+from space.files import write_atomically
 from space.records import SuiteRecord
 from trainers.data import Mixer, load_corpora
 from trainers.exports.speed import train_once
@@ -81,7 +82,7 @@ class Threads:
         self._say(f"{phase} on {chosen} thread{'s' if chosen > 1 else ''} ({why})")
         if self._note is not None and known.get(phase) != chosen:
             self._note.parent.mkdir(parents=True, exist_ok=True)
-            self._note.write_text(json.dumps(known | {phase: chosen}) + "\n", encoding="utf-8")
+            write_atomically(self._note, json.dumps(known | {phase: chosen}) + "\n")
         return chosen
 
     def _remembered(self) -> dict[str, int]:
