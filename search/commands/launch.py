@@ -89,7 +89,8 @@ def _launch(
     with output.Meter("data", len(suite.tasks)) as meter:  # before the study is made: it may fail
         prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))
     data = data_fingerprints(suite) if config.trainer is None else {}
-    create_or_resume(url, config, environment_here(config, suite.tasks, data), accept_changes)
+    here = environment_here(config, suite.tasks, data)
+    create_or_resume(url, config, here, accept_changes, suite)
     reader = Reader(url)
     alive = len(reader.status(config.study).workers)
     if alive:

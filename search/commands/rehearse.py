@@ -43,7 +43,7 @@ def _checks(config: "StudyConfig") -> Iterator[tuple[str, Callable[[], object]]]
     """What could fail: the key of the study file that names it, and a call that fails if it does."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a worker finds modules of one's own
-    suite = config.check()
+    suite = config.suite_record()
     yield "trainer", lambda: _trainer(config)
     for task in suite.tasks:
         yield "suite", lambda task=task: _task(task, suite)

@@ -21,8 +21,9 @@ from search.database.storage import (
     settle,
     shown,
 )
-from search.database.tables import candidates, clock, events, studies, trials
+from search.database.tables import candidates, clock, studies, trials
 from search.store.environment import Environment, conflicts
+from search.store.events import add_event
 from search.store.optuna_trials import close_storage, create_study, has_study
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
 from space.records import SuiteRecord
@@ -52,25 +53,31 @@ class Study:
 
 
 def create_or_resume(
-    url: str, config: StudyConfig, environment: Environment | None = None, accept_changes: bool = False
+    url: str,
+    config: StudyConfig,
+    environment: Environment | None = None,
+    accept_changes: bool = False,
+    suite: SuiteRecord | None = None,
 ) -> Study:
-    """Create a study, or take one up again under the same specification and mark it as launched.
+    """Create a study, or resume one that has the same specification, and mark it as launched.
 
     Args:
-        url: the database's URL; a SQLite file is made where there is none.
-        config: what to run. Keys that say where, how long or how visibly it runs may differ from last time.
-        environment: versions, data and code here; None to leave what the study holds.
+        url: the database's URL; a SQLite file is created if it does not exist.
+        config: the study. The keys in `MAY_CHANGE` may differ from the last launch.
+        environment: versions, data and code here; None leaves what the study holds.
         accept_changes: whether data and code may differ from those of earlier trials.
+        suite: what `planned_suite` returned for this configuration, if it was called; else the configuration
+            is checked here.
 
     Returns:
-        The study; its suite is the one that it was created with.
+        The study, with the suite that it was created with.
 
     Raises:
-        StudyFileError: a study of this name has another specification, other data or other code, or is none
-            of Pathfront's.
+        StudyFileError: a study of this name has another specification, other data or other code, or belongs
+            to another program.
         StorageError: the database cannot be used.
     """
-    suite = config.check()
+    suite = suite or config.check()
     with one_launcher(url):
         return _create_or_resume(url, config, suite, environment, accept_changes)
 
@@ -116,10 +123,14 @@ def _create_or_resume(
 
 
 def planned_suite(url: str, config: StudyConfig) -> SuiteRecord:
-    """The suite that a launch will train on, found without writing anything.
+    """The suite that a launch will train on. Nothing is written.
+
+    Args:
+        url: the database's URL.
+        config: the study, which `read_study` has checked.
 
     Returns:
-        That of the study, if it exists and has tried a candidate; else the one that the file names now.
+        The stored study's suite, if the study exists and has a candidate; else the one that `config` names.
 
     Raises:
         StudyFileError: the study exists and has another specification.
@@ -128,12 +139,12 @@ def planned_suite(url: str, config: StudyConfig) -> SuiteRecord:
     try:
         engine = open_reader(url)
     except NotFoundError:
-        return config.check()
+        return config.suite_record()
     try:
         with reachable(url):
             known = _row(engine, config.study)
             if known is None or _is_empty(engine, config.study):
-                return config.check()
+                return config.suite_record()
         study = _parse(known, config.study)
         compare(study.config, config)
         return study.suite
@@ -162,7 +173,7 @@ def finish_study(engine: Engine, url: str, name: str, why: str) -> None:
     unfinished = (studies.c.name == name) & studies.c.finished_at.is_(None)
     with reachable(url), engine.begin() as connection:
         if connection.execute(update(studies).where(unfinished).values(finished_at=clock())).rowcount:
-            _note(connection, name, "finished", why)
+            add_event(connection, name, "finished", why)
 
 
 def _create(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> bool:
@@ -222,7 +233,7 @@ def _join(
             before = known.model_dump(mode="json")
             unmarked = and_(scored, trials.c.environment.is_(None))
             connection.execute(update(trials).where(unmarked).values(environment=before))
-            _note(connection, name, "changed", "; ".join(differ))
+            add_event(connection, name, "changed", "; ".join(differ))
         values = {"environment": here.model_dump(mode="json")}
         connection.execute(update(studies).where(studies.c.name == name).values(values))
 
@@ -238,7 +249,7 @@ def _launch(engine: Engine, config: StudyConfig, text: str) -> None:
     }
     with engine.begin() as connection:
         connection.execute(update(studies).where(studies.c.name == config.study).values(changes))
-        _note(connection, config.study, "launched", text)
+        add_event(connection, config.study, "launched", text)
 
 
 def _row(engine: Engine, name: str) -> Mapping[str, Any] | None:
@@ -320,7 +331,3 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in data.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def _note(connection: Any, study: str, kind: str, text: str) -> None:
-    connection.execute(insert(events).values(study=study, at=clock(), kind=kind, text=text))

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, func, insert, select
+from sqlalchemy import Connection, Engine, Row, and_, func, select
 
 from search.database.storage import artifacts_home, reachable, resolve_artifacts
-from search.database.tables import checkpoints, clock, events, studies
+from search.database.tables import checkpoints, events, studies
 from search.store.artifacts import Artifacts, Stored, located
+from search.store.events import add_event
 from space.errors import StorageError
 
 MARKER = "study.json"
@@ -223,7 +224,8 @@ def open_files(engine: Engine, url: str, study: str, root: str) -> StudyFiles:
     else:
         files.mark()
     if files.place not in noted:
-        _note(engine, url, study, _PLACED, files.place)
+        with reachable(url), engine.begin() as connection:
+            add_event(connection, study, _PLACED, files.place)
     return files
 
 
@@ -261,11 +263,6 @@ def _places(connection: Connection, study: str) -> list[str]:
     for kind, text in found:
         places = [*places, text] if kind == _PLACED else []
     return places
-
-
-def _note(engine: Engine, url: str, study: str, kind: str, text: str) -> None:
-    with reachable(url), engine.begin() as connection:
-        connection.execute(insert(events).values(study=study, at=clock(), kind=kind, text=text))
 
 
 def _write(path: Path, text: str) -> None:
