@@ -1,4 +1,4 @@
-"""The card of an export: what was measured, what it costs, where it stands, and the commands that use it."""
+"""The card (README.md) of an export: scores, cost, place on the front, and the commands that use it."""
 
 import shlex
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ def card(
         recipe: the export's recipe.
         detail: the exported trial.
         front: its study's front, best score first.
-        folder: where the export goes; the commands name it.
-        trainer: the study's own trainer; None where it is ours.
+        folder: the export's folder, for the commands on the card.
+        trainer: the study's own trainer; None if it is Pathfront's.
     """
     origin = recipe.origin
     return "\n".join(
@@ -57,12 +57,12 @@ def card(
 
 
 def grown_card(recipe: Recipe, detail: TrialDetail, folder: Path) -> str:
-    """Write the card of a larger model that is not trained yet, as Markdown.
+    """Write the card of a grown model, which is not trained yet, as Markdown.
 
     Args:
-        recipe: the export's recipe; it says how the candidate grew.
-        detail: the trial that it grew from.
-        folder: where the export goes; the commands name it.
+        recipe: the export's recipe, with `grown`.
+        detail: the trial that was grown.
+        folder: the export's folder, for the commands on the card.
     """
     origin, grown, before = recipe.origin, recipe.grown, detail.config.architecture
     assert grown is not None
@@ -100,12 +100,12 @@ def _prediction(recipe: Recipe, grown: Growth) -> list[str]:
         "",
     ]
     if grown.unknown is not None:
-        return [*lines, f"Nothing is predicted of the larger model: {grown.unknown}.", ""]
+        return [*lines, f"There is no prediction for the larger model: {grown.unknown}.", ""]
     lines += [
-        "Predicted of the larger one from the curves of the whole study, on the same episodes: a saturating"
-        " power law of size and tokens, with the candidate's own distance from it. Nobody has measured these"
-        " yet. The interval supposes that the law goes on beyond the sizes and tokens of the study; where it"
-        " does not, more than one training in ten ends outside.",
+        "Predicted for the larger model from the curves of the whole study, on the same episodes: a"
+        " saturating power law of size and tokens, plus the candidate's own deviation from it. These scores are not"
+        " measured. The interval assumes that the law extrapolates beyond the sizes and tokens of the study;"
+        " if it does not, more than one training in ten ends outside of it.",
         "",
         "| tokens | training FLOPs | predicted score | 90% interval |",
         "|---|---|---|---|",
@@ -127,9 +127,9 @@ def _grown_cost(recipe: Recipe, grown: Growth) -> list[str]:
         f"- {cost.active_params:,} active of {cost.total_params:,} parameters",
         f"- {cost.training_bytes / 2**20:,.1f} MiB to train in fp32 with AdamW,"
         f" {cost.cache_bytes_per_sequence / 2**10:,.1f} KiB of keys and values a sequence",
-        f"- {recipe.candidate.optimizer} at learning rate {recipe.candidate.learning_rate:g} as searched: the"
-        " rate of a base width, from which that of each parameter follows by its shape, so it fits this size",
-        f"- {recipe.precision}, seed {recipe.seed}; the mixture is the one that was searched",
+        f"- {recipe.candidate.optimizer} at learning rate {recipe.candidate.learning_rate:g}, as searched:"
+        " the rate at a base width, from which each parameter's rate follows by its shape, so it fits this size",
+        f"- {recipe.precision}, seed {recipe.seed}; the mixture is the searched one",
         "",
     ]
 
@@ -249,6 +249,6 @@ def _files(weights: bool = True) -> list[str]:
 
 
 def with_hf(card: str) -> str:
-    """A card that names the folder for transformers among the files, where it does not yet."""
-    line = f"- `{HF_FOLDER}/`: the same network for transformers; its own `{CARD_FILE}` says how it is used"
+    """Add the folder for transformers to the list of files on a card, if it is not there yet."""
+    line = f"- `{HF_FOLDER}/`: the same network for transformers; see its own `{CARD_FILE}`"
     return card if line in card else f"{card.rstrip()}\n{line}\n"

@@ -1,7 +1,7 @@
-"""Studies: created once, resumed only under the same specification.
+"""Create, resume and read studies. A study is resumed only with the same specification.
 
-The ledger's row comes first and Optuna's study second, so that a launcher killed in between is mended by the
-next launch.
+The ledger's row is written first and Optuna's study second, so that the next launch completes what a killed
+launcher left undone.
 """
 
 import secrets
@@ -39,12 +39,17 @@ MAY_CHANGE = (
     "keep",
     "stall_minutes",
 )
-DELETING = "being deleted"  # `pf_studies.halted` from the first step of a deletion on
+DELETING = "being deleted"  # value of `pf_studies.halted` while a study is deleted
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study as its row holds it."""
+    """A study as its row in the database describes it.
+
+    Attributes:
+        created: whether this launch created it.
+        environment: what its trials are trained with; None if no launch has stored that.
+    """
 
     config: StudyConfig
     suite: SuiteRecord
@@ -156,7 +161,7 @@ def load_study(engine: Engine, url: str, name: str) -> Study:
     """Read a study.
 
     Raises:
-        NotFoundError: there is none of this name.
+        NotFoundError: there is no study of this name.
         StorageError: it was written by another version of Pathfront.
     """
     with reachable(url):
@@ -169,7 +174,14 @@ def load_study(engine: Engine, url: str, name: str) -> Study:
 
 
 def finish_study(engine: Engine, url: str, name: str, why: str) -> None:
-    """Note that nothing is left to do; only the first worker to see it does."""
+    """Mark a study as finished, with an event; only the first worker's call has an effect.
+
+    Args:
+        engine: the database.
+        url: its URL.
+        name: the study.
+        why: the text of the event.
+    """
     unfinished = (studies.c.name == name) & studies.c.finished_at.is_(None)
     with reachable(url), engine.begin() as connection:
         if connection.execute(update(studies).where(unfinished).values(finished_at=clock())).rowcount:
@@ -194,7 +206,7 @@ def _create(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> bool:
 
 
 def _is_empty(engine: Engine, name: str) -> bool:
-    """Whether a study has never tried a candidate, so that its specification binds nothing."""
+    """Whether a study has no candidate, so that its specification may still change."""
     with engine.connect() as connection:
         return not connection.scalar(
             select(func.count()).select_from(candidates).where(candidates.c.study == name)
@@ -202,7 +214,7 @@ def _is_empty(engine: Engine, name: str) -> bool:
 
 
 def _replace(engine: Engine, study: Study, config: StudyConfig, suite: SuiteRecord) -> Study:
-    """Give an empty study another specification."""
+    """Replace the specification of a study without candidates."""
     changes = {"config": config.model_dump(mode="json"), "suite": suite.model_dump(mode="json")}
     with engine.begin() as connection:
         connection.execute(update(studies).where(studies.c.name == config.study).values(changes))
@@ -212,10 +224,10 @@ def _replace(engine: Engine, study: Study, config: StudyConfig, suite: SuiteReco
 def _join(
     engine: Engine, name: str, known: Environment | None, here: Environment, accept_changes: bool
 ) -> None:
-    """Note what a study's trials are trained with; refuse other data or code once a trial was scored.
+    """Store what a study's trials are trained with; refuse other data or code once a trial was scored.
 
     Raises:
-        StudyFileError: data or code differ, and nobody accepted that.
+        StudyFileError: data or code differ, and `accept_changes` is false.
     """
     differ = [] if known is None else conflicts(known, here)
     if known is not None and not differ:
@@ -311,10 +323,10 @@ def _other_version(name: str, why: str) -> StorageError:
 
 
 def compare(old: StudyConfig, new: StudyConfig) -> None:
-    """Refuse a specification that differs from the study's; keys that may change are left out.
+    """Refuse a specification that differs from the study's in a key that may not change.
 
     Raises:
-        StudyFileError: it names the first key that differs.
+        StudyFileError: a key differs; the message names the first one.
     """
     before, after = (_flat(c.model_dump(mode="json", exclude=set(MAY_CHANGE))) for c in (old, new))
     for key in sorted(before | after):
@@ -326,7 +338,7 @@ def compare(old: StudyConfig, new: StudyConfig) -> None:
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys."""
+    """Flatten nested mappings into one with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in data.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
