@@ -44,7 +44,7 @@ class ReaderGone(Exception):  # noqa: N818 - an event
 
 
 class Commands(TyperGroup):
-    """The group of commands. It raises ReaderGone for a broken pipe, which typer would report as a failure."""
+    """The group of commands. A broken pipe raises ReaderGone; typer alone would report a failure."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         """Parse the command line, or print the help."""

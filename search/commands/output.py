@@ -1,6 +1,6 @@
-"""How commands speak: data on stdout, everything else on stderr, bars on terminals only.
+"""Output of commands: data on stdout, everything else on stderr, progress bars only on terminals.
 
-NO_COLOR is respected by rich itself. rich is imported inside functions, so that `--help` stays quick.
+rich respects NO_COLOR. It is imported inside functions, so that `--help` is fast.
 """
 
 import json
@@ -18,9 +18,9 @@ from space.words import short as short
 if TYPE_CHECKING:
     from rich.console import Console
 
-LINE_SECONDS = 15.0  # between two lines of progress where no bar can be drawn
-PLAIN_WIDTH = 180  # columns where stdout is no terminal
-ANY_WIDTH = 10_000  # columns that a table may ask for: none is cut
+LINE_SECONDS = 15.0  # between two lines of progress if stderr is not a terminal
+PLAIN_WIDTH = 180  # columns if stdout is not a terminal
+ANY_WIDTH = 10_000  # columns, so that no table is cut
 
 
 def print_json(value: Any) -> None:
@@ -36,7 +36,7 @@ def say(text: str = "") -> None:
 
 
 def console(stderr: bool = False) -> "Console":
-    """A rich console that cuts no table where its output goes to a file or a pipe."""
+    """A rich console; output to a file or a pipe is not cut to a terminal's width."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -49,7 +49,7 @@ def print_table(
 ) -> None:
     """Print a table; columns whose name starts with '>' are aligned to the right.
 
-    Nothing is cut: where a terminal is too narrow, it wraps the lines. Brackets are text, not rich's markup.
+    Nothing is cut: a terminal that is too narrow wraps the lines. Brackets are text, not rich markup.
     """
     from rich import box
     from rich.table import Table
@@ -81,13 +81,13 @@ def score(value: float | None, stderr: float | None = None) -> str:
 
 
 class Ticker:
-    """Lets a line of progress through every 15 seconds."""
+    """Limits lines of progress to one in 15 seconds."""
 
     def __init__(self) -> None:
         self._last = -LINE_SECONDS
 
     def due(self) -> bool:
-        """Whether it is time for a line."""
+        """Whether the next line is due; the first one is at once."""
         now = time.monotonic()
         if now - self._last < LINE_SECONDS:
             return False
@@ -96,9 +96,11 @@ class Ticker:
 
 
 class Meter:
-    """One long piece of work with a known end, on stderr.
+    """Progress of one long task on stderr: a bar on a terminal, else a line every 15 seconds.
 
-    A bar on a terminal, else a line every 15 seconds.
+    Args:
+        label: name of the task.
+        total: amount of work.
     """
 
     def __init__(self, label: str, total: float) -> None:
@@ -125,7 +127,13 @@ class Meter:
         return self
 
     def update(self, done: float, note: str = "", total: float | None = None) -> None:
-        """Move to a point, with a few words beside it."""
+        """Update the progress.
+
+        Args:
+            done: amount of work that is done.
+            note: a few words beside the bar.
+            total: a new total; None keeps it.
+        """
         self._done, self._note = done, note
         self._total = self._total if total is None else total
         if self._bar is not None:
@@ -136,7 +144,7 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the bar away, or say where the work stands."""
+        """Remove the bar, or print a last line."""
         if self._bar is not None:
             self._bar.stop()
         elif kind is None:

@@ -1,4 +1,4 @@
-"""A scorecard as a table: what `train` ends with and `eval` prints."""
+"""Print a scorecard as a table, at the end of `train` and of `eval`."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from space.records import SuiteRecord
     from space.scores import Scorecard
 
-HALF = 0.5
+HALF = 0.5  # fraction of the expert
 
 
 def print_scorecard(card: "Scorecard", suite: "SuiteRecord") -> None:

@@ -103,9 +103,9 @@ def _prediction(recipe: Recipe, grown: Growth) -> list[str]:
         return [*lines, f"There is no prediction for the larger model: {grown.unknown}.", ""]
     lines += [
         "Predicted for the larger model from the curves of the whole study, on the same episodes: a"
-        " saturating power law of size and tokens, plus the candidate's own deviation from it. These scores are not"
-        " measured. The interval assumes that the law extrapolates beyond the sizes and tokens of the study;"
-        " if it does not, more than one training in ten ends outside of it.",
+        " saturating power law of size and tokens, plus the candidate's own deviation from it. These scores"
+        " are not measured. The interval assumes that the law extrapolates beyond the sizes and tokens of the"
+        " study; if it does not, more than one training in ten ends outside of it.",
         "",
         "| tokens | training FLOPs | predicted score | 90% interval |",
         "|---|---|---|---|",
@@ -128,7 +128,8 @@ def _grown_cost(recipe: Recipe, grown: Growth) -> list[str]:
         f"- {cost.training_bytes / 2**20:,.1f} MiB to train in fp32 with AdamW,"
         f" {cost.cache_bytes_per_sequence / 2**10:,.1f} KiB of keys and values a sequence",
         f"- {recipe.candidate.optimizer} at learning rate {recipe.candidate.learning_rate:g}, as searched:"
-        " the rate at a base width, from which each parameter's rate follows by its shape, so it fits this size",
+        " the rate at a base width, from which each parameter's rate follows by its shape, so it fits this"
+        " size",
         f"- {recipe.precision}, seed {recipe.seed}; the mixture is the searched one",
         "",
     ]

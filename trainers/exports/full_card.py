@@ -1,4 +1,4 @@
-"""The card of a full training."""
+"""The card (README.md) of a full training."""
 
 from space.cost import price
 from space.recipe import Recipe
@@ -7,7 +7,13 @@ from space.words import plus_minus
 
 
 def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
-    """The card of a full training on so many tokens, in Markdown."""
+    """Write the card of a full training, as Markdown.
+
+    Args:
+        recipe: the export's recipe.
+        card: the scores.
+        tokens: total input tokens of the training.
+    """
     arch = recipe.candidate.architecture
     cost = price(arch, recipe.suite)
     rows = [
@@ -40,7 +46,7 @@ def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
 
 
 def _beside_the_prediction(recipe: Recipe, card: Scorecard, tokens: int) -> list[str]:
-    """What was predicted of a candidate that was grown, in a line of Markdown."""
+    """A line that compares the score of a grown candidate with its prediction."""
     if recipe.grown is None:
         return []
     point = recipe.grown.at(tokens)
