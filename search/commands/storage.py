@@ -4,12 +4,12 @@ import typer
 
 from search.commands.options import Storage, examples
 
-app = typer.Typer(help="The database that holds studies: upgrade it.", rich_markup_mode=None)
+app = typer.Typer(help="Upgrade the database that holds studies.", rich_markup_mode=None)
 
 
 @app.callback()
 def _group() -> None:
-    """Keep `upgrade` a subcommand while it is the only one."""
+    """Make `upgrade` a subcommand although it is the only one."""
 
 
 @app.command(

@@ -9,10 +9,10 @@ EXAMPLES = ["pathfront worker quick", "pathfront worker quick --storage postgres
 def run(
     study: Study, storage: Storage = None, artifacts: Artifacts = None, patience: Patience = None
 ) -> None:
-    """Run trials of an existing study, one after another, until the study ends.
+    """Run trials of an existing study.
 
-    Any number of workers may share a study. The first Ctrl-C stops the trial at its next checkpoint, the
-    second stops at once.
+    One after another, until the study ends. Any number of workers may share a study. The first Ctrl-C stops
+    the trial at its next checkpoint, the second stops at once.
     """
     from search.database.storage import resolve_artifacts, resolve_url
 

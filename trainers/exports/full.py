@@ -149,8 +149,8 @@ def _resumed(report: FolderReport, budget: Budget, batch_tokens: int) -> Path | 
     if trunk is not None and _tokens_of(trunk) > budget.tokens + batch_tokens // 2:
         total = budget.tokens + budget.decay_tokens
         raise StudyFileError(
-            f"tokens: the trunk in '{report.home}' is at {_tokens_of(trunk)} tokens already and {total} leave"
-            f" it {budget.tokens}; give more, or remove the folder to start anew"
+            f"tokens: the trunk in '{report.home}' has {_tokens_of(trunk)} tokens already, and a training on"
+            f" {total} has {budget.tokens} before its decay; give more, or remove the folder to start over"
         )
     if not path.is_file() or path.read_text(encoding="utf-8") != plan:
         report.drop_branch()

@@ -1,6 +1,6 @@
 """Files with their SHA-256 beside them, and a report that writes a training's checkpoints as such files.
 
-The digest of `model.safetensors` stands in `model.safetensors.sha256`, in the format of `sha256sum`.
+The digest of `model.safetensors` is in `model.safetensors.sha256`, in the format of `sha256sum`.
 """
 
 import time

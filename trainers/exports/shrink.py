@@ -216,7 +216,7 @@ def _rating(
 
 def _stop_if(stopping: Callable[[], bool]) -> None:
     if stopping():
-        raise Interrupted("stopped as asked; the same command goes on from there")
+        raise Interrupted("stopped as asked; the same command resumes")
 
 
 def _budget(plan: Plan, device: str) -> Budget:
@@ -248,8 +248,8 @@ def _made_work_folder(plan: Plan) -> Path:
     path = work / PLAN_FILE
     if path.is_file() and path.read_text(encoding="utf-8") != ours:
         raise StudyFileError(
-            f"a shrink goes on with the settings that it was begun with, and '{work}' was begun with others;"
-            " give the same, or remove that folder to start anew"
+            f"a shrink is resumed with the same settings, and '{work}' was begun with others;"
+            " give the same, or remove that folder to start over"
         )
     work.mkdir(parents=True, exist_ok=True)
     write_atomically(path, ours)
