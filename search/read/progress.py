@@ -254,4 +254,9 @@ def _events(connection: Connection, study: str) -> list[Event]:
         .order_by(events.c.id.desc())
         .limit(LAST_EVENTS)
     )
-    return [Event(datetime.fromtimestamp(at, UTC), *rest) for at, *rest in found]
+    return [Event(moment(at), *rest) for at, *rest in found]
+
+
+def moment(seconds: float) -> datetime:
+    """A time of the database's clock (seconds since 1970) as a datetime in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)

@@ -6,7 +6,6 @@ of milliseconds. Neither Optuna nor torch is imported.
 
 import shlex
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, and_, case, func, select
@@ -15,7 +14,7 @@ from search.database.storage import artifacts_home, open_reader, shown, storage_
 from search.database.tables import candidates, checkpoints, events, routing, studies, trials
 from search.planning.forecast import Speed, trial_tokens
 from search.read import queries
-from search.read.progress import study_status
+from search.read.progress import moment, study_status
 from search.read.rows import (
     CheckpointRow,
     FrontRow,
@@ -67,7 +66,7 @@ class Reader:
             StudySummary(
                 name=row.name,
                 suite=row.suite["name"],
-                created_at=_time(row.created_at),
+                created_at=moment(row.created_at),
                 finished=row.finished_at is not None,
                 candidates=sizes.get(row.name, 0),
                 trials=total.trials if total else 0,
@@ -252,8 +251,8 @@ class Reader:
                 device=found.device,
                 worker=found.worker,
                 evaluation_seconds=found.evaluation_seconds or 0.0,
-                started_at=_time(found.started_at),
-                finished_at=None if found.finished_at is None else _time(found.finished_at),
+                started_at=moment(found.started_at),
+                finished_at=None if found.finished_at is None else moment(found.finished_at),
                 error=found.error,
                 on_front=queries.on_front(connection, study, number),
                 export_command=self.command(
@@ -308,7 +307,3 @@ class Reader:
                 known = connection.scalars(select(studies.c.name)).all()
                 raise NotFoundError(f"no study '{name}' in '{shown(self.url)}'{nearest(name, known)}")
             return row
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
