@@ -208,4 +208,4 @@ def _print_predicted(grown: "Growth") -> None:
         ],
     )
     if grown.reach is not None:
-        print(f"no prediction beyond {short(grown.reach)} tokens: the study's rungs do not reach further")
+        print(f"the study's rungs tell nothing beyond {short(grown.reach)} tokens")

@@ -127,7 +127,7 @@ def _grown_cost(recipe: Recipe, grown: Growth) -> list[str]:
         f"- {cost.active_params:,} active of {cost.total_params:,} parameters",
         f"- {cost.training_bytes / 2**20:,.1f} MiB to train in fp32 with AdamW,"
         f" {cost.cache_bytes_per_sequence / 2**10:,.1f} KiB of keys and values a sequence",
-        f"- {recipe.candidate.optimizer} at learning rate {recipe.candidate.learning_rate:g}, as searched:"
+        f"- {recipe.candidate.optimizer} at learning rate {recipe.candidate.learning_rate:g} as searched:"
         " the rate at a base width, from which each parameter's rate follows by its shape, so it fits this"
         " size",
         f"- {recipe.precision}, seed {recipe.seed}; the mixture is the searched one",
