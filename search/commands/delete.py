@@ -51,4 +51,4 @@ def run(
         f" {output.short(gone.bytes)}B freed"
     )
     for folder in gone.left:
-        output.say(f"not deleted, because a study of another database may use it: {folder}")
+        output.say(f"not deleted, because a study of another database may own it: {folder}")
