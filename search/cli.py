@@ -1,8 +1,8 @@
-"""The command `pathfront`: errors become one line on stderr and an exit code, never a traceback.
+"""The command `pathfront`. Errors become one line on stderr and an exit code, without a traceback.
 
-Exit codes: 0 done, 1 failed, 2 usage or a bad study file, 3 not found, 4 storage unreachable,
-130 interrupted, 143 terminated. The modules of the commands are light; what is slow to import is imported
-when one runs.
+Exit codes: 0 done, 1 failed, 2 wrong usage or a bad study file, 3 not found, 4 storage unreachable,
+130 interrupted, 143 terminated. Modules of commands import slow libraries only inside functions, so that
+`--help` is fast.
 """
 
 import os
@@ -34,25 +34,25 @@ from search.commands import (
     worker,
 )
 from search.commands.options import examples
-from space.errors import Interrupted, PathfrontError, StorageError
+from space.errors import Interrupted, PathfrontError, StorageError, one_line
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
 class ReaderGone(Exception):  # noqa: N818 - an event
-    """Whoever read stdout has seen enough."""
+    """The program that reads stdout has closed it, as `head` does."""
 
 
 class Commands(TyperGroup):
-    """The commands; a broken pipe becomes an event of ours before the parser makes a failure of it."""
+    """The group of commands. A broken pipe raises ReaderGone; typer alone would report a failure."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Read the command line, or print the help."""
+        """Parse the command line, or print the help."""
         with _watched_stdout():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the chosen command and write out what it printed."""
+        """Run the chosen command and flush stdout."""
         with _watched_stdout():
             return super().invoke(ctx)
 
@@ -100,7 +100,7 @@ def options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Define the options before a command."""
 
 
 STUDIES = (launch, worker, status, front, trials, show, retry, delete)
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = typer.main.get_command(app).main(
             given or ["--help"], prog_name="pathfront", standalone_mode=False
         )
-        if code == INTERRUPTED:  # the parser's word for Ctrl-C
+        if code == INTERRUPTED:  # how the parser reports Ctrl-C
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except ReaderGone:
@@ -142,12 +142,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _fail(error: object, code: int, kind: str = "error") -> NoReturn:
-    print(f"{kind}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"{kind}: {one_line(error)}", file=sys.stderr)
     sys.exit(code)
 
 
 def _usage(error: Exception) -> str:
-    """A wrong use in one line, with the command that explains the right one."""
+    """A usage error on one line, with the command that prints the help."""
     message = str(getattr(error, "format_message", error.__str__)())
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "pathfront"

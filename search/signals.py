@@ -1,7 +1,10 @@
-"""Signals that ask a process to stop: the first one asks, a second one of the same kind insists.
+"""Signals that stop a process in two steps: the first one asks, a second one of the same kind stops at once.
 
-Signals of different kinds are counted apart, because a service manager may send SIGTERM to a whole process
-group while the launcher passes SIGINT on to its workers: together they are still one request.
+Signals of different kinds are counted separately, because a service manager may send SIGTERM to a whole
+process group while the launcher passes SIGINT on to its workers: together they are one request.
+
+Every command that handles Ctrl-C does it with `stop_signals`, or with `stop_with_message`, which also turns
+the interruption into one line and the right exit code.
 """
 
 import signal
@@ -17,10 +20,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
-    """What the signals have asked so far.
+    """The signals that have come so far.
 
     Attributes:
-        first: the first signal; None while nobody asked.
+        first: the first signal; None if none has come.
     """
 
     def __init__(self) -> None:
@@ -29,11 +32,11 @@ class StopRequest:
 
     @property
     def asked(self) -> bool:
-        """Whether a signal asked to stop."""
+        """Whether a signal has come."""
         return self.first is not None
 
     def count(self, number: int) -> int:
-        """Note a signal; returns how many of its kind have come."""
+        """Add a signal; returns how many of its kind have come."""
         self._counts[number] += 1
         self.first = self.first or signal.Signals(number)
         return self._counts[number]
@@ -44,7 +47,7 @@ class StopRequest:
 
 
 def interrupt(number: int) -> None:
-    """Stop at once: what a second signal of the same kind does by default.
+    """Stop at once: the default for a second signal of the same kind.
 
     Raises:
         KeyboardInterrupt: always.
@@ -58,17 +61,17 @@ def stop_signals(
 ) -> Iterator[StopRequest]:
     """Handle SIGINT, SIGTERM and SIGHUP within the block; outside the main thread, do nothing.
 
-    SIGHUP stays ignored where it is, as under `nohup`.
+    An ignored SIGHUP stays ignored, as under `nohup`.
 
     Args:
-        ask: called in the signal handler at the first signal of all, after the request is noted.
-        insist: called at each further signal of a kind that has come before.
+        ask: called in the signal handler at the very first signal, after it is counted.
+        insist: called with the signal's number at each further signal of a kind that has come before.
 
     Yields:
-        What has been asked so far.
+        The signals that have come so far.
     """
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():  # only that one may set handlers
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield request
         return
 
@@ -80,12 +83,41 @@ def stop_signals(
         elif not before:
             ask()
 
-    heard = [
+    handled = [
         which for which in SIGNALS if which != signal.SIGHUP or signal.getsignal(which) != signal.SIG_IGN
     ]
-    previous = {which: signal.signal(which, handle) for which in heard}
+    previous = {which: signal.signal(which, handle) for which in handled}
     try:
         yield request
     finally:
         for which, handler in previous.items():
             signal.signal(which, handler)
+
+
+@contextmanager
+def stop_with_message(
+    ask: Callable[[], None], at_once: str, at_checkpoint: str | None = None
+) -> Iterator[StopRequest]:
+    """Handle signals as `stop_signals` does, and end the block with one line if they interrupt it.
+
+    Args:
+        ask: called in the signal handler at the very first signal; it may raise KeyboardInterrupt.
+        at_once: the message if KeyboardInterrupt ends the block.
+        at_checkpoint: the message if `Interrupted` ends the block; None keeps its own.
+
+    Yields:
+        The signals that have come so far.
+
+    Raises:
+        Interrupted: SIGINT or SIGHUP ended the block; `Terminated` after SIGTERM. Without a signal, what ends
+            the block is raised unchanged.
+    """
+    request = StopRequest()
+    try:
+        with stop_signals(ask) as request:
+            yield request
+    except (Interrupted, KeyboardInterrupt) as error:
+        message = at_once if isinstance(error, KeyboardInterrupt) else at_checkpoint
+        if message is None or not request.asked:
+            raise
+        raise request.error(message) from None

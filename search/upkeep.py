@@ -6,15 +6,16 @@ the files go first, while the rows that name them are still there, and the study
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, and_, delete, func, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, and_, delete, func, inspect, select, update
 
 from search.database import tables
 from search.database.storage import artifacts_home, open_writer, optuna_storage, reachable, settle, shown
-from search.database.tables import candidates, checkpoints, clock, events, studies, trials
+from search.database.tables import candidates, checkpoints, studies, trials
 from search.read import queries
 from search.read.rows import WorkerRow
 from search.store.artifacts import located
 from search.store.claims import KEY
+from search.store.events import add_event
 from search.store.ledger import step
 from search.store.optuna_trials import close_storage, delete_study, has_study
 from search.store.removal import StudyRemoval, exists
@@ -127,10 +128,10 @@ def _retry(
         if not alive and (changed or gone or opened):
             connection.execute(update(studies).where(of_study).values(stop_requested=False))
         if changed:
-            _note(connection, study, "retried", f"{counted(changed, 'failed trial')} may be tried again")
+            add_event(connection, study, "retried", f"{counted(changed, 'failed trial')} may be tried again")
         if gone is not None:
             text = f"{counted(len(gone), 'checkpoint')} struck out as asked: the files are gone"
-            _note(connection, study, "forgot", text)
+            add_event(connection, study, "forgot", text)
     return Retried(changed, len(gone or ()), bool(opened))
 
 
@@ -282,7 +283,3 @@ def _are(alive: list[WorkerRow]) -> str:
     verb = "is" if len(alive) == 1 else "are"
     names = ", ".join(f"{row.worker} (seen {row.seen_seconds:.0f} s ago)" for row in alive)
     return f"{counted(len(alive), 'worker')} {verb}: {names}"
-
-
-def _note(connection: Connection, study: str, kind: str, text: str) -> None:
-    connection.execute(insert(events).values(study=study, at=clock(), kind=kind, text=text))

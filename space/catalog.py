@@ -1,8 +1,8 @@
-"""The names, senses and frozen references of all tasks and suites: data, not code.
+"""The catalog of tasks and suites: their names, senses and references, as data.
 
-What ships stands in `catalog.json` beside this file; what a user measures, in `pathfront-tasks.json` in the
-working folder (`PATHFRONT_TASKS` moves it). Both come from `pathfront tasks measure`. Nothing here knows how
-a task is played.
+`catalog.json` beside this file holds the tasks that ship; `pathfront-tasks.json` in the working folder
+(`PATHFRONT_TASKS` moves it) those that a user measured. `pathfront tasks measure` writes both. This module
+does not know how a task is played.
 """
 
 import os
@@ -14,36 +14,37 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from space.errors import NotFoundError, TaskError, nearest
+from space.files import write_atomically
 from space.machine import check_writable, folder_error
 from space.records import Frozen, SuiteRecord, TaskRecord
 
 LOCAL_FILE = "pathfront-tasks.json"
 LOCAL_ENVIRONMENT = "PATHFRONT_TASKS"
 LOCAL_WHAT = "references of your own tasks"
-OWN_SETTINGS = "gato"  # the suite whose sequence settings tasks of users share
+OWN_SETTINGS = "gato"  # the suite whose sequence settings apply to tasks of users
 
 
 class Catalog(Frozen):
-    """All tasks and suites that ship."""
+    """All tasks and suites that ship with Pathfront."""
 
     tasks: dict[str, TaskRecord]
     suites: dict[str, SuiteRecord]
 
     def task(self, name: str) -> TaskRecord:
-        """Look a task up.
+        """Find a task by its name.
 
         Raises:
-            NotFoundError: no task bears that name.
+            NotFoundError: there is no task of that name.
         """
         if name not in self.tasks:
             raise NotFoundError(f"no task is called '{name}'{nearest(name, self.tasks)}")
         return self.tasks[name]
 
     def suite(self, name: str) -> SuiteRecord:
-        """Look a suite up.
+        """Find a suite by its name, with the records of its tasks.
 
         Raises:
-            NotFoundError: no suite bears that name.
+            NotFoundError: there is no suite of that name.
         """
         if name not in self.suites:
             raise NotFoundError(f"no suite is called '{name}'{nearest(name, self.suites)}")
@@ -51,14 +52,14 @@ class Catalog(Frozen):
         return suite.model_copy(update={"records": {task: self.task(task) for task in suite.tasks}})
 
     def of_tasks(self, tasks: tuple[str, ...], own: "Mapping[str, Measured]") -> SuiteRecord:
-        """A suite of some tasks, with the sequence settings of the first suite that has them all.
+        """A suite of some tasks, with the sequence settings of the first suite that contains all of them.
 
         Args:
-            tasks: their names.
-            own: tasks of the user, which go with the settings of the largest suite.
+            tasks: names of the tasks.
+            own: the user's measured tasks. A suite with one of them has the settings of `OWN_SETTINGS`.
 
         Raises:
-            NotFoundError: a task is neither in the catalog nor measured by the user.
+            NotFoundError: a task is neither in the catalog nor among the measured ones.
         """
         for name in tasks:
             if name not in self.tasks and name not in own:
@@ -80,10 +81,10 @@ class Catalog(Frozen):
 
 
 class Measured(Frozen):
-    """A task of the user, measured.
+    """A user's task, as `pathfront tasks measure` measured it.
 
     Attributes:
-        record: what is known of it.
+        record: its record, with references.
         patch_share: encoder -> share of its tokens that are patches, under the settings of `OWN_SETTINGS`.
         episodes: held-out episodes that score a trial.
         tokens: training tokens that its expert episodes have.
@@ -98,12 +99,12 @@ class Measured(Frozen):
 
 
 def local_path() -> Path:
-    """The file of the user's own tasks, whether it exists or not."""
+    """The file of the user's own tasks; it need not exist."""
     return Path(os.environ.get(LOCAL_ENVIRONMENT) or LOCAL_FILE)
 
 
 def local_catalog() -> dict[str, Measured]:
-    """The user's own tasks by name; none where the file does not exist.
+    """The user's own tasks by name; empty if the file does not exist.
 
     Raises:
         TaskError: the file is not one that `pathfront tasks measure` wrote.
@@ -122,7 +123,7 @@ def local_catalog() -> dict[str, Measured]:
 
 
 def write_local(measured: Measured) -> Path:
-    """Put a task among the user's own, in place of an older one of its name; returns the file.
+    """Add a task to the user's own tasks, replacing one of the same name; returns the file.
 
     Raises:
         MachineError: the file cannot be written.
@@ -131,7 +132,7 @@ def write_local(measured: Measured) -> Path:
 
 
 def check_local() -> None:
-    """Look whether the user's own tasks can be read and written, before one is measured for minutes.
+    """Check that the file of the user's own tasks can be read and written, before a long measurement.
 
     Raises:
         TaskError: the file is not one that `pathfront tasks measure` wrote.
@@ -142,7 +143,7 @@ def check_local() -> None:
 
 
 def forget_local(name: str) -> None:
-    """Take a task from the user's own, whose references do not hold any more, if it is there.
+    """Remove a task from the user's own tasks, if it is there, because its references are outdated.
 
     Raises:
         MachineError: the file cannot be written.
@@ -154,10 +155,8 @@ def forget_local(name: str) -> None:
 
 def _keep_local(tasks: "Mapping[str, Measured]") -> Path:
     path = local_path()
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        aside.write_bytes(_LOCAL.dump_json(dict(sorted(tasks.items())), indent=2) + b"\n")
-        os.replace(aside, path)
+        write_atomically(path, _LOCAL.dump_json(dict(sorted(tasks.items())), indent=2) + b"\n")
     except OSError as error:
         raise folder_error(error, path.absolute().parent, LOCAL_WHAT, LOCAL_ENVIRONMENT) from error
     return path

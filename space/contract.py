@@ -1,4 +1,4 @@
-"""The contract between the search and a trainer: what a trial may spend, and how it reports.
+"""The contract between the search and a trainer: the budget of a trial, and its reports.
 
 A trainer is a function `train_candidate(candidate, suite, budget, resume, report) -> Scorecard`.
 """
@@ -15,15 +15,15 @@ CheckpointKind = Literal["trunk", "branch", "decayed"]
 
 
 class Spent(Frozen):
-    """What a trial has consumed.
+    """The resources that a trial has consumed.
 
     Attributes:
-        tokens: input tokens of this trial, the decay branch included.
-        training_flops: all work executed for training, in FLOPs.
-        wall_seconds: training alone.
-        evaluation_seconds: scoring alone.
-        epochs: task -> how often its training data was seen, over the candidate's whole life.
-        device: what it ran on.
+        tokens: input tokens of this trial, including the decay branch.
+        training_flops: FLOPs of all training work.
+        wall_seconds: seconds of training.
+        evaluation_seconds: seconds of scoring.
+        epochs: task -> passes over its training data, from the candidate's first step on.
+        device: the device it ran on.
     """
 
     tokens: int = 0
@@ -35,21 +35,21 @@ class Spent(Frozen):
 
 
 class Budget(Frozen):
-    """What one trial may spend: it takes a candidate from one rung to the next.
+    """The budget of one trial, which trains a candidate from one rung to the next.
 
     Attributes:
-        start_tokens: trunk tokens that the candidate has behind it; 0 at the first rung.
-        tokens: trunk tokens that it has when the trial ends: the rung.
-        decay_tokens: tokens of the decay branch that is forked at the rung and scored.
+        start_tokens: trunk tokens at the start of the trial; 0 at the first rung.
+        tokens: trunk tokens at the end of the trial: the rung.
+        decay_tokens: tokens of the decay branch, which starts at the rung and is scored.
         rung: index of the rung, from 0.
-        seed: seed of the weights and of the order of the data.
-        split: episodes that score the trial.
+        seed: seed of the weights and of the data order.
+        split: the episodes on which the trial is scored.
         episodes: share of each task's evaluation episodes to use, in (0, 1]; subsets are nested.
         checkpoint_seconds: longest time between two checkpoints of the trunk.
         device: "cpu", "cuda" or "auto".
         precision: Lightning's name, such as "32-true" or "bf16-mixed".
         logger: Lightning logger: "csv", "tensorboard", "none" or a class by its path.
-        log_dir: folder of the logger; None when nothing is logged to files.
+        log_dir: folder of the logger; None if the logger writes no files.
     """
 
     start_tokens: int = Field(default=0, ge=0)
@@ -67,7 +67,7 @@ class Budget(Frozen):
 
 
 class Report(Protocol):
-    """How a running trial talks to whoever started it."""
+    """How a running trial reports to the worker that started it."""
 
     @property
     def stopping(self) -> bool:
@@ -75,7 +75,12 @@ class Report(Protocol):
         ...
 
     def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
-        """One point of the training curve at a number of tokens of the candidate's life; renews the lease.
+        """Report one point of the training curve, and renew the lease.
+
+        Args:
+            tokens: tokens that the candidate was trained on so far, all rungs included.
+            loss: training loss.
+            task_losses: task -> training loss.
 
         Raises:
             LeaseLost: another worker has taken the trial over; stop at once.
@@ -83,5 +88,11 @@ class Report(Protocol):
         ...
 
     def checkpoint(self, save: Callable[[Path], None], tokens: int, kind: CheckpointKind) -> None:
-        """Make a checkpoint durable: `save` writes one file to the path that it is given."""
+        """Store a checkpoint durably.
+
+        Args:
+            save: writes one file at the path that it is given.
+            tokens: tokens that the candidate was trained on so far.
+            kind: trunk, interrupted decay branch, or decayed weights.
+        """
         ...

@@ -1,7 +1,7 @@
-"""A digest of the source that a user named: a trainer, a task, a sampler as "package.module:name".
+"""A digest of the source code that a user named: a trainer, a task, a sampler as "package.module:name".
 
-Where the folder lies and when its files were written does not enter it, so that machines with the same source
-agree. Nothing is imported but the packages that the module lies in.
+It does not depend on the folder's path or on file times, so that machines with the same source agree. Only
+the packages that contain the module are imported, not the module itself.
 """
 
 import ast
@@ -24,9 +24,9 @@ OUR_PACKAGES = frozenset({"dashboard", "search", "space", "studies", "trainers"}
 def source_fingerprint(path: str) -> str:
     """Digest of the source files of a module that a user named.
 
-    These are the module's file or, where it lies in a package, every .py file of the outermost package; and
-    what lies beside it and is imported by name, as a script's helpers do. Installed packages are covered
-    themselves, but not what they import.
+    These are the module's file or, for a module in a package, every .py file of the outermost package; and
+    the modules beside it that it imports, directly or indirectly. For an installed package, what it imports
+    does not count.
 
     Args:
         path: "package.module:name" or "package.module".
@@ -46,7 +46,7 @@ def source_fingerprint(path: str) -> str:
 
 
 def _files(module: str) -> dict[str, Path]:
-    """Name relative to the folder that Python looks in -> file."""
+    """Path relative to the folder on `sys.path` -> file."""
     folder = _folder(module)
     installed = _is_installed(folder)
     found: dict[str, Path] = {}
@@ -67,7 +67,7 @@ def _files(module: str) -> dict[str, Path]:
 
 
 def _folder(module: str) -> Path:
-    """The folder that holds the outermost package of a module, or its file."""
+    """The folder that contains a module's outermost package, or its file."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError) as error:
@@ -83,13 +83,13 @@ def _folder(module: str) -> Path:
 
 
 def _is_installed(folder: Path) -> bool:
-    """Whether a folder is Python's or its packages', where what lies beside a module is not the user's."""
+    """Whether a folder is Python's library or holds installed packages, and not files of the user."""
     library = Path(sysconfig.get_path("stdlib")).resolve()
     return folder.is_relative_to(library) or bool(PACKAGES.intersection(folder.parts))
 
 
 def _sources(folder: Path, name: str) -> Iterator[Path]:
-    """The files of a module or a package beside the one that was named; none where it is not there."""
+    """The source files of a module or a package in a folder; none if the folder does not contain it."""
     package = folder / name
     if package.is_dir():
         for file in package.rglob("*.py"):
@@ -100,14 +100,14 @@ def _sources(folder: Path, name: str) -> Iterator[Path]:
 
 
 def _imported(files: Iterable[Path]) -> Iterator[str]:
-    """Outermost names of what source files import, other than from their own package."""
+    """Outermost package names that source files import, relative imports excluded."""
     for file in files:
         if file.suffix != ".py":
             continue
         try:
             with _PARSING:
                 tree = ast.parse(file.read_bytes())
-        except (SyntaxError, ValueError):  # the import will say so; its bytes count all the same
+        except (SyntaxError, ValueError):  # importing it will raise; its bytes are in the digest anyway
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):

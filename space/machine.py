@@ -1,6 +1,6 @@
-"""What this machine lets a process use: its cores, and the folders where it keeps what it makes.
+"""Resources of this machine: the CPU cores a process may use, and the folders for generated files.
 
-No torch and no database, so that the search and the trainers may both ask.
+This module imports neither torch nor a database, so that both the search and the trainers can use it.
 """
 
 import errno
@@ -16,15 +16,15 @@ from pathlib import Path, PurePosixPath
 from space.errors import MachineError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-PROBE = 4096  # bytes that are written to see whether a folder can be written
+PROBE = 4096  # bytes written to test a folder
 ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def cpu_count(root: Path = Path("/")) -> int:
-    """Cores that this process may use: those of its affinity, within the quotas of its control groups.
+    """CPU cores that this process may use, by its affinity and the quotas of its control groups.
 
     Args:
-        root: where /proc and the mounted control groups are found.
+        root: folder that contains /proc and the mounted control groups.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -32,7 +32,7 @@ def cpu_count(root: Path = Path("/")) -> int:
 
 
 def cpu_quotas(root: Path = Path("/")) -> Iterator[float]:
-    """CPU quotas in cores of this process's control group and of every group above it, versions 1 and 2.
+    """CPU quotas, in cores, of this process's control group and of its parents (versions 1 and 2).
 
     See https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max, and
     https://docs.kernel.org/scheduler/sched-bwc.html for version 1. A system without control groups has none.
@@ -49,12 +49,12 @@ def cpu_quotas(root: Path = Path("/")) -> Iterator[float]:
 
 @dataclass(frozen=True)
 class Place:
-    """A folder of this machine, which an environment variable moves.
+    """A folder on this machine that an environment variable can move.
 
     Attributes:
-        what: is kept there, a plural.
+        what: what the folder contains, as a plural noun for error messages.
         variable: the environment variable.
-        default: the folder where the variable is not set.
+        default: returns the folder if the variable is not set.
     """
 
     what: str
@@ -63,7 +63,7 @@ class Place:
 
     @property
     def folder(self) -> Path:
-        """The folder, whether it exists or not.
+        """The folder; it need not exist.
 
         Raises:
             MachineError: the user has no home folder.
@@ -77,7 +77,7 @@ class Place:
         return Path(folder)
 
     def check_writable(self) -> None:
-        """As the function of that name.
+        """Check that the folder can be written; see the function `check_writable`.
 
         Raises:
             MachineError: the folder cannot be written, or its disk is full.
@@ -86,7 +86,7 @@ class Place:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Convert what the operating system says of the folder.
+        """Convert an OSError about the folder.
 
         Raises:
             MachineError: the folder cannot be used, or its disk is full.
@@ -98,12 +98,12 @@ class Place:
 
 
 def check_writable(folder: Path, what: str, variable: str) -> None:
-    """Write a file that vanishes again into a folder, or where the folder would be made.
+    """Write a temporary file into a folder, or into its nearest parent that exists.
 
     Args:
-        folder: where something is to be kept.
-        what: is to be kept, a plural.
-        variable: the environment variable that moves it.
+        folder: the folder.
+        what: what the folder will contain, as a plural noun.
+        variable: the environment variable that moves the folder.
 
     Raises:
         MachineError: the folder cannot be written, or its disk is full.
@@ -118,7 +118,7 @@ def check_writable(folder: Path, what: str, variable: str) -> None:
 
 
 def folder_error(error: OSError, folder: Path, what: str, variable: str) -> MachineError:
-    """One line about a folder that cannot be used: what is kept there, why not, and what moves it."""
+    """The error for a folder that cannot be used: its content, the reason, and the variable that moves it."""
     if error.errno in FULL:
         return MachineError(
             f"the disk of '{folder}' is full, where {what} are kept; make room, or name another folder"
@@ -131,7 +131,7 @@ def folder_error(error: OSError, folder: Path, what: str, variable: str) -> Mach
 
 
 def _cpu_mounts(root: Path) -> Iterator[tuple[str, str, int]]:
-    """Mount point, the group that is mounted there, and version, of each hierarchy that may limit cores."""
+    """Mount point, mounted group and version of each control-group hierarchy that may limit CPU cores."""
     for line in _lines(root / "proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         inside, mount = (_unescaped(name) for name in before.split()[3:5])
@@ -143,7 +143,7 @@ def _cpu_mounts(root: Path) -> Iterator[tuple[str, str, int]]:
 
 
 def _group(root: Path, version: int) -> str | None:
-    """This process's control group in the hierarchy that limits cores."""
+    """This process's control group in the hierarchy that limits CPU cores."""
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, path = line.split(":", 2)
         if (not controllers and version == 2) or ("cpu" in controllers.split(",") and version == 1):
@@ -152,10 +152,10 @@ def _group(root: Path, version: int) -> str | None:
 
 
 def _upwards(mount: Path, inside: str, group: str) -> Iterator[Path]:
-    """The folder of a control group and those above it, as far as they are mounted here."""
+    """The folder of a control group and of its parents, as far as they are mounted here."""
     try:
         below = PurePosixPath(group).relative_to(inside).parts
-    except ValueError:  # a container that sees its own group only, under the host's name
+    except ValueError:  # a container that sees only its own group, by the host's name for it
         below = ()
     if ".." in below:
         below = ()
@@ -176,7 +176,7 @@ def _quota_v1(folder: Path) -> float | None:
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines of a file of the kernel; none where it has no such file or does not show it."""
+    """Lines of a file in /proc or /sys; none if it does not exist or cannot be read."""
     try:
         return path.read_text().splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""Task mixtures: points on the simplex, one weight a task.
+"""Task mixtures: one weight per task, positive and summing to 1.
 
-A weight is the task's share of the input tokens. Every weight is at least the mixture's floor.
+A weight is the task's share of the input tokens. No weight is below the floor of the mixture space.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ DECIMALS = 6
 
 
 class TaskMixture(Frozen):
-    """Shares of the input tokens by task name; they are positive and sum to one."""
+    """Shares of the input tokens by task name; at least 0, and 1 in sum."""
 
     weights: dict[str, float]
 
@@ -34,7 +34,7 @@ class TaskMixture(Frozen):
 
     @classmethod
     def of(cls, weights: Mapping[str, float]) -> "TaskMixture":
-        """Normalise non-negative weights and round them to six decimals, so that ids are stable.
+        """Normalise weights and round them to six decimals, so that candidate ids are stable.
 
         Raises:
             StudyFileError: a weight is negative, or all are 0.
@@ -46,20 +46,16 @@ class TaskMixture(Frozen):
 
     @classmethod
     def uniform(cls, tasks: Sequence[str]) -> "TaskMixture":
-        """The same share for each task: the control that every study tries."""
+        """The same share for each task: every study tries this mixture as a control."""
         return cls.of(dict.fromkeys(tasks, 1.0))
 
     @classmethod
     def from_logits(
         cls, logits: Mapping[str, float], prior: Mapping[str, float], floor: float
     ) -> "TaskMixture":
-        """Log-ratios to a prior -> shares: floor + (1 - n * floor) * softmax(log prior + logits)."""
+        """Shares from log-ratios to a prior: floor + (1 - n * floor) * softmax(log prior + logits)."""
         names = list(logits)
         z = np.array([np.log(max(prior[name], 1e-9)) + logits[name] for name in names])
         p = np.exp(z - z.max())
         shares = floor + (1 - len(names) * floor) * p / p.sum()
         return cls.of(dict(zip(names, shares.tolist(), strict=True)))
-
-    def sqrt(self, tasks: Sequence[str]) -> np.ndarray:
-        """The mixture as a surrogate should see it: square roots, in the order of `tasks`. Shape (tasks,)."""
-        return np.sqrt([self.weights.get(name, 0.0) for name in tasks])

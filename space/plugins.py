@@ -1,7 +1,7 @@
-"""Import what a user names by `package.module:name`: a task, a trainer, a logger.
+"""Import objects that a user names by `package.module:name`: a task, a trainer, a logger.
 
-Every such name comes through `load_object`, so that all are looked for in the same places: first among the
-packages that are installed, last in the working folder. Files of the user never stand in for modules of ours.
+`load_object` imports all of them, so that all are searched for in the same places: installed packages first,
+then the working folder. A file of the user never replaces an installed module.
 """
 
 import importlib
@@ -10,21 +10,21 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from space.errors import MachineError, NotFoundError, PathfrontError, StudyFileError, nearest
+from space.errors import MachineError, NotFoundError, PathfrontError, StudyFileError, nearest, one_line
 
 
 def load_object(path: str, rule: str, error: type[PathfrontError] | None = None) -> object:
-    """Import a module and return what it defines under a name.
+    """Import a module and return the object with a name.
 
     Args:
         path: "package.module:name".
-        rule: what the object is and how it is named; the error line begins with it.
-        error: raised in place of NotFoundError and MachineError, where a study file holds the path.
+        rule: says what kind of object is expected; the error message begins with it.
+        error: raised instead of NotFoundError and MachineError, if the path comes from a study file.
 
     Raises:
         StudyFileError: the path does not have this form.
         NotFoundError: there is no such module, or it does not define the name.
-        MachineError: the module raises as it is imported; the message has type, message, file and line.
+        MachineError: importing the module raises; the message has type, message, file and line.
     """
     module, _, name = path.partition(":")
     if not module or not name or module.startswith("."):
@@ -42,9 +42,9 @@ def load_object(path: str, rule: str, error: type[PathfrontError] | None = None)
             f"{rule}, got '{path}': no module is called '{cause.name}', among the installed packages or in"
             f" '{folder}'{hint}"
         ) from cause
-    except PathfrontError:  # a module of ours that says itself what is missing
+    except PathfrontError:  # raised by a module of Pathfront's, with a message for the user
         raise
-    except (Exception, SystemExit) as cause:  # a script may call sys.exit as it is imported
+    except (Exception, SystemExit) as cause:  # a script may call sys.exit when it is imported
         raise broken(f"{rule}, and the import of '{path}' raises {describe(cause)}") from cause
     if not hasattr(found, name):
         near = nearest(name, _defined(found))
@@ -55,14 +55,14 @@ def load_object(path: str, rule: str, error: type[PathfrontError] | None = None)
 
 
 def describe(error: BaseException) -> str:
-    """An error in one line with the place that raised it: "ValueError: too few rooms (mine.py:12)".
+    """An error and where it was raised, on one line: "ValueError: too few rooms (mine.py:12)".
 
-    The place is the innermost one in the working folder, else the innermost of all.
+    The place is the innermost stack frame in the working folder, else the innermost frame.
     """
     if isinstance(error, SyntaxError):
         message, place = error.msg, _place(error.filename or "?", error.lineno)
     else:
-        message = " ".join(str(error).split())
+        message = one_line(str(error))
         frames = [
             frame
             for frame in traceback.extract_tb(error.__traceback__)
@@ -79,11 +79,11 @@ def _append_to_path(folder: Path) -> None:
     """Let modules in the working folder be found after all others."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
-    importlib.invalidate_caches()  # the file may be newer than what Python remembers of the folder
+    importlib.invalidate_caches()  # the file may be newer than Python's cached list of the folder
 
 
 def _shadowed(module: str, folder: Path) -> str:
-    """A clause for a user's file that is not used, because an installed package bears its name."""
+    """A clause about a user's file that is not used, because an installed package has the same name."""
     top = module.partition(".")[0]
     own = [name for name in (f"{top}.py", top) if (folder / name).exists()]
     loaded = sys.modules.get(top)
@@ -109,11 +109,11 @@ def _place(filename: str, line: int | None) -> str:
 
 
 def _is_own(filename: str) -> bool:
-    """Whether a file lies in the working folder, and not in an environment there."""
+    """Whether a file is in the working folder, and not in a virtual environment there."""
     return Path(filename).is_relative_to(Path.cwd()) and "site-packages" not in Path(filename).parts
 
 
 def _relative(filename: str) -> str:
-    """A file as seen from the working folder, where it lies within."""
+    """A file's path relative to the working folder, if the file is inside it."""
     path = Path(filename)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else filename

@@ -1,9 +1,9 @@
-"""The recipe of an exported candidate: `config.yaml`, all that full training needs.
+"""The recipe of an exported candidate: `config.yaml`, everything that full training needs.
 
-An export is a folder: `config.yaml` (this), `model.safetensors` (decayed weights), `tokenizer.model`
-(SentencePiece), `references.json` (floors and experts) and `README.md` (the card); where it was asked for,
-also `hf/`, the same network for transformers. None of it is unpickled. A candidate that was grown has no
-weights until it is trained.
+An export is a folder with `config.yaml` (the recipe), `model.safetensors` (decayed weights),
+`tokenizer.model` (SentencePiece), `references.json` (floors and experts) and `README.md` (the card);
+`export --format hf` adds `hf/`, the same network for transformers. No file is a pickle. A grown candidate has
+no weights until it is trained.
 """
 
 import json
@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from space.candidate import CandidateConfig
 from space.errors import CheckpointError, NotFoundError
+from space.files import write_atomically
 from space.records import Frozen, SuiteRecord
-from space.study import explain
+from space.study import parse, read_yaml
 
 CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"
@@ -29,7 +30,7 @@ HF_FOLDER = "hf"
 
 
 def new_folder(name: str) -> str:
-    """A name of a folder that does not exist yet, for a suggestion: `name`, `name-2`, `name-3` ..."""
+    """The first of `name`, `name-2`, `name-3` ... that does not exist, to suggest as an output folder."""
     tried, number = name, 1
     while Path(tried).exists():
         number += 1
@@ -38,7 +39,7 @@ def new_folder(name: str) -> str:
 
 
 class Origin(Frozen):
-    """Where a recipe comes from."""
+    """The trial that a recipe was exported from."""
 
     study: str
     trial: int
@@ -49,12 +50,12 @@ class Origin(Frozen):
 
 
 class Parent(Frozen):
-    """What a shrunk model was pruned from, and how far it learned from it.
+    """The model that a shrunk model was pruned from, and the length of the distillation.
 
     Attributes:
-        weights_sha256: the parent's weights.
+        weights_sha256: SHA-256 of the parent's weights.
         tokens: input tokens that the parent was trained on.
-        expert_width: hidden channels of each of its experts.
+        expert_width: hidden channels of each of the parent's experts.
         distil_tokens: input tokens that the child was retrained on.
     """
 
@@ -65,7 +66,7 @@ class Parent(Frozen):
 
 
 class Predicted(Frozen):
-    """A score on the select episodes that nobody has measured yet, with its 90% interval."""
+    """A predicted score on the select episodes, with its 90% interval."""
 
     tokens: int
     training_flops: float
@@ -75,15 +76,16 @@ class Predicted(Frozen):
 
 
 class Growth(Frozen):
-    """How a candidate became larger than the one that was searched, and what it should reach.
+    """How much a grown candidate is larger than the searched one, and its predicted scores.
 
     Attributes:
-        from_flops: FLOPs per token of the candidate that was searched.
-        flops: FLOPs per token now.
-        predicted: scores at several numbers of input tokens, by rising tokens; empty where the study is
-            too small to tell.
-        unknown: why nothing is predicted; None where something is.
-        reach: input tokens beyond which the study's rungs tell nothing; None where nothing is predicted.
+        from_flops: FLOPs per token of the searched candidate.
+        flops: FLOPs per token of the grown candidate.
+        predicted: scores at several numbers of input tokens, by increasing tokens; empty if the study is too
+            small for a prediction.
+        unknown: why there is no prediction; None if there is one.
+        reach: most input tokens at which a score can be predicted from the study's rungs; None if there is no
+            prediction.
     """
 
     from_flops: float
@@ -94,11 +96,11 @@ class Growth(Frozen):
 
     @property
     def factor(self) -> float:
-        """FLOPs per token now over those before."""
+        """FLOPs per token of the grown candidate over those of the searched one."""
         return self.flops / self.from_flops
 
     def at(self, tokens: int) -> Predicted | None:
-        """The prediction at a number of tokens, between two others by log tokens; None beyond them."""
+        """The prediction at a number of tokens, interpolated in log tokens; None outside their range."""
         for point in self.predicted:
             if point.tokens == tokens:
                 return point
@@ -115,18 +117,18 @@ class Growth(Frozen):
 
 
 class Recipe(Frozen):
-    """A candidate, its suite and how it is trained.
+    """A candidate, its suite, and how it is trained.
 
     Attributes:
         candidate: architecture, mixture and learning rate.
         suite: tasks, sequence settings and frozen references.
-        decay: share of a training run that the decay branch takes.
+        decay: tokens of the decay branch as a share of the training run.
         seed: seed of the weights and of the order of the data.
         precision: Lightning's name of the precision.
         origin: the trial that was exported.
-        parent: the model that this one was shrunk from; None for what a trial itself has trained.
-        grown: how the candidate outgrew its trial; None where it is the trial's own.
-        weights_sha256: of `model.safetensors`; None where there are no weights yet.
+        parent: the model that this one was shrunk from; None if it was not shrunk.
+        grown: how the candidate was grown; None if it was not grown.
+        weights_sha256: SHA-256 of `model.safetensors`; None if there are no weights yet.
     """
 
     schema_version: Literal[1] = 1
@@ -142,14 +144,14 @@ class Recipe(Frozen):
 
     @property
     def tokens(self) -> int:
-        """Input tokens behind the weights that an export comes with."""
+        """Input tokens that the weights in the export were trained on."""
         if self.parent is None:
             return self.origin.tokens
         return self.parent.tokens + self.parent.distil_tokens
 
     @property
     def tokens_to_train(self) -> int:
-        """Input tokens of a full training where nobody says: ten times as many as the trial had."""
+        """Default input tokens of a full training: the furthest prediction, else ten times the trial's."""
         if self.grown is not None and self.grown.predicted:
             return self.grown.predicted[-1].tokens
         return 10 * self.origin.tokens
@@ -157,12 +159,12 @@ class Recipe(Frozen):
     def write(self, folder: Path) -> None:
         """Write `config.yaml` into a folder."""
         text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+        write_atomically(folder / CONFIG_FILE, text)
 
     def write_references(self, folder: Path) -> None:
-        """Write `references.json` into a folder: what is known of each task, for other people's tools."""
+        """Write `references.json` into a folder: the record of each task, for other tools."""
         records = {name: record.model_dump(mode="json") for name, record in self.suite.records.items()}
-        (folder / REFERENCES_FILE).write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+        write_atomically(folder / REFERENCES_FILE, json.dumps(records, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "Recipe":
@@ -178,9 +180,8 @@ class Recipe(Frozen):
                 f"an export holds {CONFIG_FILE}, and '{folder}' has none;"
                 " make one with `pathfront export STUDY -o DIR`"
             )
-        try:
-            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except ValidationError as error:
-            raise CheckpointError(f"{path}: {explain(error, cls)}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+        def refused(why: str) -> CheckpointError:
+            return CheckpointError(f"{path}: {why}")
+
+        return parse(cls, read_yaml(path, refused), refused)

@@ -1,6 +1,6 @@
 """Records of tasks and suites, and the base class of all records: plain data, read from JSON.
 
-Nothing here knows where a record is stored or how a task is played.
+This module does not know where records are stored or how a task is played.
 """
 
 from typing import Literal
@@ -16,13 +16,13 @@ Sense = Literal["text", "image", "audio", "discrete", "continuous"]
 
 
 class Frozen(BaseModel):
-    """A value: immutable, and refusing infinite numbers and keys that it does not know."""
+    """Base class of records: immutable; unknown keys and infinite numbers are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Reference(Frozen):
-    """A score measured once and frozen, with what is needed to measure it again."""
+    """A score that was measured once, with what is needed to reproduce the measurement."""
 
     mean: float
     stderr: float = Field(ge=0)
@@ -33,7 +33,7 @@ class Reference(Frozen):
 
 
 class Baseline(Frozen):
-    """What another policy reaches on the same episodes; `n` of them, the first ones."""
+    """The score of another policy on the first `n` of the same episodes."""
 
     mean: float
     stderr: float = Field(ge=0)
@@ -41,12 +41,13 @@ class Baseline(Frozen):
 
 
 class References(Frozen):
-    """What 0 and 1 mean on one split: the floor and the expert, by the evaluator that scores candidates.
+    """The scores that are 0 and 1 on one split, measured by the evaluator that scores candidates.
 
     Attributes:
-        floor: the best policy that looks at nothing.
-        expert: whoever demonstrates, or a better specialist.
-        baselines: all policies that look at nothing, and the nearest expert example ("retrieval").
+        floor: the best policy that ignores its observations.
+        expert: the demonstrator, or a better specialist.
+        baselines: all policies that ignore their observations, and nearest-neighbour retrieval of an expert
+            example ("retrieval").
     """
 
     floor: Reference
@@ -55,7 +56,7 @@ class References(Frozen):
 
 
 class TaskRecord(Frozen):
-    """What is known of a task without importing it."""
+    """The facts about a task that are known without importing it."""
 
     name: str
     family: str
@@ -72,7 +73,7 @@ class TaskRecord(Frozen):
         """Scale a raw value so that the floor is 0 and the expert is 1 (Gato's normalisation, unclipped).
 
         Raises:
-            TaskError: the expert does not clear its floor by two standard errors.
+            TaskError: the expert is not above the floor by two standard errors.
         """
         floor, expert = self.checked(split)
         return (value - floor.mean) / (expert.mean - floor.mean)
@@ -81,7 +82,7 @@ class TaskRecord(Frozen):
         """Floor and expert of a split.
 
         Raises:
-            TaskError: the split was never measured, or the expert does not clear its floor.
+            TaskError: the split was not measured, or the expert is not two standard errors above the floor.
         """
         if split not in self.references:
             raise TaskError(
@@ -100,7 +101,7 @@ class TaskRecord(Frozen):
 
 
 class SuiteRecord(Frozen):
-    """A set of tasks and everything about their sequences that every candidate shares.
+    """A set of tasks, and the sequence settings that all candidates share.
 
     Attributes:
         context: tokens in a training window.
@@ -110,14 +111,14 @@ class SuiteRecord(Frozen):
         bins: bins of a continuous value.
         discrete: largest discrete value plus one.
         prompt_share: share of the training windows that begin with a demonstration of their task.
-        prompted: whether evaluation begins each episode with a demonstration, too.
+        prompted: whether evaluation episodes begin with a demonstration, too.
         encoders: patch encoder -> size of one flattened patch.
         patch_share: task -> encoder -> share of the task's tokens that are patches of that encoder.
         episodes: task -> held-out episodes that score a trial.
         tokens: task -> training tokens that its expert episodes have.
         lengths: task -> tokens of an expert episode, the mean of the first 50.
-        records: task -> what is known of it; filled in from the catalog, and stored with a study, so that a
-            study's scores keep their meaning when the catalog moves on.
+        records: task -> its record, from the catalog. They are stored with a study, so that its scores keep
+            their meaning when the catalog changes.
     """
 
     name: str
@@ -139,7 +140,7 @@ class SuiteRecord(Frozen):
 
     @property
     def vocab_size(self) -> int:
-        """Text, bins, discrete values, the separator and one placeholder for each patch encoder."""
+        """Number of token ids: text, bins, discrete values, separator, one placeholder per patch encoder."""
         return self.text_vocab + self.bins + self.discrete + 1 + len(self.encoders)
 
     def patch_mean(self, encoder: str) -> float:

@@ -1,7 +1,7 @@
-"""How a candidate is scored: fractions of expert performance, by task, by domain and overall.
+"""Scores of a candidate: fractions of expert performance by task, by domain and overall.
 
-The objective is the mean over domains of the mean over tasks of the fraction clipped to [-1, 1]; clipping at
-0 would lift a task that sits at its floor by its own noise. Raw values and unclipped fractions are kept.
+The objective is the mean over domains of the mean over tasks of the fraction, clipped to [-1, 1]. Clipping at
+0 would bias tasks at their floor upwards, by their noise. Raw values and unclipped fractions are stored too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class TaskScore(Frozen):
         stderr: its standard error.
         n: episodes.
         fraction: (value - floor) / (expert - floor), unclipped.
-        fraction_stderr: the episodes' share of its standard error; the references are frozen.
+        fraction_stderr: its standard error from the episodes alone; the references count as exact.
     """
 
     value: float
@@ -33,7 +33,19 @@ class TaskScore(Frozen):
 
 
 class Scorecard(Frozen):
-    """What a trial ends with."""
+    """The result of a trial.
+
+    Attributes:
+        split: the episodes that were scored.
+        tasks: task -> score.
+        domains: domain -> mean over its tasks of the clipped fraction.
+        score: mean over domains.
+        stderr: standard error of `score`.
+        memorisable_score: mean over memorisable tasks; None if there are none.
+        generalising_score: mean over the other tasks; None if there are none.
+        spent: what the trial consumed.
+        routing: domain -> expert load, layers x experts.
+    """
 
     split: Split
     tasks: dict[str, TaskScore]
@@ -43,7 +55,7 @@ class Scorecard(Frozen):
     memorisable_score: float | None = None
     generalising_score: float | None = None
     spent: Spent = Spent()
-    routing: dict[str, list[list[float]]] = Field(default_factory=dict)  # domain -> layers x experts, load
+    routing: dict[str, list[list[float]]] = Field(default_factory=dict)
 
     @classmethod
     def of(
@@ -54,7 +66,14 @@ class Scorecard(Frozen):
         spent: Spent | None = None,
         routing: dict[str, list[list[float]]] | None = None,
     ) -> "Scorecard":
-        """Score the raw values of each task's episodes, task -> (episodes,).
+        """Score the raw values of each task's episodes.
+
+        Args:
+            suite: the tasks and their references.
+            values: task -> raw metric of each episode, shape (episodes,).
+            split: the episodes.
+            spent: what the trial consumed.
+            routing: domain -> expert load, layers x experts.
 
         Raises:
             TaskError: a task of the suite has no values, or a value is not finite.
@@ -84,13 +103,8 @@ class Scorecard(Frozen):
         )
 
     def above(self, threshold: float) -> int:
-        """Tasks whose fraction of the expert is above a threshold (Gato's headline figure)."""
+        """How many tasks are above a fraction of their expert, as in Gato's headline figure."""
         return sum(score.fraction > threshold for score in self.tasks.values())
-
-
-def expert_fraction(record: TaskRecord, value: float, split: Split) -> float:
-    """(value - floor) / (expert - floor) of a task on a split, unclipped."""
-    return record.fraction(value, split)
 
 
 def _task_score(record: TaskRecord, values: object, split: Split) -> TaskScore:
@@ -106,7 +120,7 @@ def _task_score(record: TaskRecord, values: object, split: Split) -> TaskScore:
         value=value,
         stderr=stderr,
         n=int(raw.size),
-        fraction=expert_fraction(record, value, split),
+        fraction=record.fraction(value, split),
         fraction_stderr=stderr / abs(expert.mean - floor.mean),
     )
 
@@ -120,9 +134,9 @@ def _domain_weights(domain_of: Mapping[str, str]) -> dict[str, float]:
 
 
 def at_floor(score: float | None, stderr: float | None) -> bool:
-    """Whether a score is not above 0, the floor, by one standard error; True if there is no score.
+    """Whether a score is at most one standard error above 0 (the floor), or missing.
 
-    Such a candidate does no better than random play or a constant answer. It is never promoted, and never on
-    the front, where it would be the cheapest point.
+    Such a candidate is no better than random play or a constant answer. It is never promoted and never on the
+    front, where it would be the cheapest point.
     """
     return score is None or score <= max(0.0, stderr or 0.0)

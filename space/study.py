@@ -1,19 +1,22 @@
-"""The study file: read, checked, and explained in one line where it is wrong."""
+"""The study file: its keys, how it is read and checked, and its errors as one line each."""
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from space.catalog import load_catalog, local_catalog
 from space.contract import Budget
-from space.errors import NotFoundError, StudyFileError, nearest
-from space.knobs import Real, Whole
+from space.errors import NotFoundError, PathfrontError, StudyFileError, nearest, one_line
+from space.knobs import STORED, Real, Whole
 from space.ranges import Limits, SearchSpace
 from space.records import Frozen, SuiteRecord
+
+Model = TypeVar("Model", bound=BaseModel)
 
 SCHEMA_VERSION = 1
 SAMPLERS = ("stratified", "random", "tpe", "nsga2", "gp")
@@ -21,20 +24,21 @@ DEFAULT_SUITE = "quick"
 MOST_TOKENS = 10**15  # at a rung
 MOST_CANDIDATES = 10**9
 MOST_WORKERS = 4096  # on one machine
-LONGEST_MINUTES = 1e7  # 19 years: clocks of operating systems end later
+LONGEST_MINUTES = 1e7  # 19 years: any system clock can represent it
 LONGEST_CONTEXT = 2**24
-LARGEST_SEED = 2**31 - 1  # databases hold it in 32 bits with a sign
+LARGEST_SEED = 2**31 - 1  # signed 32-bit integer columns hold it
 
 
 class Rungs(Frozen):
-    """The geometric ladder of token budgets that candidates climb.
+    """The token budgets (rungs) at which candidates are scored and promoted.
 
     Attributes:
-        tokens: trunk tokens at each rung, rising.
-        eta: of `eta` candidates at a rung, one is promoted.
-        decay: tokens of the decay branch as a share of its rung.
-        episodes: share of each task's evaluation episodes at each rung, the first ones, so that those of a
-            lower rung are among those of a higher one; all of them everywhere where it is not given.
+        tokens: trunk tokens at each rung, increasing.
+        eta: one of `eta` candidates at a rung is promoted to the next.
+        decay: tokens of the decay branch as a share of its rung's tokens.
+        episodes: share of each task's evaluation episodes that is used at each rung. A rung uses the first
+            episodes, so the episodes of a lower rung are a subset of those of a higher one. Empty: all
+            episodes at every rung.
     """
 
     tokens: tuple[Annotated[Whole, Field(ge=1, le=MOST_TOKENS)], ...] = Field(min_length=1)
@@ -67,12 +71,17 @@ class Rungs(Frozen):
         return self
 
     def trial_tokens(self, rung: int) -> int:
-        """Tokens that the trial at a rung trains on: its part of the trunk, and the decay branch."""
+        """Tokens that the trial at a rung trains on: its part of the trunk and its decay branch."""
         budget = self.budget(rung)
         return budget.tokens - budget.start_tokens + budget.decay_tokens
 
     def budget(self, rung: int, **other: Any) -> Budget:
-        """What the trial that ends at a rung may spend."""
+        """The budget of the trial that ends at a rung.
+
+        Args:
+            rung: index of the rung.
+            other: further fields of the budget.
+        """
         return Budget(
             start_tokens=self.tokens[rung - 1] if rung else 0,
             tokens=self.tokens[rung],
@@ -91,7 +100,13 @@ class Search(Frozen):
 
 
 class Stop(Frozen):
-    """When a study ends: at the first of these that is reached."""
+    """When a study ends: when the first of these limits is reached.
+
+    Attributes:
+        candidates: candidates that are proposed.
+        training_flops: training FLOPs of all trials.
+        wall_minutes: minutes with a live worker since the latest launch.
+    """
 
     candidates: Annotated[Whole, Field(ge=1, le=MOST_CANDIDATES)] | None = None
     training_flops: Annotated[Real, Field(gt=0)] | None = None
@@ -105,11 +120,19 @@ class Stop(Frozen):
 
 
 class StudyConfig(Frozen):
-    """All that a study is: stored as JSON with it, so that every worker reads the same.
+    """The content of a study file. It is stored as JSON with the study, so that all workers use the same.
 
     Attributes:
+        study: name of the study, unique in its database.
+        suite: name of a suite, a list of tasks, or a task's `package.module:Class`.
+        workers: trials that run at the same time; "auto" fits the machine.
+        batch_tokens: tokens in a training batch; None uses the suite's.
+        context: tokens in a training window; None uses the suite's.
+        checkpoint_seconds: longest time between two checkpoints of a trial.
         stall_minutes: longest time that a running trial may go without progress; its worker then exits.
         keep: "all" keeps the weights of every scored trial, "front" only those of candidates on the front.
+        logger: "none", "csv", "tensorboard", or the path of a Lightning logger's class.
+        trainer: `package.module:function` that replaces `train_candidate`; None uses Pathfront's.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -146,7 +169,7 @@ class StudyConfig(Frozen):
         return int(workers)
 
     def suite_record(self) -> SuiteRecord:
-        """The tasks and sequence settings that this study names, with their references frozen in.
+        """The tasks and sequence settings that this study names, with the tasks' references.
 
         Raises:
             StudyFileError: a task or a suite does not exist.
@@ -164,13 +187,18 @@ class StudyConfig(Frozen):
         return suite.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
     def check(self) -> SuiteRecord:
-        """Check what no single key can: the suite, the prior and the limits against the space.
+        """Check rules across keys: the suite exists, and prior, limits and rungs fit it.
+
+        The whole space is priced, which takes about a second for a large one. `read_study` calls this.
+
+        Returns:
+            The study's suite.
 
         Raises:
-            StudyFileError: something does not fit.
+            StudyFileError: a rule is broken.
         """
         suite = self.suite_record()
-        if self.search.seed > LARGEST_SEED:  # stored ones above it are still read
+        if self.search.seed > LARGEST_SEED:  # stored studies may have a larger one
             raise StudyFileError(f"search.seed: at most {LARGEST_SEED}, got {self.search.seed}")
         if suite.batch_tokens < suite.context:
             raise StudyFileError(
@@ -190,13 +218,16 @@ class StudyConfig(Frozen):
 
 
 def shipped_studies() -> dict[str, Path]:
-    """Name -> file of the study files that ship."""
+    """The study files that ship with Pathfront: name -> path."""
     folder = Path(__file__).resolve().parent.parent / "studies"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def read_study(spec: str) -> StudyConfig:
-    """Read a study file by its path, or one that ships by its name.
+    """Read and check a study file.
+
+    Args:
+        spec: a path, or the name of a study file that ships with Pathfront.
 
     Raises:
         NotFoundError: there is no such file.
@@ -206,24 +237,60 @@ def read_study(spec: str) -> StudyConfig:
     path = shipped.get(spec, Path(spec))
     if not path.is_file():
         raise NotFoundError(f"no study file '{spec}'{nearest(spec, shipped)}")
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StudyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyFileError(f"{path.name}: not YAML: {' '.join(str(error).split())}") from None
+
+    def refused(why: object) -> StudyFileError:
+        return StudyFileError(f"{path.name}: {why}")
+
+    data = read_yaml(path, refused)
     if not isinstance(data, dict):
-        raise StudyFileError(f"{path.name}: a study file is a mapping of keys, got {type(data).__name__}")
+        raise refused(f"a study file is a mapping of keys, got {type(data).__name__}")
+    config = parse(StudyConfig, data, refused)
     try:
-        config = StudyConfig.model_validate(data)
         config.check()
-    except ValidationError as error:
-        raise StudyFileError(f"{path.name}: {explain(error, StudyConfig)}") from None
     except StudyFileError as error:
-        raise StudyFileError(f"{path.name}: {error}") from None
+        raise refused(error) from None
     return config
 
 
+def read_yaml(path: Path, refused: Callable[[str], PathfrontError]) -> Any:
+    """Read a YAML file.
+
+    Args:
+        path: the file.
+        refused: makes the error to raise from one line that says what is wrong.
+
+    Raises:
+        PathfrontError: made by `refused`: it is not YAML, or a mapping has a key twice.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StudyLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise refused(f"not YAML: {one_line(error)}") from None
+
+
+def parse(
+    model: type[Model], data: object, refused: Callable[[str], PathfrontError], stored: bool = False
+) -> Model:
+    """Validate plain data against a model.
+
+    Args:
+        model: what the data should be.
+        data: as read from YAML or JSON.
+        refused: makes the error to raise from one line that says what is wrong.
+        stored: whether the data come from a database, where older studies may hold values that new study
+            files may not.
+
+    Raises:
+        PathfrontError: made by `refused`: the data break a rule of the model.
+    """
+    try:
+        return model.model_validate(data, context=STORED if stored else None)
+    except ValidationError as error:
+        raise refused(explain(error, model)) from None
+
+
 class _StudyLoader(yaml.SafeLoader):
-    """YAML in which a key stands once, and 1e6 is a number as it is everywhere but in YAML 1.1."""
+    """YAML loader that rejects duplicate keys and reads 1e6 as a number, which YAML 1.1 takes for text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -242,7 +309,7 @@ _StudyLoader.add_implicit_resolver(
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first error of a validation as one line: path of the key, rule, value, nearest name."""
+    """The first validation error on one line: the path of the key, the rule, the value, the nearest name."""
     first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"])))
     path = [str(part) for part in first["loc"] if not _is_kind(part)]
     where = ".".join(path) or "study file"
@@ -259,7 +326,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _is_kind(part: int | str) -> bool:
-    """Whether a part of an error's path is the form of a knob, not a key."""
+    """Whether a part of an error's path names the form of a knob (`Between`, `Choices`) and not a key."""
     return part in ("Between", "Choices")
 
 

@@ -1,8 +1,8 @@
-"""Which tasks make up the suite `generalist`: a rule, applied before anything was trained on them.
+"""The rule that chooses the tasks of the suite `generalist`. It was fixed before anything was trained.
 
-Seats go round the families, those with the most base tasks first, one a round; a family leaves when all of
-its base tasks sit or three do, and the rounds end at 24 seats. In a family the seats go to the quartiles of
-the expert's episode length.
+Families take turns, those with the most base tasks first. At each turn a family gets one more task, up to
+three or all of its base tasks, until 24 tasks are chosen. Within a family, the tasks at the quartiles of the
+expert's episode length are chosen.
 """
 
 from typing import get_args
@@ -10,8 +10,8 @@ from typing import get_args
 from space.catalog import Catalog
 from space.records import Sense, SuiteRecord
 
-SEATS = 24
-MOST = 3
+TASKS = 24
+MOST_OF_A_FAMILY = 3
 QUANTILES = {1: (0.5,), 2: (0.25, 0.75), 3: (0.25, 0.5, 0.75)}
 
 
@@ -27,12 +27,12 @@ def generalist_tasks(catalog: Catalog, whole: SuiteRecord) -> tuple[str, ...]:
         if not catalog.task(name).variant:
             families.setdefault(catalog.task(name).family, []).append(name)
     largest_first = sorted(families, key=lambda family: (-len(families[family]), family))
-    seats = dict.fromkeys(families, 0)
-    for number in range(MOST):
+    counts = dict.fromkeys(families, 0)
+    for number in range(MOST_OF_A_FAMILY):
         for family in largest_first:
-            if number < len(families[family]) and sum(seats.values()) < SEATS:
-                seats[family] += 1
-    chosen = [name for family, number in seats.items() for name in _at_quartiles(families[family], number)]
+            if number < len(families[family]) and sum(counts.values()) < TASKS:
+                counts[family] += 1
+    chosen = [name for family, number in counts.items() for name in _at_quartiles(families[family], number)]
     senses = get_args(Sense)
 
     def place(name: str) -> tuple[int, str, str]:
@@ -43,7 +43,7 @@ def generalist_tasks(catalog: Catalog, whole: SuiteRecord) -> tuple[str, ...]:
 
 
 def _at_quartiles(names: list[str], number: int) -> list[str]:
-    """So many of a family's tasks, sorted by length: all, or those at the quartiles."""
+    """A number of a family's tasks, which are sorted by length: all, or those at the quartiles."""
     if number >= len(names) or not number:
         return names[:number]
     return [names[round(share * (len(names) - 1))] for share in QUANTILES[number]]

@@ -9,7 +9,6 @@ import csv
 import inspect
 import io
 import json
-import os
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,7 +21,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from space.candidate import CandidateConfig
 from space.contract import Budget
 from space.cost import price
-from space.errors import StudyFileError, nearest
+from space.errors import StudyFileError, nearest, one_line
+from space.files import write_atomically
 from space.plugins import load_object
 from space.records import SuiteRecord
 from space.scores import Scorecard
@@ -66,7 +66,7 @@ class CsvLog(Logger):
         self.folder.mkdir(parents=True, exist_ok=True)
         values = dict(params) if isinstance(params, dict) else vars(params)
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        (self.folder / HYPERPARAMETERS_FILE).write_text(text, encoding="utf-8")
+        write_atomically(self.folder / HYPERPARAMETERS_FILE, text)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add a row, which `save` writes."""
@@ -98,10 +98,7 @@ class CsvLog(Logger):
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(rows)
-        path = self.folder / METRICS_FILE
-        aside = path.with_name(f".{path.name}.part")
-        aside.write_text(text.getvalue(), encoding="utf-8", newline="")
-        os.replace(aside, path)
+        write_atomically(self.folder / METRICS_FILE, text.getvalue())
 
 
 def _columns(path: Path) -> list[str]:
@@ -139,8 +136,7 @@ def make_logger(budget: Budget) -> Logger | bool:
         assert kind is not None, "the other loggers are classes"
         return kind(save_dir=str(folder), **_taken_up(kind, folder / f"{run}.json"))
     except (ImportError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise StudyFileError(f"logger: '{budget.logger}' cannot be made: {reason}") from None
+        raise StudyFileError(f"logger: '{budget.logger}' cannot be made: {one_line(error)}") from None
 
 
 def _taken_up(kind: Callable[..., Logger], note: Path) -> dict[str, Any]:
@@ -193,7 +189,7 @@ class RunLog:
             assert self._budget.log_dir is not None, "a logger has a folder"
             note = Path(self._budget.log_dir) / f"seed{self._budget.seed}.json"
             note.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(json.dumps({"version": logger.version}), encoding="utf-8")
+            write_atomically(note, json.dumps({"version": logger.version}))
 
     def scores(self, card: Scorecard, step: int) -> None:
         """Write the scores that a trial ends with."""

@@ -13,7 +13,7 @@ import torch
 
 from space.candidate import CandidateConfig
 from space.contract import Budget, Report
-from space.errors import CheckpointError, Interrupted, PathfrontError
+from space.errors import CheckpointError, Interrupted, PathfrontError, one_line
 from trainers.module import CandidateModule, Schedule, Work
 
 CURVE_POINTS = 50  # of a trial
@@ -82,7 +82,7 @@ class Trial(L.Callback):
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             step, state = found["global_step"], found[STATE]
         except UNREADABLE as error:
-            reason = " ".join(str(error).split())[:120]
+            reason = one_line(error, 120)
             raise CheckpointError(f"checkpoint '{path}' is damaged and cannot be read: {reason}") from None
         ours = self._identity()
         theirs = {key: state.get(key) for key in ours}

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dashboard import load, pages, selection, units
 from dashboard.figures import style
 from search.read.rows import RunningTrial, StudyStatus, StudySummary, TrialDetail
-from space.errors import NotFoundError, PathfrontError, nearest
+from space.errors import NotFoundError, PathfrontError, nearest, one_line
 
 LAUNCH = "pathfront launch quick"
 SHOWN_RUNNING = 6
@@ -208,7 +208,7 @@ def invite() -> None:
 def explain(error: PathfrontError | SQLAlchemyError) -> None:
     """Show an error in one line; NotFoundError is shown as information."""
     show = st.info if isinstance(error, NotFoundError) else st.error
-    show(" ".join(str(getattr(error, "orig", None) or error).split()))
+    show(one_line(getattr(error, "orig", None) or error))
 
 
 def export_box(detail: TrialDetail) -> None:

@@ -1,17 +1,17 @@
-"""What to do next with a study: commands that work when they are pasted."""
+"""Suggest the next commands for a study, ready to be pasted into a shell."""
 
 from collections.abc import Sequence
 
-from search.commands.output import short
 from search.read.results import Reader, storage_option
 from search.read.rows import FrontRow, TrialDetail
 from space.recipe import new_folder
+from space.words import short
 
-MORE = 10  # times the tokens of its rung: a full training to suggest
+MORE = 10  # multiple of a trial's tokens that is suggested for full training
 
 
 def can_be_exported(detail: TrialDetail) -> bool:
-    """Whether a trial is done and has left weights for an export to carry; not every trainer saves any."""
+    """Whether a trial is done and has stored weights; not every trainer stores any."""
     return detail.row.state == "done" and any(file.kind == "decayed" for file in detail.checkpoints)
 
 
@@ -19,8 +19,8 @@ def next_steps(reader: Reader, study: str, front: Sequence[FrontRow]) -> list[st
     """Commands for a study that has a front.
 
     Args:
-        reader: its storage.
-        study: its name.
+        reader: the database.
+        study: the study's name.
         front: its front, best score first.
     """
     best = front[0]
@@ -29,6 +29,6 @@ def next_steps(reader: Reader, study: str, front: Sequence[FrontRow]) -> list[st
         return [*steps, reader.command("show", study, str(best.trial))]
     folder = new_folder(f"{study}-best")
     steps.append(reader.command("export", study, f"--pick best -o {folder}/"))
-    if reader.config(study).trainer is None:  # ours is the only one that trains an export
+    if reader.config(study).trainer is None:  # only Pathfront's trainer trains an export
         steps.append(f"pathfront train {folder}/ --tokens {short(MORE * best.tokens)}")
     return steps

@@ -1,4 +1,4 @@
-"""`pathfront dashboard`: the page, as a Streamlit process that ends with this command."""
+"""`pathfront dashboard`: the page. It is a Streamlit process that ends together with this command."""
 
 import errno
 import http.client
@@ -23,7 +23,7 @@ EXAMPLES = [
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.1
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # every address of a machine -> one that answers
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # addresses that mean all interfaces -> one to connect to
 
 
 def run(
@@ -40,7 +40,7 @@ def run(
     from search.signals import stop_signals
 
     url = resolve_url(storage)
-    Reader(url).close()  # the database is there and can be read, or this says why not
+    Reader(url).close()  # raises if the database does not exist or cannot be read
     _require_free(host, port)
     with stop_signals() as request:
         server = _start(url, host, port)
@@ -58,11 +58,11 @@ def run(
 
 
 def _require_free(host: str, port: int) -> None:
-    """Refuse an address that cannot be listened on.
+    """Check that the address can be listened on.
 
     Raises:
-        StudyFileError: the host is no address of this machine.
-        PathfrontError: the port is taken, or not allowed.
+        StudyFileError: the host is not an address of this machine.
+        PathfrontError: the port is in use, or needs more rights.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -83,7 +83,7 @@ def _require_free(host: str, port: int) -> None:
 
 
 def _start(url: str, host: str, port: int) -> "subprocess.Popen[bytes]":
-    """Start Streamlit in a session of its own, so that Ctrl-C reaches this process alone."""
+    """Start Streamlit in a session of its own, so that Ctrl-C reaches only this process."""
     from search.engines.child import python
 
     options = {
@@ -97,14 +97,14 @@ def _start(url: str, host: str, port: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         python("-m", "dashboard.serve", *(f"--{key}={text}" for key, text in options.items())),
         env={**os.environ, "PATHFRONT_STORAGE": url},
-        stdin=subprocess.PIPE,  # its end tells the page that this process is gone
+        stdin=subprocess.PIPE,  # closed when this process ends, which ends the page, too
         stdout=subprocess.DEVNULL,  # banners; errors go to standard error
         start_new_session=True,
     )
 
 
 def _answers(server: "subprocess.Popen[bytes]", host: str, port: int, stopped: Callable[[], bool]) -> bool:
-    """Wait until the page answers; False if it ended or was stopped before.
+    """Wait until the page answers; returns False if it ended or was stopped before that.
 
     Raises:
         PathfrontError: it does not answer in time.
@@ -119,7 +119,7 @@ def _answers(server: "subprocess.Popen[bytes]", host: str, port: int, stopped: C
             if connection.getresponse().status == http.client.OK:
                 return True
         except (OSError, http.client.HTTPException):
-            pass  # it does not listen yet
+            pass  # not listening yet
         finally:
             connection.close()
         time.sleep(POLL_SECONDS)
@@ -127,7 +127,7 @@ def _answers(server: "subprocess.Popen[bytes]", host: str, port: int, stopped: C
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:
-    """End the page's process, by force if it does not end when asked to."""
+    """Terminate the page's process; kill it if it does not end in time."""
     server.terminate()
     try:
         server.wait(STOP_SECONDS)
@@ -137,6 +137,6 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
 
 
 def _address(host: str, port: int) -> str:
-    """What to open in a browser."""
+    """The URL to open in a browser."""
     name = socket.gethostname() if host in WILDCARDS else f"[{host}]" if ":" in host else host
     return f"http://{name}:{port}"

@@ -1,4 +1,4 @@
-"""`pathfront delete`: a study with its trials and its checkpoints."""
+"""`pathfront delete`: delete a study with its trials and its checkpoints."""
 
 import sys
 from typing import Annotated
@@ -11,22 +11,22 @@ from space.errors import StudyFileError
 NAME = "delete"
 EXAMPLES = ["pathfront delete quick         # asks first", "pathfront delete quick --yes"]
 REFUSED = 1
-MANY = 500  # trials, each of which takes Optuna some milliseconds
+MANY = 500  # trials; Optuna deletes one in some milliseconds
 
 
 def run(
     study: Study,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     forget_checkpoints: Annotated[
-        bool, typer.Option("--forget-checkpoints", help="Go on where the files are gone already.")
+        bool, typer.Option("--forget-checkpoints", help="Delete the study even if its files are missing.")
     ] = False,
     storage: Storage = None,
     artifacts: Artifacts = None,
 ) -> None:
     """Delete a study with all its files.
 
-    Its trials, its checkpoints and logs, and Optuna's study of the same name; exports stay.
-    Cut short, the same command finishes the job.
+    Deletes its trials, checkpoints and logs, and Optuna's study of the same name; exports are kept. If it is
+    interrupted, the same command finishes the deletion.
     """
     from search.commands import output
     from search.database.storage import resolve_artifacts, resolve_url, shown
@@ -51,4 +51,4 @@ def run(
         f" {output.short(gone.bytes)}B freed"
     )
     for folder in gone.left:
-        output.say(f"left as it is, since a study of another database may own it: {folder}")
+        output.say(f"not deleted, because a study of another database may own it: {folder}")

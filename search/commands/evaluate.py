@@ -1,4 +1,4 @@
-"""`pathfront eval`: an export scored on held-out episodes."""
+"""`pathfront eval`: score an export on held-out episodes."""
 
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ def run(
     folder: Folder,
     split: Annotated[
         Literal["report", "select"],
-        typer.Option(help="Episodes: report (no choice was made on them) or select (what the search saw)."),
+        typer.Option(help="Episodes: report (unused in the search) or select (used by the search)."),
     ] = "report",
     device: Device = "auto",
     threads: Threads = None,
@@ -22,7 +22,7 @@ def run(
 ) -> None:
     """Score an export on held-out episodes.
 
-    The weights of its full training where there are any, else those that it came with.
+    Scores the weights of its full training if there are any, else the exported weights.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`pathfront export`: one trial as a folder that full training reads, and that transformers loads."""
+"""`pathfront export`: write a trial as a folder for full training, and for transformers."""
 
 import shlex
 from pathlib import Path
@@ -21,25 +21,26 @@ EXAMPLES = [
     "pathfront export quick --pick knee -o knee/",
     "pathfront export quick --max-flops 500k -o small/",
     "pathfront export quick --trial 7 -o seven/",
-    "pathfront export quick --scale 10x -o big/      # a larger one of its shape, to be trained",
-    "pathfront export quick --format hf -o best/     # and best/hf/, which transformers loads",
-    "pathfront export best/ --format hf              # best/hf/ from its newest weights",
+    "pathfront export quick --scale 10x -o big/      # a larger model of the same shape, untrained",
+    "pathfront export quick --format hf -o best/     # adds best/hf/ for transformers",
+    "pathfront export best/ --format hf              # best/hf/ from the newest weights of best/",
 ]
 
 
 def run(
     study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="Name of a study in the storage; or, for hf, an export.")
+        str, typer.Argument(metavar="STUDY", help="A study in the storage; with --format hf also an export.")
     ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="A folder that does not exist.")
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="The new folder; it must not exist.")
     ] = None,
     pick: Annotated[
         str | None,
         typer.Option(metavar="best|knee", help="The front's best score (default), or its knee."),
     ] = None,
     trial: Annotated[
-        int | None, typer.Option(metavar="N", min=0, max=MOST_TRIALS, help="A trial by its number.")
+        int | None,
+        typer.Option(metavar="N", min=0, max=MOST_TRIALS, help="Export the trial with this number."),
     ] = None,
     max_flops: MaxFlops = None,
     scale: Larger = None,
@@ -49,14 +50,15 @@ def run(
     ] = None,
     form: Annotated[
         Literal["pathfront", "hf"],
-        typer.Option("--format", help="hf adds a folder that transformers loads."),
+        typer.Option("--format", help="hf adds a folder for transformers."),
     ] = "pathfront",
     storage: Storage = None,
 ) -> None:
-    """Write a trial into a folder that trains.
+    """Export a trial as a folder for full training.
 
-    Configuration, weights, tokenizer, references and a card; by default of the front's best score. With
-    --scale a larger model of the same shape, with the score to expect of it and without weights.
+    The folder has configuration, weights, tokenizer, references and a card. By default the trial with the
+    front's best score is exported. With --scale, the export is a larger model of the same shape, with a
+    predicted score and without weights.
     """
     from search.commands.output import score, short
     from search.database.storage import resolve_url
@@ -112,7 +114,7 @@ def _export(
     chosen = choose(reader, study, *choice)
     from trainers.exports.huggingface.classes import exact_class
 
-    exact_class(chosen.config.architecture)  # refuses before anything is written
+    exact_class(chosen.config.architecture)  # raises before anything is written
     return export(reader, study, output, _tokenizer, trial=chosen.row.number, finish=_write_hf)
 
 
@@ -124,8 +126,9 @@ def _tokenizer(suite: "SuiteRecord") -> bytes:
 
 
 def _add_hf(export: Path, output: Path | None) -> None:
-    """Add the folder for transformers to an export, or write it elsewhere."""
-    from search.export.write import require_new, whole
+    """Write the folder for transformers into an export, or elsewhere."""
+    from search.export.write import require_new
+    from space.files import write_folder_atomically
     from space.recipe import HF_FOLDER, Recipe
     from trainers.exports.huggingface.classes import exact_class
     from trainers.exports.huggingface.folder import is_stale, write_hf
@@ -135,7 +138,7 @@ def _add_hf(export: Path, output: Path | None) -> None:
     if not stale:
         require_new(folder)
     exact_class(Recipe.read(export).candidate.architecture)
-    with whole(folder, replace=stale) as partial:
+    with write_folder_atomically(folder, replace=stale) as partial:
         write_hf(export, partial)
     if output is None:
         _write_tokenizer(export)
@@ -144,7 +147,7 @@ def _add_hf(export: Path, output: Path | None) -> None:
 
 
 def _write_hf(export: Path) -> None:
-    """Add the folder for transformers to an export that is still being written."""
+    """Add the folder for transformers to an export that is being written."""
     from space.recipe import HF_FOLDER
     from trainers.exports.huggingface.folder import write_hf
 
@@ -154,7 +157,7 @@ def _write_hf(export: Path) -> None:
 
 
 def _write_tokenizer(export: Path) -> None:
-    """Add what makes transformers read an export's text as we do."""
+    """Write the tokenizer for transformers into an export."""
     from space.recipe import Recipe
     from trainers.exports.huggingface.tokenizer import write_tokenizer
 
@@ -163,13 +166,14 @@ def _write_tokenizer(export: Path) -> None:
 
 
 def _name_on_card(export: Path) -> None:
-    """Name the folder for transformers on an export's card, where it still has one."""
+    """Name the folder for transformers on an export's card, if it has a card."""
     from search.export.card import with_hf
+    from space.files import write_atomically
     from space.recipe import CARD_FILE
 
     path = export / CARD_FILE
     if path.is_file():
-        path.write_text(with_hf(path.read_text(encoding="utf-8")), encoding="utf-8")
+        write_atomically(path, with_hf(path.read_text(encoding="utf-8")))
 
 
 def _say_how(folder: Path) -> None:

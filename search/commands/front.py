@@ -1,4 +1,4 @@
-"""`pathfront front`: the candidates that are non-dominated in score and FLOPs."""
+"""`pathfront front`: print the Pareto front of score and FLOPs per token."""
 
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,11 @@ EXAMPLES = [
     "pathfront front quick --max-flops 1M",
     "pathfront front quick --json | jq '.[0].tasks'",
 ]
-HALF = 0.5  # of the expert: Gato's headline threshold
+HALF = 0.5  # fraction of the expert: the threshold of Gato's headline figure
 
 
 def run(study: Study, max_flops: MaxFlops = None, storage: Storage = None, json: Json = False) -> None:
-    """Print a study's front, best score first."""
+    """Print a study's Pareto front, best score first."""
     from search.commands import output
     from search.database.storage import resolve_url
     from search.read.remarks import no_front

@@ -1,4 +1,4 @@
-"""`pathfront launch`: a study from its file to its front, on this machine."""
+"""`pathfront launch`: run a study on this machine, from its file to its front."""
 
 import shlex
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 NAME = "launch"
 EXAMPLES = [
-    "pathfront launch quick                 # a study that ships; resumes it where it exists",
+    "pathfront launch quick                 # a study that ships; resumed if it exists",
     "pathfront launch my_study.yaml --workers 8",
-    "pathfront launch quick --dry-run       # what it will cost; nothing is written",
+    "pathfront launch quick --dry-run       # print its expected cost; nothing is written",
 ]
 
 
@@ -25,20 +25,22 @@ def run(
     artifacts: Artifacts = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=4096, metavar="N", help="Trials side by side; else the study file's."),
+        typer.Option(min=1, max=4096, metavar="N", help="Parallel trials; else the study file's."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Price the study and write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the expected cost; write nothing.")
+    ] = False,
     accept_changes: Annotated[
         bool,
-        typer.Option("--accept-changes", help="Go on although the data or the code of trials has changed."),
+        typer.Option("--accept-changes", help="Resume even if data or code differ from earlier trials."),
     ] = False,
     patience: Patience = None,
     json: Json = False,
 ) -> None:
-    """Run a study, or go on with it.
+    """Run a study, or resume it.
 
-    The first Ctrl-C lets running trials reach a checkpoint, the second stops at once; the same command goes
-    on from there.
+    The first Ctrl-C stops running trials at their next checkpoint, the second stops at once. The same command
+    resumes the study.
     """
     from search.database.storage import resolve_artifacts, resolve_url
     from space.study import read_study
@@ -86,10 +88,11 @@ def _launch(
         return
     suite = planned_suite(url, config)
     rehearse(config)
-    with output.Meter("data", len(suite.tasks)) as meter:  # before the study is made: it may fail
+    with output.Meter("data", len(suite.tasks)) as meter:  # before the study is created, because it may fail
         prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))
     data = data_fingerprints(suite) if config.trainer is None else {}
-    create_or_resume(url, config, environment_here(config, suite.tasks, data), accept_changes)
+    here = environment_here(config, suite.tasks, data)
+    create_or_resume(url, config, here, accept_changes, suite)
     reader = Reader(url)
     alive = len(reader.status(config.study).workers)
     if alive:
@@ -109,7 +112,7 @@ def _launch(
 
 
 def _is_finished(url: str, config: "StudyConfig") -> bool:
-    """Whether this very study has reached its stop rule already."""
+    """Whether the study exists with this specification and has reached its stop rule."""
     from search.read.results import Reader
     from search.store.studies import MAY_CHANGE
     from space.errors import NotFoundError
@@ -124,7 +127,7 @@ def _is_finished(url: str, config: "StudyConfig") -> bool:
 
 
 def _again(spec: str, url: str, artifacts: str | None) -> str:
-    """The command that goes on with a study."""
+    """The command that resumes a study."""
     from search.read.results import storage_option
 
     place = f" --artifacts {shlex.quote(artifacts)}" if artifacts else ""

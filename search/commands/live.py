@@ -1,6 +1,6 @@
-"""The display of a launch on stderr: the study's progress, its rungs, and a bar for each running trial.
+"""The display of a launch on stderr: bars of the study and of each running trial, and a table of rungs.
 
-If stderr is not a terminal, a plain line is printed every 15 seconds instead.
+If stderr is not a terminal, it prints one plain line every 15 seconds instead.
 """
 
 import sys
@@ -21,11 +21,11 @@ STOPPING = "stopping: running trials go on to a checkpoint; Ctrl-C again stops a
 
 
 class LaunchDisplay:
-    """Shows the status of a study each time that `tick` is called.
+    """Shows the progress of a study each time that `tick` is called.
 
     Args:
-        reader: the storage.
-        study: name of the study.
+        reader: the database.
+        study: the study's name.
     """
 
     def __init__(self, reader: "Reader", study: str) -> None:
@@ -35,7 +35,7 @@ class LaunchDisplay:
         self._stopping = False
 
     def __enter__(self) -> Self:
-        """Start drawing."""
+        """Start the display."""
         if sys.stderr.isatty():
             from rich.live import Live
 
@@ -44,7 +44,7 @@ class LaunchDisplay:
         return self
 
     def stop(self) -> None:
-        """Show that the running trials stop at their next checkpoint."""
+        """Show from now on that trials are stopping at their next checkpoint."""
         self._stopping = True
         if self._live is None:
             output.say(STOPPING)
@@ -62,14 +62,14 @@ class LaunchDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop drawing and print a last line."""
+        """End the display with one last line."""
         if self._live is not None:
             self._live.stop()
         output.say(line(self._reader.status(self._study)))
 
 
 def line(status: "StudyStatus") -> str:
-    """Status of a study in one plain line."""
+    """A study's progress as one plain line."""
     rungs = " ".join(
         f"{rung.done}/{'?' if rung.expected is None else rung.expected}" for rung in status.rungs
     )
@@ -91,7 +91,7 @@ def line(status: "StudyStatus") -> str:
 
 
 def draw(status: "StudyStatus", url: str) -> "RenderableType":
-    """Status of a study: a bar, a table of rungs, remarks and the running trials."""
+    """A study's progress: a bar, a table of rungs, failures and the running trials."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -147,7 +147,7 @@ def _trials(status: "StudyStatus") -> str:
 
 
 def _reason(status: "StudyStatus") -> str:
-    """The most frequent reason of failures, if no trial has been scored."""
+    """The most frequent reason of failures, until a trial is scored."""
     if status.states.get("done") or not status.failures:
         return ""
     return f" ({status.failures[0].reason})"

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, and how a number is read from the command line."""
+"""Options and arguments that several commands share, and parsers of numbers."""
 
 import math
 import os
@@ -10,16 +10,16 @@ import typer
 from space.growth import Scale
 
 SUFFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
-MOST_TRIALS = 2**31 - 1  # numbers that a database holds
+MOST_TRIALS = 2**31 - 1  # largest 32-bit integer of a database
 MOST_TOKENS = 10**15
 DEFAULT_STORAGE = "sqlite:///pathfront.db"
 
 
 def number(text: str) -> float:
-    """Read a number above 0: 50000000, 50_000_000, 50e6 or 50M.
+    """Parse a number above 0: 50000000, 50_000_000, 50e6 or 50M.
 
     Raises:
-        typer.BadParameter: it is none.
+        typer.BadParameter: it is not such a number.
     """
     bare = text.strip().replace("_", "").lower()
     factor = SUFFIXES.get(bare[-1:], 1.0)
@@ -33,10 +33,10 @@ def number(text: str) -> float:
 
 
 def whole(text: str) -> int:
-    """Read a whole number of at least 1, in the same forms.
+    """Parse a whole number of at least 1, in the same forms.
 
     Raises:
-        typer.BadParameter: it is none.
+        typer.BadParameter: it is not such a number.
     """
     value = number(text)
     if value != round(value):
@@ -47,18 +47,18 @@ def whole(text: str) -> int:
 
 
 def set_patience(minutes: float | None) -> None:
-    """Let this process and its workers wait for the database as an option says."""
+    """Set how long this process and its workers wait for the database; None changes nothing."""
     if minutes is not None:
         os.environ["PATHFRONT_PATIENCE"] = str(minutes)
 
 
 def examples(lines: Iterable[str]) -> str:
-    """An epilog that shows how a command is used, one example a line."""
+    """The epilog of a command's help, with one example per line."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def scale(text: str) -> Scale:
-    """Read a size: FLOPs per token in the same forms, or a multiple such as 10x.
+    """Parse a size: FLOPs per token in the same forms, or a multiple such as 10x.
 
     Raises:
         typer.BadParameter: it is neither.
@@ -73,13 +73,13 @@ def scale(text: str) -> Scale:
 
 
 Study = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the storage.")]
-Folder = Annotated[str, typer.Argument(metavar="DIR", help="Folder that `pathfront export` wrote.")]
+Folder = Annotated[str, typer.Argument(metavar="DIR", help="A folder that `pathfront export` wrote.")]
 Storage = Annotated[
     str | None,
     typer.Option(
         "--storage",
         metavar="URL",
-        help=f"Database with the studies; else PATHFRONT_STORAGE, else {DEFAULT_STORAGE}.",
+        help=f"Database of the studies; else PATHFRONT_STORAGE, else {DEFAULT_STORAGE}.",
     ),
 ]
 Artifacts = Annotated[
@@ -87,7 +87,7 @@ Artifacts = Annotated[
     typer.Option(
         "--artifacts",
         metavar="URL",
-        help="Where checkpoints live; else PATHFRONT_ARTIFACTS, else a folder beside the database.",
+        help="Where checkpoints are stored; else PATHFRONT_ARTIFACTS, else a folder beside the database.",
     ),
 ]
 Patience = Annotated[
@@ -96,7 +96,7 @@ Patience = Annotated[
         "--patience",
         metavar="MINUTES",
         min=0,
-        help="How long to wait for a database that stops answering; else PATHFRONT_PATIENCE, else 10.",
+        help="How long to wait for a database that does not answer; else PATHFRONT_PATIENCE, else 10.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
@@ -115,7 +115,7 @@ Larger = Annotated[
         "--scale",
         metavar="F",
         parser=scale,
-        help="Grow the candidate to F FLOPs per token (10M), or to a multiple of its own (10x), untrained.",
+        help="Export a larger, untrained model of F FLOPs per token (10M), or a multiple (10x).",
     ),
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run.")]
@@ -125,6 +125,6 @@ Threads = Annotated[
         "--threads",
         min=1,
         metavar="N",
-        help="CPU threads; else OMP_NUM_THREADS, else what a short measurement finds quickest.",
+        help="CPU threads; else OMP_NUM_THREADS, else the fastest number in a short measurement.",
     ),
 ]

@@ -1,6 +1,6 @@
-"""Output of commands: data on stdout, everything else on stderr, progress bars on terminals only.
+"""Output of commands: data on stdout, everything else on stderr, progress bars only on terminals.
 
-rich respects NO_COLOR. It is imported inside functions, so that `--help` stays fast.
+rich respects NO_COLOR. It is imported inside functions, so that `--help` is fast.
 """
 
 import json
@@ -11,12 +11,16 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from space.words import UNKNOWN
+from space.words import duration as duration  # the commands use both as output.duration, output.short
+from space.words import short as short
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-LINE_SECONDS = 15.0  # between two lines of progress where no bar can be drawn
+LINE_SECONDS = 15.0  # between two lines of progress if stderr is not a terminal
 PLAIN_WIDTH = 180  # columns if stdout is not a terminal
-ANY_WIDTH = 10_000  # columns that a table may ask for: none is cut
+ANY_WIDTH = 10_000  # columns, so that no table is cut
 
 
 def print_json(value: Any) -> None:
@@ -32,7 +36,7 @@ def say(text: str = "") -> None:
 
 
 def console(stderr: bool = False) -> "Console":
-    """A rich console that does not truncate tables when its output goes to a file or a pipe."""
+    """A rich console; output to a file or a pipe is not cut to a terminal's width."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
@@ -45,7 +49,7 @@ def print_table(
 ) -> None:
     """Print a table; columns whose name starts with '>' are aligned to the right.
 
-    Nothing is truncated: a narrow terminal wraps the lines. Brackets are text, not rich's markup.
+    Nothing is cut: a terminal that is too narrow wraps the lines. Brackets are text, not rich markup.
     """
     from rich import box
     from rich.table import Table
@@ -69,45 +73,21 @@ def print_table(
     printer.print(table)
 
 
-def short(value: float | None) -> str:
-    """A number in three digits: 1234567 -> 1.23M."""
-    if value is None:
-        return "-"
-    for suffix, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= 0.9995 * size:
-            return f"{value / size:.3g}{suffix}" if value < 999.5 * size else f"{value / size:.0f}{suffix}"
-    return f"{value:.3g}" if value % 1 else f"{value:.0f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: 200 -> 3 min 20 s."""
-    if seconds is None:
-        return "-"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole / 86400:.1f} days"
-
-
 def score(value: float | None, stderr: float | None = None) -> str:
     """A score with its standard error: 0.512 ± 0.014 s.e."""
     if value is None:
-        return "-"
+        return UNKNOWN
     return f"{value:.3f}" if stderr is None else f"{value:.3f} ± {stderr:.3f} s.e."
 
 
 class Ticker:
-    """Limits lines of progress to one every 15 seconds."""
+    """Limits lines of progress to one in 15 seconds."""
 
     def __init__(self) -> None:
         self._last = -LINE_SECONDS
 
     def due(self) -> bool:
-        """Whether to print a line now."""
+        """Whether the next line is due; the first one is at once."""
         now = time.monotonic()
         if now - self._last < LINE_SECONDS:
             return False
@@ -116,9 +96,11 @@ class Ticker:
 
 
 class Meter:
-    """Progress of a long task with a known end, on stderr.
+    """Progress of one long task on stderr: a bar on a terminal, else a line every 15 seconds.
 
-    A bar on a terminal, else a line every 15 seconds.
+    Args:
+        label: name of the task.
+        total: amount of work.
     """
 
     def __init__(self, label: str, total: float) -> None:
@@ -145,7 +127,13 @@ class Meter:
         return self
 
     def update(self, done: float, note: str = "", total: float | None = None) -> None:
-        """Set the amount done, with a short note."""
+        """Update the progress.
+
+        Args:
+            done: amount of work that is done.
+            note: a few words beside the bar.
+            total: a new total; None keeps it.
+        """
         self._done, self._note = done, note
         self._total = self._total if total is None else total
         if self._bar is not None:

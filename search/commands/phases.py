@@ -1,15 +1,14 @@
-"""What long commands share: a bar for each phase, the data made first, and signals that lose no work."""
+"""Parts that long commands share: a progress bar for each phase, data preparation, and signal handling."""
 
 import os
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from search.commands.output import Meter, say
-from search.signals import StopRequest, stop_signals
-from space.errors import Interrupted
+from search.signals import StopRequest, stop_with_message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class Phases:
-    """One bar after another: each phase of a command has its own.
+    """Progress bars on stderr, one after another: one for each phase of a command.
 
-    Called with the phase's name, how much is done, of how much, and a few words.
+    It is called with the phase's name, the amount done, the total and a few words.
     """
 
     def __init__(self) -> None:
@@ -29,11 +28,11 @@ class Phases:
         self._meter: Meter | None = None
 
     def __enter__(self) -> Self:
-        """Nothing to show yet."""
+        """Nothing is shown before the first phase."""
         return self
 
     def __call__(self, phase: str, done: float, total: float, note: str = "") -> None:
-        """Move the phase's bar, which takes the place of the one before."""
+        """Update the phase's bar; a new phase's bar replaces the last one."""
         if self._meter is None or phase != self._name:
             self._close(None, None, None)
             self._name, self._meter = phase, Meter(phase, total)
@@ -41,14 +40,14 @@ class Phases:
         self._meter.update(done, note, total)
 
     def say(self, text: str) -> None:
-        """Say a line on stderr between two phases."""
+        """Print a line on stderr and end the current bar."""
         self._close(None, None, None)
         say(text)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take the last bar away."""
+        """Remove the last bar."""
         self._close(kind, error, trace)
 
     def _close(
@@ -60,7 +59,7 @@ class Phases:
 
 
 def prepare_data(suite: "SuiteRecord", phases: Phases) -> None:
-    """Make the training data of a suite's tasks where they are missing, on all cores."""
+    """Generate the missing training data of a suite's tasks, on all cores."""
     from search.engines.devices import cpu_count
     from trainers.tasks.prepare import prepare
 
@@ -68,67 +67,62 @@ def prepare_data(suite: "SuiteRecord", phases: Phases) -> None:
 
 
 def threads_of(asked: int | None, phases: Phases, note: "Path | None" = None) -> "Threads":
-    """What chooses the number of threads, and says so on stderr."""
+    """An object that chooses the number of CPU threads and reports it on stderr.
+
+    Args:
+        asked: the number that the user gave; None to choose one.
+        phases: prints the report.
+        note: a file that stores the choice; None stores nothing.
+    """
     from search.engines.devices import cpu_count
     from trainers.exports.threads import Threads
 
     return Threads(asked, cpu_count(), phases.say, note)
 
 
-@contextmanager
-def ending_at_once(what: str) -> Iterator[None]:
-    """Let a signal end the block at once, in one line: where nothing can be saved.
+def ending_at_once(message: str) -> AbstractContextManager[StopRequest]:
+    """A block that any signal ends at once, because nothing can be saved.
+
+    Args:
+        message: the line to end with.
 
     Raises:
         Interrupted: SIGINT or SIGHUP came; `Terminated` after SIGTERM.
     """
-    request: StopRequest | None = None
 
     def end() -> None:
         raise KeyboardInterrupt
 
-    try:
-        with stop_signals(end) as request:
-            yield
-    except KeyboardInterrupt:
-        if request is None or not request.asked:
-            raise
-        raise request.error(what) from None
+    return stop_with_message(end, message)
 
 
 @contextmanager
 def ending_at_a_checkpoint(again: str) -> Iterator[Callable[[], bool]]:
-    """Let the first signal ask for a stop at a checkpoint, and a second of its kind end the block at once.
+    """A block in which the first signal asks for a stop at a checkpoint, and a second one ends it at once.
 
     Args:
-        again: the command that goes on.
+        again: the command that continues; the error line names it.
 
     Yields:
-        Whether to stop.
+        Returns whether to stop.
 
     Raises:
         Interrupted: SIGINT or SIGHUP came; `Terminated` after SIGTERM.
     """
-    request: StopRequest | None = None
-    try:
-        with stop_signals(_say_stopping) as request:
-            yield lambda: request is not None and request.asked
-    except Interrupted:
-        if request is None or not request.asked:
-            raise
-        raise request.error(f"stopped at a checkpoint; go on with: {again}") from None
-    except KeyboardInterrupt:
-        if request is None or not request.asked:
-            raise
-        raise request.error(f"stopped at once; from the last checkpoint, go on with: {again}") from None
+    with stop_with_message(
+        _say_stopping,
+        at_once=f"stopped at once; from the last checkpoint, go on with: {again}",
+        at_checkpoint=f"stopped at a checkpoint; go on with: {again}",
+    ) as request:
+        yield lambda: request.asked
 
 
 def _say_stopping() -> None:
-    """Say so in a signal handler, which may run in the middle of a print."""
+    """Say so from a signal handler, which may interrupt a print."""
     os.write(2, b"stopping at a checkpoint\n")
 
 
 def command_line(*words: object, **options: object) -> str:
-    """A command as one would type it; options without a value are left out."""
+    """A command line, quoted for the shell; options whose value is None are left out."""
     given = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
     return shlex.join(["pathfront", *(str(word) for word in (*words, *given))])

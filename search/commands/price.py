@@ -1,4 +1,4 @@
-"""`pathfront launch --dry-run`: what a study will cost, and nothing is written."""
+"""`pathfront launch --dry-run`: print the expected cost of a study. Nothing is written."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 def print_price(config: "StudyConfig", workers: int | None, url: str, artifacts: str, json: bool) -> None:
-    """Print what a study will cost.
+    """Print the expected cost of a study.
 
     Args:
         config: the study.
-        workers: trials side by side; None for what the study file says.
-        url: the storage, where earlier trials tell the speed; it need not exist.
-        artifacts: where checkpoints would go.
-        json: whether to print JSON alone.
+        workers: trials that run at the same time; None for the study file's.
+        url: the database, whose earlier trials give the speed; it need not exist.
+        artifacts: where checkpoints would be stored.
+        json: whether to print only JSON.
 
     Raises:
         StudyFileError: the study breaks a rule.
-        StorageError: the storage is there and cannot be read.
+        StorageError: the database exists and cannot be read.
     """
     from search.database.storage import shown
     from search.planning.forecast import DEFAULT_SPEED, forecast
@@ -45,7 +45,7 @@ def print_price(config: "StudyConfig", workers: int | None, url: str, artifacts:
 
 
 def _plan(config: "StudyConfig", workers: int | None) -> tuple[str, int]:
-    """On what the study would run, and how many trials side by side; as on one GPU where it needs one."""
+    """The device, and the trials at the same time. If a GPU is needed and missing, one GPU is assumed."""
     from search.engines.devices import gpus
     from search.engines.local import plan
 
@@ -56,7 +56,7 @@ def _plan(config: "StudyConfig", workers: int | None) -> tuple[str, int]:
 
 
 def _reader(url: str) -> "Reader | None":
-    """A reader of the storage, if there is one."""
+    """A reader of the database; None if it does not exist."""
     from search.read.results import Reader
     from space.errors import NotFoundError
 
@@ -67,11 +67,11 @@ def _reader(url: str) -> "Reader | None":
 
 
 def _existing(reader: "Reader", config: "StudyConfig") -> dict[str, Any] | None:
-    """How far the study of this name is in the storage, and whether its specification agrees.
+    """Progress of the stored study of this name, and whether its specification agrees.
 
     Returns:
-        `differs` is None where launching it goes on with it, else why that is refused; None if there is no
-        study of this name.
+        A mapping whose `differs` is None if launching would resume the study, else why it is refused; None if
+        there is no study of this name.
     """
     from search.store.studies import compare
     from space.errors import NotFoundError, StudyFileError
@@ -94,7 +94,7 @@ def _existing(reader: "Reader", config: "StudyConfig") -> dict[str, Any] | None:
 
 
 def _standing(study: str, existing: dict[str, Any]) -> str:
-    """A line on a study that is there already."""
+    """A line about a study that exists already."""
     state = (
         "is finished" if existing["finished"] else f"is there already, {existing['fraction_done']:.0%} done"
     )

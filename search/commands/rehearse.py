@@ -1,8 +1,8 @@
-"""What a launch would run, imported and built before anything is written.
+"""Import and build everything that a launch needs, before anything is written.
 
-A misspelt logger or a trainer that cannot be imported fails every candidate of a study alike, so it is found
-here: trainer, tasks and logger are made as a worker makes them, and the smallest and the largest network are
-built without memory for their weights. Nothing is trained, and no data is made.
+A misspelt logger or a trainer that cannot be imported would fail every candidate. So trainer, tasks and
+logger are created here as a worker creates them, and the cheapest and the dearest network are built on
+torch's meta device. Nothing is trained, and no data is generated.
 """
 
 import inspect
@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from space.errors import PathfrontError, StudyFileError
+from space.errors import PathfrontError, StudyFileError, one_line
 
 if TYPE_CHECKING:
     from space.records import SuiteRecord
@@ -25,7 +25,7 @@ ENDS = ("cheapest", "dearest")
 def rehearse(config: "StudyConfig") -> None:
     """Import and build what a study names.
 
-    Each mistake but the last becomes a line on stderr, the last one an error, so that there is one line each.
+    Every mistake is reported on one line: all but the last are printed on stderr, the last one is raised.
 
     Raises:
         StudyFileError: something cannot be imported or built.
@@ -40,10 +40,10 @@ def rehearse(config: "StudyConfig") -> None:
 
 
 def _checks(config: "StudyConfig") -> Iterator[tuple[str, Callable[[], object]]]:
-    """What could fail: the key of the study file that names it, and a call that fails if it does."""
+    """The checks: a key of the study file, and a call that raises if something is wrong with it."""
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where a worker finds modules of one's own
-    suite = config.check()
+        sys.path.append(os.getcwd())  # where a worker finds the user's own modules
+    suite = config.suite_record()
     yield "trainer", lambda: _trainer(config)
     for task in suite.tasks:
         yield "suite", lambda task=task: _task(task, suite)
@@ -55,16 +55,16 @@ def _checks(config: "StudyConfig") -> Iterator[tuple[str, Callable[[], object]]]
 
 
 def _mistake(key: str, check: Callable[[], object]) -> str | None:
-    """What is wrong, in one line that begins with the key; None if nothing is."""
+    """The mistake on one line that begins with the key; None if the check passes."""
     try:
         check()
     except PathfrontError as error:
         line = str(error)
-    except (Exception, SystemExit) as error:  # of a user's own module, which may raise anything
+    except (Exception, SystemExit) as error:  # a user's own module may raise anything
         line = f"{type(error).__name__}: {error}"
     else:
         return None
-    line = " ".join(line.split())
+    line = one_line(line)
     return line if line.startswith(f"{key}:") else f"{key}: {line}"
 
 
@@ -88,7 +88,7 @@ def _task(name: str, suite: "SuiteRecord") -> None:
 
 
 def _logger(config: "StudyConfig") -> None:
-    """Make the logger in a folder of its own."""
+    """Create the logger, in a temporary folder."""
     if config.logger == "none":
         return
     from trainers.loggers import make_logger
@@ -100,7 +100,7 @@ def _logger(config: "StudyConfig") -> None:
 
 
 def _network(architecture: Any, suite: "SuiteRecord") -> None:
-    """Build a network on torch's meta device, where weights take no memory."""
+    """Build a network on torch's meta device, on which weights need no memory."""
     import torch
 
     from trainers.model.decoder import Decoder

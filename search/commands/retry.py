@@ -1,4 +1,4 @@
-"""`pathfront retry`: trials that failed for good may be tried again."""
+"""`pathfront retry`: let trials that failed permanently be tried again."""
 
 from typing import Annotated
 
@@ -8,9 +8,9 @@ from search.commands.options import Storage, Study
 
 NAME = "retry"
 EXAMPLES = [
-    "pathfront retry quick                        # all that failed for good",
+    "pathfront retry quick                        # all trials that failed permanently",
     "pathfront retry quick --trial 7",
-    "pathfront retry quick --forget-checkpoints   # their files were deleted: such trials begin anew",
+    "pathfront retry quick --forget-checkpoints   # start trials over whose checkpoint files are gone",
 ]
 
 
@@ -21,15 +21,15 @@ def run(
         bool,
         typer.Option(
             "--forget-checkpoints",
-            help="Strike out checkpoints whose files are gone; their trials begin anew.",
+            help="Forget checkpoints whose files are gone; their trials start over.",
         ),
     ] = False,
     storage: Storage = None,
 ) -> None:
-    """Let trials that failed be tried again.
+    """Let failed trials be tried again.
 
-    Once the cause is mended: as many attempts as at first, from the last checkpoint. A study that halted goes
-    on as well. Nothing runs until the study is launched again.
+    Use it after the cause is fixed. Each trial gets its full number of attempts again and continues from its
+    last checkpoint. A halted study may continue, too. Nothing runs until the study is launched again.
     """
     from search.database.storage import resolve_url
     from search.read.remarks import launch_command

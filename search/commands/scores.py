@@ -1,16 +1,15 @@
-"""A scorecard as a table: what `train` ends with and `eval` prints."""
+"""Print a scorecard as a table, at the end of `train` and of `eval`."""
 
 from typing import TYPE_CHECKING
 
 from search.commands import output
-from space.words import counted
+from space.words import counted, plus_minus
 
 if TYPE_CHECKING:
     from space.records import SuiteRecord
     from space.scores import Scorecard
 
-Z95 = 1.96  # standard errors to either side of a 95% interval
-HALF = 0.5
+HALF = 0.5  # fraction of the expert
 
 
 def print_scorecard(card: "Scorecard", suite: "SuiteRecord") -> None:
@@ -27,7 +26,7 @@ def print_scorecard(card: "Scorecard", suite: "SuiteRecord") -> None:
                 record.metric,
                 f"{floor.mean:.4g}",
                 f"{expert.mean:.4g}",
-                f"{score.fraction:.3f} ± {Z95 * score.fraction_stderr:.3f}",
+                plus_minus(score.fraction, score.fraction_stderr),
                 str(score.n),
             )
         )
@@ -36,4 +35,4 @@ def print_scorecard(card: "Scorecard", suite: "SuiteRecord") -> None:
     output.print_table(columns, rows, title=title)
     print("domains: " + ", ".join(f"{domain} {value:.3f}" for domain, value in card.domains.items()))
     above = f"above half of the expert on {card.above(HALF)} of {counted(len(card.tasks), 'task')}"
-    print(f"score {card.score:.3f} ± {Z95 * card.stderr:.3f} (95%), {above}")
+    print(f"score {plus_minus(card.score, card.stderr)} (95%), {above}")

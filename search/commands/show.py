@@ -1,4 +1,4 @@
-"""`pathfront show`: all details of one trial."""
+"""`pathfront show`: print everything about one trial."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +26,7 @@ def run(
 ) -> None:
     """Show everything about one trial.
 
-    Its configuration, scores per task, cost, checkpoints, and the command that exports it.
+    Prints its configuration, scores by task, cost, checkpoints, and the command that exports it.
     """
     from search.commands import output
     from search.commands.advice import can_be_exported
@@ -71,7 +71,7 @@ def _tasks(detail: "TrialDetail", records: "Mapping[str, TaskRecord]") -> None:
 
 
 def _trouble(detail: "TrialDetail", retry: str) -> None:
-    """Print the error, the path of the log, and the command to retry."""
+    """Print why attempts failed, where the log is, and how to retry."""
     row = detail.row
     if detail.error and row.state == "failed":
         print(f"failed: {detail.error}")

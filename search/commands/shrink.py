@@ -1,4 +1,4 @@
-"""`pathfront shrink`: an export with fewer channels, retrained on a small share of the tokens."""
+"""`pathfront shrink`: prune the hidden channels of an export and retrain it briefly."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +29,7 @@ def run(
             "-o",
             "--output",
             metavar="OUT",
-            help="A folder that does not exist; else DIR-half, DIR-shrunk-SHARE.",
+            help="The new folder; else DIR-half or DIR-shrunk-SHARE.",
         ),
     ] = None,
     tokens: Annotated[
@@ -37,18 +37,18 @@ def run(
         typer.Option(
             metavar="N",
             parser=whole,
-            help="Input tokens to retrain on; else a tenth of those behind the weights.",
+            help="Input tokens to retrain on; else a tenth of those the weights were trained on.",
         ),
     ] = None,
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Keep the channels that matter, retrain, and compare.
+    """Prune hidden channels, retrain, and compare.
 
-    Prunes the hidden channels of every expert, lets the rest learn from the whole model, and writes a new
-    export with the scores before and after on the report episodes. The same command goes on with what was
-    begun.
+    Keeps the most important hidden channels of every expert, retrains them by distillation from the whole
+    model, and writes a new export with the scores on the report episodes before and after. The same command
+    resumes an interrupted run.
     """
     import shlex
 
@@ -65,7 +65,7 @@ def run(
 
     path = Path(folder)
     target = output or _beside(path, channels)
-    Recipe.read(path)  # says what is wrong before anything heavy is imported
+    Recipe.read(path)  # raises before slow libraries are imported
     from trainers.exports.shrink import Plan, shrink_export, work_folder
     from trainers.exports.threads import NOTE
 
@@ -92,7 +92,7 @@ def run(
 
 
 def _beside(folder: Path, channels: float) -> Path:
-    """Where the new export goes by default."""
+    """The default folder of the new export."""
     folder = folder.resolve() if folder.name in ("", "..") else folder
     return folder.with_name(
         f"{folder.name}-half" if channels == 0.5 else f"{folder.name}-shrunk-{channels:g}"
@@ -100,7 +100,7 @@ def _beside(folder: Path, channels: float) -> Path:
 
 
 def _print(shrunk: "Shrunk") -> None:
-    """Print what was counted, what was timed and what was scored."""
+    """Print sizes, speeds and scores."""
     from search.commands.output import print_table, short
 
     counted = [

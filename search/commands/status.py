@@ -1,4 +1,4 @@
-"""`pathfront status`: all studies of a storage, or the status of one."""
+"""`pathfront status`: list all studies of a database, or print the status of one."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +16,12 @@ EXAMPLES = ["pathfront status", "pathfront status quick", "pathfront status quic
 
 def run(
     study: Annotated[
-        str | None, typer.Argument(metavar="[STUDY]", help="One study; without it, all of them.")
+        str | None, typer.Argument(metavar="[STUDY]", help="A study; all studies if it is left out.")
     ] = None,
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Say where studies stand: all, or one in detail."""
+    """Print the status of all studies, or of one in detail."""
     from search.commands import output
     from search.database.storage import resolve_url
     from search.read.results import Reader
@@ -75,12 +75,12 @@ def _print(status: "StudyStatus", url: str) -> None:
         name = "without a number yet" if trial.number is None else str(trial.number)
         print(f"running: trial {name}, rung {trial.rung}, {share}, worker {trial.worker}")
     for event in status.events:
-        when = f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}"  # as the clock on the wall
+        when = f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}"  # in local time
         print(f"{when}  {event.kind}: {event.text}")
 
 
 def _counts(status: "StudyStatus") -> str:
-    """Candidates, trials by state, workers and compute, in one line."""
+    """Candidates, trials by state, workers and compute, on one line."""
     from search.commands import output
     from space.words import counted
 

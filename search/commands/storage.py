@@ -1,15 +1,15 @@
-"""`pathfront storage`: the database itself."""
+"""`pathfront storage`: maintain the database."""
 
 import typer
 
 from search.commands.options import Storage, examples
 
-app = typer.Typer(help="The database that holds studies: upgrade it.", rich_markup_mode=None)
+app = typer.Typer(help="Upgrade the database that holds studies.", rich_markup_mode=None)
 
 
 @app.callback()
 def _group() -> None:
-    """Keep `upgrade` a subcommand while it is the only one."""
+    """Make `upgrade` a subcommand although it is the only one."""
 
 
 @app.command(
@@ -22,10 +22,10 @@ def _group() -> None:
     ),
 )
 def upgrade_storage(storage: Storage = None) -> None:
-    """Bring a database that an older Pathfront made to today's tables.
+    """Upgrade the tables of a database that an older Pathfront created.
 
-    `launch` and `worker` do the same before they start. It is one transaction: if it is interrupted, the
-    database is as before. Older Pathfronts cannot open it afterwards.
+    `launch` and `worker` do the same when they start. The upgrade is one transaction: if it is interrupted,
+    the database is unchanged. Older versions of Pathfront cannot open the database afterwards.
     """
     from search.commands import output
     from search.database.storage import resolve_url, shown, upgrade

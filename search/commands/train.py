@@ -1,4 +1,4 @@
-"""`pathfront train`: an export trained in full."""
+"""`pathfront train`: train an export in full."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,16 +16,16 @@ EXAMPLES = ["pathfront train best/ --tokens 50M", "pathfront train best/ --token
 def run(
     folder: Folder,
     tokens: Annotated[
-        int, typer.Option(metavar="N", parser=whole, help="Input tokens in all (50e6, 50_000_000, 50M).")
+        int, typer.Option(metavar="N", parser=whole, help="Total input tokens (50e6, 50_000_000, 50M).")
     ],
     device: Device = "auto",
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Train an export in full, then score it.
+    """Train an export in full, then score it on the report episodes.
 
-    The scores are taken on the report episodes. The same command goes on with what was begun, and prints the
-    scores of what is finished. A folder `hf/` in the export is written anew from the new weights.
+    The same command resumes an interrupted training; if the training is finished, it prints the scores. A
+    folder `hf/` in the export is rewritten with the new weights.
     """
     from pathlib import Path
 
@@ -70,10 +70,10 @@ def run(
 
 
 def _refresh_hf(export: "Path") -> None:
-    """Write the folder for transformers anew where it holds other weights; say so where that fails."""
+    """Rewrite the folder for transformers if it has old weights; print a message if that is impossible."""
     from search.commands import output
-    from search.export.write import whole
     from space.errors import NotFoundError
+    from space.files import write_folder_atomically
     from space.recipe import HF_FOLDER
     from trainers.exports.huggingface.folder import is_stale, write_hf
 
@@ -81,7 +81,7 @@ def _refresh_hf(export: "Path") -> None:
     if not folder.is_dir() or not is_stale(export, folder):
         return
     try:
-        with whole(folder, replace=True) as partial:
+        with write_folder_atomically(folder, replace=True) as partial:
             write_hf(export, partial)
     except NotFoundError as error:
         output.say(f"{folder} still holds the weights of before: {error}")

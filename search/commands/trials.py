@@ -1,4 +1,4 @@
-"""`pathfront trials`: every trial of a study, one per line."""
+"""`pathfront trials`: list the trials of a study."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,22 +17,22 @@ EXAMPLES = [
     "pathfront trials quick --csv > trials.csv",
     "pathfront trials quick --json | jq '.[] | select(.rung == 2) | .trial'",
 ]
-REASON = 60  # characters of a failure's reason in the table
+REASON = 60  # most characters of a failure's reason in the table
 
 
 def run(
     study: Study,
     state: Annotated[
         Literal["running", "done", "failed", "paused", "lost"] | None,
-        typer.Option(help="Only trials in this state; lost ones run without a live worker."),
+        typer.Option(help="Only trials in this state; lost trials run without a live worker."),
     ] = None,
     storage: Storage = None,
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, with the columns of the JSON.")] = False,
 ) -> None:
-    """List all trials of a study in the order of their numbers.
+    """List all trials of a study, ordered by number.
 
-    Each with its score, cost and origin, its attempts, and why it failed.
+    Prints each trial's score, cost, origin, attempts, and why it failed.
     """
     from search.commands import output
     from search.database.storage import resolve_url
@@ -82,7 +82,7 @@ def _reason(row: "ListedTrial") -> str:
 
 
 def _print_csv(rows: "list[ListedTrial]") -> None:
-    """Print all rows under a header, which is printed even if there are no rows."""
+    """Print CSV; the header is printed even if there are no trials."""
     import csv
     import sys
 
@@ -96,5 +96,5 @@ def _print_csv(rows: "list[ListedTrial]") -> None:
 
 
 def _cell(value: object) -> object:
-    """A value as in JSON, and an empty cell for null."""
+    """A value as in JSON; null becomes an empty cell."""
     return str(value).lower() if isinstance(value, bool) else value

@@ -1,4 +1,4 @@
-"""`pathfront worker`: one worker of a study, until the study ends."""
+"""`pathfront worker`: run one worker of a study until the study ends."""
 
 from search.commands.options import Artifacts, Patience, Storage, Study, set_patience
 
@@ -9,10 +9,10 @@ EXAMPLES = ["pathfront worker quick", "pathfront worker quick --storage postgres
 def run(
     study: Study, storage: Storage = None, artifacts: Artifacts = None, patience: Patience = None
 ) -> None:
-    """Run trials of a study that exists.
+    """Run trials of an existing study.
 
-    One after another until the study ends; any number of workers may share a study. The first Ctrl-C stops at
-    the next checkpoint, the second at once.
+    One after another, until the study ends. Any number of workers may share a study. The first Ctrl-C stops
+    the trial at its next checkpoint, the second stops at once.
     """
     from search.database.storage import resolve_artifacts, resolve_url
 

@@ -16,7 +16,7 @@ from sqlalchemy import exc
 
 from search.database.sqlite_files import unwritable
 from search.database.urls import parse_url, shown, sqlite_path
-from space.errors import StorageError, StorageUnavailable
+from space.errors import StorageError, StorageUnavailable, one_line
 
 SQLITE_PASSES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
 # Classes and codes of SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -72,7 +72,7 @@ def reachable(url: str) -> Iterator[None]:
 def failure(error: BaseException, url: str) -> StorageError:
     """Convert an error of a database to a StorageError with a one-line message."""
     cause = _driver_error(error)
-    reason = " ".join(str(cause).split()) or type(cause).__name__
+    reason = one_line(cause)
     path = sqlite_path(parse_url(url))
     if _disk_is_full(cause, path):
         full = StorageError(f"the database '{shown(url)}' cannot be used: its disk is full ({reason})")

@@ -1,4 +1,4 @@
-"""The card of an export: what was measured, what it costs, where it stands, and the commands that use it."""
+"""The card (README.md) of an export: scores, cost, place on the front, and the commands that use it."""
 
 import shlex
 from collections.abc import Sequence
@@ -18,9 +18,8 @@ from space.recipe import (
     Recipe,
 )
 from space.scores import at_floor
-from space.words import counted
+from space.words import counted, interval
 
-Z95 = 1.96  # standard errors on either side of a 95% interval
 HALF = 0.5
 
 
@@ -37,8 +36,8 @@ def card(
         recipe: the export's recipe.
         detail: the exported trial.
         front: its study's front, best score first.
-        folder: where the export goes; the commands name it.
-        trainer: the study's own trainer; None where it is ours.
+        folder: the export's folder, for the commands on the card.
+        trainer: the study's own trainer; None if it is Pathfront's.
     """
     origin = recipe.origin
     return "\n".join(
@@ -59,12 +58,12 @@ def card(
 
 
 def grown_card(recipe: Recipe, detail: TrialDetail, folder: Path) -> str:
-    """Write the card of a larger model that is not trained yet, as Markdown.
+    """Write the card of a grown model, which is not trained yet, as Markdown.
 
     Args:
-        recipe: the export's recipe; it says how the candidate grew.
-        detail: the trial that it grew from.
-        folder: where the export goes; the commands name it.
+        recipe: the export's recipe, with `grown`.
+        detail: the trial that was grown.
+        folder: the export's folder, for the commands on the card.
     """
     origin, grown = recipe.origin, recipe.grown
     assert grown is not None
@@ -96,17 +95,17 @@ def _prediction(recipe: Recipe, grown: Growth) -> list[str]:
     lines = [
         "## What to expect",
         "",
-        f"The searched candidate reached {_interval(origin.score, origin.score_stderr)} of the expert (95%)"
+        f"The searched candidate reached {interval(origin.score, origin.score_stderr)} of the expert (95%)"
         f" on the select episodes, at rung {origin.rung} ({origin.tokens:,} tokens and their decay branch).",
         "",
     ]
     if grown.unknown is not None:
-        return [*lines, f"Nothing is predicted of the larger model: {grown.unknown}.", ""]
+        return [*lines, f"There is no prediction for the larger model: {grown.unknown}.", ""]
     lines += [
-        "Predicted of the larger one from the curves of the whole study, on the same episodes: a saturating"
-        " power law of size and tokens, with the candidate's own distance from it. Nobody has measured these"
-        " yet. The interval supposes that the law goes on beyond the sizes and tokens of the study; where it"
-        " does not, more than one training in ten ends outside.",
+        "Predicted for the larger model from the curves of the whole study, on the same episodes: a"
+        " saturating power law of size and tokens, plus the candidate's own deviation from it. These scores"
+        " are not measured. The interval assumes that the law extrapolates beyond the sizes and tokens of the"
+        " study; if it does not, more than one training in ten ends outside of it.",
         "",
         "| tokens | training FLOPs | predicted score | 90% interval |",
         "|---|---|---|---|",
@@ -128,9 +127,10 @@ def _grown_cost(recipe: Recipe, grown: Growth) -> list[str]:
         f"- {cost.active_params:,} active of {cost.total_params:,} parameters",
         f"- {cost.training_bytes / 2**20:,.1f} MiB to train in fp32 with AdamW,"
         f" {cost.cache_bytes_per_sequence / 2**10:,.1f} KiB of keys and values a sequence",
-        f"- {recipe.candidate.optimizer} at learning rate {recipe.candidate.learning_rate:g} as searched: the"
-        " rate of a base width, from which that of each parameter follows by its shape, so it fits this size",
-        f"- {recipe.precision}, seed {recipe.seed}; the mixture is the one that was searched",
+        f"- {recipe.candidate.optimizer} at learning rate {recipe.candidate.learning_rate:g} as searched:"
+        " the rate at a base width, from which each parameter's rate follows by its shape, so it fits this"
+        " size",
+        f"- {recipe.precision}, seed {recipe.seed}; the mixture is the searched one",
         "",
     ]
 
@@ -147,7 +147,7 @@ def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:
         "## Scores",
         "",
         f"Fraction of expert performance on the **select** episodes, which the search itself saw: overall"
-        f" **{_interval(origin.score, origin.score_stderr)}** (mean over domains, 95% interval);"
+        f" **{interval(origin.score, origin.score_stderr)}** (mean over domains, 95% interval);"
         f" above half of the expert on {above} of {counted(len(detail.tasks), 'task')}. `pathfront eval`"
         " scores the report episodes, which no search has seen.",
         "",
@@ -160,7 +160,7 @@ def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:
         share = recipe.candidate.mixture.weights.get(task, 0.0)
         lines.append(
             f"| {task} | {record.domain} | {share:.1%} | {score.value:.4g} {record.unit} | {floor.mean:.4g}"
-            f" | {expert.mean:.4g} | {_interval(score.fraction, score.fraction_stderr)} | {score.n} |"
+            f" | {expert.mean:.4g} | {interval(score.fraction, score.fraction_stderr)} | {score.n} |"
         )
     domains = ", ".join(f"{domain} {value:.3f}" for domain, value in sorted(detail.domains.items()))
     return [*lines, "", f"Mean over each domain's tasks: {domains}.", ""]
@@ -204,7 +204,7 @@ def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
     for row in front:
         mark = "**" if row.trial == detail.row.number else ""
         lines.append(
-            f"| {mark}{row.trial}{mark} | {_interval(row.score, row.score_stderr)}"
+            f"| {mark}{row.trial}{mark} | {interval(row.score, row.score_stderr)}"
             f" | {row.flops_per_token:,.0f} | {row.total_params:,} | {row.rung} |"
         )
     return [*lines, ""]
@@ -247,10 +247,6 @@ def _files(weights: bool = True) -> list[str]:
 
 
 def with_hf(card: str) -> str:
-    """A card that names the folder for transformers among the files, where it does not yet."""
-    line = f"- `{HF_FOLDER}/`: the same network for transformers; its own `{CARD_FILE}` says how it is used"
+    """Add the folder for transformers to the list of files on a card, if it is not there yet."""
+    line = f"- `{HF_FOLDER}/`: the same network for transformers; see its own `{CARD_FILE}`"
     return card if line in card else f"{card.rstrip()}\n{line}\n"
-
-
-def _interval(value: float, stderr: float) -> str:
-    return f"{value:.3f} [{value - Z95 * stderr:.3f}, {value + Z95 * stderr:.3f}]"

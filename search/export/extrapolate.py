@@ -1,29 +1,30 @@
-"""What a larger model would score, read off a study's own curves, with an interval.
+"""Predict the score of a larger model from a study's own training curves, with an interval.
 
-The law is a saturating power of size and data (Kaplan 2020, https://arxiv.org/abs/2001.08361):
+The law is a saturating power law of size and data (Kaplan 2020, https://arxiv.org/abs/2001.08361):
 
     1 - score = floor + exp(level + own - a log FLOPs_per_token - (b + own_b) log tokens),  a, b, floor >= 0
 
-where each candidate has a level and a power of data of its own: its mixture, its learning rate, the rest of
-its shape. They are random, so a candidate that stands above the law is believed to stand there in part by
-luck; so much of it as is believed is carried to the larger model. Whoever was promoted is on more rungs
-because of scores that the fit itself sees, so the promotions do not bias it.
+where `own` and `own_b` are random effects of each candidate: of its mixture, its learning rate and the rest
+of its shape. As random effects they are shrunk towards 0: part of a candidate's deviation from the law counts
+as luck, and only the rest is carried over to the larger model. Promotions do not bias the fit, because they
+depend only on scores that the fit includes.
 
-The interval holds what is not known: the floor and the three spreads (drawn by their restricted likelihood on
-a grid, since a few rungs hardly tell them), the level and the exponents (drawn from their distribution given
-those), the candidate's own, one training run's luck, and the finite number of episodes. A bootstrap over
-candidates was tried for the level and the exponents: with sixteen of them its intervals were too narrow.
+The interval covers the uncertainty of: the floor and the three spreads (drawn from their restricted
+likelihood on a grid, because a few rungs determine them poorly); the level and the exponents (drawn from
+their distribution given those); the candidate's own effects; the variation between training runs; and the
+finite number of episodes. A bootstrap over candidates was tried for the level and the exponents: with sixteen
+candidates its intervals were too narrow.
 
-Curves of small models bend: once a task is understood, the regret falls faster than the power that the rungs
-below have shown. So beyond the highest rung the power may be higher by a half-normal amount, and nothing is
-predicted further ahead of that rung than the rungs span. Three studies of six rungs a factor of two apart,
-24k to 1.5M tokens, were predicted at each rung from all ladders below it: within that reach 118 of 144 trials
-fell in their 90% interval, with a mean error of 0.01 (without the higher power 71, the others nearly all
-above it); further ahead 47 of 75 did, predicted 0.13 too low (`tests/benchmarks/ladders.py`).
+Curves of small models bend: once a model has learned a task, the regret falls faster than the power law of
+the lower rungs. So beyond the highest rung the power may be higher by a half-normal amount, and predictions
+reach at most as many times beyond the highest rung as the rungs span. Three studies with six rungs a factor
+of two apart, 24k to 1.5M tokens, were predicted at each rung from the lower rungs: within that reach, 118 of
+144 trials were in their 90% interval, with a mean error of 0.01 (71 without the higher power, nearly all
+others above it); further ahead 47 of 75, predicted 0.13 too low (`tests/benchmarks/ladders.py`).
 
-Studies drawn from the law are covered at least as they should be, and so were five real ones, predicted at a
-rung above those that were fitted: see `tests/benchmarks/scale.py`. Without powers of the candidates' own
-those were covered too seldom. How far ahead in size a law holds was never measured.
+Coverage is at least nominal on studies drawn from the law, and was on five real studies predicted at one rung
+above the fitted ones (`tests/benchmarks/scale.py`); without the candidates' own powers it was too low on the
+latter. How far the law extrapolates in size was not measured.
 """
 
 import itertools
@@ -36,21 +37,21 @@ import numpy as np
 from search.read.rows import TrialRow
 from space.recipe import Predicted
 
-LEAST_CANDIDATES = 6  # with fewer, the spread between candidates is a guess
+LEAST_CANDIDATES = 6  # with fewer, the spread between candidates cannot be estimated
 DRAWS = 1000
 SIDES = (0.05, 0.95)  # of the 90% interval
-FLOORS = np.linspace(0.0, 0.8, 9)  # as shares of the lowest regret seen; half of the belief is in the first
-LEVELS = np.geomspace(0.03, 0.8, 8)  # spread between candidates, on the log of the regret
-POWERS = np.geomspace(0.03, 0.3, 4)  # spread between the powers of data of candidates
-RUNS = np.geomspace(0.01, 0.3, 6)  # spread between runs of one candidate beyond that of its episodes
-SMOOTHING = (0.0, 0.2, 0.1, 0.05)  # floor and spreads under which noise is taken off the regret
-STEEPER = 1.0  # spread of how much higher the power of data may be beyond the highest rung
+FLOORS = np.linspace(0.0, 0.8, 9)  # shares of the lowest regret; the first has half of the prior weight
+LEVELS = np.geomspace(0.03, 0.8, 8)  # standard deviations between candidates, of the log regret
+POWERS = np.geomspace(0.03, 0.3, 4)  # standard deviations between candidates, of the power of data
+RUNS = np.geomspace(0.01, 0.3, 6)  # standard deviations between runs of a candidate, without episode noise
+SMOOTHING = (0.0, 0.2, 0.1, 0.05)  # floor and spreads with which the regret is smoothed first
+STEEPER = 1.0  # scale of the half-normal addition to the power of data beyond the highest rung
 LEAST_REGRET = 1e-3  # a perfect score has no logarithm
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One done trial: a candidate's score once it had seen so many tokens, those of the decay included."""
+    """The score of a done trial; `tokens` includes the decay branch."""
 
     candidate: str
     flops_per_token: float
@@ -60,7 +61,7 @@ class Observation:
 
 
 class Interval(NamedTuple):
-    """A predicted score: its median, and the sides of its 90% interval."""
+    """A predicted score: the median, and the ends of the 90% interval."""
 
     low: float
     score: float
@@ -68,11 +69,11 @@ class Interval(NamedTuple):
 
 
 def observations(rows: Iterable[TrialRow], decay: float) -> list[Observation]:
-    """What a study's done trials tell.
+    """The scores of a study's done trials.
 
     Args:
-        rows: its trials.
-        decay: tokens of a decay branch as a share of its rung.
+        rows: the study's trials.
+        decay: tokens of a decay branch as a share of its rung's tokens.
     """
     return [
         Observation(
@@ -84,7 +85,7 @@ def observations(rows: Iterable[TrialRow], decay: float) -> list[Observation]:
 
 
 def too_small(seen: Sequence[Observation]) -> str | None:
-    """Why a study tells nothing about larger models, or None where it does."""
+    """Why a study is too small for predictions; None if it is not."""
     candidates = len({trial.candidate for trial in seen})
     if candidates < LEAST_CANDIDATES:
         return (
@@ -101,7 +102,7 @@ def too_small(seen: Sequence[Observation]) -> str | None:
 
 
 def reach(seen: Sequence[Observation]) -> int:
-    """Tokens up to which a study's rungs tell what comes: as far ahead of the highest as they span."""
+    """Most tokens at which scores can be predicted: the highest rung times the ratio that the rungs span."""
     tokens = [trial.tokens for trial in seen]
     return round(max(tokens) ** 2 / min(tokens))
 
@@ -113,17 +114,17 @@ def predicted_scores(
     tokens: Sequence[int],
     planned_flops_per_token: float,
 ) -> tuple[tuple[Predicted, ...], str | None]:
-    """What a larger model of a candidate's shape would score, at several numbers of tokens.
+    """Predict the score of a larger model of a candidate's shape, at several numbers of tokens.
 
     Args:
         seen: done trials of the study.
-        candidate: whose shape it is.
+        candidate: id of the candidate.
         flops_per_token: size of the larger model.
-        tokens: input tokens in all, the decaying ones included.
-        planned_flops_per_token: training FLOPs for each of them.
+        tokens: total input tokens, including the decay.
+        planned_flops_per_token: training FLOPs per input token.
 
     Returns:
-        The predictions within reach by rising tokens and None; or none of them and why.
+        The predictions within `reach` by increasing tokens, and None; or no predictions, and why.
     """
     unknown = too_small(seen)
     if unknown is not None:
@@ -149,11 +150,11 @@ def predicted_scores(
 
 
 class Curves:
-    """The law of one study: a thousand of them, each of which could be it.
+    """A study's scaling law, as a thousand draws from its distribution.
 
     Args:
-        seen: its done trials; `too_small` has nothing to say about them.
-        seed: of the draws.
+        seen: the study's done trials; enough of them, by `too_small`.
+        seed: seed of the draws.
     """
 
     def __init__(self, seen: Sequence[Observation], seed: int = 0) -> None:
@@ -166,22 +167,24 @@ class Curves:
         kept = rng.choice(len(grid.points), size=DRAWS, p=grid.likelihood())
         self._fit = _Fit(trials, grid.points[kept])
         self._law = self._fit.draw(rng)
-        self._luck = rng.standard_normal((DRAWS, 4))  # the same for every question, so answers compare
+        self._luck = rng.standard_normal(
+            (DRAWS, 4)
+        )  # the same for all predictions, so that they are comparable
         self._steeper = STEEPER * np.abs(rng.standard_normal(DRAWS))
         self._longest = max(trial.tokens for trial in seen)
 
     @property
     def exponents(self) -> tuple[float, float]:
-        """Medians of the powers of size and of data."""
+        """Medians of the exponents of size and of data."""
         return float(np.median(self._law[:, 1])), float(np.median(self._law[:, 2]))
 
     def predict(self, candidate: str | None, flops_per_token: float, tokens: int) -> Interval:
         """Predict the score of one training run.
 
         Args:
-            candidate: whose own level and power are carried along; None for one that the study has not seen.
+            candidate: the candidate whose own effects apply; None for a new candidate.
             flops_per_token: size of the model.
-            tokens: input tokens in all, the decaying ones included.
+            tokens: total input tokens, including the decay.
         """
         fit, place = self._fit, self._fit.trials.place(flops_per_token, tokens)
         index = None if candidate is None else self._names.index(candidate)
@@ -192,20 +195,20 @@ class Curves:
         log_regret = log_regret - self._steeper * max(0.0, np.log(tokens / self._longest))
         run, episodes = self._luck[:, 2:].T
         scores = 1 - fit.points[:, 0] - np.exp(log_regret + fit.points[:, 3] * run)
-        scores = np.clip(scores + self._stderr * episodes, -1.0, 1.0)  # as scores are
+        scores = np.clip(scores + self._stderr * episodes, -1.0, 1.0)  # the range of scores
         return Interval(*np.quantile(scores, (SIDES[0], 0.5, SIDES[1])).tolist())
 
 
 @dataclass(frozen=True)
 class _Trials:
-    """A study as arrays.
+    """The trials of a study as arrays.
 
     Attributes:
         x: (trials, 3): 1, minus log size and minus log tokens, both centred.
         regret: (trials,): 1 - score.
-        smooth: (trials,): the regret without most of its noise; noise is linearised around it.
-        stderr: (trials,): of the scores.
-        member: (trials, candidates): 1 where the trial is the candidate's.
+        smooth: (trials,): the smoothed regret, around which the noise is linearised.
+        stderr: (trials,): standard errors of the scores.
+        member: (trials, candidates): 1 if the trial is the candidate's.
         centre: (2,): mean log size and log tokens.
     """
 
@@ -218,7 +221,7 @@ class _Trials:
 
     @property
     def own(self) -> np.ndarray:
-        """What a candidate's own level and power of data are multiplied by, (trials, 2)."""
+        """The design matrix of a candidate's own level and power of data, (trials, 2)."""
         return self.x[:, [0, 2]]
 
     @classmethod
@@ -236,12 +239,12 @@ class _Trials:
         return replace(rough, smooth=_Fit(rough, np.array([SMOOTHING])).fitted())
 
     def place(self, flops_per_token: float, tokens: int) -> np.ndarray:
-        """Where a model stands, (3,)."""
+        """The row of `x` for a model, (3,)."""
         return np.concatenate(([1.0], self.centre - np.log([flops_per_token, tokens])))
 
 
 def _grid(trials: _Trials) -> np.ndarray:
-    """Points (floor, spread of levels, spread of powers, spread of runs) to weigh against each other."""
+    """Grid points (floor, spread of levels, spread of powers, spread of runs)."""
     floors = FLOORS * trials.smooth.min()
     return np.array(list(itertools.product(floors, LEVELS, POWERS, RUNS)))
 
@@ -249,8 +252,9 @@ def _grid(trials: _Trials) -> np.ndarray:
 class _Fit:
     """Generalised least squares at each of many points (floor, spreads of levels, of powers and of runs).
 
-    With the floor given, log(regret - floor) is linear in the coefficients and in what is a candidate's own,
-    which adds a matrix of rank two to the covariance of its trials: the inverse is known in closed form.
+    Given the floor, log(regret - floor) is linear in the coefficients and in each candidate's own effects.
+    The effects add a matrix of rank two to the covariance of the candidate's trials, so that its inverse has
+    a closed form.
     """
 
     def __init__(self, trials: _Trials, points: np.ndarray) -> None:
@@ -276,24 +280,28 @@ class _Fit:
         log_det = np.linalg.slogdet(inverse)[1].sum(axis=1) - np.log(weight).sum(axis=1)
         log_det = log_det - member.shape[1] * np.log(prior).sum(axis=1)
         residual = zz - (self._theta * self._xz).sum(axis=1)
-        slope = np.log(above).sum(axis=1)  # of the logarithm: the scores were observed, not their logarithms
+        slope = np.log(above).sum(axis=1)  # Jacobian: the scores are observed, not their logarithms
         self._log = -0.5 * (residual + log_det + np.linalg.slogdet(self._xx)[1]) - slope
 
     def likelihood(self) -> np.ndarray:
-        """How likely each point is, the coefficients integrated out (restricted likelihood), (points,)."""
+        """Posterior weight of each point, by restricted likelihood, (points,)."""
         share = np.exp(self._log - self._log.max()) * np.where(
             self.points[:, 0] > 0, 1 / (len(FLOORS) - 1), 1
         )
         return share / share.sum()
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """One law that could be for each point: level and exponents, which are at least 0, (points, 3)."""
+        """Draw a law at each point: level, and exponents of at least 0, (points, 3)."""
         roots = np.linalg.cholesky(np.linalg.inv(self._xx))
         law = self._theta + np.einsum("pkl,pl->pk", roots, rng.standard_normal(self._theta.shape))
         return np.column_stack((law[:, :1], np.maximum(law[:, 1:], 0.0)))
 
     def own(self, candidate: int | None, law: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What is a candidate's own at each point, given the law there; of none that was seen if None.
+        """A candidate's own effects at each point, given the law there.
+
+        Args:
+            candidate: index of the candidate; None for a new one.
+            law: (points, 3).
 
         Returns:
             Mean (points, 2) and covariance (points, 2, 2) of its level and of its power of data.
@@ -306,7 +314,7 @@ class _Fit:
         return np.einsum("pij,pj->pi", covariance, seen), covariance
 
     def fitted(self) -> np.ndarray:
-        """The regret that the first point gives each trial, its candidate's own included, (trials,)."""
+        """The fitted regret of each trial at the first point, with its candidate's own effects, (trials,)."""
         law, trials = self._theta[:1], self.trials
         own = np.array([self.own(candidate, law)[0][0] for candidate in range(trials.member.shape[1])])
         log_above = trials.x @ law[0] + (trials.own * (trials.member @ own)).sum(axis=1)

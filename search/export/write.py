@@ -1,13 +1,10 @@
-"""A trial as a folder that full training reads: `config.yaml`, weights, tokenizer, references and a card.
+"""Export a trial as a folder for full training: `config.yaml`, weights, tokenizer, references and a card.
 
-Only safetensors, JSON, YAML, Markdown and the tokenizer's own model leave; the weights are copied byte for
-byte. The folder appears whole or not at all.
+An export contains only safetensors, JSON, YAML, Markdown and the SentencePiece model. The weights are copied
+byte for byte. The folder is written atomically.
 """
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from search.export.card import card, grown_card
@@ -16,16 +13,16 @@ from search.pareto import knee
 from search.read.remarks import no_front
 from search.read.results import Reader
 from search.read.rows import CheckpointRow, FrontRow, TrialDetail
-from search.store.artifacts import copy_stored, file_sha256
+from search.store.artifacts import copy_stored
 from space.cost import price
 from space.errors import CheckpointError, NotFoundError, StudyFileError, nearest
+from space.files import file_sha256, write_folder_atomically
 from space.growth import Scale, grow
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Recipe
 from space.records import SuiteRecord
 
 PICKS = ("best", "knee")
-BLOCK = 1 << 20  # bytes
-AHEAD = (1, 3, 10)  # times the tokens of a trial at which the score of a larger model is predicted
+AHEAD = (1, 3, 10)  # multiples of a trial's tokens at which the score of a grown model is predicted
 
 
 def export(
@@ -38,17 +35,17 @@ def export(
     max_flops: float | None = None,
     finish: Callable[[Path], None] = lambda folder: None,
 ) -> TrialDetail:
-    """Write one trial's export.
+    """Export a trial.
 
     Args:
         reader: the storage.
         study: name of the study.
-        folder: where to write; it must not exist yet.
-        tokenizer: gives the model file of a suite's tokenizer.
-        pick: "best" (the default) for the best score of the front, "knee" for the front's bend.
-        trial: number of a done trial, instead of a pick.
-        max_flops: pick among candidates of at most that many FLOPs per token.
-        finish: adds to the finished folder before it moves into its place.
+        folder: the new folder; it must not exist.
+        tokenizer: returns the SentencePiece model of a suite's tokenizer.
+        pick: "best" (the default) for the front's best score, "knee" for its knee.
+        trial: number of a done trial, instead of `pick`.
+        max_flops: pick only among candidates of at most that many FLOPs per token.
+        finish: called with the complete folder before it gets its name; may add files.
 
     Returns:
         The trial that was exported.
@@ -73,7 +70,7 @@ def export(
         weights_sha256=weights.sha256,
     )
     text = card(recipe, detail, reader.front(study), folder, config.trainer)
-    with whole(folder) as partial:
+    with write_folder_atomically(folder) as partial:
         _copy_checked(weights, partial / WEIGHTS_FILE)
         _write(partial, recipe, tokenizer(suite), text)
         finish(partial)
@@ -92,22 +89,22 @@ def export_grown(
     max_flops: float | None = None,
     finish: Callable[[Path], None] = lambda folder: None,
 ) -> Recipe:
-    """Write the export of a larger model of a trial's shape, which has no weights until it is trained.
+    """Export a larger model of a trial's shape, without weights.
 
     Args:
         reader: the storage.
         study: name of the study.
-        folder: where to write; it must not exist yet.
-        tokenizer: gives the model file of a suite's tokenizer.
-        scale: how large.
-        tokens: input tokens at which its score is predicted; else the trial's own, 3 and 10 times as many.
+        folder: the new folder; it must not exist.
+        tokenizer: returns the SentencePiece model of a suite's tokenizer.
+        scale: size of the larger model.
+        tokens: input tokens at which its score is predicted; else 1, 3 and 10 times the trial's.
         pick: as in `export`.
         trial: as in `export`.
         max_flops: as in `export`.
         finish: as in `export`.
 
     Returns:
-        What was written to `config.yaml`.
+        The recipe in `config.yaml`.
 
     Raises:
         StudyFileError: the options contradict each other, the folder exists, or the scale cannot be met.
@@ -140,7 +137,7 @@ def export_grown(
             reach=reach(seen) if predicted else None,
         ),
     )
-    with whole(folder) as partial:
+    with write_folder_atomically(folder) as partial:
         _write(partial, recipe, tokenizer(suite), grown_card(recipe, detail, folder))
         finish(partial)
     return recipe
@@ -153,10 +150,10 @@ def choose(
     trial: int | None = None,
     max_flops: float | None = None,
 ) -> TrialDetail:
-    """Find the trial that a choice means.
+    """Find the trial that the options select.
 
     Raises:
-        StudyFileError: the choice contradicts itself, or the trial is not done.
+        StudyFileError: the options contradict each other, or the trial is not done.
         NotFoundError: there is no such study or trial, or no candidate is within the limit.
     """
     if pick is not None and pick not in PICKS:
@@ -178,14 +175,14 @@ def choose(
 
 
 def picked(front: list[FrontRow], pick: str) -> FrontRow:
-    """The best or the knee of a front that is sorted by falling score."""
+    """The best point or the knee of a front, which is sorted by decreasing score."""
     if pick == "best":
         return front[0]
     return front[knee([(row.score, row.flops_per_token) for row in front])]
 
 
 def require_new(folder: Path) -> None:
-    """Refuse to write where something is.
+    """Check that an output folder does not exist.
 
     Raises:
         StudyFileError: the folder exists.
@@ -197,39 +194,19 @@ def require_new(folder: Path) -> None:
 
 
 def _write(folder: Path, recipe: Recipe, tokenizer: bytes, text: str) -> None:
-    """All files of an export but its weights."""
+    """Write all files of an export except the weights."""
     recipe.write(folder)
     recipe.write_references(folder)
     (folder / TOKENIZER_FILE).write_bytes(tokenizer)
     (folder / CARD_FILE).write_text(text, encoding="utf-8")
 
 
-@contextmanager
-def whole(folder: Path, replace: bool = False) -> Iterator[Path]:
-    """A folder beside the place of another, moved there in one step at the end of the block, or removed.
-
-    Args:
-        folder: the place.
-        replace: whether what is there gives way.
-    """
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
-    old = partial.with_suffix(".old")
-    partial.mkdir()
-    try:
-        yield partial
-        if replace:
-            folder.rename(old)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def _decayed(detail: TrialDetail, reader: Reader, study: str, keep: str) -> CheckpointRow:
-    """The trial's decayed weights."""
+    """The row of the trial's decayed weights.
+
+    Raises:
+        CheckpointError: there are none.
+    """
     decayed = [file for file in detail.checkpoints if file.kind == "decayed"]
     if decayed:
         return max(decayed, key=lambda file: file.tokens)
@@ -244,7 +221,7 @@ def _decayed(detail: TrialDetail, reader: Reader, study: str, keep: str) -> Chec
 
 
 def _copy_checked(file: CheckpointRow, target: Path) -> None:
-    """Copy a stored file and check that it is what was stored."""
+    """Copy a stored file and check its SHA-256."""
     copy_stored(file.uri, target)
     found, size = file_sha256(target), target.stat().st_size
     if found != file.sha256:

@@ -257,4 +257,9 @@ def _events(connection: Connection, study: str) -> list[Event]:
         .order_by(events.c.id.desc())
         .limit(LAST_EVENTS)
     )
-    return [Event(**{**row._mapping, "at": datetime.fromtimestamp(row.at, UTC)}) for row in found]
+    return [Event(**{**row._mapping, "at": moment(row.at)}) for row in found]
+
+
+def moment(seconds: float) -> datetime:
+    """A time of the database's clock (seconds since 1970) as a datetime in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)

@@ -5,17 +5,15 @@ Every read is a few SQL statements over our own tables. Neither Optuna nor torch
 
 import shlex
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import Row, and_, case, func, select
 
 from search.database.storage import artifacts_home, open_reader, shown, storage_option
 from search.database.tables import candidates, checkpoints, events, routing, studies, trials
 from search.planning.forecast import Speed, trial_tokens
 from search.read import queries
-from search.read.progress import study_status
+from search.read.progress import moment, study_status
 from search.read.rows import (
     CheckpointRow,
     FrontRow,
@@ -27,13 +25,13 @@ from search.read.rows import (
 )
 from search.store.artifacts import located
 from search.store.finalists import front_of, highest_rungs
+from search.store.studies import parse_config, parse_suite
 from space.candidate import CandidateConfig
-from space.errors import NotFoundError, StorageError, nearest
-from space.knobs import STORED
+from space.errors import NotFoundError, nearest
 from space.recipe import new_folder
 from space.records import SuiteRecord
 from space.scores import TaskScore
-from space.study import StudyConfig, explain
+from space.study import StudyConfig
 
 
 class Reader:
@@ -69,7 +67,7 @@ class Reader:
             StudySummary(
                 name=row.name,
                 suite=row.suite["name"],
-                created_at=_time(row.created_at),
+                created_at=moment(row.created_at),
                 finished=row.finished_at is not None,
                 candidates=sizes.get(row.name, 0),
                 trials=total.trials if total else 0,
@@ -92,7 +90,7 @@ class Reader:
             NotFoundError: there is no such study.
             StorageError: another version of Pathfront wrote it.
         """
-        return _parse(StudyConfig, self._study(study).config, study)
+        return parse_config(self._study(study).config, study)
 
     def suite(self, study: str) -> SuiteRecord:
         """The study's tasks, with the references that were frozen when it was created.
@@ -101,7 +99,7 @@ class Reader:
             NotFoundError: there is no such study.
             StorageError: another version of Pathfront wrote it.
         """
-        return _parse(SuiteRecord, self._study(study).suite, study)
+        return parse_suite(self._study(study).suite, study)
 
     def change_token(self, study: str) -> str:
         """A short text that changes whenever a visible property of the study changes.
@@ -261,8 +259,8 @@ class Reader:
                 device=found.device,
                 worker=found.worker,
                 evaluation_seconds=found.evaluation_seconds or 0.0,
-                started_at=_time(found.started_at),
-                finished_at=None if found.finished_at is None else _time(found.finished_at),
+                started_at=moment(found.started_at),
+                finished_at=None if found.finished_at is None else moment(found.finished_at),
                 error=found.error,
                 on_front=queries.on_front(connection, study, number),
                 export_command=self.command(
@@ -323,16 +321,3 @@ class Reader:
                 known = connection.scalars(select(studies.c.name)).all()
                 raise NotFoundError(f"no study '{name}' in '{shown(self.url)}'{nearest(name, known)}")
             return row
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _parse(model: type[Any], data: Any, study: str) -> Any:
-    try:
-        return model.model_validate(data, context=STORED)
-    except ValidationError as error:
-        raise StorageError(
-            f"study '{study}' was written by another version of Pathfront: {explain(error, model)}"
-        ) from None

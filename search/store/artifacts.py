@@ -1,11 +1,10 @@
-"""Files that trials leave behind, under one URL: a folder by default, an object store through fsspec.
+"""Files under one URL: a local folder by default, an object store through fsspec.
 
-A file appears whole or not at all, and is read only when its SHA-256 is the one that the ledger noted. Which
-study a file belongs to is `search.store.study_files`' business.
+A file is stored atomically, and read only if its SHA-256 is the one in the ledger. This module does not know
+which study a file belongs to; see `search.store.study_files`.
 """
 
 import errno
-import hashlib
 import os
 import shutil
 import tempfile
@@ -18,14 +17,19 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from space.errors import CheckpointError, StorageError, StorageFull, StorageUnavailable
-from space.files import umask_mode
+from space.errors import CheckpointError, StorageError, StorageFull, StorageUnavailable, one_line
+from space.files import PART, file_sha256, move_durably, sync, umask_mode
 
-DRAFT = ".writing-"  # begins the names of folders in which files are written before they move into place
+LOGS = "pathfront-logs"  # in the working folder, if the artifacts are remote
+DRAFT = ".writing-"  # first characters of the names of temporary folders, in which files are written first
 _BLOCK = 1 << 20
 _PROBE = 4096  # bytes: one block of most file systems
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FULL_TEXTS = ("No space left", "quota exceeded", "File too large")  # libraries that lose the error's number
+_FULL_TEXTS = (
+    "No space left",
+    "quota exceeded",
+    "File too large",
+)  # for errors without a number
 _AWAY = {
     getattr(errno, name)
     for name in (
@@ -35,12 +39,12 @@ _AWAY = {
     if hasattr(errno, name)
 }
 _MAKE_ROOM = "make room, then launch the study again to go on"
-_AWAY_NAMES = ("Connect", "Timeout")  # in the names of the errors of fsspec's backends
+_AWAY_NAMES = ("Connect", "Timeout")  # parts of the names of errors of fsspec's backends
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A file under the artifacts' URL; `uri` is relative where the file lies in the study's home."""
+    """A stored file; `uri` is relative to the database's folder if the file is inside it."""
 
     uri: str
     bytes: int
@@ -48,14 +52,14 @@ class Stored:
 
 
 class Artifacts:
-    """A place for files; nothing is made there before `make` or `put`.
+    """A place for files. Nothing is created there before `make` or `put`.
 
     Args:
-        root: a folder's path, or any URL that fsspec knows.
-        home: the folder beside the database, if it has one: what lies in it is noted relative to it.
+        root: a folder's path, or a URL that fsspec supports.
+        home: the database's folder, if it has one; URIs of files in it are relative to it.
 
     Raises:
-        StorageError: fsspec does not know such a URL.
+        StorageError: fsspec does not support the URL.
     """
 
     def __init__(self, root: str, home: Path | None = None) -> None:
@@ -66,10 +70,10 @@ class Artifacts:
         self._local = isinstance(self._files, LocalFileSystem)
 
     def make(self) -> None:
-        """Make the folder itself, where there is none.
+        """Create the folder, if it does not exist.
 
         Raises:
-            StorageError: nothing can be stored there.
+            StorageError: it cannot be created or written.
         """
         with _failures(f"the artifact folder '{self.root}' cannot be used"):
             self._files.makedirs(self._path, exist_ok=True)
@@ -77,46 +81,55 @@ class Artifacts:
                 raise PermissionError("it cannot be written")
 
     def folder(self, name: str) -> Path:
-        """A folder on this machine for logs and the like: in `pathfront-logs` if files go elsewhere.
+        """A folder on this machine, for logs: in the place itself, or in `pathfront-logs` if that is remote.
 
         Raises:
-            StorageError: it cannot be made.
+            StorageError: it cannot be created.
         """
-        path = (Path(self._path) if self._local else Path.cwd() / "pathfront-logs") / name
+        path = (Path(self._path) if self._local else Path.cwd() / LOGS) / name
         with _failures(f"the folder '{path}' cannot be made"):
             path.mkdir(parents=True, exist_ok=True)
         return path
 
     def shown(self, name: str) -> str:
-        """Where a file or a folder is, as a person may look for it."""
+        """The path or URL of a file or a folder, for messages."""
         path = f"{self._path}/{name}"
         return path if self._local else self._files.unstrip_protocol(path)
 
     def put(self, name: str, save: Callable[[Path], None]) -> Stored:
-        """Store what `save` writes to the path that it is given, whole or not at all.
+        """Store a file atomically.
+
+        Args:
+            name: its path below the root.
+            save: writes one file at the path that it is given.
 
         Raises:
             StorageError: it cannot be stored.
-            StorageFull: there is no room for it.
+            StorageFull: no space is left for it.
         """
         target = f"{self._path}/{name}"
         parent = target.rpartition("/")[0]
         failure = f"'{name}' cannot be stored under '{self.root}'"
-        with _failures(failure, OSError):  # what else `save` raises is the trainer's own
+        with _failures(failure, OSError):  # other errors of `save` are the trainer's
             self._files.makedirs(parent, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=DRAFT, dir=parent if self._local else None) as folder:
                 draft = Path(folder) / Path(name).name
                 self._write(draft, save)
-                size, digest = _sync(draft), file_sha256(draft)
+                size, digest = sync(draft), file_sha256(draft)
                 with _failures(failure):
                     self._move(draft, target)
         return Stored(self._uri(target), size, digest)
 
     def fetch(self, uri: str, sha256: str, folder: Path) -> Path:
-        """A file with the content that was stored, on this machine: in place, or copied to `folder`.
+        """The path of a stored file on this machine, after its SHA-256 was checked.
+
+        Args:
+            uri: as `put` returned it.
+            sha256: the expected digest.
+            folder: where a remote file is copied to.
 
         Raises:
-            CheckpointError: all of it was read, and it is not what was stored.
+            CheckpointError: the whole file was read, and its content is not what was stored.
             StorageError: it is missing or cannot be read.
             StorageUnavailable: its store does not answer.
         """
@@ -139,26 +152,30 @@ class Artifacts:
         return local
 
     def exists(self, uri: str) -> bool:
-        """Whether a noted file is there.
+        """Whether a stored file exists.
 
         Raises:
-            StorageError: that cannot be found out.
+            StorageError: the store cannot be read.
         """
         with _failures(f"'{uri}' cannot be read"):
             files, path = self._find(uri)
             return _exists(files, path)
 
     def holds(self, name: str) -> bool:
-        """Whether a file of that name is under the URL.
+        """Whether a file with this path below the root exists.
 
         Raises:
-            StorageError: that cannot be found out.
+            StorageError: the store cannot be read.
         """
         with _failures(f"'{self.shown(name)}' cannot be read"):
             return _exists(self._files, f"{self._path}/{name}")
 
     def remove(self, uri: str) -> None:
-        """Delete a file; one that is gone already is no error."""
+        """Delete a file, if it exists.
+
+        Raises:
+            StorageError: it cannot be deleted.
+        """
         with _failures(f"'{uri}' cannot be deleted"):
             files, path = self._find(uri)
             try:
@@ -167,7 +184,7 @@ class Artifacts:
                 return
 
     def listing(self, name: str) -> list[str]:
-        """Names of all files below a folder, and of folders with a draft that a killed process left.
+        """Names of all files below a folder, and of temporary folders that killed processes left.
 
         Raises:
             StorageError: it cannot be listed.
@@ -182,7 +199,11 @@ class Artifacts:
         return [path.removeprefix(self._path.rstrip("/") + "/") for path in map(str, paths)]
 
     def discard(self, name: str) -> None:
-        """Delete what `listing` names; what is gone already is no error."""
+        """Delete a file or a temporary folder that `listing` named, if it exists.
+
+        Raises:
+            StorageError: it cannot be deleted.
+        """
         path = f"{self._path}/{name}"
         with _failures(f"'{path}' cannot be deleted"):
             try:
@@ -194,35 +215,34 @@ class Artifacts:
                 return
 
     def uri(self, name: str) -> str:
-        """How a file of that name under the URL is noted."""
+        """The URI of a file with this path below the root."""
         return self._uri(f"{self._path}/{name}")
 
     def _find(self, uri: str) -> tuple[Any, str]:
         return file_system(located(uri, self.home))
 
     def _write(self, draft: Path, save: Callable[[Path], None]) -> None:
-        """Let `save` write, with the mode that the umask gives to any file."""
+        """Call `save`, give the file the umask's mode, and check that the disk is not full."""
         place = self.root if self._local else str(draft.parent)
         try:
             with umask_mode(draft):
                 save(draft)
         except Exception as error:
             if _is_full(draft.parent, error):
-                raise StorageFull(f"no space left in '{place}': {_line(error)}; {_MAKE_ROOM}") from error
+                raise StorageFull(f"no space left in '{place}': {one_line(error)}; {_MAKE_ROOM}") from error
             raise
-        if not _has_room(draft.parent):  # some writers, such as ndarray.tofile, do not say that they failed
+        if not _has_room(draft.parent):  # some writers, such as ndarray.tofile, hide their failure
             raise StorageFull(f"no space left in '{place}' after a checkpoint was written; {_MAKE_ROOM}")
 
     def _move(self, draft: Path, target: str) -> None:
         if self._local:
-            os.replace(draft, target)
-            _sync(Path(target).parent)
+            move_durably(draft, Path(target))
         else:
-            self._files.put_file(str(draft), target + ".part")
-            self._files.mv(target + ".part", target)
+            self._files.put_file(str(draft), target + PART)
+            self._files.mv(target + PART, target)
 
     def _uri(self, path: str) -> str:
-        """How a file under the root is noted."""
+        """The URI of a path below the root."""
         if self._local and self.home is not None:
             for place, home in ((Path(path), self.home), (Path(path).resolve(), self.home.resolve())):
                 if place.is_relative_to(home):
@@ -231,7 +251,7 @@ class Artifacts:
 
 
 def file_system(place: str) -> tuple[Any, str]:
-    """File system and path of a URL, or of a folder's path, in which every character stands for itself."""
+    """File system and path of a URL or of a local path. Characters of local paths are not unescaped."""
     path = place.removeprefix("file://")
     if path != place or "://" not in place or place.startswith("/"):
         return LocalFileSystem(), os.path.abspath(path)
@@ -240,24 +260,28 @@ def file_system(place: str) -> tuple[Any, str]:
 
 
 def located(uri: str, home: Path | None) -> str:
-    """Where a noted file is: the URI itself, or its place in the study's home.
+    """The absolute URI of a stored file.
+
+    Args:
+        uri: as stored in the ledger.
+        home: the database's folder, if it has one; relative URIs are relative to it.
 
     Raises:
-        StorageError: it is relative, and the database has no folder of its own.
+        StorageError: the URI is relative, and there is no `home`.
     """
     if "://" in uri:
         return uri
     if home is None:
         raise StorageError(f"artifact '{uri}' lies beside a SQLite file, and the study is elsewhere now")
-    return f"file://{(home / uri).as_posix()}"  # fsspec's way: unescaped
+    return f"file://{(home / uri).as_posix()}"  # unescaped, as fsspec expects
 
 
 def copy_stored(uri: str, target: Path) -> None:
-    """Copy a file to a place on this machine.
+    """Copy a stored file to this machine.
 
     Args:
-        uri: as `located` gives it.
-        target: the copy.
+        uri: as `located` returns it.
+        target: path of the copy.
 
     Raises:
         StorageError: it is missing or cannot be read.
@@ -275,42 +299,33 @@ def copy_stored(uri: str, target: Path) -> None:
             shutil.copyfileobj(source, copy, _BLOCK)
 
 
-def storage_error(failure: str, error: BaseException) -> StorageError:
-    """Convert what a file system raised to one line of the right kind.
+def _storage_error(failure: str, error: BaseException) -> StorageError:
+    """Convert an error of a file system to a StorageError of the right kind.
 
     Args:
-        failure: what could not be done.
-        error: what was raised.
+        failure: what failed; the message begins with it.
+        error: the error.
     """
     if getattr(error, "errno", None) in _FULL:
-        return StorageFull(f"{failure}, since no space is left there: {_line(error)}; {_MAKE_ROOM}")
+        return StorageFull(f"{failure}, since no space is left there: {one_line(error)}; {_MAKE_ROOM}")
     if _is_away(error):
-        return StorageUnavailable(f"{failure}, since its store does not answer: {_line(error)}")
-    return StorageError(f"{failure}: {_line(error)}")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return StorageUnavailable(f"{failure}, since its store does not answer: {one_line(error)}")
+    return StorageError(f"{failure}: {one_line(error)}")
 
 
 @contextmanager
 def _failures(failure: str, kinds: type[Exception] = Exception) -> Iterator[None]:
-    """Convert what the block raises to a StorageError; each file system has its own errors."""
+    """Convert errors of the block to StorageError; each file system of fsspec has errors of its own."""
     try:
         yield
     except (StorageError, CheckpointError):
         raise
     except kinds as error:
-        raise storage_error(failure, error) from error
+        raise _storage_error(failure, error) from error
 
 
 def _exists(files: Any, path: str) -> bool:
-    """Whether a file is there; `AbstractFileSystem.exists` takes every failure for a no."""
+    """Whether a file exists; `AbstractFileSystem.exists` returns False for every failure."""
     try:
         files.info(path)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -321,7 +336,7 @@ def _exists(files: Any, path: str) -> bool:
 
 
 def _is_away(error: BaseException) -> bool:
-    """Whether a store did not answer; some backends call it a missing file, and name the cause."""
+    """Whether a store did not answer; some backends raise FileNotFoundError with the reason as its cause."""
     cause: BaseException | None = error
     while cause is not None:
         names = [kind.__name__ for kind in type(cause).__mro__]
@@ -334,7 +349,7 @@ def _is_away(error: BaseException) -> bool:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    """Files below a folder, and drafts as whole folders."""
+    """Files below a folder, and temporary folders as a whole."""
     for parent, folders, names in os.walk(folder):
         drafts = [name for name in folders if name.startswith(DRAFT)]
         folders[:] = [name for name in folders if name not in drafts]
@@ -342,7 +357,7 @@ def _walk(folder: str) -> Iterator[str]:
 
 
 def _has_room(folder: Path) -> bool:
-    """Whether a file of one block can still be written into a folder, and is deleted again."""
+    """Whether a file of one block can be written into a folder; it is deleted again."""
     probe = folder / "room"
     try:
         with probe.open("wb") as file:
@@ -358,7 +373,7 @@ def _has_room(folder: Path) -> bool:
 
 
 def _is_full(folder: Path, error: BaseException) -> bool:
-    """Whether a draft failed for want of room; some libraries say so neither by a number nor in words."""
+    """Whether writing a draft failed because the disk is full; some libraries do not report the reason."""
     cause: BaseException | None = error
     while cause is not None:
         if getattr(cause, "errno", None) in _FULL or any(text in str(cause) for text in _FULL_TEXTS):
@@ -373,17 +388,3 @@ def _is_full(folder: Path, error: BaseException) -> bool:
     except OSError as refusal:
         return refusal.errno in _FULL
     return False
-
-
-def _sync(path: Path) -> int:
-    """Make a file or a folder durable; returns its size in bytes."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-        return os.fstat(handle).st_size
-    finally:
-        os.close(handle)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

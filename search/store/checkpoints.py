@@ -1,9 +1,9 @@
-"""The checkpoints of trials: files under the artifacts' URL, each with its row in the ledger.
+"""The checkpoints of trials: files under the artifacts' URL, each with a row in the ledger.
 
-A file is durable before its row is written, and a row is gone before its file is deleted, so a row always
-names a file that was whole. What a killed worker leaves without a row is swept away when its trial is done.
-A row is struck out only if all of its file was read and is not what was stored: a file that is missing or out
-of reach may come back.
+A file is durable before its row is written, and a row is deleted before its file, so that every row names a
+complete file. Files that a killed worker left without a row are deleted when the trial ends. A row is deleted
+as damaged only if the whole file was read and has another SHA-256: a file that is missing or cannot be
+reached may come back.
 """
 
 import tempfile
@@ -24,13 +24,13 @@ from space.contract import CheckpointKind
 from space.errors import CheckpointError, LeaseLost, StorageError
 from space.study import StudyConfig
 
-SPARE_TRUNKS = 2  # trunk checkpoints kept while a trial runs, since one may turn out to be damaged
+SPARE_TRUNKS = 2  # trunk checkpoints kept while a trial runs, in case one is damaged
 SUFFIXES: dict[CheckpointKind, str] = {"trunk": "ckpt", "branch": "ckpt", "decayed": "safetensors"}
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """A trunk to go on from: a file on this machine, the rung whose trial wrote it, its tokens."""
+    """A trunk checkpoint to continue from: a file on this machine, the rung of its trial, its tokens."""
 
     path: Path
     rung: int
@@ -42,8 +42,8 @@ class Checkpoints:
 
     Args:
         ledger: the study's ledger.
-        files: where files go.
-        config: the study's configuration, which says what is kept.
+        files: the study's files.
+        config: the study's configuration; its `keep` decides which weights are kept.
     """
 
     def __init__(self, ledger: Ledger, files: StudyFiles, config: StudyConfig) -> None:
@@ -52,19 +52,25 @@ class Checkpoints:
         self._config = config
 
     def save(self, claim: Claim, save: Callable[[Path], None], tokens: int, kind: CheckpointKind) -> None:
-        """Make a checkpoint durable and drop those that it makes superfluous.
+        """Store a checkpoint durably, and delete the ones that it replaces.
+
+        Args:
+            claim: the attempt.
+            save: writes one file at the path that it is given.
+            tokens: tokens that the candidate was trained on so far.
+            kind: trunk, branch or decayed.
 
         Raises:
             LeaseLost: another worker has taken the trial over.
-            StorageError: it cannot be stored, or the study's folder has vanished.
-            StorageFull: there is no room for it.
+            StorageError: it cannot be stored, or the study's folder is missing.
+            StorageFull: no space is left for it.
         """
         folder = trial_folder(claim.candidate, claim.rung, claim.seed)
         try:
             name = f"{folder}/{kind}-{tokens}-{claim.attempt}.{SUFFIXES[kind]}"
             stored = self._files.put(name, save)
         except StorageError:
-            with self._ledger.held(claim):  # if the trial is another worker's by now, that is the reason
+            with self._ledger.held(claim):  # raises LeaseLost if another worker has the trial now
                 raise
         step(f"{kind} stored")
         try:
@@ -76,7 +82,7 @@ class Checkpoints:
         self._files.remove(row.uri for row in dropped if row.uri != stored.uri)
 
     def _note(self, claim: Claim, stored: Stored, tokens: int, kind: CheckpointKind) -> list[Row[Any]]:
-        """Write a checkpoint's row; returns the rows that it made superfluous, which are gone."""
+        """Insert a checkpoint's row, and delete the rows that it replaces; returns those."""
         of_kind = and_(claim.of(checkpoints), checkpoints.c.kind == kind)
         with self._ledger.held(claim) as connection:
             rows = connection.execute(
@@ -92,17 +98,17 @@ class Checkpoints:
         return dropped
 
     def latest_trunk(self, claim: Claim, folder: Path) -> Trunk | None:
-        """The newest trunk of a candidate that is whole; damaged ones become events and are forgotten.
+        """The newest undamaged trunk of a candidate. Rows of damaged ones are deleted, with an event.
 
         Args:
-            claim: of the attempt that will go on from it.
-            folder: where a copy may be put.
+            claim: the attempt that will continue from it.
+            folder: where a remote file is copied to.
 
         Returns:
-            None if there is none.
+            The trunk; None if there is none.
 
         Raises:
-            StorageError: one is missing or cannot be read; nothing is struck out.
+            StorageError: one is missing or cannot be read; its row is kept.
             StorageUnavailable: its store does not answer.
         """
         for row in self._trunks(claim):
@@ -111,25 +117,25 @@ class Checkpoints:
             except CheckpointError as error:
                 self.forget(claim, row, str(error))
             except StorageError:
-                if row in self._trunks(claim):  # else it was dropped while this went on
+                if row in self._trunks(claim):  # else its row was deleted meanwhile
                     raise
         return None
 
     def forget(self, claim: Claim, row: Row[Any], reason: str) -> None:
-        """Strike out a checkpoint that cannot be used."""
+        """Delete the row of a checkpoint that cannot be used, with an event."""
 
-        def strike_out() -> None:
+        def delete_row() -> None:
             with self._ledger.held(claim) as connection:
                 connection.execute(delete(checkpoints).where(this_checkpoint(row)))
 
-        self._ledger.patiently(strike_out)
+        self._ledger.patiently(delete_row)
         self._ledger.note("damaged", f"{reason}; going on from an older one, or from the start", claim)
 
     def refuse_latest(self, claim: Claim, reason: str) -> None:
-        """Strike out the trunk that an attempt went on from, since its trainer cannot read it.
+        """Delete the row of the trunk that an attempt continued from, because its trainer cannot read it.
 
         Raises:
-            StorageError: nobody can read it now; it is not struck out.
+            StorageError: the file cannot be read now; its row is kept.
         """
         for row in self._trunks(claim)[:1]:
             with tempfile.TemporaryDirectory(prefix="pathfront-") as folder:
@@ -140,26 +146,26 @@ class Checkpoints:
             self.forget(claim, row, reason)
 
     def settle(self, claim: Claim) -> None:
-        """After a trial ended: drop what can no longer be used, and sweep the folder of its candidate.
+        """After a trial: delete the checkpoints that are no longer needed, and leftovers of its candidate.
 
         Raises:
-            StorageError: something cannot be deleted; the next trial that ends tries again.
+            StorageError: a file cannot be deleted; the next trial that ends tries again.
         """
         self._drop(over=False)
         self._sweep(claim.candidate)
         step("settled")
 
     def conclude(self) -> None:
-        """After a study ended: drop what nothing can use any more, and sweep all of its folder.
+        """After a study: delete the checkpoints that are no longer needed, and all leftovers.
 
         Raises:
-            StorageError: something cannot be deleted.
+            StorageError: a file cannot be deleted.
         """
         self._drop(over=True)
         self._sweep("")
 
     def _drop(self, over: bool) -> None:
-        """Drop what can no longer be used: rows first, files after."""
+        """Delete checkpoints that are no longer needed: rows first, then files."""
         rungs, keep = len(self._config.rungs.tokens), self._config.keep
 
         def drop_rows() -> list[Row[Any]]:
@@ -177,7 +183,7 @@ class Checkpoints:
             self._files.remove(row.uri for row in rows)
 
     def _sweep(self, candidate: str) -> None:
-        """Delete files without a row from the folders of trials that are over."""
+        """Delete files without a row from the folders of trials that have ended."""
         study = self._config.study
 
         def look() -> tuple[set[TrialKey], list[str]]:
@@ -192,9 +198,9 @@ class Checkpoints:
         self._files.sweep(candidate, lambda: self._ledger.patiently(look))
 
     def _trunks(self, claim: Claim) -> list[Row[Any]]:
-        """Trunks of a claim's candidate and seed at its rung and below, the newest first.
+        """Trunk checkpoints of a claim's candidate and seed, at its rung and below, newest first.
 
-        Where the claim's own decay branch was interrupted, its checkpoints come before them.
+        Checkpoints of the claim's own interrupted decay branch come first.
         """
         table = checkpoints.c
         query = select(checkpoints).where(

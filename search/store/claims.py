@@ -1,4 +1,4 @@
-"""What a worker may ask the ledger for, and what it then holds."""
+"""Trials that a worker may claim, and the claim that it then has."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,16 +7,16 @@ from sqlalchemy import ColumnElement, Table, and_
 
 from search.store.optuna_trials import label_of
 
-KEY = ("study", "candidate", "rung", "seed")  # of a trial, in every table
+KEY = ("study", "candidate", "rung", "seed")  # columns that identify a trial in every table
 
 
 @dataclass(frozen=True)
 class NewTrial:
-    """A climb that nobody has begun.
+    """A trial that no worker has begun.
 
     Attributes:
-        tokens: trunk tokens at its end.
-        planned_flops: estimate of its training FLOPs.
+        tokens: trunk tokens at its end: the rung.
+        planned_flops: estimated training FLOPs.
     """
 
     candidate: str
@@ -29,7 +29,7 @@ class NewTrial:
 
 @dataclass(frozen=True)
 class Claim:
-    """A worker's right to one attempt at a trial."""
+    """One attempt at a trial, which belongs to one worker."""
 
     study: str
     candidate: str
@@ -40,14 +40,14 @@ class Claim:
 
     @property
     def label(self) -> str:
-        """What names the attempt in Optuna's study."""
+        """The label of the attempt in Optuna's study."""
         return label_of(self.candidate, self.rung, self.seed, self.attempt)
 
     @property
     def key(self) -> dict[str, Any]:
-        """The trial's key in every table."""
+        """The columns that identify the trial in every table."""
         return {name: getattr(self, name) for name in KEY}
 
     def of(self, table: Table) -> ColumnElement[bool]:
-        """A table's rows of this trial, whichever attempt wrote them."""
+        """The condition for a table's rows of this trial, from all attempts."""
         return and_(*(table.c[name] == value for name, value in self.key.items()))

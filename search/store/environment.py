@@ -1,7 +1,7 @@
-"""Versions, data and code that trials were trained with, compared before others join a study.
+"""Versions, data and code that trials are trained with, compared before a worker joins a study.
 
-Other data or another trainer make scores that cannot be compared: they are refused. Other versions of Python
-or of a library are noted with each trial that they trained.
+A worker with other data or other code is refused, because its scores could not be compared. Other versions
+of Python or of a library are allowed, and stored with each trial.
 """
 
 import platform
@@ -18,13 +18,13 @@ SHOWN = 8  # characters of a digest
 
 
 class Environment(Frozen):
-    """What a process would train with.
+    """Versions, data and code of one process.
 
     Attributes:
         python: version of Python, major and minor.
-        packages: package -> version, of those that decide results.
-        data: task -> digest of its data; empty where a trainer of one's own brings its data itself.
-        code: what a study file names by `package.module:name` -> digest of its source.
+        packages: package -> version, of packages that influence results.
+        data: task -> digest of its data; empty for a user's own trainer, which brings its own data.
+        code: `package.module:name` in the study file -> digest of its source.
     """
 
     python: str
@@ -34,12 +34,12 @@ class Environment(Frozen):
 
 
 def environment_here(config: StudyConfig, tasks: tuple[str, ...], data: dict[str, str]) -> Environment:
-    """What this process would train a study's trials with.
+    """The environment of this process for a study.
 
     Args:
         config: the study.
-        tasks: names of its tasks; those of one's own are `package.module:Class`.
-        data: digests of the tasks' data on this machine.
+        tasks: names of its tasks; a user's own are `package.module:Class`.
+        data: task -> digest of its data on this machine.
 
     Raises:
         StudyFileError: a module that the study names cannot be found.
@@ -54,7 +54,7 @@ def environment_here(config: StudyConfig, tasks: tuple[str, ...], data: dict[str
 
 
 def conflicts(study: Environment, here: Environment) -> list[str]:
-    """Differences that make scores incomparable, each as "what: the study's, here"."""
+    """Differences that make scores incomparable, each as "what: the study's digest, the digest here"."""
     found = []
     for kind, theirs, ours in (("data of task", study.data, here.data), ("source of", study.code, here.code)):
         for name in theirs:
@@ -67,7 +67,7 @@ def conflicts(study: Environment, here: Environment) -> list[str]:
 
 
 def other_versions(study: Environment, here: Environment) -> list[str]:
-    """Versions that differ, each as "name theirs, here ours"; empty if there are none."""
+    """Versions that differ, each as "name version, here version"."""
     theirs = {"python": study.python, **study.packages}
     ours = {"python": here.python, **here.packages}
     return [

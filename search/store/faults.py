@@ -1,9 +1,9 @@
-"""Why an attempt failed, and whether the candidate, the trainer or the machine is to blame."""
+"""Classify failed attempts: whether to retry, and whether the candidate, trainer or machine is at fault."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from space.errors import CheckpointError, MachineError, PathfrontError, StorageError
+from space.errors import CheckpointError, MachineError, PathfrontError, StorageError, one_line
 
 Kind = Literal["crash", "permanent", "diverged", "machine"]
 
@@ -16,10 +16,11 @@ class Failure:
     """A failed attempt.
 
     Attributes:
-        kind: "crash" may be retried a few times; "permanent" would fail again; "diverged" is permanent, and a
-            result of the candidate; "machine" is the machine's fault and never counts against a candidate.
+        kind: "crash" is retried a few times; "permanent" is not retried; "diverged" is permanent and counts
+            as a result of the candidate; "machine" is the machine's fault and does not count against the
+            candidate.
         reason: one line.
-        device_lost: whether this process cannot use its device any more.
+        device_lost: whether this process can no longer use its device.
     """
 
     kind: Kind
@@ -28,14 +29,14 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
-        """Classify what a trainer raised."""
+        """Classify an error that a trainer raised."""
         named = "" if isinstance(error, PathfrontError) else f"{type(error).__name__}: "
-        reason = (named + " ".join(str(error).split()))[:LENGTH].removesuffix(": ")
+        reason = (named + one_line(str(error)))[:LENGTH].removesuffix(": ")
         return cls(_kind(error), reason, _is_of_device(error))
 
 
 def same_cause(reason: str) -> str:
-    """A reason without its numbers, so that two errors of one cause compare equal."""
+    """A reason with its digits masked, so that two errors of the same cause compare equal."""
     return "".join("#" if character.isdigit() else character for character in reason)
 
 
@@ -50,7 +51,7 @@ def _kind(error: BaseException) -> Kind:
 
 
 def _is_of_device(error: BaseException) -> bool:
-    """Whether a CUDA context is broken, so that nothing works in this process; being out of memory is not."""
+    """Whether the CUDA context of this process is broken. Running out of memory does not break it."""
     if type(error).__name__ == "AcceleratorError":
         return True
     text = str(error)

@@ -1,6 +1,6 @@
-"""Each candidate at its highest rung, and the front over these points.
+"""Each candidate's score at its highest rung, and the Pareto front of these scores.
 
-The front of a study is taken over the mean score of each candidate's seeds at its highest rung.
+A candidate's score is the mean over its seeds at that rung.
 """
 
 import math
@@ -17,7 +17,7 @@ from space.scores import at_floor
 
 
 class Finalist(NamedTuple):
-    """A candidate at its highest rung: the mean over its seeds there, named by the first of them."""
+    """A candidate at its highest rung: the mean over its seeds, with the trial number of the first seed."""
 
     number: int
     candidate: str
@@ -29,7 +29,7 @@ class Finalist(NamedTuple):
 
 
 def highest_rungs(connection: Connection, study: str) -> list[Finalist]:
-    """Each candidate at its highest done rung."""
+    """Each candidate at the highest rung at which it was scored."""
     columns = (
         trials.c.candidate,
         trials.c.rung,
@@ -68,13 +68,20 @@ def _mean(seeds: Sequence[Any]) -> Finalist:
 
 
 def front_of(finalists: list[Finalist], max_flops: float | None = None) -> list[Finalist]:
-    """The non-dominated ones above their floor and within a limit, best score first; ties are kept."""
+    """The Pareto front, best score first; ties are kept.
+
+    Candidates at their floor are left out.
+
+    Args:
+        finalists: each candidate at its highest rung.
+        max_flops: leave out candidates of more FLOPs per token.
+    """
     able = [row for row in finalists if not at_floor(row.score, row.stderr)]
-    ordered = sorted(able)  # by number, so that equal points stand in a fixed order
+    ordered = sorted(able)  # by number, so that the order of equal points is fixed
     kept = [row for row in ordered if max_flops is None or row.flops <= max_flops]
     return [kept[i] for i in pareto([(row.score, row.flops) for row in kept])]
 
 
 def best_of(finalists: list[Finalist]) -> Finalist | None:
-    """The one with the best score: of the front, or of all where none is above its floor."""
+    """The candidate with the best score: on the front, or among all if the front is empty."""
     return max(front_of(finalists) or finalists, key=lambda row: row.score, default=None)

@@ -1,110 +1,88 @@
-"""The ledger: who works on what, and what came of it. It is the truth and commits first, Optuna second.
+"""The ledger: which worker runs which trial, and the results. It commits first, Optuna second.
 
-An attempt goes through claim, create, number, beat, finish, tell; each is a transaction of its own, and a
-worker's writes hold only while key, attempt and worker still agree. A worker may die between any two of them:
-`mend` and `take_over` bring the study forward from whatever they find. All times are the database's.
+One attempt at a trial goes through these calls, in this order:
+
+```
+claim or take_over -> start -> rewind -> beat ... -> finish, fail, pause or give_up -> mend (tells Optuna)
+```
+
+Each is a transaction of its own, and a worker may die between any two of them: `take_over` continues what is
+left of a trial, and `mend` brings Optuna's study up to date with the ledger.
 """
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Row,
-    and_,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, Row, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from search.database.patience import patience_seconds, patient, patiently
-from search.database.storage import reachable
+from search.database.patience import patient, patiently
 from search.database.tables import (
     candidates,
     checkpoints,
     clock,
     curves,
-    events,
     routing,
-    studies,
     task_scores,
     trials,
 )
 from search.store.claims import Claim, NewTrial
+from search.store.events import add_event
 from search.store.faults import Failure
-from search.store.leases import LET_GO, Silence, is_over, lease_seconds
-from search.store.optuna_trials import OptunaTrials
+from search.store.leases import LET_GO, Silence, is_over
+from search.store.optuna_trials import OptunaTrials, candidates_of, outcomes
+from search.store.transactions import Transactions
 from search.store.workers import others_alive
 from space.contract import Spent
-from space.errors import LeaseLost, StorageUnavailable
+from space.errors import LeaseLost
 from space.scores import Scorecard
 
-T = TypeVar("T")
-PAUSE_SECONDS = 60.0  # for which a trial that is laid down waits for the database
+PAUSE_SECONDS = 60.0  # longest wait for the database when a trial is paused
 RETRIES = 2  # of a trial that crashed or lost its worker without a newer checkpoint
 
 
 def step(name: str) -> None:
-    """A point between two durable steps, where a worker may die; tests make it die here."""
+    """Do nothing: marks a point between two durable steps. Tests replace it to kill the worker there."""
 
 
-class Ledger:
-    """One study's ledger, in one worker's hands.
+class Ledger(Transactions):
+    """The ledger of one study, used by one worker.
 
     Args:
-        engine: the database, open to write.
+        engine: the database, open for writing.
         url: its URL.
         study: the study's name; it exists.
-        worker: this worker's name, unlike any other's.
-        log: path of this worker's log, which its trials name; None for a terminal.
+        worker: this worker's name, unique in the study.
+        log: path of this worker's log, which its trials name; None if it writes to a terminal.
+
+    Attributes:
+        marks: columns that every trial gets which this worker takes on.
     """
 
     def __init__(self, engine: Engine, url: str, study: str, worker: str, log: str | None = None) -> None:
-        self.engine = engine
-        self.url = url
-        self.study = study
-        self.worker = worker
-        self.lease = lease_seconds()
-        self.marks: dict[str, Any] = {"log": log}  # columns of each trial that this worker takes on
-        self.patience = patience_seconds()
-        self.stopping: Callable[[], bool] = lambda: False  # whether to wait no longer for the database
+        super().__init__(engine, url, study, worker)
+        self.marks: dict[str, Any] = {"log": log}
         self._silence = Silence(self.lease)
         self._optuna = OptunaTrials(url, study)
 
-    def on_wait(self, error: StorageUnavailable, seconds: float) -> None:
-        """Say that the database does not answer."""
-        print(f"{error}; trying again in {seconds:.0f} s", file=sys.stderr, flush=True)
-
-    def patiently(self, call: Callable[[], T]) -> T:
-        """Call what uses the database beside this ledger, and wait for it as the ledger does."""
-        return patiently(call, self.patience, self.on_wait, self.stopping)
-
     def close(self) -> None:
-        """Let the database go."""
+        """Close the connections to the database."""
         self._optuna.close()
         self.engine.dispose()
 
     @patient
     def claim(self, trial: NewTrial, candidate: Mapping[str, Any] | None = None) -> Claim | None:
-        """Claim a trial that nobody has begun.
+        """Claim a trial that no worker has begun.
 
         Args:
-            trial: what to claim.
+            trial: the trial.
             candidate: its row of `pf_candidates` (without study and time), if the candidate is new.
 
         Returns:
-            None if another worker was faster.
+            The claim; None if another worker was faster.
         """
         claim = Claim(self.study, trial.candidate, trial.rung, trial.seed, 1, self.worker)
-        about = "new candidate" if candidate is not None else f"climbs to rung {trial.rung}"
         try:
             with self.write() as connection:
                 if candidate is not None:
@@ -122,14 +100,17 @@ class Ledger:
                         **self.marks,
                     )
                 )
-                self._note(connection, "proposed" if candidate is not None else "promoted", about, claim)
+                if candidate is not None:
+                    add_event(connection, self.study, "proposed", "new candidate", claim)
+                else:
+                    add_event(connection, self.study, "promoted", f"promoted to rung {trial.rung}", claim)
         except IntegrityError:
             return claim if self._is_ours(claim) else None
         step("claimed")
         return claim
 
     def _is_ours(self, claim: Claim) -> bool:
-        """Whether an earlier try claimed the trial after all, and lost its connection while committing."""
+        """Whether an earlier try did claim the trial, and lost its connection during the commit."""
         ours = and_(claim.of(trials), trials.c.attempt == claim.attempt, trials.c.worker == claim.worker)
         with self.read() as connection:
             row = connection.execute(select(trials.c.state, trials.c.number).where(ours)).first()
@@ -137,9 +118,12 @@ class Ledger:
 
     @patient
     def take_over(self) -> Claim | None:
-        """Claim the next attempt at a trial that was paused, crashed or lost its worker, if there is one.
+        """Claim the next attempt at a trial that was paused, crashed or lost its worker.
 
-        A trial that failed here is left to other workers while any are alive.
+        While other workers are alive, a trial that failed on this worker is left to them.
+
+        Returns:
+            The claim; None if there is no such trial.
         """
         pending = or_(
             trials.c.state == "paused",
@@ -163,13 +147,17 @@ class Ledger:
         return None
 
     def _next_attempt(self, row: Row[Any]) -> Claim | None:
-        """Compare and set; None if another worker was faster, or no attempt is left."""
+        """Claim a trial if its row is still as it was read (compare and set).
+
+        Returns:
+            The claim; None if another worker was faster, or if no attempt is left.
+        """
         lost = row.state == "running"
         claim = Claim(self.study, row.candidate, row.rung, row.seed, row.attempt + 1, self.worker)
         same = and_(trials.c.attempt == row.attempt, trials.c.lease_until == row.lease_until)
         found = and_(claim.of(trials), same, trials.c.state == row.state, trials.c.final.is_(False))
         with self.write() as connection:
-            counted = self._crash(connection, claim) if lost else {}
+            counted = _counted_crash(connection, claim) if lost else {}
             crashes = counted.get("crashes", 0)
             if crashes > RETRIES:
                 error = row.error or f"its worker was lost {crashes} times; is it out of memory?"
@@ -190,24 +178,22 @@ class Ledger:
                 }
             changed = connection.execute(update(trials).where(found).values(**counted, **values)).rowcount
             if changed and lost:
-                self._note(connection, "lost" if values["state"] == "running" else "failed", error, claim)
+                kind = "lost" if values["state"] == "running" else "failed"
+                add_event(connection, self.study, kind, error, claim)
         return claim if changed and values["state"] == "running" else None
-
-    def _crash(self, connection: Connection, claim: Claim) -> dict[str, int]:
-        """Columns of a trial after one more crash; a newer checkpoint since the last one resets the count."""
-        durable = select(func.max(checkpoints.c.tokens)).where(
-            claim.of(checkpoints), checkpoints.c.kind.in_(("trunk", "branch"))
-        )
-        tokens = connection.scalar(durable) or 0
-        row = connection.execute(
-            select(trials.c.crashes, trials.c.durable_tokens).where(claim.of(trials))
-        ).one()
-        further = row.durable_tokens is not None and tokens > row.durable_tokens
-        return {"crashes": 1 if further else row.crashes + 1, "durable_tokens": tokens}
 
     @patient
     def start(self, claim: Claim, params: dict[str, Any], distributions: dict[str, str], tokens: int) -> int:
-        """Create the attempt's trial in Optuna's study and note its number.
+        """Create the attempt's trial in Optuna's study, and store its number in the ledger.
+
+        Args:
+            claim: the attempt.
+            params: Optuna's parameters of the candidate.
+            distributions: parameter -> Optuna's distribution as JSON.
+            tokens: trunk tokens of the rung.
+
+        Returns:
+            The number of Optuna's trial.
 
         Raises:
             LeaseLost: another worker has taken the trial over.
@@ -234,7 +220,11 @@ class Ledger:
 
     @patient
     def rewind(self, claim: Claim, tokens: int) -> None:
-        """Forget the curve beyond the checkpoint from which an attempt goes on.
+        """Delete the points of the training curve after the checkpoint from which an attempt continues.
+
+        Args:
+            claim: the attempt.
+            tokens: tokens of that checkpoint; 0 if there is none.
 
         Raises:
             LeaseLost: another worker has taken the trial over.
@@ -244,7 +234,11 @@ class Ledger:
 
     @patient
     def beat(self, claim: Claim, points: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Renew the lease, and add points of the curve: `tokens`, `loss`, `task_losses`.
+        """Renew the lease, and store points of the training curve.
+
+        Args:
+            claim: the attempt.
+            points: each with `tokens`, `loss` and `task_losses`.
 
         Raises:
             LeaseLost: another worker has taken the trial over.
@@ -259,24 +253,25 @@ class Ledger:
                 connection.execute(insert(curves), rows)
 
     def finish(self, claim: Claim, card: Scorecard) -> None:
-        """Note a trial's scores, then tell Optuna.
+        """Store a trial's scores, then tell Optuna.
 
         Raises:
             LeaseLost: another worker has taken the trial over.
         """
-        self._note_scores(claim, card)
+        self._store_scores(claim, card)
         step("scored")
         self.mend()
 
     @patient
-    def _note_scores(self, claim: Claim, card: Scorecard) -> None:
+    def _store_scores(self, claim: Claim, card: Scorecard) -> None:
         shared = set(Spent.model_fields) - {"tokens"}
         results = {
             **{name: getattr(card, name) for name in ("score", "stderr", "domains")},
             **{name: getattr(card, name) for name in ("memorisable_score", "generalising_score")},
             **{name: getattr(card.spent, name) for name in shared},
         }
-        with self._end(claim, "done", final=True, error=None, **results) as connection:
+        ended = {"state": "done", "told": False, "finished_at": clock(), "final": True, "error": None}
+        with self.changed(claim, **ended, **results) as connection:
             for table in (task_scores, routing):
                 connection.execute(delete(table).where(claim.of(table)))
             scores = [{**claim.key, "task": task, **score.model_dump()} for task, score in card.tasks.items()]
@@ -284,27 +279,28 @@ class Ledger:
             for table, rows in ((task_scores, scores), (routing, loads)):
                 if rows:
                     connection.execute(insert(table), rows)
-            self._note(connection, "done", f"scored {card.score:.3f} at rung {claim.rung}", claim)
+            text = f"scored {card.score:.3f} at rung {claim.rung}"
+            add_event(connection, self.study, "done", text, claim)
 
     def fail(self, claim: Claim, failure: Failure) -> None:
-        """Note that an attempt failed and whether the trial may be tried again; then tell Optuna.
+        """Store why an attempt failed and whether to retry the trial, then tell Optuna.
 
-        Errors of the machine are not counted against the trial.
+        Failures of the machine do not count against the trial.
 
         Raises:
             LeaseLost: another worker has taken the trial over.
         """
-        self._note_failure(claim, failure)
+        self._store_failure(claim, failure)
         step("failed")
         self.mend()
 
     @patient
-    def _note_failure(self, claim: Claim, failure: Failure) -> None:
+    def _store_failure(self, claim: Claim, failure: Failure) -> None:
+        machine = failure.kind == "machine"
+        permanent = failure.kind in ("permanent", "diverged")
         with self.write() as connection:
-            machine = failure.kind == "machine"
-            counted = {} if machine else self._crash(connection, claim)
-            permanent = failure.kind in ("permanent", "diverged")
-            self._change(
+            counted = {} if machine else _counted_crash(connection, claim)
+            self.change(
                 connection,
                 claim,
                 state="failed",
@@ -316,47 +312,49 @@ class Ledger:
                 **counted,
             )
             text = f"attempt {claim.attempt}: {failure.reason}"
-            self._note(connection, "machine" if machine else "failed", text, claim)
-
-    @patient
-    def give_up(self, claim: Claim, error: str) -> None:
-        """Let a running trial go, as lost: its trainer does not answer, and this process is about to end.
-
-        Raises:
-            LeaseLost: another worker has taken the trial over.
-        """
-        with self.write() as connection:
-            self._change(connection, claim, lease_until=LET_GO, error=error)
-            self._note(connection, "stalled", error, claim)
+            add_event(connection, self.study, "machine" if machine else "failed", text, claim)
 
     def pause(self, claim: Claim) -> None:
-        """Lay a trial down at its checkpoint for any worker to take up; then tell Optuna.
+        """Pause a trial at its last checkpoint, so that any worker may continue it; then tell Optuna.
 
         Raises:
             LeaseLost: another worker has taken the trial over.
         """
-        # also after a request to stop: what is not noted as paused would count as a crash
-        patiently(lambda: self._note_pause(claim), min(self.patience, PAUSE_SECONDS), self.on_wait)
+        # waits after a request to stop as well: a trial that is not stored as paused counts as a crash
+        patiently(lambda: self._store_pause(claim), min(self.patience, PAUSE_SECONDS), self.on_wait)
         step("paused")
         self.mend()
 
-    def _note_pause(self, claim: Claim) -> None:
-        with self._end(claim, "paused") as connection:
-            self._note(connection, "paused", f"laid down at rung {claim.rung}", claim)
+    def _store_pause(self, claim: Claim) -> None:
+        with self.changed(claim, state="paused", told=False, finished_at=clock()) as connection:
+            add_event(connection, self.study, "paused", f"paused at rung {claim.rung}", claim)
+
+    @patient
+    def give_up(self, claim: Claim, error: str) -> None:
+        """Release a running trial as lost, because its trainer hangs and this process is about to end.
+
+        Raises:
+            LeaseLost: another worker has taken the trial over.
+        """
+        with self.changed(claim, lease_until=LET_GO, error=error) as connection:
+            add_event(connection, self.study, "stalled", error, claim)
 
     @patient
     def mend(self, thorough: bool = False) -> None:
-        """Tell Optuna what it does not know: how attempts ended, and which were taken over.
+        """Tell Optuna how attempts ended that it does not know about.
 
         Args:
-            thorough: look for trials that are RUNNING without reason even if nothing is known to be untold.
+            thorough: also look for trials that are RUNNING in Optuna's study and not in the ledger.
         """
         own = and_(trials.c.study == self.study, trials.c.state != "running", trials.c.told.is_(False))
         with self.read() as connection:
             untold = connection.execute(select(trials).where(own)).all()
         if not untold and not thorough:
             return
-        self._optuna.mend(untold, self._trials)
+        running = self._optuna.running()
+        known = self._trials_of(candidates_of(running))  # read after `running`, so never older
+        for number, values in outcomes(running, known, untold):
+            self._optuna.tell(number, values)
         step("told")
         with self.write() as connection:
             for row in untold:
@@ -364,85 +362,20 @@ class Ledger:
                 same = and_(claim.of(trials), trials.c.attempt == row.attempt, trials.c.state == row.state)
                 connection.execute(update(trials).where(same).values(told=True))
 
-    def _trials(self, of: set[str]) -> dict[tuple[Any, ...], Row[Any]]:
+    def _trials_of(self, names: set[str]) -> dict[tuple[Any, ...], Row[Any]]:
         """Trials of some candidates by candidate, rung and seed."""
-        where = and_(trials.c.study == self.study, trials.c.candidate.in_(of))
+        where = and_(trials.c.study == self.study, trials.c.candidate.in_(names))
         with self.read() as connection:
             rows = connection.execute(select(trials).where(where)).all()
         return {(row.candidate, row.rung, row.seed): row for row in rows}
 
-    @patient
-    def note(self, kind: str, text: str, claim: Claim | None = None) -> None:
-        """Add an event."""
-        with self.write() as connection:
-            self._note(connection, kind, text, claim)
 
-    def note_in(self, connection: Connection, kind: str, text: str) -> None:
-        """Add an event within a transaction."""
-        self._note(connection, kind, text, None)
-
-    @patient
-    def stop_requested(self) -> bool:
-        """Whether somebody asked the whole study to stop, or it was halted."""
-        asked = select(studies.c.stop_requested, studies.c.halted).where(studies.c.name == self.study)
-        with self.read() as connection:
-            row = connection.execute(asked).first()
-        return row is None or bool(row.stop_requested) or row.halted is not None
-
-    @patient
-    def halted(self) -> str | None:
-        """Why the study was halted; None if it was not."""
-        with self.read() as connection:
-            return connection.scalar(select(studies.c.halted).where(studies.c.name == self.study))
-
-    @patient
-    def candidate(self, candidate: str) -> Row[Any]:
-        """A candidate's row."""
-        where = and_(candidates.c.study == self.study, candidates.c.candidate == candidate)
-        with self.read() as connection:
-            return connection.execute(select(candidates).where(where)).one()
-
-    @contextmanager
-    def held(self, claim: Claim, **changes: Any) -> Iterator[Connection]:
-        """A transaction that holds only while the claim does; it renews the lease.
-
-        Raises:
-            LeaseLost: another worker has taken the trial over; nothing was written.
-        """
-        with self.write() as connection:
-            self._change(connection, claim, lease_until=clock() + self.lease, **changes)
-            yield connection
-
-    @contextmanager
-    def _end(self, claim: Claim, state: str, **changes: Any) -> Iterator[Connection]:
-        with self.write() as connection:
-            self._change(connection, claim, state=state, told=False, finished_at=clock(), **changes)
-            yield connection
-
-    def _change(self, connection: Connection, claim: Claim, **values: Any) -> None:
-        own = and_(
-            claim.of(trials),
-            trials.c.attempt == claim.attempt,
-            trials.c.worker == claim.worker,
-            trials.c.state == "running",
-        )
-        if not connection.execute(update(trials).where(own).values(values)).rowcount:
-            raise LeaseLost(f"another worker has taken trial {claim.label} over")
-
-    def _note(self, connection: Connection, kind: str, text: str, claim: Claim | None) -> None:
-        row = {"study": self.study, "at": clock(), "kind": kind, "text": text}
-        if claim is not None:
-            row |= {"candidate": claim.candidate, "rung": claim.rung}
-        connection.execute(insert(events).values(row))
-
-    @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction; Optuna must not be called inside it."""
-        with reachable(self.url), self.engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection to read through."""
-        with reachable(self.url), self.engine.connect() as connection:
-            yield connection
+def _counted_crash(connection: Connection, claim: Claim) -> dict[str, int]:
+    """Columns of a trial after one more crash; the count restarts at 1 after a newer checkpoint."""
+    durable = select(func.max(checkpoints.c.tokens)).where(
+        claim.of(checkpoints), checkpoints.c.kind.in_(("trunk", "branch"))
+    )
+    tokens = connection.scalar(durable) or 0
+    row = connection.execute(select(trials.c.crashes, trials.c.durable_tokens).where(claim.of(trials))).one()
+    further = row.durable_tokens is not None and tokens > row.durable_tokens
+    return {"crashes": 1 if further else row.crashes + 1, "durable_tokens": tokens}

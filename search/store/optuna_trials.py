@@ -1,10 +1,10 @@
-"""The study as Optuna sees it: one RUNNING trial for each attempt under way, told once how it ended.
+"""Optuna's study: one RUNNING trial for each attempt in progress, which is told once how it ended.
 
-Only Optuna's public API is used, and never inside a transaction of ours. The ledger has always committed
-before anything here is called; whatever a killed worker left undone here is mended from the ledger.
+Only Optuna's public API is used, and never inside a transaction of the ledger. The ledger commits before
+anything here is called; what a killed worker left undone is completed from the ledger.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row
@@ -31,7 +31,7 @@ class OptunaTrials:
     def __init__(self, url: str, study: str) -> None:
         self._url = url
         self._name = study
-        self._unsure = False  # whether the last trial was added, since the database stopped answering
+        self._unsure = False  # whether the database stopped answering while a trial was added
         self._open()
 
     def create(
@@ -41,13 +41,13 @@ class OptunaTrials:
         distributions: Mapping[str, str],
         attrs: Mapping[str, Any],
     ) -> int:
-        """Add a RUNNING trial that bears a label.
+        """Add a RUNNING trial with a label.
 
         Args:
-            label: names candidate, rung, seed and attempt.
+            label: candidate, rung, seed and attempt; see `label_of`.
             params: Optuna's parameters.
             distributions: parameter -> Optuna's distribution as JSON.
-            attrs: user attributes beside the label.
+            attrs: user attributes in addition to the label.
 
         Returns:
             The trial's number.
@@ -64,15 +64,13 @@ class OptunaTrials:
             distributions={name: json_to_distribution(text) for name, text in distributions.items()},
             user_attrs={LABEL: label, **attrs},
         )
-        if not self._unsure or label not in self.running():  # else an earlier try has added it after all
+        if not self._unsure or label not in self.running():  # else an earlier try did add it
             self._unsure = True
             with reachable(self._url):
                 self._study.add_trial(trial)
         running = self.running()
         self._unsure = False
-        if (
-            label not in running
-        ):  # trial ids of PostgreSQL may commit out of order, and Optuna's cache skips one
+        if label not in running:  # PostgreSQL may commit ids out of order, and Optuna's cache then skips one
             self.close()
             self._open()
             running = self.running()
@@ -81,7 +79,7 @@ class OptunaTrials:
         return running[label]
 
     def running(self) -> dict[str, int]:
-        """Label -> number of the trials that are RUNNING."""
+        """Label -> number of all RUNNING trials."""
         from optuna.trial import TrialState
 
         with reachable(self._url):
@@ -89,7 +87,12 @@ class OptunaTrials:
         return {trial.user_attrs[LABEL]: trial.number for trial in trials if LABEL in trial.user_attrs}
 
     def tell(self, number: int, values: Sequence[float] | None) -> None:
-        """End a trial: COMPLETE with values, FAIL with None; one that has ended already stays as it is.
+        """End a trial; one that has ended already is not changed.
+
+        Args:
+            number: the trial's number.
+            values: score and FLOPs per token for COMPLETE, None for FAIL.
+
 
         Raises:
             StorageError: the trial cannot be told.
@@ -103,31 +106,7 @@ class OptunaTrials:
                 self._study.tell(number, values, state=state, skip_if_finished=True)
             except (ValueError, UpdateFinishedTrialError):
                 if self._is_running(number):
-                    raise  # else another worker told it in the same moment
-
-    def mend(
-        self, untold: Sequence[Row[Any]], trials_of: Callable[[set[str]], Mapping[Any, Row[Any]]]
-    ) -> None:
-        """Tell how attempts ended of which Optuna does not know it, and which were taken over.
-
-        Args:
-            untold: rows of the ledger whose last attempt ended and was not told.
-            trials_of: candidates -> rows of their trials by (candidate, rung, seed); asked after Optuna was.
-
-        Raises:
-            StorageError: a trial cannot be told.
-        """
-        running = self.running()
-        known = trials_of({attempt_of(label)[0] for label in running})
-        for label, number in running.items():
-            *key, attempt = attempt_of(label)
-            row = known.get(tuple(key))
-            if row is None or attempt > row.attempt or (attempt == row.attempt and row.state == "running"):
-                continue
-            self.tell(number, _values(row) if attempt == row.attempt else None)
-        for row in untold:  # whose trial Optuna does not list as RUNNING: most likely told before
-            if row.number is not None and row.number not in running.values():
-                self.tell(row.number, _values(row))
+                    raise  # else another worker ended it at the same moment
 
     def _is_running(self, number: int) -> bool:
         return number in self.running().values()
@@ -137,26 +116,55 @@ class OptunaTrials:
 
         self._storage = optuna_storage(self._url)
         with reachable(self._url):
-            sampler = optuna.samplers.RandomSampler()  # never asked: proposals are not made here
+            sampler = optuna.samplers.RandomSampler()  # never used: candidates are proposed elsewhere
             self._study = optuna.load_study(study_name=self._name, storage=self._storage, sampler=sampler)
 
     def close(self) -> None:
-        """Let the database go."""
+        """Close the connections to the database."""
         close_storage(self._storage)
 
 
+def outcomes(
+    running: Mapping[str, int], known: Mapping[Any, Row[Any]], untold: Sequence[Row[Any]]
+) -> Iterator[tuple[int, list[float] | None]]:
+    """How trials ended that Optuna does not know about: attempts that ended, or that were taken over.
+
+    Args:
+        running: label -> number of Optuna's RUNNING trials.
+        known: (candidate, rung, seed) -> row of the ledger, read after `running`.
+        untold: rows of the ledger whose last attempt ended and is not marked as told.
+
+    Yields:
+        The number of a trial, and its values or None for a failure, as `OptunaTrials.tell` takes them.
+    """
+    for label, number in running.items():
+        *key, attempt = attempt_of(label)
+        row = known.get(tuple(key))
+        if row is None or attempt > row.attempt or (attempt == row.attempt and row.state == "running"):
+            continue
+        yield number, _values(row) if attempt == row.attempt else None
+    for row in untold:  # most trials that are not RUNNING were told before; telling twice changes nothing
+        if row.number is not None and row.number not in running.values():
+            yield row.number, _values(row)
+
+
+def candidates_of(labels: Iterable[str]) -> set[str]:
+    """The candidates that labels name."""
+    return {attempt_of(label)[0] for label in labels}
+
+
 def _values(row: Row[Any]) -> list[float] | None:
-    """What Optuna is told of a trial's last attempt: its values, or None where it failed."""
+    """Optuna's values of a trial whose last attempt was scored; None where it was not."""
     return [row.score, row.flops_per_token] if row.state == "done" else None
 
 
 def label_of(candidate: str, rung: int, seed: int, attempt: int) -> str:
-    """What names an attempt in Optuna's study."""
+    """The label of an attempt in Optuna's study."""
     return f"{candidate}/{rung}/{seed}/{attempt}"
 
 
 def attempt_of(label: str) -> tuple[str, int, int, int]:
-    """Candidate, rung, seed and attempt of a label."""
+    """Candidate, rung, seed and attempt that a label names."""
     candidate, rung, seed, attempt = label.split("/")
     return candidate, int(rung), int(seed), int(attempt)
 
@@ -168,7 +176,7 @@ def close_storage(storage: "RDBStorage") -> None:
 
 
 def create_study(storage: "RDBStorage", study: str) -> None:
-    """Create Optuna's study in its tables, if it is not there."""
+    """Create Optuna's study, if it does not exist."""
     import warnings
 
     import optuna
@@ -183,14 +191,14 @@ def create_study(storage: "RDBStorage", study: str) -> None:
 
 
 def has_study(storage: "RDBStorage", study: str) -> bool:
-    """Whether Optuna's tables hold a study of this name."""
+    """Whether Optuna has a study of this name."""
     import optuna
 
     return study in optuna.get_all_study_names(storage)
 
 
 def delete_study(storage: "RDBStorage", study: str) -> None:
-    """Delete Optuna's study with all its trials; nothing happens if there is none."""
+    """Delete Optuna's study with all its trials, if it exists."""
     import optuna
 
     if has_study(storage, study):

@@ -1,7 +1,8 @@
-"""The files of one study, wherever they lie: found, measured and removed.
+"""Find, measure and delete the files of one study.
 
-A study with an id has a folder of its own, named after both: all in it goes. A study of the tables' version 1
-has none, and a study of another database may share its folder: only files that its rows name are removed.
+A study with an id has a folder of its own, named after study and id; the whole folder is deleted. A study of
+version 1 of the tables has no id, and a study of another database may share its folder; only files that its
+rows name are deleted.
 """
 
 import os
@@ -10,17 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from space.errors import StorageError
-
-LOGS = "pathfront-logs"  # in the working folder of a launcher whose artifacts are on another machine
+from search.store.artifacts import LOGS, file_system
+from space.errors import StorageError, one_line
 
 
 @dataclass(frozen=True)
 class Removed:
-    """What was removed.
+    """What was deleted.
 
     Attributes:
         left: folders of the study in which files without a row remain.
@@ -32,29 +31,29 @@ class Removed:
 
 
 def exists(place: str) -> bool:
-    """Whether a file or a folder is there, by its URL or path.
+    """Whether a file or a folder exists, by its URL or path.
 
     Raises:
         StorageError: its store does not answer.
     """
     try:
-        files, path = _file_system(place)
+        files, path = file_system(place)
         return _info(files, path) is not None
-    except Exception as error:  # each file system has its own errors
-        raise StorageError(f"'{_shown(place)}' cannot be looked for: {_line(error)}") from error
+    except Exception as error:  # each file system has errors of its own
+        raise StorageError(f"'{_shown(place)}' cannot be looked for: {one_line(error)}") from error
 
 
 class StudyRemoval:
-    """The files of one study that are to be removed.
+    """The files of one study that are to be deleted.
 
     Args:
-        study: its name.
-        artifacts_id: its random id; empty for a study of the tables' version 1.
-        root: where its checkpoints went, as far as its rows do not say: a URL or a path.
-        urls: of its checkpoints.
+        study: the study's name.
+        artifacts_id: its random id; empty for a study of version 1 of the tables.
+        root: URL or path of the artifacts, for files that no row names.
+        urls: URLs of its checkpoints.
 
     Raises:
-        StorageError: no file system is known for one of them.
+        StorageError: fsspec does not support one of the URLs.
     """
 
     def __init__(self, study: str, artifacts_id: str, root: str, urls: Sequence[str]) -> None:
@@ -67,7 +66,7 @@ class StudyRemoval:
         self._folders = list(dict.fromkeys([*self._named, *(f"{place}/{name}" for place in roots)]))
 
     def missing(self) -> list[str]:
-        """Folders in which checkpoints lay and that are not there, as a person may look for them.
+        """Folders that held checkpoints and do not exist now, as paths or URLs for messages.
 
         Raises:
             StorageError: their store does not answer.
@@ -75,7 +74,7 @@ class StudyRemoval:
         return [_shown(folder) for folder in self._named if not exists(folder)]
 
     def size(self) -> int:
-        """Bytes of all files that would be removed.
+        """Bytes of all files that would be deleted.
 
         Raises:
             StorageError: their store does not answer.
@@ -83,42 +82,33 @@ class StudyRemoval:
         return sum(self._found().values())
 
     def remove(self) -> Removed:
-        """Remove them; what is gone already is no error.
+        """Delete the files that exist, and the folders that are then empty.
 
         Raises:
-            StorageError: a file cannot be removed.
+            StorageError: a file cannot be deleted.
         """
         found = self._found()
         for url in found:
             try:
-                files, path = _file_system(url)
+                files, path = file_system(url)
                 os.unlink(path) if _is_local(files) else files.rm_file(path)
             except FileNotFoundError:
                 continue
-            except Exception as error:  # each file system has its own errors
-                raise StorageError(f"'{_shown(url)}' cannot be deleted: {_line(error)}") from error
+            except Exception as error:  # each file system has errors of its own
+                raise StorageError(f"'{_shown(url)}' cannot be deleted: {one_line(error)}") from error
         left = [_shown(folder) for folder in self._folders if not _prune(folder)]
         return Removed(len(found), sum(found.values()), tuple(left))
 
     def _found(self) -> dict[str, int]:
-        """URL -> bytes of all files that are there."""
+        """URL -> bytes of all files that exist."""
         found: dict[str, int] = {}
         for place in [*self._urls, *(self._folders if self._own else ())]:
             try:
-                files, path = _file_system(place)
+                files, path = file_system(place)
                 found |= {files.unstrip_protocol(name): size for name, size in _sizes(files, path)}
-            except Exception as error:  # each file system has its own errors
-                raise StorageError(f"'{_shown(place)}' cannot be listed: {_line(error)}") from error
+            except Exception as error:  # each file system has errors of its own
+                raise StorageError(f"'{_shown(place)}' cannot be listed: {one_line(error)}") from error
         return found
-
-
-def _file_system(place: str) -> tuple[Any, str]:
-    """File system and path of a URL, or of a path, in which every character stands for itself."""
-    path = place.removeprefix("file://")
-    if path != place or "://" not in place:
-        return LocalFileSystem(), os.path.abspath(path)
-    files, path = fsspec.url_to_fs(place)
-    return files, str(path)
 
 
 def _is_local(files: Any) -> bool:
@@ -127,14 +117,14 @@ def _is_local(files: Any) -> bool:
 
 def _canonical(place: str) -> str:
     try:
-        files, path = _file_system(place)
-    except Exception as error:  # each file system has its own errors
-        raise StorageError(f"the artifacts '{_shown(place)}' cannot be used: {_line(error)}") from error
+        files, path = file_system(place)
+    except Exception as error:  # each file system has errors of its own
+        raise StorageError(f"the artifacts '{_shown(place)}' cannot be used: {one_line(error)}") from error
     return files.unstrip_protocol(path).rstrip("/")
 
 
 def _info(files: Any, path: str) -> dict[str, Any] | None:
-    """What is known of a file or a folder; None if it is not there. fsspec's `exists` hides failures."""
+    """Fsspec's description of a file or a folder; None if it does not exist. Its `exists` hides failures."""
     try:
         return files.info(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -160,8 +150,8 @@ def _sizes(files: Any, path: str) -> Iterator[tuple[str, int]]:
 
 
 def _prune(folder: str) -> bool:
-    """Remove a folder and those below it where they are empty; returns whether nothing is left of it."""
-    files, path = _file_system(folder)
+    """Delete a folder and its subfolders if they are empty; returns whether the folder is gone."""
+    files, path = file_system(folder)
     if not _is_local(files):
         return _info(files, path) is None  # object stores have no empty folders
     top = Path(path)
@@ -175,7 +165,3 @@ def _prune(folder: str) -> bool:
 
 def _shown(place: str) -> str:
     return place.removeprefix("file://")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -1,8 +1,8 @@
-"""Which checkpoints can no longer be used: a rule over rows, which deletes nothing itself.
+"""Decide which checkpoints are no longer needed: a rule over rows, which deletes nothing itself.
 
-A trunk is of use while its trial runs or its candidate may still be promoted, a decay branch while its trial
-runs, decayed weights while their trial may be exported. What `pathfront retry` would go on from counts as of
-use.
+A trunk is needed while its trial runs or its candidate may be promoted, a decay branch while its trial runs,
+decayed weights while their trial may be exported. The checkpoint that `pathfront retry` would continue from
+is needed, too.
 """
 
 from collections import defaultdict
@@ -15,25 +15,25 @@ from search.database.tables import checkpoints, trials
 from search.store.finalists import Finalist, front_of, highest_rungs
 from space.scores import at_floor
 
-Climber = tuple[str, int]  # candidate, seed
+CandidateSeed = tuple[str, int]
 
 
 def superfluous(
     connection: Connection, study: str, rungs: int, keep: Literal["all", "front"], over: bool = False
 ) -> list[Row[Any]]:
-    """Rows of `pf_checkpoints` that nothing needs any more, in the order of their keys.
+    """Rows of `pf_checkpoints` that are no longer needed, ordered by key.
 
     Args:
         connection: the database.
         study: the study's name.
-        rungs: how many rungs it has.
-        keep: whose decayed weights stay, as in the study file.
-        over: whether the study is finished, so that no score of the front will change.
+        rungs: number of rungs of the study.
+        keep: which decayed weights to keep, as in the study file.
+        over: whether the study is finished, so that the front is final.
     """
     found = connection.execute(select(trials).where(trials.c.study == study)).all()
     ordered = select(checkpoints).where(checkpoints.c.study == study)
     files = connection.execute(ordered.order_by(*checkpoints.primary_key.columns)).all()
-    ladders: defaultdict[Climber, dict[int, Row[Any]]] = defaultdict(dict)
+    ladders: defaultdict[CandidateSeed, dict[int, Row[Any]]] = defaultdict(dict)
     for trial in found:
         ladders[trial.candidate, trial.seed][trial.rung] = trial
     trunks = {_key(row) for row in _trunks(files, ladders, rungs - 1)}
@@ -41,29 +41,29 @@ def superfluous(
     if keep == "front":
         needed = exportable(highest_rungs(connection, study), _settled(ladders, rungs - 1), over)
 
-    def of_use(row: Row[Any]) -> bool:
+    def is_needed(row: Row[Any]) -> bool:
         trial = ladders[row.candidate, row.seed][row.rung]
         if row.kind == "trunk":
             return _key(row) in trunks
         if not trial.final:
             return True
-        if row.kind == "branch":  # its decay is over
+        if row.kind == "branch":  # its decay has ended
             return False
         return trial.state == "done" and (needed is None or (row.candidate, row.rung) in needed)
 
-    return [row for row in files if not of_use(row)]
+    return [row for row in files if not is_needed(row)]
 
 
 def exportable(finalists: Sequence[Finalist], settled: set[str], over: bool) -> set[tuple[str, int]]:
-    """Candidate and rung of the trials that are on the front or may still come to it.
+    """Candidate and rung of the trials that are on the front or may still join it.
 
-    While a study runs, a candidate that dominates another may be promoted and score less there. So only
-    candidates whose score is settled push others out for good.
+    While a study runs, a candidate that dominates another one may be promoted and score less at its new rung.
+    So a trial is excluded only if a candidate with a final score dominates it.
 
     Args:
         finalists: each candidate at its highest rung.
         settled: candidates that will not be promoted any more.
-        over: whether all are.
+        over: whether no candidate will be.
     """
     needed = {(row.candidate, row.rung) for row in front_of(list(finalists))}
     if over:
@@ -79,8 +79,8 @@ def _dominates(one: Finalist, other: Finalist) -> bool:
     return better and one.score >= other.score and one.flops <= other.flops
 
 
-def _settled(ladders: dict[Climber, dict[int, Row[Any]]], top: int) -> set[str]:
-    """Candidates that ended at the top rung, or failed for good on their way."""
+def _settled(ladders: dict[CandidateSeed, dict[int, Row[Any]]], top: int) -> set[str]:
+    """Candidates that were scored at the top rung, or failed permanently."""
     return {
         candidate
         for (candidate, _), ladder in ladders.items()
@@ -90,19 +90,19 @@ def _settled(ladders: dict[Climber, dict[int, Row[Any]]], top: int) -> set[str]:
 
 
 def _trunks(
-    files: Iterable[Row[Any]], ladders: dict[Climber, dict[int, Row[Any]]], top: int
+    files: Iterable[Row[Any]], ladders: dict[CandidateSeed, dict[int, Row[Any]]], top: int
 ) -> list[Row[Any]]:
-    """The trunks that are of use."""
-    by_climber: defaultdict[Climber, list[Row[Any]]] = defaultdict(list)
+    """The trunks that are needed."""
+    by_candidate: defaultdict[CandidateSeed, list[Row[Any]]] = defaultdict(list)
     for row in files:
         if row.kind == "trunk":
-            by_climber[row.candidate, row.seed].append(row)
+            by_candidate[row.candidate, row.seed].append(row)
     kept: list[Row[Any]] = []
-    for climber, rows in by_climber.items():
+    for key, rows in by_candidate.items():
         newest = max(rows, key=lambda row: (row.rung, row.tokens))
-        ladder = ladders[climber]
+        ladder = ladders[key]
         last = ladder[max(ladder)]
-        if not last.final:  # one may turn out to be damaged: all from the rung below on
+        if not last.final:  # one may be damaged: keep all from the rung below on
             below = max((rung for rung, trial in ladder.items() if trial.state == "done"), default=0)
             kept += [row for row in rows if row.rung >= below]
         elif last.state == "failed":

@@ -1,7 +1,7 @@
-"""Studies: created once, resumed only under the same specification.
+"""Create, resume and read studies. A study is resumed only with the same specification.
 
-The ledger's row comes first and Optuna's study second, so that a launcher killed in between is mended by the
-next launch.
+The ledger's row is written first and Optuna's study second, so that the next launch completes what a killed
+launcher left undone.
 """
 
 import secrets
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import Engine, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -22,13 +21,13 @@ from search.database.storage import (
     settle,
     shown,
 )
-from search.database.tables import candidates, clock, events, studies, trials
+from search.database.tables import candidates, clock, studies, trials
 from search.store.environment import Environment, conflicts
+from search.store.events import add_event
 from search.store.optuna_trials import close_storage, create_study, has_study
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
-from space.knobs import STORED
 from space.records import SuiteRecord
-from space.study import SCHEMA_VERSION, StudyConfig
+from space.study import SCHEMA_VERSION, Model, StudyConfig, parse
 
 MAY_CHANGE = (
     "stop",
@@ -40,12 +39,17 @@ MAY_CHANGE = (
     "keep",
     "stall_minutes",
 )
-DELETING = "being deleted"  # `pf_studies.halted` from the first step of a deletion on
+DELETING = "being deleted"  # value of `pf_studies.halted` while a study is deleted
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study as its row holds it."""
+    """A study as its row in the database describes it.
+
+    Attributes:
+        created: whether this launch created it.
+        environment: what its trials are trained with; None if no launch has stored that.
+    """
 
     config: StudyConfig
     suite: SuiteRecord
@@ -54,25 +58,31 @@ class Study:
 
 
 def create_or_resume(
-    url: str, config: StudyConfig, environment: Environment | None = None, accept_changes: bool = False
+    url: str,
+    config: StudyConfig,
+    environment: Environment | None = None,
+    accept_changes: bool = False,
+    suite: SuiteRecord | None = None,
 ) -> Study:
-    """Create a study, or take one up again under the same specification and mark it as launched.
+    """Create a study, or resume one that has the same specification, and mark it as launched.
 
     Args:
-        url: the database's URL; a SQLite file is made where there is none.
-        config: what to run. Keys that say where, how long or how visibly it runs may differ from last time.
-        environment: versions, data and code here; None to leave what the study holds.
+        url: the database's URL; a SQLite file is created if it does not exist.
+        config: the study. The keys in `MAY_CHANGE` may differ from the last launch.
+        environment: versions, data and code here; None leaves what the study holds.
         accept_changes: whether data and code may differ from those of earlier trials.
+        suite: what `planned_suite` returned for this configuration, if it was called; else the configuration
+            is checked here.
 
     Returns:
-        The study; its suite is the one that it was created with.
+        The study, with the suite that it was created with.
 
     Raises:
-        StudyFileError: a study of this name has another specification, other data or other code, or is none
-            of Pathfront's.
+        StudyFileError: a study of this name has another specification, other data or other code, or belongs
+            to another program.
         StorageError: the database cannot be used.
     """
-    suite = config.check()
+    suite = suite or config.check()
     with one_launcher(url):
         return _create_or_resume(url, config, suite, environment, accept_changes)
 
@@ -118,10 +128,14 @@ def _create_or_resume(
 
 
 def planned_suite(url: str, config: StudyConfig) -> SuiteRecord:
-    """The suite that a launch will train on, found without writing anything.
+    """The suite that a launch will train on. Nothing is written.
+
+    Args:
+        url: the database's URL.
+        config: the study, which `read_study` has checked.
 
     Returns:
-        That of the study, if it exists and has tried a candidate; else the one that the file names now.
+        The stored study's suite, if the study exists and has a candidate; else the one that `config` names.
 
     Raises:
         StudyFileError: the study exists and has another specification.
@@ -130,12 +144,12 @@ def planned_suite(url: str, config: StudyConfig) -> SuiteRecord:
     try:
         engine = open_reader(url)
     except NotFoundError:
-        return config.check()
+        return config.suite_record()
     try:
         with reachable(url):
             known = _row(engine, config.study)
             if known is None or _is_empty(engine, config.study):
-                return config.check()
+                return config.suite_record()
         study = _parse(known, config.study)
         compare(study.config, config)
         return study.suite
@@ -147,7 +161,7 @@ def load_study(engine: Engine, url: str, name: str) -> Study:
     """Read a study.
 
     Raises:
-        NotFoundError: there is none of this name.
+        NotFoundError: there is no study of this name.
         StorageError: it was written by another version of Pathfront.
     """
     with reachable(url):
@@ -160,11 +174,18 @@ def load_study(engine: Engine, url: str, name: str) -> Study:
 
 
 def finish_study(engine: Engine, url: str, name: str, why: str) -> None:
-    """Note that nothing is left to do; only the first worker to see it does."""
+    """Mark a study as finished, with an event; only the first worker's call has an effect.
+
+    Args:
+        engine: the database.
+        url: its URL.
+        name: the study.
+        why: the text of the event.
+    """
     unfinished = (studies.c.name == name) & studies.c.finished_at.is_(None)
     with reachable(url), engine.begin() as connection:
         if connection.execute(update(studies).where(unfinished).values(finished_at=clock())).rowcount:
-            _note(connection, name, "finished", why)
+            add_event(connection, name, "finished", why)
 
 
 def _create(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> bool:
@@ -185,7 +206,7 @@ def _create(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> bool:
 
 
 def _is_empty(engine: Engine, name: str) -> bool:
-    """Whether a study has never tried a candidate, so that its specification binds nothing."""
+    """Whether a study has no candidate, so that its specification may still change."""
     with engine.connect() as connection:
         return not connection.scalar(
             select(func.count()).select_from(candidates).where(candidates.c.study == name)
@@ -193,7 +214,7 @@ def _is_empty(engine: Engine, name: str) -> bool:
 
 
 def _replace(engine: Engine, study: Study, config: StudyConfig, suite: SuiteRecord) -> Study:
-    """Give an empty study another specification."""
+    """Replace the specification of a study without candidates."""
     changes = {"config": config.model_dump(mode="json"), "suite": suite.model_dump(mode="json")}
     with engine.begin() as connection:
         connection.execute(update(studies).where(studies.c.name == config.study).values(changes))
@@ -203,10 +224,10 @@ def _replace(engine: Engine, study: Study, config: StudyConfig, suite: SuiteReco
 def _join(
     engine: Engine, name: str, known: Environment | None, here: Environment, accept_changes: bool
 ) -> None:
-    """Note what a study's trials are trained with; refuse other data or code once a trial was scored.
+    """Store what a study's trials are trained with; refuse other data or code once a trial was scored.
 
     Raises:
-        StudyFileError: data or code differ, and nobody accepted that.
+        StudyFileError: data or code differ, and `accept_changes` is false.
     """
     differ = [] if known is None else conflicts(known, here)
     if known is not None and not differ:
@@ -224,7 +245,7 @@ def _join(
             before = known.model_dump(mode="json")
             unmarked = and_(scored, trials.c.environment.is_(None))
             connection.execute(update(trials).where(unmarked).values(environment=before))
-            _note(connection, name, "changed", "; ".join(differ))
+            add_event(connection, name, "changed", "; ".join(differ))
         values = {"environment": here.model_dump(mode="json")}
         connection.execute(update(studies).where(studies.c.name == name).values(values))
 
@@ -240,7 +261,7 @@ def _launch(engine: Engine, config: StudyConfig, text: str) -> None:
     }
     with engine.begin() as connection:
         connection.execute(update(studies).where(studies.c.name == config.study).values(changes))
-        _note(connection, config.study, "launched", text)
+        add_event(connection, config.study, "launched", text)
 
 
 def _row(engine: Engine, name: str) -> Mapping[str, Any] | None:
@@ -252,29 +273,60 @@ def _row(engine: Engine, name: str) -> Mapping[str, Any] | None:
 def _parse(row: Mapping[str, Any], name: str) -> Study:
     if row["halted"] == DELETING:
         raise StudyFileError(f"study '{name}' is half deleted; finish that first: pathfront delete {name}")
-    version = row["config"].get("schema_version")
+    environment = row["environment"]
+    return Study(
+        parse_config(row["config"], name),
+        parse_suite(row["suite"], name),
+        environment=None if environment is None else _parse_stored(Environment, environment, name),
+    )
+
+
+def parse_config(data: Mapping[str, Any], name: str) -> StudyConfig:
+    """Read a stored study's configuration.
+
+    Args:
+        data: `pf_studies.config`.
+        name: the study's name.
+
+    Raises:
+        StorageError: another version of Pathfront wrote it.
+    """
+    version = data.get("schema_version")
     if version != SCHEMA_VERSION:
-        raise StorageError(
-            f"this Pathfront reads studies of schema version {SCHEMA_VERSION}, and '{name}' has {version};"
-            " use the Pathfront that made it"
+        raise _other_version(
+            name,
+            f"this one reads schema version {SCHEMA_VERSION}, and '{name}' has {version}; use the one that"
+            " made it",
         )
-    try:
-        environment = row["environment"]
-        return Study(
-            StudyConfig.model_validate(row["config"], context=STORED),
-            SuiteRecord.model_validate(row["suite"]),
-            environment=None if environment is None else Environment.model_validate(environment),
-        )
-    except ValidationError as error:
-        reason = " ".join(str(error).split())
-        raise StorageError(f"study '{name}' was written by another version of Pathfront: {reason}") from None
+    return _parse_stored(StudyConfig, data, name)
+
+
+def parse_suite(data: Mapping[str, Any], name: str) -> SuiteRecord:
+    """Read a stored study's suite.
+
+    Args:
+        data: `pf_studies.suite`.
+        name: the study's name.
+
+    Raises:
+        StorageError: another version of Pathfront wrote it.
+    """
+    return _parse_stored(SuiteRecord, data, name)
+
+
+def _parse_stored(model: type[Model], data: object, name: str) -> Model:
+    return parse(model, data, lambda why: _other_version(name, why), stored=True)
+
+
+def _other_version(name: str, why: str) -> StorageError:
+    return StorageError(f"study '{name}' was written by another version of Pathfront: {why}")
 
 
 def compare(old: StudyConfig, new: StudyConfig) -> None:
-    """Refuse a specification that differs from the study's; keys that may change are left out.
+    """Refuse a specification that differs from the study's in a key that may not change.
 
     Raises:
-        StudyFileError: it names the first key that differs.
+        StudyFileError: a key differs; the message names the first one.
     """
     before, after = (_flat(c.model_dump(mode="json", exclude=set(MAY_CHANGE))) for c in (old, new))
     for key in sorted(before | after):
@@ -286,12 +338,8 @@ def compare(old: StudyConfig, new: StudyConfig) -> None:
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys."""
+    """Flatten nested mappings into one with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in data.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def _note(connection: Any, study: str, kind: str, text: str) -> None:
-    connection.execute(insert(events).values(study=study, at=clock(), kind=kind, text=text))

@@ -1,8 +1,8 @@
-"""The folder of one study under the artifacts' URL: its name, its marker, and how a wrong place is told.
+"""The folder of one study under the artifacts' URL: its name, its marker file, and how it is found.
 
-The name bears an id that is made with the study, so that studies of one name in several databases share a
-place without sharing a file. The marker says that the folder is there: without it, an empty place could be a
-store that is not mounted, and checkpoints that are only out of reach must never count as lost.
+The folder's name contains an id that is created with the study, so that studies of the same name in several
+databases can share a place. The marker file proves that the folder exists: an empty place without it may be a
+store that is not mounted, and checkpoints that cannot be reached must not count as lost.
 """
 
 import json
@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, func, insert, select
+from sqlalchemy import Connection, Engine, Row, and_, func, select
 
 from search.database.storage import artifacts_home, reachable, resolve_artifacts
-from search.database.tables import checkpoints, clock, events, studies
+from search.database.tables import checkpoints, events, studies
 from search.store.artifacts import Artifacts, Stored, located
+from search.store.events import add_event
 from space.errors import StorageError
 
 MARKER = "study.json"
-LOOKED_AT = 16  # noted checkpoints that a worker looks for, the newest, where the marker is missing
-_PLACED, _FORGOT = "files", "forgot"  # kinds of events: where the folder was made; that files were given up
+LOOKED_AT = 16  # newest checkpoints that a worker looks for if the marker is missing
+_PLACED, _FORGOT = "files", "forgot"  # kinds of events: the folder was created; missing files were given up
 _TRIAL_FOLDER = re.compile(r"rung(\d+)-seed(\d+)")
 
 TrialKey = tuple[str, int, int]  # candidate, rung, seed
@@ -32,13 +33,13 @@ def study_folder(study: str, artifacts_id: str) -> str:
 
     Args:
         study: the study's name.
-        artifacts_id: its `pf_studies.artifacts_id`; empty for studies from version 1 of the tables.
+        artifacts_id: its `pf_studies.artifacts_id`; empty for a study from version 1 of the tables.
     """
     return f"{study}-{artifacts_id}" if artifacts_id else study
 
 
 def trial_folder(candidate: str, rung: int, seed: int) -> str:
-    """Where in its study's folder a trial's checkpoints lie."""
+    """The path of a trial's checkpoints in its study's folder."""
     return f"{candidate}/rung{rung}-seed{seed}"
 
 
@@ -59,49 +60,49 @@ class StudyFiles:
 
     @property
     def place(self) -> str:
-        """The study's folder, as a person may look for it."""
+        """The path or URL of the study's folder, for messages."""
         return self.artifacts.shown(self.name)
 
     def is_marked(self) -> bool:
-        """Whether the study's folder is there.
+        """Whether the study's folder exists.
 
         Raises:
-            StorageError: that cannot be found out.
+            StorageError: the store cannot be read.
         """
         return self.artifacts.holds(f"{self.name}/{MARKER}")
 
     def mark(self) -> None:
-        """Make the folder.
+        """Create the folder with its marker file.
 
         Raises:
-            StorageError: it cannot be made.
+            StorageError: it cannot be created.
         """
         self.artifacts.make()
         text = json.dumps({"study": self.study, "artifacts_id": self.artifacts_id})
         self.artifacts.put(f"{self.name}/{MARKER}", lambda path: _write(path, text + "\n"))
 
     def require(self) -> None:
-        """Check that the folder is still there.
+        """Check that the folder still exists.
 
         Raises:
-            StorageError: it has vanished.
+            StorageError: it does not.
         """
         if not self.is_marked():
             raise StorageError(f"the folder '{self.place}' was there and has vanished; {self.advice}")
 
     @property
     def advice(self) -> str:
-        """What to do when files are missing."""
+        """The part of an error message that says what to do about missing files."""
         return (
             "mount the place or move the folder back, then launch the study again; or give up what is"
             f" missing: pathfront retry {self.study} --forget-checkpoints"
         )
 
     def folder(self, name: str) -> Path:
-        """A folder on this machine for the study's logs and the like.
+        """A folder on this machine for the study's logs.
 
         Raises:
-            StorageError: it cannot be made.
+            StorageError: it cannot be created.
         """
         return self.artifacts.folder(f"{self.name}/{name}")
 
@@ -109,17 +110,17 @@ class StudyFiles:
         """Store a file in the study's folder; see `Artifacts.put`.
 
         Raises:
-            StorageError: it cannot be stored, or the folder has vanished.
-            StorageFull: there is no room for it.
+            StorageError: it cannot be stored, or the study's folder is missing.
+            StorageFull: no space is left for it.
         """
         self.require()
         return self.artifacts.put(f"{self.name}/{name}", save)
 
     def fetch(self, uri: str, sha256: str, folder: Path) -> Path:
-        """A noted file on this machine; see `Artifacts.fetch`.
+        """The path of a stored file on this machine; see `Artifacts.fetch`.
 
         Raises:
-            CheckpointError: all of it was read, and it is not what was stored.
+            CheckpointError: the whole file was read, and its content is not what was stored.
             StorageError: it is missing or cannot be read.
             StorageUnavailable: its store does not answer.
         """
@@ -130,10 +131,13 @@ class StudyFiles:
         return self.artifacts.fetch(found, sha256, folder)
 
     def find(self, uri: str) -> str | None:
-        """The URI of a noted file, its own or where the study's folder is now; None if it is gone.
+        """The current URI of a stored file: its own, or in the place where the study's folder is now.
+
+        Returns:
+            The URI; None if the file does not exist.
 
         Raises:
-            StorageError: whether it is there cannot be found out.
+            StorageError: the store cannot be read.
         """
         if self.artifacts.exists(uri):
             return uri
@@ -141,64 +145,64 @@ class StudyFiles:
         return self.artifacts.uri(name) if name is not None and self.artifacts.holds(name) else None
 
     def remove(self, uris: Iterable[str]) -> None:
-        """Delete files that the study noted; those outside a folder of its name are left alone.
+        """Delete stored files, except those outside a folder of the study's name.
 
         Raises:
-            StorageError: one cannot be deleted.
+            StorageError: a file cannot be deleted.
         """
         for uri in uris:
             if self._name(uri) is not None:
                 self.artifacts.remove(uri)
 
     def sweep(self, candidate: str, look: Callable[[], tuple[set[TrialKey], Sequence[str]]]) -> None:
-        """Delete what killed workers left in the folders of trials that are over.
+        """Delete files that killed workers left in the folders of trials that have ended.
 
-        Files of other trials and whatever else lies in the study's folder stay.
+        Files of other trials, and other files in the study's folder, are kept.
 
         Args:
-            candidate: only in its folder; everywhere if empty.
-            look: reads which trials are over and the URIs of the study's noted files. It is called after the
-                files are listed, so that a file which is noted meanwhile is not taken for a leftover.
+            candidate: look only in this candidate's folder; everywhere if empty.
+            look: reads which trials have ended, and the URIs of the study's stored files. It is called after
+                the files are listed, so that a file that gets its row meanwhile does not count as a leftover.
 
         Raises:
             StorageError: the folder cannot be listed, or a file cannot be deleted.
         """
-        if not self.artifacts_id:  # of version 1: its folder may be another database's as well
+        if not self.artifacts_id:  # version 1: another database may use the same folder
             return
         listed = self.artifacts.listing(f"{self.name}/{candidate}".rstrip("/"))
         over, uris = look()
-        kept = {self._name(uri) for uri in uris}  # wherever the folder was when they were noted
+        kept = {self._name(uri) for uri in uris}  # independent of where the folder was when they were stored
         for name in listed:
             if self._trial(name) in over and name not in kept:
                 self.artifacts.discard(name)
 
     def _name(self, uri: str) -> str | None:
-        """A noted file's name from the study's folder on, if it lies in one."""
+        """A stored file's path from the study's folder on; None if it is not in such a folder."""
         _, folder, rest = f"/{uri}".rpartition(f"/{self.name}/")
         return f"{self.name}/{rest}" if folder else None
 
     def _trial(self, name: str) -> TrialKey | None:
-        """The trial in whose folder a file lies."""
+        """The trial in whose folder a file is; None if it is in none."""
         candidate, _, rest = name.removeprefix(f"{self.name}/").partition("/")
         found = _TRIAL_FOLDER.fullmatch(rest.partition("/")[0])
         return (candidate, int(found[1]), int(found[2])) if found else None
 
 
 def open_files(engine: Engine, url: str, study: str, root: str) -> StudyFiles:
-    """Find a study's folder, or make it where the study has no files yet.
+    """Find a study's folder, or create it if the study has no files yet.
 
-    Another place than before is fine while the files there can still be reached. Where nobody names a place
-    for a database on a server, it is the one that the study already has, whatever the working folder.
+    The place may change while the files in the old place can still be reached. For a database on a server, if
+    the user names no place, it is the study's last place and not the default in the working folder.
 
     Args:
-        engine: the database, open to write.
+        engine: the database, open for writing.
         url: its URL.
         study: name of a study that exists.
         root: the artifacts' URL.
 
     Raises:
         StorageError: the study has files and none of them can be found, or nothing can be stored there.
-        StorageUnavailable: the place does not answer.
+        StorageUnavailable: the store does not answer.
     """
     with reachable(url), engine.connect() as connection:
         artifacts_id = connection.scalar(select(studies.c.artifacts_id).where(studies.c.name == study)) or ""
@@ -219,39 +223,40 @@ def open_files(engine: Engine, url: str, study: str, root: str) -> StudyFiles:
             f" there{earlier}; {files.advice}"
         )
     if marked:
-        files.artifacts.make()  # says so if it cannot be written
+        files.artifacts.make()  # raises if it cannot be written
     else:
         files.mark()
     if files.place not in noted:
-        _note(engine, url, study, _PLACED, files.place)
+        with reachable(url), engine.begin() as connection:
+            add_event(connection, study, _PLACED, files.place)
     return files
 
 
 def this_checkpoint(row: Row[Any]) -> Any:
-    """The condition that a row of `pf_checkpoints` is this one, still naming the same file."""
+    """The condition for this row of `pf_checkpoints`, as long as it names the same file."""
     columns = (*checkpoints.primary_key.columns, checkpoints.c.uri)
     return and_(*(column == getattr(row, column.name) for column in columns))
 
 
 def _within_reach(files: StudyFiles, uris: Sequence[str], noted: Sequence[str]) -> bool:
-    """Whether a study whose folder is not under this root may make it there."""
+    """Whether a study without a folder under this root may create one there without losing files."""
     if any(files.find(uri) is not None for uri in uris):
         return True
     if uris:
         return False
-    if not noted or files.artifacts.home is not None:  # nothing is lost, and one machine works on it
+    if not noted or files.artifacts.home is not None:  # nothing would be lost, and only one machine uses it
         return True
     return any(Artifacts(place).holds(MARKER) for place in noted)
 
 
 def _nobody_chose(url: str, root: str) -> bool:
-    """Whether the place is only the default of a database without a folder of its own."""
+    """Whether the place is the default for a database without a folder, and not the user's choice."""
     chosen = os.environ.get("PATHFRONT_ARTIFACTS")
     return not chosen and artifacts_home(url) is None and root == resolve_artifacts(url)
 
 
 def _places(connection: Connection, study: str) -> list[str]:
-    """Where the study's folder was made, since files were last given up."""
+    """Places where the study's folder was created, since missing files were last given up."""
     found = connection.execute(
         select(events.c.kind, events.c.text)
         .where(events.c.study == study, events.c.kind.in_((_PLACED, _FORGOT)))
@@ -261,11 +266,6 @@ def _places(connection: Connection, study: str) -> list[str]:
     for kind, text in found:
         places = [*places, text] if kind == _PLACED else []
     return places
-
-
-def _note(engine: Engine, url: str, study: str, kind: str, text: str) -> None:
-    with reachable(url), engine.begin() as connection:
-        connection.execute(insert(events).values(study=study, at=clock(), kind=kind, text=text))
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
-"""The workers of a study in the database: who is alive, who left and why, and how long the study has run.
+"""The workers of a study in the database: which are alive, which have left and why, and the running time.
 
-A study's running time is counted by its workers' own clocks, so that a jump of the system clock neither ends
-a study nor prolongs it.
+A study's running time is measured by its workers' monotonic clocks, so that a jump of the system clock
+neither ends a study nor extends it.
 """
 
 import os
@@ -15,11 +15,11 @@ from sqlalchemy import Connection, Engine, case, delete, insert, select, update
 from search.database.storage import reachable
 from search.database.tables import clock, studies, workers
 
-SEEN_SECONDS = 5.0  # between two notes that a worker is alive
+SEEN_SECONDS = 5.0  # between two updates of a worker's `seen_at`
 
 
 class Register:
-    """One worker's entry among the workers of a study.
+    """One worker's row in `pf_workers`.
 
     Args:
         engine: the database, open to write.
@@ -39,10 +39,10 @@ class Register:
         self._began = self._noted = -float("inf")
 
     def join(self, log: str | None) -> None:
-        """Enter the study, under the name of a worker that has left if need be.
+        """Insert the worker's row; it replaces the row of an earlier worker of the same name.
 
         Args:
-            log: path of this worker's log; None for a terminal.
+            log: path of this worker's log; None if it writes to a terminal.
         """
         row = {
             "study": self._study,
@@ -60,7 +60,7 @@ class Register:
         self.seen()
 
     def seen(self) -> None:
-        """Note that this worker is alive, a few seconds after the last time at the earliest."""
+        """Store that this worker is alive; within 5 seconds of the last time, do nothing."""
         if time.monotonic() - self._noted < SEEN_SECONDS:
             return
         with self._write() as connection:
@@ -69,21 +69,21 @@ class Register:
         self._noted = time.monotonic()
 
     def leave(self, because: str | None = None) -> None:
-        """Leave the study.
+        """Store that this worker has left the study.
 
         Args:
-            because: why, if work is left that this worker cannot do.
+            because: why, if there is work left that this worker cannot do.
         """
         with self._write() as connection:
             connection.execute(update(workers).where(self._own).values(left_at=clock(), left_because=because))
             self._count(connection)
 
     def _count(self, connection: Connection) -> None:
-        """Raise the study's running time to this worker's count; several workers do not add up."""
+        """Raise the study's running time to the time that this worker measured; workers do not add up."""
         of_study = studies.c.name == self._study
         row = connection.execute(select(studies.c.launched_at, studies.c.ran_seconds).where(of_study)).first()
         if row is None:
-            return  # deleted meanwhile
+            return  # the study was deleted meanwhile
         if row.launched_at != self._launched:
             self._launched, self._base, self._began = row.launched_at, row.ran_seconds, time.monotonic()
         ran = self._base + time.monotonic() - self._began
@@ -97,7 +97,7 @@ class Register:
 
 
 def others_alive(connection: Connection, study: str, worker: str, lease: float) -> list[str]:
-    """Names of the other workers of a study that were seen within a lease and have not left."""
+    """Names of the other workers of a study that are alive: seen within a lease, and not left."""
     alive = select(workers.c.worker).where(
         workers.c.study == study,
         workers.c.worker != worker,
@@ -108,13 +108,13 @@ def others_alive(connection: Connection, study: str, worker: str, lease: float) 
 
 
 def note_end(engine: Engine, study: str, worker: str) -> None:
-    """Note that a worker has ended, if it did not say so itself."""
+    """Store that a worker has ended, if it did not do so itself."""
     silent = (workers.c.study == study) & (workers.c.worker == worker) & workers.c.left_at.is_(None)
     with engine.begin() as connection:
         connection.execute(update(workers).where(silent).values(left_at=clock()))
 
 
 def why_left(connection: Connection, study: str, worker: str) -> str | None:
-    """Why a worker left while there was work; None if it did not say."""
+    """Why a worker left while there was work; None if it gave no reason."""
     own = (workers.c.study == study) & (workers.c.worker == worker)
     return connection.scalar(select(workers.c.left_because).where(own))

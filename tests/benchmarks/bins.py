@@ -18,7 +18,6 @@ from space.candidate import Architecture, CandidateConfig
 from space.catalog import OWN_SETTINGS, load_catalog
 from space.contract import Budget
 from space.mixture import TaskMixture
-from space.scores import expert_fraction
 from trainers.evaluate import ModelPolicy
 from trainers.specialist import Silent
 from trainers.tasks.registry import load_task
@@ -44,7 +43,7 @@ def score(name: str, tokens: int, seed: int) -> float:
     decoder = fit_candidate(candidate, alone, budget, None, Silent()).decoder
     task = load_task(name, suite)
     values = task.score(ModelPolicy(decoder), "select", task.eval_episodes)
-    return expert_fraction(suite.records[name], float(values.mean()), "select")
+    return suite.records[name].fraction(float(values.mean()), "select")
 
 
 def main() -> None:

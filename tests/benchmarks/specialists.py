@@ -17,7 +17,6 @@ from pathlib import Path
 from search.commands.options import whole
 from space.catalog import OWN_SETTINGS, load_catalog
 from space.records import TaskRecord
-from space.scores import expert_fraction
 from trainers.tasks.processes import in_processes
 
 GOOD, SHARE = 0.9, 1 / 3
@@ -51,7 +50,7 @@ def try_task(name: str, tokens: int) -> dict[str, object]:
     return {
         "family": record.family,
         "task": name,
-        "fraction": round(expert_fraction(record, float(values.mean()), "report"), 3),
+        "fraction": round(record.fraction(float(values.mean()), "report"), 3),
         "value": round(float(values.mean()), 4),
         "episodes": len(values),
         "tokens": tokens,

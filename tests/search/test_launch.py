@@ -56,6 +56,21 @@ from search.cli import main
 main(sys.argv[1:])
 """
 
+COUNTED = """
+import atexit, collections, sys
+import space.ranges, space.study
+priced, checks = collections.Counter(), []
+price, check = space.ranges.price, space.study.StudyConfig.check
+def counting_price(architecture, suite):
+    priced[architecture.model_dump_json()] += 1
+    return price(architecture, suite)
+def counting_check(self):
+    checks.append(self.study)
+    return check(self)
+space.ranges.price, space.study.StudyConfig.check = counting_price, counting_check
+atexit.register(lambda: print("counted", len(checks), len(priced), priced.total(), file=sys.stderr))
+"""
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
@@ -67,9 +82,11 @@ def folder(tmp_path, monkeypatch):
 
 
 @contextmanager
-def started(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def started(
+    folder: Path, *arguments: str, script: str = SCRIPT, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *arguments],
+        [sys.executable, "-c", script, *arguments],
         cwd=folder,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -86,6 +103,15 @@ def launch(folder: Path, *options: str) -> tuple[int, str, str]:
     with started(folder, "launch", "mine.yaml", *options) as process:
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err
+
+
+def test_a_launch_checks_its_study_once_and_prices_each_architecture_once(folder):
+    with started(folder, "launch", "mine.yaml", script=COUNTED + SCRIPT) as process:
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    checks, architectures, priced = map(int, err.splitlines()[-1].removeprefix("counted").split())
+    assert checks == 1
+    assert priced == architectures > 1
 
 
 def test_a_study_runs_to_its_front_and_a_relaunch_says_so(folder):

@@ -73,7 +73,7 @@ def test_numbers_have_three_digits(value, text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "-"), (0.4, "0 s"), (200, "3 min 20 s"), (3600, "1 h 00 min"), (1e6, "11.6 days")],
+    [(None, "-"), (0.4, "0 s"), (200, "3 min 20 s"), (3600, "1 h 00 min"), (1e6, "11 d 13 h")],
 )
 def test_durations(seconds, text):
     assert output.duration(seconds) == text

@@ -1,7 +1,6 @@
 """Reading a study: the front against Optuna, every row's fields, and that nothing is ever written."""
 
 import json
-import time
 from dataclasses import fields
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from factories import make_study, suite
 from pydantic_core import to_jsonable_python
 from sqlalchemy import create_engine, update
+from work import work_of
 
 from search.database import tables
 from search.read.results import Reader
@@ -225,19 +225,31 @@ def test_reads_create_and_change_nothing(tmp_path, url, reader):
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
-def test_ten_thousand_trials_are_read_at_once(url):
-    make_study(url, trials=10_000, curve_points=1)
-    reader = Reader(url)
-    reader.front("quick")
+READS = {
+    "front": lambda reader: reader.front("quick"),
+    "trials": lambda reader: reader.trials("quick"),
+    "change token": lambda reader: reader.change_token("quick"),
+}
 
-    def seconds(read) -> float:
-        def once() -> float:
-            start = time.perf_counter()
-            read()
-            return time.perf_counter() - start
 
-        return min(once() for _ in range(3))
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory):
+    """Studies of 300 and of 1,200 trials."""
+    found = []
+    for trials in (300, 1200):
+        url = f"sqlite:///{tmp_path_factory.mktemp('sizes') / 'studies.db'}"
+        make_study(url, trials=trials, curve_points=1)
+        found.append(Reader(url))
+        for read in READS.values():
+            read(found[-1])  # SQLAlchemy compiles each statement once
+    yield found
+    for reader in found:
+        reader.close()
 
-    assert seconds(lambda: reader.front("quick")) < 0.2
-    assert seconds(lambda: reader.trials("quick")) < 0.5
-    assert seconds(lambda: reader.change_token("quick")) < 0.05
+
+@pytest.mark.parametrize("read", READS)
+def test_four_times_the_trials_are_read_by_as_many_statements_with_about_four_times_the_work(readers, read):
+    small, large = (work_of(lambda reader=reader: READS[read](reader)) for reader in readers)
+    assert large.statements == small.statements <= 10
+    assert large.sql <= 6 * small.sql  # 4 times where it is linear, 16 times where it is quadratic
+    assert large.python <= 6 * small.python

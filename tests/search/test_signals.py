@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from search.signals import stop_signals
+from search.signals import stop_signals, stop_with_message
 from space.errors import Interrupted, Terminated
 
 
@@ -73,3 +73,36 @@ def test_handlers_are_restored_and_other_threads_are_left_alone():
     thread.start()
     thread.join()
     assert seen == [(False, True)]
+
+
+def end():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "which", "message", "code"),
+    [
+        (None, signal.SIGINT, "at once", 130),
+        (None, signal.SIGTERM, "at once", 143),
+        (Interrupted("its own"), signal.SIGTERM, "at a checkpoint", 143),
+    ],
+)
+def test_an_interruption_ends_in_the_line_for_where_it_stopped(ended_by, which, message, code):
+    def stopped():
+        with stop_with_message(end if ended_by is None else lambda: None, "at once", "at a checkpoint"):
+            send(which)
+            raise ended_by
+
+    with pytest.raises(Interrupted, match=message) as error:
+        stopped()
+    assert error.value.exit_code == code
+
+
+@pytest.mark.parametrize("error", [Interrupted("its own"), KeyboardInterrupt("its own")])
+def test_an_interruption_without_a_signal_keeps_its_message(error):
+    def stopped():
+        with stop_with_message(end, "at once", "at a checkpoint"):
+            raise error
+
+    with pytest.raises(type(error), match="its own"):
+        stopped()

@@ -7,6 +7,7 @@ from toy_trainers import RUNGS, toy_config
 
 from search.database import tables
 from search.database.storage import open_writer, optuna_storage
+from search.read.results import Reader
 from search.store.optuna_trials import close_storage
 from search.store.studies import MAY_CHANGE, create_or_resume, finish_study, load_study
 from search.worker import Worker
@@ -148,3 +149,25 @@ def test_a_study_that_is_not_there_or_not_ours(url, change):
         load_study(engine, url, "toy")
     assert "\n" not in str(caught.value)
     engine.dispose()
+
+
+def test_a_stored_study_is_explained_like_a_study_file_by_every_reader(url, change):
+    create_or_resume(url, toy_config())
+    config = toy_config().model_dump(mode="json")
+    change(update(tables.studies).values(config=config | {"rungs": {"tokens": [9, 4]}}))
+    engine = open_writer(url)
+    with pytest.raises(StorageError) as to_work:
+        load_study(engine, url, "toy")
+    engine.dispose()
+    reader = Reader(url)
+    with pytest.raises(StorageError) as to_read:
+        reader.config("toy")
+    reader.close()
+    assert (
+        str(to_work.value)
+        == str(to_read.value)
+        == (
+            "study 'toy' was written by another version of Pathfront:"
+            " rungs.tokens: token budgets rise from rung to rung, got [9, 4]"
+        )
+    )

@@ -38,8 +38,3 @@ def test_points_off_the_simplex_are_refused(weights):
 def test_weights_that_cannot_be_normalised_are_refused():
     with pytest.raises(StudyFileError, match="at least 0"):
         TaskMixture.of({"a": 0.0, "b": 0.0})
-
-
-def test_square_roots_follow_the_order_asked_for():
-    mixture = TaskMixture.of({"a": 1, "b": 3})
-    assert mixture.sqrt(["b", "a", "c"]) == pytest.approx([0.75**0.5, 0.5, 0.0])

@@ -4,7 +4,7 @@ import pytest
 
 from space.catalog import Catalog
 from space.records import SuiteRecord, TaskRecord
-from space.suites import SEATS, generalist_tasks
+from space.suites import TASKS, generalist_tasks
 
 
 def catalog(families: dict[str, int], variants: int = 0) -> tuple[Catalog, SuiteRecord]:
@@ -44,7 +44,7 @@ def catalog(families: dict[str, int], variants: int = 0) -> tuple[Catalog, Suite
 def test_seats_go_round_the_largest_families_first(variants):
     sizes = {"a": 50, "b": 20, "talk": 9, "d": 2, "e": 1} | {f"f{i}": 4 for i in range(8)}
     chosen = generalist_tasks(*catalog(sizes, variants))
-    assert len(chosen) == SEATS
+    assert len(chosen) == TASKS
     count = {family: sum(name.startswith(f"{family}-") for name in chosen) for family in sizes}
     assert count == {"a": 2, "b": 2, "talk": 2, "d": 1, "e": 1} | {f"f{i}": 2 for i in range(8)}
     assert chosen[:2] == ("talk-02", "talk-06")

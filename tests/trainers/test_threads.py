@@ -56,7 +56,7 @@ def test_work_that_gets_slower_is_not_tried_on_ever_more_threads():
         patch.setattr("trainers.exports.threads.time.perf_counter", lambda: seconds[0])
         timings = measure(work, 16)
     assert timings == [(1, 4.0), (2, 1.0), (4, 9.0)]
-    assert tried.count(4) == 1  # hopeless at its first run
+    assert tried.count(4) == 1  # far too slow at its first run
     assert choose(timings) == 2
 
 

@@ -1,9 +1,9 @@
-"""An export trained in full, and scored on the episodes that no choice was made on.
+"""Train an export in full and score it on the report episodes, which the search has not used.
 
-Everything that comes of it stands in the export's folder under `full/`: the last checkpoints of trunk and
-decay branch, the decayed weights, the scorecard and a card. Each file appears whole, and what is read again
-has its SHA-256 beside it. Whatever ends a call, the same call goes on: in the trunk, in the branch, at the
-scores.
+All results are in the export's folder under `full/`: the last checkpoints of trunk and decay branch, the
+decayed weights, the scorecard and a card. Files are written atomically, and files that are read again have
+their SHA-256 beside them. An interrupted call is resumed by the same call, in the trunk, in the decay branch
+or at the scoring.
 """
 
 import time
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from space.contract import Budget, Spent
 from space.errors import StudyFileError
+from space.files import write_atomically
 from space.recipe import CARD_FILE, WEIGHTS_FILE, Recipe
 from space.records import Split
 from space.scores import Scorecard
@@ -39,28 +40,27 @@ def train_export(
     phases: Phases = no_phases,
     threads: Threads | None = None,
 ) -> Scorecard:
-    """Train an export from its first step for a number of tokens, the last share of them decaying.
+    """Train an export from its first step, with a decay at the end, and score it.
 
-    What an earlier call left in the folder is taken up: after an interruption, or towards more tokens. A
-    training that is finished is not repeated.
+    An earlier call's checkpoints are resumed, also towards more tokens. A finished training is not repeated.
 
     Args:
         folder: the export.
-        tokens: input tokens in all.
-        progress: told of each point of the curve.
-        stopping: asked again and again whether to stop at a checkpoint.
+        tokens: total input tokens, including the decay.
+        progress: called for each point of the training curve.
+        stopping: called often; returns whether to stop at the next checkpoint.
         device: "cpu", "cuda" or "auto".
-        phases: told how far training, decay and scoring are.
-        threads: chooses the number of CPU threads; None leaves it as it is.
+        phases: called with the progress of training, decay and scoring.
+        threads: chooses the number of CPU threads; None does not change it.
 
     Returns:
-        Scores on the report episodes; they also stand in `full/scorecard.json` and `full/README.md`.
+        Scores on the report episodes, as in `full/scorecard.json` and `full/README.md`.
 
     Raises:
-        NotFoundError: the folder is no export.
-        StudyFileError: the trunk has already gone further than `tokens` allow.
+        NotFoundError: the folder is not an export.
+        StudyFileError: the trunk is already trained on more tokens than `tokens` allow.
         CheckpointError: a file in the folder is damaged, or its tokenizer is not the suite's.
-        Interrupted: `stopping` said so; the next call goes on from there.
+        Interrupted: `stopping` returned true; the next call resumes.
     """
     recipe = Recipe.read(folder)
     check_tokenizer(folder, recipe)
@@ -71,14 +71,17 @@ def train_export(
         done = _train(
             recipe, home, _budget(recipe, tokens, home, device), progress, stopping, phases, threads
         )
-        write_sealed(home / SCORECARD_FILE, lambda path: path.write_text(done.model_dump_json(indent=2)))
-    (home / CARD_FILE).write_text(describe(recipe, done, tokens), encoding="utf-8")
+        write_sealed(home / SCORECARD_FILE, done.model_dump_json(indent=2))
+    write_atomically(home / CARD_FILE, describe(recipe, done, tokens))
     FolderReport(home, progress, stopping).drop_branch()
     return done
 
 
 def finished_training(folder: Path, recipe: Recipe, tokens: int) -> Scorecard | None:
-    """What a full training on so many tokens has ended with; None where there is none, or it has not ended.
+    """The scorecard of a finished full training on a number of tokens.
+
+    Returns:
+        The scorecard; None if there is no such training, or if it is not finished.
 
     Raises:
         CheckpointError: its weights or its scorecard are damaged.
@@ -105,7 +108,7 @@ def _train(
     phases: Phases,
     threads: Threads | None,
 ) -> Scorecard:
-    """Train and score as far as that has not been done."""
+    """Train and score, resuming from the last checkpoint."""
     suite, length = recipe.suite, step_tokens(recipe.suite)
     schedule = schedule_of(budget, length)
     trunk = schedule.trunk_steps * length
@@ -135,10 +138,10 @@ def _train(
 
 
 def _resumed(report: FolderReport, budget: Budget, batch_tokens: int) -> Path | None:
-    """The checkpoint to go on from: of this budget's decay branch, else of the trunk.
+    """The checkpoint to resume from: of this budget's decay branch, else of the trunk.
 
     Raises:
-        StudyFileError: the trunk has already gone further than the budget.
+        StudyFileError: the trunk is already trained on more tokens than the budget has.
         CheckpointError: the checkpoint is damaged.
     """
     plan, path = f"{budget.tokens} {budget.decay_tokens}\n", report.home / PLAN_FILE
@@ -146,12 +149,12 @@ def _resumed(report: FolderReport, budget: Budget, batch_tokens: int) -> Path | 
     if trunk is not None and _tokens_of(trunk) > budget.tokens + batch_tokens // 2:
         total = budget.tokens + budget.decay_tokens
         raise StudyFileError(
-            f"tokens: the trunk in '{report.home}' is at {_tokens_of(trunk)} tokens already and {total} leave"
-            f" it {budget.tokens}; give more, or remove the folder to start anew"
+            f"tokens: the trunk in '{report.home}' has {_tokens_of(trunk)} tokens already, and a training on"
+            f" {total} has {budget.tokens} before its decay; give more, or remove the folder to start over"
         )
     if not path.is_file() or path.read_text(encoding="utf-8") != plan:
         report.drop_branch()
-        path.write_text(plan, encoding="utf-8")
+        write_atomically(path, plan)
     return report.last("branch") or trunk
 
 
@@ -177,17 +180,17 @@ def evaluate_export(
     phases: Phases = no_phases,
     threads: Threads | None = None,
 ) -> Scorecard:
-    """Score an export: the weights of its full training where there are any, or those it came with.
+    """Score an export: the weights of its full training if there are any, else the exported weights.
 
     Args:
         folder: the export.
-        split: which episodes.
+        split: the episodes.
         device: "cpu", "cuda" or "auto".
-        phases: told how far the scoring is.
-        threads: chooses the number of CPU threads; None leaves it as it is.
+        phases: called with the progress of the scoring.
+        threads: chooses the number of CPU threads; None does not change it.
 
     Raises:
-        NotFoundError: the folder is no export, or has no weights yet.
+        NotFoundError: the folder is not an export, or has no weights yet.
         CheckpointError: a file in the folder is missing or damaged, or its tokenizer is not the suite's.
     """
     recipe = Recipe.read(folder)

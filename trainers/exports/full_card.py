@@ -1,19 +1,24 @@
-"""The card of a full training."""
+"""The card (README.md) of a full training."""
 
 from space.cost import price
 from space.recipe import Recipe
 from space.scores import Scorecard
-
-NORMAL_95 = 1.96  # standard errors to either side of a 95% interval
+from space.words import plus_minus
 
 
 def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
-    """The card of a full training on so many tokens, in Markdown."""
+    """Write the card of a full training, as Markdown.
+
+    Args:
+        recipe: the export's recipe.
+        card: the scores.
+        tokens: total input tokens of the training.
+    """
     arch = recipe.candidate.architecture
     cost = price(arch, recipe.suite)
     rows = [
         f"| {name} | {recipe.suite.records[name].metric} | {task.value:.3f} | {task.n}"
-        f" | {task.fraction:.2f} ± {NORMAL_95 * task.fraction_stderr:.2f}"
+        f" | {plus_minus(task.fraction, task.fraction_stderr, digits=2)}"
         f" | {recipe.candidate.mixture.weights.get(name, 0.0):.3f} | {card.spent.epochs.get(name, 0.0):.2f} |"
         for name, task in card.tasks.items()
     ]
@@ -21,7 +26,7 @@ def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
         [
             f"# {recipe.origin.study}, trial {recipe.origin.trial}, trained in full",
             "",
-            f"Score {card.score:.3f} ± {NORMAL_95 * card.stderr:.3f} on the {card.split} episodes: the mean"
+            f"Score {plus_minus(card.score, card.stderr)} on the {card.split} episodes: the mean"
             " over domains of the fraction of expert performance; 95% intervals.",
             f"{card.above(0.5)} of {len(card.tasks)} tasks are above half of their expert.",
             *_beside_the_prediction(recipe, card, tokens),
@@ -41,7 +46,7 @@ def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
 
 
 def _beside_the_prediction(recipe: Recipe, card: Scorecard, tokens: int) -> list[str]:
-    """What was predicted of a candidate that was grown, in a line of Markdown."""
+    """A line that compares the score of a grown candidate with its prediction."""
     if recipe.grown is None:
         return []
     point = recipe.grown.at(tokens)

@@ -1,4 +1,4 @@
-"""Reading an export: its newest weights, the scorecard of its full training, its tokenizer."""
+"""Read an export: its newest weights, the scorecard of its full training, its tokenizer."""
 
 import shlex
 from pathlib import Path
@@ -6,24 +6,22 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from space.errors import CheckpointError, NotFoundError
+from space.errors import CheckpointError, NotFoundError, one_line
 from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Recipe
 from space.scores import Scorecard
 from trainers.exports.sealed import check_seal, check_sha256
 from trainers.model.decoder import Decoder
 from trainers.tasks.tokenizer import tokenizer_model
 
-FOLDER = "full"
-
-
+FOLDER = "full"  # of an export: its full training
 SCORECARD_FILE = "scorecard.json"
 
 
 def load_decoder(folder: Path, recipe: Recipe) -> Decoder:
-    """The newest weights of an export in the decoder that they belong to, on the CPU.
+    """Load the newest weights of an export into its decoder, on the CPU.
 
     Raises:
-        NotFoundError: there are none yet.
+        NotFoundError: there are no weights yet.
         CheckpointError: they are missing or damaged.
     """
     path = checked_weights(folder, recipe)
@@ -31,16 +29,16 @@ def load_decoder(folder: Path, recipe: Recipe) -> Decoder:
     try:
         decoder.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error, 120)
         raise CheckpointError(f"'{path}' holds the weights of this export's decoder: {reason}") from None
     return decoder
 
 
 def checked_weights(folder: Path, recipe: Recipe) -> Path:
-    """The file of the newest weights of an export: those of its full training, or those it came with.
+    """The file of an export's newest weights, checked: of its full training, else the exported weights.
 
     Raises:
-        NotFoundError: there are none yet.
+        NotFoundError: there are no weights yet.
         CheckpointError: they are missing or damaged.
     """
     path = folder / FOLDER / WEIGHTS_FILE
@@ -58,10 +56,10 @@ def checked_weights(folder: Path, recipe: Recipe) -> Path:
 
 
 def full_scorecard(folder: Path) -> Scorecard | None:
-    """What the full training of an export ended with; None where none has left weights.
+    """The scorecard of an export's full training; None if there are no weights of one.
 
     Raises:
-        CheckpointError: the training has not ended, or the scorecard is damaged.
+        CheckpointError: the training is not finished, or the scorecard is damaged.
     """
     path = folder / FOLDER / SCORECARD_FILE
     if not path.with_name(WEIGHTS_FILE).is_file():
@@ -76,10 +74,10 @@ def full_scorecard(folder: Path) -> Scorecard | None:
 
 
 def check_tokenizer(folder: Path, recipe: Recipe) -> None:
-    """Refuse an export whose tokens mean something else than the tasks of this installation give.
+    """Check that an export's tokenizer is the one that this installation's tasks use.
 
     Raises:
-        CheckpointError: its tokenizer is missing or another one.
+        CheckpointError: its tokenizer is missing, or differs.
     """
     path = folder / TOKENIZER_FILE
     if not path.is_file() or path.read_bytes() != tokenizer_model(recipe.suite.tokenizer):

@@ -1,47 +1,66 @@
-"""Files with their SHA-256 beside them, and a report that keeps a training's checkpoints as such files."""
+"""Files with their SHA-256 beside them, and a report that writes a training's checkpoints as such files.
 
-import hashlib
-import os
+The digest of `model.safetensors` is in `model.safetensors.sha256`, in the format of `sha256sum`.
+"""
+
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from space.contract import CheckpointKind
 from space.errors import CheckpointError
-from space.files import umask_mode
+from space.files import PART, file_sha256, write_atomically
 from space.recipe import WEIGHTS_FILE
 
 Progress = Callable[[int, float, float | None], None]  # tokens so far, loss, tokens per second since the last
 
 
-def write_sealed(path: Path, save: Callable[[Path], object]) -> None:
-    """Let `save` write a file aside, put its SHA-256 beside it, and move it into place."""
-    aside = path.with_name(f".{path.name}.part")
-    with umask_mode(aside):
-        save(aside)
-    with aside.open("rb+") as file:
-        os.fsync(file.fileno())
-    with _seal(path).open("w", encoding="ascii") as file:
-        file.write(f"{file_sha256(aside)}  {path.name}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+def write_sealed(path: Path, content: str | Callable[[Path], object]) -> None:
+    """Write a file atomically, with its SHA-256 beside it.
+
+    A process killed at any moment leaves the old file or the new one, and a digest that fits it. Only one
+    process may write sealed files into a folder: what a killed one left half written is deleted here.
+
+    Args:
+        path: the file.
+        content: text, or a function that writes one file at the path that it is given.
+
+    Raises:
+        OSError: it cannot be written; the old file and its digest are unchanged.
+    """
+    for left in path.parent.glob(f".*{PART}"):
+        left.unlink()
+    seal = _seal(path)
+    before = seal.read_text(encoding="ascii") if seal.is_file() and path.is_file() else ""
+
+    def save(part: Path) -> None:
+        if callable(content):
+            content(part)
+        else:
+            part.write_text(content, encoding="utf-8")
+        # from here until the file has its name, the digests of the old and of the new one are both valid
+        write_atomically(seal, f"{file_sha256(part)}  {path.name}\n{before}")
+
+    write_atomically(path, save)
+    if before:
+        write_atomically(seal, seal.read_text(encoding="ascii").partition("\n")[0] + "\n")
 
 
 def check_seal(path: Path) -> None:
     """Check a file against the SHA-256 beside it.
 
     Raises:
-        CheckpointError: one of the two is missing, or they disagree.
+        CheckpointError: the file or its SHA-256 is missing, or they disagree.
     """
     seal = _seal(path)
     if not seal.is_file():
         raise CheckpointError(f"'{path}' has its SHA-256 beside it in '{seal.name}', which is missing")
-    check_sha256(path, seal.read_text(encoding="utf-8", errors="replace").split(" ")[0])
+    lines = seal.read_text(encoding="utf-8", errors="replace").splitlines()
+    check_sha256(path, *(line.split(" ")[0] for line in lines or [""]))
 
 
-def check_sha256(path: Path, expected: str) -> None:
-    """Check that a file of an export is there and is what it was.
+def check_sha256(path: Path, *expected: str) -> None:
+    """Check that a file exists and has one of the expected digests.
 
     Raises:
         CheckpointError: it is missing or damaged.
@@ -49,21 +68,15 @@ def check_sha256(path: Path, expected: str) -> None:
     if not path.is_file():
         raise CheckpointError(f"an export holds '{path.name}', and '{path.parent}' has none")
     found = file_sha256(path)
-    if found != expected:
+    if found not in expected:
         raise CheckpointError(
-            f"'{path}' is damaged: its SHA-256 is {expected[:12]}..., got {found[:12]}...;"
+            f"'{path}' is damaged: its SHA-256 is {expected[0][:12]}..., got {found[:12]}...;"
             " remove it, or restore it from a copy"
         )
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def remove_sealed(path: Path) -> None:
-    """Delete a file and its SHA-256; neither need exist."""
+    """Delete a file and its SHA-256, where they exist."""
     path.unlink(missing_ok=True)
     _seal(path).unlink(missing_ok=True)
 
@@ -73,12 +86,12 @@ def _seal(path: Path) -> Path:
 
 
 class FolderReport:
-    """Checkpoints into a folder, progress to a function.
+    """A `Report` that writes checkpoints into a folder and passes progress to a function.
 
     Args:
         home: the folder.
-        progress: told of each point of the curve.
-        stopping: asked whether to stop.
+        progress: called for each point of the training curve.
+        stopping: returns whether to stop at the next checkpoint.
         before_weights: called before the decayed weights are replaced.
     """
 
@@ -97,11 +110,11 @@ class FolderReport:
 
     @property
     def stopping(self) -> bool:
-        """Whether the caller wants to stop."""
+        """Whether to stop at the next checkpoint."""
         return self._stopping()
 
     def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
-        """Pass a point of the curve on, with the speed since the last one, which the first has not."""
+        """Pass on a point of the curve, with the tokens per second since the last one (None at the first)."""
         now = time.monotonic()
         speed = None
         if self._last is not None and now > self._last[0]:
@@ -110,7 +123,7 @@ class FolderReport:
         self._tell(tokens, loss, speed)
 
     def checkpoint(self, save: Callable[[Path], None], tokens: int, kind: CheckpointKind) -> None:
-        """Keep the last checkpoints of trunk and decay branch, and the decayed weights."""
+        """Write a checkpoint; it replaces the last one of its kind."""
         if kind == "decayed":
             self._before_weights()
             write_sealed(self.home / WEIGHTS_FILE, save)
@@ -122,7 +135,7 @@ class FolderReport:
                 remove_sealed(older)
 
     def last(self, kind: CheckpointKind) -> Path | None:
-        """The last checkpoint of a kind, checked.
+        """The last checkpoint of a kind, checked against its SHA-256; None if there is none.
 
         Raises:
             CheckpointError: it is damaged.
@@ -134,7 +147,7 @@ class FolderReport:
         return found[-1]
 
     def drop_branch(self) -> None:
-        """Delete the decay branch's checkpoints: it is over, or another one is wanted."""
+        """Delete the decay branch's checkpoints, when the branch is finished or the plan has changed."""
         for path in self._checkpoints("branch"):
             remove_sealed(path)
 

@@ -1,7 +1,7 @@
-"""An exported model with fewer hidden channels: pruned, retrained on a small share of the tokens, compared.
+"""Shrink an exported model: prune hidden channels, retrain on a small share of the tokens, and compare.
 
-The new export appears whole or not at all. What an interrupted call leaves stands in a hidden folder beside
-it, and the same call goes on from there.
+The new export is written atomically. An interrupted call leaves its work in a hidden folder beside the new
+export, and the same call resumes it.
 """
 
 import math
@@ -16,6 +16,7 @@ from space.candidate import Architecture, CandidateConfig
 from space.contract import Budget
 from space.cost import TRAINING_FACTOR, price
 from space.errors import Interrupted, StudyFileError
+from space.files import file_sha256, move_durably, write_atomically
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Parent, Recipe
 from space.records import SuiteRecord
 from space.scores import Scorecard
@@ -26,7 +27,7 @@ from trainers.exports.full import CHECKPOINT_SECONDS
 from trainers.exports.huggingface.tokenizer import write_tokenizer
 from trainers.exports.load import check_tokenizer, checked_weights, full_scorecard, load_decoder
 from trainers.exports.prune import measure_moments, prune
-from trainers.exports.sealed import FolderReport, Progress, check_seal, file_sha256, write_sealed
+from trainers.exports.sealed import FolderReport, Progress, check_seal, write_sealed
 from trainers.exports.shrunk import Rating, Scores, Shrunk, Size, describe
 from trainers.exports.speed import measure_speeds
 from trainers.exports.threads import Threads, playing, training
@@ -36,19 +37,19 @@ from trainers.tasks.tokenizer import tokenizer_model
 from trainers.train import save_weights
 from trainers.watch import Phases, no_phases
 
-TOKEN_SHARE = 0.1  # of the parent's training, where no number of tokens is given
+TOKEN_SHARE = 0.1  # of the parent's training tokens, by default
 MOMENT_BATCHES = 64
 PLAN_FILE = "plan.json"
 
 
 class Plan(NamedTuple):
-    """What a shrink starts from and where it goes.
+    """The input and output of a shrink.
 
     Attributes:
-        recipe: the parent's.
+        recipe: the parent's recipe.
         candidate: the child.
-        parent: where the child comes from, as its recipe will say.
-        output: the new export.
+        parent: the `Parent` of the child's recipe.
+        output: the new export's folder.
     """
 
     recipe: Recipe
@@ -58,17 +59,17 @@ class Plan(NamedTuple):
 
     @classmethod
     def of(cls, folder: Path, output: Path, channels: float, tokens: int | None = None) -> "Plan":
-        """Read an export and check what is asked.
+        """Read an export and check the arguments.
 
         Args:
             folder: an export.
-            output: a folder that does not exist.
+            output: the new export's folder; it must not exist.
             channels: share of the hidden channels to keep.
-            tokens: input tokens to retrain on; None is a tenth of those that the weights were trained on.
+            tokens: input tokens to retrain on; None for a tenth of those that the weights were trained on.
 
         Raises:
-            NotFoundError: the folder is no export.
-            StudyFileError: the share cannot be built, or `output` exists.
+            NotFoundError: the folder is not an export.
+            StudyFileError: no width fits the share, or `output` exists.
             CheckpointError: a file of the export is missing or damaged.
         """
         recipe = Recipe.read(folder)
@@ -91,10 +92,10 @@ class Plan(NamedTuple):
 
 
 def narrower(arch: Architecture, channels: float) -> Architecture:
-    """The architecture with the nearest width of an expert that can be built; of two, the smaller.
+    """The architecture with a share of the experts' hidden channels, rounded to a multiple of 8.
 
     Raises:
-        StudyFileError: the share is none, or comes to the width that the experts have.
+        StudyFileError: the share is not in (0, 1], or would remove no channel.
     """
     if not 0 < channels <= 1:
         raise StudyFileError(f"channels: the share to keep is above 0 and at most 1, got {channels:g}")
@@ -121,17 +122,17 @@ def shrink_export(
 
     Args:
         folder: the parent's export.
-        plan: what was asked of it.
-        progress: told of each point of the curve.
-        stopping: asked again and again whether to stop at a checkpoint.
+        plan: made of the same folder.
+        progress: called for each point of the training curve.
+        stopping: called often; returns whether to stop at the next checkpoint.
         device: "cpu", "cuda" or "auto".
-        phases: told how far measuring, retraining and scoring are.
-        threads: chooses the number of CPU threads; None leaves it as it is.
+        phases: called with the progress of measuring, retraining and scoring.
+        threads: chooses the number of CPU threads; None does not change it.
 
     Raises:
-        StudyFileError: what an earlier call left was begun with other settings.
+        StudyFileError: an interrupted call had other settings.
         CheckpointError: a file is damaged.
-        Interrupted: `stopping` said so; the same call goes on from there.
+        Interrupted: `stopping` returned true; the same call resumes.
     """
     recipe, suite = plan.recipe, plan.recipe.suite
     parent = load_decoder(folder, recipe).to("cuda" if accelerator(device) == "gpu" else "cpu").eval()
@@ -194,10 +195,10 @@ def _rating(
     stopping: Callable[[], bool],
     phases: Phases,
 ) -> Rating:
-    """Score a decoder on the report episodes, or read what an interrupted call has scored.
+    """Score a decoder on the report episodes, or read the scores of an interrupted call.
 
     Raises:
-        Interrupted: `stopping` said so.
+        Interrupted: `stopping` returned true.
     """
     path = work / f"{name}.json"
     if path.is_file():
@@ -209,20 +210,20 @@ def _rating(
 
     values = score_candidate(decoder, suite, "report", between=lambda: _stop_if(stopping), watch=watch)
     rating = Rating.of(suite, Scorecard.of(suite, values, "report"))
-    write_sealed(path, lambda aside: aside.write_text(rating.model_dump_json(), encoding="utf-8"))
+    write_sealed(path, rating.model_dump_json())
     return rating
 
 
 def _stop_if(stopping: Callable[[], bool]) -> None:
     if stopping():
-        raise Interrupted("stopped as asked; the same command goes on from there")
+        raise Interrupted("stopped as asked; the same command resumes")
 
 
 def _budget(plan: Plan, device: str) -> Budget:
     return Budget(
         tokens=plan.parent.distil_tokens,
         decay_tokens=0,
-        seed=plan.recipe.seed + 1,  # another order of the data than the parent's own
+        seed=plan.recipe.seed + 1,  # another data order than the parent's
         split="report",
         checkpoint_seconds=CHECKPOINT_SECONDS,
         device=device,
@@ -231,32 +232,32 @@ def _budget(plan: Plan, device: str) -> Budget:
 
 
 def work_folder(output: Path) -> Path:
-    """The folder of what is not finished of a new export."""
+    """The hidden folder for the unfinished work of a new export."""
     output = output.absolute()
     return output.with_name(f".{output.name}.partial")
 
 
 def _made_work_folder(plan: Plan) -> Path:
-    """The folder of what is not finished, made where there is none.
+    """The hidden folder for unfinished work, created if it does not exist.
 
     Raises:
-        StudyFileError: it is another plan's.
+        StudyFileError: it belongs to another plan.
     """
     work = work_folder(plan.output)
     ours = f"{plan.candidate.id} {plan.parent.model_dump_json()}\n"
     path = work / PLAN_FILE
     if path.is_file() and path.read_text(encoding="utf-8") != ours:
         raise StudyFileError(
-            f"a shrink goes on with the settings that it was begun with, and '{work}' was begun with others;"
-            " give the same, or remove that folder to start anew"
+            f"a shrink is resumed with the same settings, and '{work}' was begun with others;"
+            " give the same, or remove that folder to start over"
         )
     work.mkdir(parents=True, exist_ok=True)
-    path.write_text(ours, encoding="utf-8")
+    write_atomically(path, ours)
     return work
 
 
 def _write(plan: Plan, child: Decoder, shrunk: Shrunk, work: Path) -> None:
-    """Assemble the new export beside its place and move it there in one step."""
+    """Write the new export into the work folder, then move it to its place in one step."""
     folder = work / "export"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -274,5 +275,5 @@ def _write(plan: Plan, child: Decoder, shrunk: Shrunk, work: Path) -> None:
     (folder / TOKENIZER_FILE).write_bytes(model)
     write_tokenizer(folder, model, recipe.suite)
     (folder / CARD_FILE).write_text(describe(recipe, shrunk), encoding="utf-8")
-    folder.rename(plan.output)
+    move_durably(folder, plan.output)
     shutil.rmtree(work)

@@ -1,4 +1,4 @@
-"""What came of shrinking an export: its figures, and the card that stands in the new one."""
+"""The results of shrinking an export, and the card of the new export."""
 
 import shlex
 from typing import Self
@@ -10,19 +10,19 @@ from space.cost import price
 from space.recipe import CARD_FILE, CONFIG_FILE, REFERENCES_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Recipe
 from space.records import Frozen, SuiteRecord
 from space.scores import Scorecard
-from trainers.exports.full_card import NORMAL_95
+from space.words import plus_minus
 from trainers.exports.speed import Speed, Speeds
 
 
 class Size(Frozen):
-    """A decoder's counted size.
+    """The size of a decoder.
 
     Attributes:
         expert_width: hidden channels of one expert.
-        flops_per_token: forward, all of it.
-        network_flops_per_token: of these, the experts, shared ones and dense layers included.
+        flops_per_token: FLOPs of a forward pass.
+        network_flops_per_token: FLOPs of the experts, including shared experts and dense layers.
         total_params: all parameters.
-        active_params: those that one token passes through.
+        active_params: parameters that one token uses.
     """
 
     expert_width: int
@@ -33,7 +33,7 @@ class Size(Frozen):
 
     @classmethod
     def of(cls, arch: Architecture, suite: SuiteRecord) -> Self:
-        """Count an architecture on a suite."""
+        """The size of an architecture on a suite."""
         cost = price(arch, suite)
         return cls(
             expert_width=arch.expert_width,
@@ -52,7 +52,7 @@ class Estimate(Frozen):
 
     def __str__(self) -> str:
         """With its 95% interval."""
-        return f"{self.value:.3f} ± {NORMAL_95 * self.stderr:.3f}"
+        return plus_minus(self.value, self.stderr)
 
 
 class Rating(Frozen):
@@ -64,7 +64,7 @@ class Rating(Frozen):
 
     @classmethod
     def of(cls, suite: SuiteRecord, card: Scorecard) -> Self:
-        """Take the figures of a scorecard of a suite; a domain's error is that of the mean of its tasks."""
+        """The scores of a scorecard; a domain's standard error is that of the mean over its tasks."""
         errors: dict[str, list[float]] = {domain: [] for domain in card.domains}
         for name, task in card.tasks.items():
             errors[suite.records[name].domain].append(task.fraction_stderr)
@@ -84,7 +84,7 @@ class Rating(Frozen):
 
 
 class Scores(Frozen):
-    """Scores on the report episodes: before, after pruning alone, and after retraining."""
+    """Scores on the report episodes: of the parent, after pruning, and after retraining."""
 
     parent: Rating
     pruned: Rating
@@ -92,7 +92,7 @@ class Scores(Frozen):
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
-        """What was scored, and its three scores in words: all, each domain, each task."""
+        """Rows of a table: a name and its three scores, for all domains, each domain and each task."""
         stages = (self.parent, self.pruned, self.retrained)
         columns = [[("all domains", it.score), *it.domains.items(), *it.tasks.items()] for it in stages]
         rows = zip(*columns, strict=True)
@@ -100,19 +100,19 @@ class Scores(Frozen):
 
 
 class Shrunk(Frozen):
-    """What shrinking an export came to.
+    """The result of shrinking an export.
 
     Attributes:
         folder: the new export.
-        parent: its parent's size.
-        child: its own.
+        parent: the parent's size.
+        child: the child's size.
         parent_tokens: input tokens that the parent was trained on.
         tokens: input tokens that the child was retrained on.
-        training_flops: of the retraining, the parent's forward passes included.
-        wall_seconds: of the retraining.
-        device: what it ran on.
-        speeds: measured, parent and child in turn.
-        scores: on the report episodes.
+        training_flops: FLOPs of the retraining, including the parent's forward passes.
+        wall_seconds: seconds of the retraining.
+        device: the device it ran on.
+        speeds: measured speeds of parent and child, alternating.
+        scores: scores on the report episodes.
     """
 
     folder: str
@@ -129,19 +129,19 @@ class Shrunk(Frozen):
     @computed_field
     @property
     def kept_channels(self) -> float:
-        """Exact share of the hidden channels."""
+        """Share of the hidden channels that were kept."""
         return self.child.expert_width / self.parent.expert_width
 
     @computed_field
     @property
     def kept_score(self) -> float | None:
-        """Score after retraining over the parent's; None where the parent's is not above 0."""
+        """Score after retraining over the parent's; None if the parent's is not above 0."""
         before = self.scores.parent.score.value
         return self.scores.retrained.score.value / before if before > 0 else None
 
     @property
     def sizes(self) -> list[tuple[str, float, float]]:
-        """What is counted, of the parent and of the child."""
+        """Name, parent and child of each counted size."""
         names = {
             "hidden channels of an expert": "expert_width",
             "FLOPs per token": "flops_per_token",
@@ -153,12 +153,12 @@ class Shrunk(Frozen):
 
     @property
     def timings(self) -> list[tuple[str, Speed]]:
-        """What was timed, and how fast it was."""
+        """Name and speed of each measurement."""
         return [("forward", self.speeds.forward), ("forward and backward", self.speeds.training)]
 
     @property
     def summary(self) -> str:
-        """The outcome in a sentence."""
+        """The result as one sentence."""
         before, after = self.scores.parent.score, self.scores.retrained.score
         kept = "" if self.kept_score is None else f", {self.kept_score:.1%} of it"
         flops = self.child.network_flops_per_token / self.parent.network_flops_per_token
@@ -170,11 +170,11 @@ class Shrunk(Frozen):
 
 
 def describe(recipe: Recipe, shrunk: Shrunk) -> str:
-    """The card of a shrunk export, in Markdown.
+    """Write the card of a shrunk export, as Markdown.
 
     Args:
-        recipe: the new export's.
-        shrunk: what it came to.
+        recipe: the new export's recipe.
+        shrunk: the result.
     """
     origin = recipe.origin
     sizes = [

@@ -1,7 +1,7 @@
-"""How many CPU threads a command takes: as many as asked for, or as a short measurement finds quickest.
+"""Choose the number of CPU threads: the user's, or the fastest number in a short measurement.
 
-On a machine that others use as well, more threads than free cores are many times slower than one, since
-every thread waits for the slowest at each operation. So the number is measured when the work begins.
+On a shared machine, more threads than free cores can be many times slower than one thread, because every
+operation waits for the slowest thread. So the number is measured when the work begins.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 
 from space.candidate import CandidateConfig
+from space.files import write_atomically
 from space.records import SuiteRecord
 from trainers.data import Mixer, load_corpora
 from trainers.exports.speed import train_once
@@ -22,18 +23,18 @@ from trainers.model.attention import Cache, Slots
 from trainers.model.decoder import Decoder
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-NOTE = "threads.json"  # in the folder of a training
-RUNS = 3  # timed at each number of threads, after one that is not
-GAIN = 1.05  # how much quicker more threads must be to be taken
-HOPELESS = 3.0  # a first run that is so many times slower is not repeated
-KEEP = 1.5  # how much slower than the quickest a number of an earlier attempt may be to be kept
-PLAYED_ROWS, PLAYED_TOKENS, PLAYED_STEPS = 128, 4, 4  # of the work that stands for a scoring
+NOTE = "threads.json"  # stores the choice, in the folder of a training
+RUNS = 3  # timed runs for each number of threads, after a warm-up run
+GAIN = 1.05  # speed-up that more threads must reach to be chosen
+TOO_SLOW = 3.0  # a first run that is so many times slower than the best is not repeated
+KEEP = 1.5  # a stored number is kept while it is at most this many times slower than the fastest
+PLAYED_ROWS, PLAYED_TOKENS, PLAYED_STEPS = 128, 4, 4  # size of the work that is timed for scoring
 
 Work = Callable[[], object]
 
 
 class Timing(NamedTuple):
-    """How long a piece of work took with a number of threads."""
+    """Seconds that the timed work took with a number of threads."""
 
     threads: int
     seconds: float
@@ -43,11 +44,11 @@ class Threads:
     """Chooses the number of threads of this process.
 
     Args:
-        asked: the number that the user gave; None leaves it to the environment or a measurement.
+        asked: the number that the user gave; None uses the environment's or a measurement.
         cores: cores that this process may use.
-        say: takes a line about the choice.
-        note: a file that remembers what a training began with, since another number of threads may round
-            differently; None remembers nothing.
+        say: called with a line about the choice.
+        note: a file that stores the choice, so that a resumed training prefers the same number: another
+            number of threads may round differently. None stores nothing.
     """
 
     def __init__(
@@ -59,11 +60,14 @@ class Threads:
         self._note = note
 
     def settle(self, phase: str, work: Work) -> int:
-        """Choose the number of threads of a phase, set it and say why.
+        """Choose the number of threads for a phase, set it, and report it.
 
         Args:
-            phase: what follows, in a word.
-            work: a piece of it, to be timed.
+            phase: name of the phase.
+            work: a typical piece of its work, which is timed.
+
+        Returns:
+            The number of threads.
         """
         known = self._remembered()
         if self._asked is not None:
@@ -81,7 +85,7 @@ class Threads:
         self._say(f"{phase} on {chosen} thread{'s' if chosen > 1 else ''} ({why})")
         if self._note is not None and known.get(phase) != chosen:
             self._note.parent.mkdir(parents=True, exist_ok=True)
-            self._note.write_text(json.dumps(known | {phase: chosen}) + "\n", encoding="utf-8")
+            write_atomically(self._note, json.dumps(known | {phase: chosen}) + "\n")
         return chosen
 
     def _remembered(self) -> dict[str, int]:
@@ -91,15 +95,15 @@ class Threads:
 
 
 def measure(work: Work, cores: int, also: int | None = None) -> list[Timing]:
-    """Time a piece of work on 1, 2, 4 ... threads up to the cores, until more are no quicker.
+    """Time a piece of work on 1, 2, 4 ... threads up to the cores, until more threads are not faster.
 
     Args:
-        work: does the same each time.
+        work: the work, the same on each call.
         cores: largest number to try.
         also: another number to try.
 
     Returns:
-        By the number of threads; it stays at the last one that was tried.
+        Timings by increasing number of threads. torch keeps the last number that was tried.
     """
     counts = sorted(
         {*(1 << power for power in range(cores.bit_length())), cores} | ({also} if also else set())
@@ -109,7 +113,7 @@ def measure(work: Work, cores: int, also: int | None = None) -> list[Timing]:
         best = min((timing.seconds for timing in timings), default=float("inf"))
         torch.set_num_threads(count)
         first = _seconds(work)
-        if first > HOPELESS * best:
+        if first > TOO_SLOW * best:
             timings.append(Timing(count, first))
         else:
             timings.append(Timing(count, statistics.median(_seconds(work) for _ in range(RUNS))))
@@ -119,7 +123,7 @@ def measure(work: Work, cores: int, also: int | None = None) -> list[Timing]:
 
 
 def choose(timings: list[Timing], known: int | None = None) -> int:
-    """The quickest number of threads; of nearly equal ones the smallest, and a known one while it is near."""
+    """The fastest number of threads; the smallest of nearly equal ones, or a known one that is close."""
     best = min(timing.seconds for timing in timings)
     for threads, seconds in timings:
         if threads == known and seconds <= KEEP * best:
@@ -128,7 +132,7 @@ def choose(timings: list[Timing], known: int | None = None) -> int:
 
 
 def training(candidate: CandidateConfig, suite: SuiteRecord) -> Work:
-    """A training step of a candidate on real data: forward and backward."""
+    """A function that runs a training step of a candidate on real data: forward and backward."""
     mixer = Mixer(load_corpora(suite), candidate.mixture, suite, 0)
     batch = mixer.batch(0)
     with torch.random.fork_rng(devices=[]):
@@ -137,7 +141,7 @@ def training(candidate: CandidateConfig, suite: SuiteRecord) -> Work:
 
 
 def playing(decoder: Decoder) -> Work:
-    """A few timesteps of many episodes that are played side by side."""
+    """A function that decodes a few timesteps of many parallel episodes."""
     ids = torch.zeros(PLAYED_ROWS * PLAYED_TOKENS, dtype=torch.int64)
     new = torch.full((PLAYED_ROWS,), PLAYED_TOKENS).numpy()
 

@@ -20,7 +20,7 @@ import platformdirs
 from safetensors.numpy import save
 
 from space.errors import MachineError
-from space.files import create_aside
+from space.files import write_atomically
 from space.machine import Place
 from trainers.tasks.episodes import Episodes
 from trainers.tokens.sequence import Chunk
@@ -167,19 +167,5 @@ def _write(path: Path, arrays: Arrays) -> None:
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     content = save(arrays, {"sha256": _digest(arrays)})
     with CACHE.errors():
-        _replace(path, content)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file that appears whole, with the rights of the user's umask."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = create_aside(path)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)

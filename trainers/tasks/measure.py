@@ -6,7 +6,6 @@ from nothing else.
 
 import json
 import math
-import os
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from space.catalog import OWN_SETTINGS, Catalog, Measured, load_catalog
 from space.errors import StudyFileError, TaskError
+from space.files import write_atomically
 from space.plugins import load_object
 from space.records import Baseline, Reference, References, Sense, Split, SuiteRecord, TaskRecord
 from space.suites import generalist_tasks
@@ -222,9 +222,7 @@ def write(path: Path, catalog: Catalog) -> None:
             name: suite.model_dump(mode="json", exclude={"records"}) for name, suite in catalog.suites.items()
         },
     }
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    aside.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    write_atomically(path, json.dumps(data, indent=1) + "\n")
 
 
 def deviation(task: Task, record: TaskRecord, split: Split) -> dict[str, float]:

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from space.candidate import Architecture
-from space.errors import CheckpointError, NotFoundError
-from space.files import umask_mode
+from space.errors import CheckpointError, NotFoundError, one_line
+from space.files import file_sha256, umask_mode
 from space.recipe import CARD_FILE, WEIGHTS_FILE, Recipe
 from trainers.exports.huggingface.classes import configuration, exact_class
 from trainers.exports.huggingface.readme import readme
@@ -27,7 +27,6 @@ from trainers.exports.huggingface.tokenizer import write_tokenizer
 from trainers.exports.huggingface.weights import from_peer, to_peer
 from trainers.exports.load import FOLDER as FULL_FOLDER
 from trainers.exports.load import checked_weights, load_decoder
-from trainers.exports.sealed import file_sha256
 from trainers.exports.sheets import MEGATRON_FILE, TORCHTITAN_FILE, Constants, megatron, torchtitan
 from trainers.model.attention import ROPE_BASE
 from trainers.model.decoder import Decoder
@@ -87,7 +86,7 @@ def is_stale(export: Path, folder: Path) -> bool:
         with safe_open(path, framework="pt") as file:
             source = (file.metadata() or {}).get(SOURCE)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"'{path}' is damaged: {' '.join(str(error).split())[:120]}") from None
+        raise CheckpointError(f"'{path}' is damaged: {one_line(error, 120)}") from None
     return source != file_sha256(checked_weights(export, Recipe.read(export)))
 
 
@@ -109,7 +108,7 @@ def read_hf(folder: Path) -> dict[str, Tensor]:
             arch = Architecture.model_validate_json(file.metadata()["architecture"])
             embedding = {OURS + name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"'{path}' is damaged: {' '.join(str(error).split())[:120]}") from None
+        raise CheckpointError(f"'{path}' is damaged: {one_line(error, 120)}") from None
     return from_peer(_load_model(folder, arch), arch) | embedding
 
 
@@ -121,7 +120,7 @@ def _load_model(folder: Path, arch: Architecture) -> dict[str, Tensor]:
         try:
             loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
         except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:120]
+            reason = one_line(error, 120)
             raise CheckpointError(f"'{folder}' holds a model that transformers loads: {reason}") from None
     model, info = loaded
     wrong = [str(name) for names in info.values() for name in names]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sentencepiece import sentencepiece_model_pb2
 
 from space.errors import CheckpointError
+from space.files import write_atomically
 from space.records import SuiteRecord
 from trainers.tokens.vocabulary import Vocabulary
 
@@ -105,14 +106,14 @@ def write_tokenizer(folder: Path, model: bytes, suite: SuiteRecord) -> None:
         text = (
             f"suite {suite.name} has {suite.text_vocab} ids of text, and its tokenizer {pieces.size} pieces"
         )
-    (folder / TOKENIZER_JSON).write_text(text + "\n", encoding="utf-8")
+    write_atomically(folder / TOKENIZER_JSON, text + "\n")
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": suite.context,
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
     }
-    (folder / CONFIG_JSON).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_atomically(folder / CONFIG_JSON, json.dumps(config, indent=2) + "\n")
 
 
 def tokenizer_json(pieces: Pieces, suite: SuiteRecord) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import hashlib
 import io
 import itertools
 import json
-import os
 import re
 import secrets
 import shutil
@@ -26,6 +25,7 @@ import platformdirs
 
 from space.catalog import load_catalog
 from space.errors import NotFoundError, StudyFileError, TaskError, nearest
+from space.files import move_durably
 from space.machine import Place
 from space.records import Frozen, Split
 from trainers.tasks.datasets.content import SPLITS, Arrays, Content, Kind, Progress
@@ -256,12 +256,7 @@ def _write(manifest: Manifest, content: Content) -> None:
             new.mkdir()
             with (new / ARRAYS).open("wb") as file:
                 np.savez_compressed(file, **content.arrays)  # pyright: ignore[reportArgumentType]
-                file.flush()
-                os.fsync(file.fileno())
-            with (new / MANIFEST).open("w", encoding="utf-8") as file:
-                file.write(manifest.model_dump_json(indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+            (new / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
             _swap(new, parent / manifest.name, temporary)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -273,7 +268,7 @@ def _swap(new: Path, place: Path, aside: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             place.rename(aside / f"old-{number}")
         try:
-            new.rename(place)
+            move_durably(new, place)
             return
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was quicker

@@ -1,0 +1,21 @@
+from space.errors import StorageError, nearest, one_line
+
+
+def test_a_message_is_put_on_one_line():
+    assert one_line(ValueError("two\n  lines,\tand a tab")) == "two lines, and a tab"
+    assert one_line("text\n") == "text"
+
+
+def test_an_error_without_a_message_is_named_by_its_type():
+    assert one_line(StorageError()) == "StorageError"
+    assert one_line("") == ""
+
+
+def test_a_long_message_is_cut():
+    assert one_line(ValueError("abc " * 100), 10) == "abc abc ab"
+
+
+def test_the_nearest_name_is_suggested_or_the_known_ones_listed():
+    assert nearest("quikc", ["quick", "gato"]) == "; did you mean 'quick'?"
+    assert nearest("xyz", ["quick", "gato"]) == "; known: gato, quick"
+    assert nearest("xyz", []) == ""
