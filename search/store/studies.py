@@ -33,6 +33,7 @@ from space.study import SCHEMA_VERSION, StudyConfig
 MAY_CHANGE = (
     "stop",
     "workers",
+    "engine",
     "logger",
     "checkpoint_seconds",
     "device",
