@@ -83,9 +83,9 @@ class OptunaSampler:
         problem: the study's space, tasks, limits and seed.
         kind: its class.
         arguments: of its class; a seed is passed where it takes one.
-        samples_replays: whether it samples for each trial that is replayed too, by which the trial enters a
-            generation. Optuna 5 does not where all parameters are given; an evolutionary sampler then stays in
-            its first generation, and draws at random.
+        samples_replays: whether it also samples for each trial that is replayed, by which the trial enters a
+            generation. Optuna 5 does not where all parameters are given; an evolutionary sampler then stays
+            in its first generation, and draws at random.
 
     Raises:
         StudyFileError: it cannot search this space.
