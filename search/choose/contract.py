@@ -32,7 +32,8 @@ ONE_PARAMETER: dict[str, Any] = {
     **{**SPACE, "width": 48, "experts": 1, "top_k": 1, "router": "softmax", "learning_rate": 1e-3},
     "depth": {"low": 1, "high": 6},
 }
-LIMIT = {"total_params": 400_000}  # rules out the largest candidates of `SPACE`
+NO_LIMITS: dict[str, float] = {}
+LIMITS = {"total_params": 400_000}  # rules out the largest candidates of `SPACE`
 COUNT = 16  # candidates of a study that is played
 
 Score = Callable[[Proposal], float | None]
@@ -45,7 +46,9 @@ class Subject:
     sampler: str
     arguments: Mapping[str, Any]
 
-    def proposer(self, seed: int = 0, space: Mapping[str, Any] = SPACE, **limits: float) -> Proposer:
+    def proposer(
+        self, seed: int = 0, space: Mapping[str, Any] = SPACE, limits: Mapping[str, float] = NO_LIMITS
+    ) -> Proposer:
         """A new proposer of a study that names the sampler."""
         config = self.config(seed, space, limits)
         return Proposer(config, load_catalog().suite(SUITE))
@@ -88,7 +91,7 @@ def repeatable(subject: Subject) -> None:
 
 def feasible_and_new(subject: Subject) -> None:
     """Every proposal can be built, is within the limits, is new, and has finite values of the space."""
-    proposer = subject.proposer(**LIMIT)
+    proposer = subject.proposer(limits=LIMITS)
     proposals, _ = _played(proposer, COUNT)
     ids = _ids(proposals)
     _require(len(set(ids)) == len(ids), f"no candidate is proposed twice, got {ids}")

@@ -7,10 +7,10 @@ it knows their order. A sampler of a single objective sees the score alone.
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,6 +36,7 @@ SPARE_ASKS = 400  # of a sampler that does not learn, beyond one for each known 
 SEEDS = 2**32  # that numpy's RandomState takes
 
 Parameters = Mapping[str, Between | Choices]
+Direction = Literal["maximize", "minimize"]
 
 
 @dataclass(frozen=True)
@@ -159,13 +160,13 @@ class OptunaSampler:
             return self._kind(**self._arguments, **({"seed": seed} if self._seeded else {}))
 
     @cached_property
-    def _directions(self) -> list[str]:
+    def _directions(self) -> Sequence[Direction]:
         """Both objectives; the score alone where the sampler refuses several."""
         import optuna
         from optuna.trial import create_trial
 
         space = {"x": optuna.distributions.IntDistribution(0, 3)}
-        study = optuna.create_study(directions=list(DIRECTIONS), sampler=self._make(0))
+        study = optuna.create_study(directions=DIRECTIONS, sampler=self._make(0))
         for x in (0, 1):
             study.add_trial(create_trial(params={"x": x}, distributions=dict(space), values=[x, x]))
         try:
@@ -173,8 +174,8 @@ class OptunaSampler:
         except ValueError as error:
             if "multi-objective" not in str(error):
                 raise
-            return list(DIRECTIONS[:1])
-        return list(DIRECTIONS)
+            return DIRECTIONS[:1]
+        return DIRECTIONS
 
     def _fill(self, study: "Study", view: Snapshot) -> None:
         """Add every candidate; a failed one as the worst score, one that is still training as RUNNING."""

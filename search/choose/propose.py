@@ -79,9 +79,9 @@ class Proposer:
         self.problem = Problem(config.space, suite, config.limits, config.search.seed)
         self.parameters = self.problem.parameters
         self.sampler = make_sampler(config.search, self.problem)
-        draws = isinstance(self.sampler, Random | Stratified)
-        self._fallback = self.sampler if draws else Stratified(self.problem)
-        self._fallback_origin = config.search.sampler if draws else "stratified"
+        self._fallback, self._fallback_origin = Stratified(self.problem), "stratified"
+        if isinstance(self.sampler, Random | Stratified):
+            self._fallback, self._fallback_origin = self.sampler, config.search.sampler
 
     def propose(self, view: Snapshot) -> Proposal | None:
         """The next candidate; None where no feasible one is left that the study has not seen.

@@ -30,20 +30,27 @@ def make_sampler(search: Search, problem: Problem) -> Sampler:
     kind = load_object(SAMPLERS.get(name, name), RULE, StudyFileError)
     if not callable(kind):
         raise StudyFileError(f"{RULE}, and '{name}' is a {type(kind).__name__}")
-    of_optuna = _is_of_optuna(kind)
-    if of_optuna:
-        from search.choose.optuna_samplers import OptunaSampler, refuse
-
-        refuse(kind)  # pyright: ignore[reportArgumentType] - it is a class
-    _check_arguments(name, kind, arguments, given=() if of_optuna else (problem,))
-    with blamed("search.sampler_args" if arguments else "search.sampler", name):
-        if of_optuna:
-            keeps_proposals = name == "nsga2"  # those of studies that name it would change
-            return OptunaSampler(problem, kind, arguments, samples_replays=not keeps_proposals)  # pyright: ignore[reportArgumentType] - a sampler
-        made = kind(problem, **arguments)
+    make = _make_of_optuna if _is_of_optuna(kind) else _make_own
+    made: Any = make(name, kind, problem, arguments)
     if not callable(getattr(made, "suggest", None)):
         raise StudyFileError(f"{RULE} with a method suggest(view), and '{name}' has none")
     return made
+
+
+def _make_own(name: str, kind: Callable[..., Any], problem: Problem, arguments: Mapping[str, Any]) -> object:
+    _check_arguments(name, kind, arguments, given=(problem,))
+    with blamed("search.sampler_args" if arguments else "search.sampler", name):
+        return kind(problem, **arguments)
+
+
+def _make_of_optuna(name: str, kind: Any, problem: Problem, arguments: Mapping[str, Any]) -> object:
+    from search.choose.optuna_samplers import OptunaSampler, refuse
+
+    refuse(kind)
+    _check_arguments(name, kind, arguments)
+    keeps_proposals = name == "nsga2"  # those of studies that name it would change
+    with blamed("search.sampler_args" if arguments else "search.sampler", name):
+        return OptunaSampler(problem, kind, arguments, samples_replays=not keeps_proposals)
 
 
 def origin(sampler: str) -> str:
@@ -88,7 +95,7 @@ def _is_of_optuna(kind: object) -> bool:
 
 
 def _check_arguments(
-    name: str, kind: Callable[..., Any], arguments: Mapping[str, Any], given: tuple[Any, ...]
+    name: str, kind: Callable[..., Any], arguments: Mapping[str, Any], given: tuple[Any, ...] = ()
 ) -> None:
     """Check the names of a sampler's arguments.
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from space.errors import MachineError, PathfrontError, StudyFileError
 from space.plugins import describe, load_object
@@ -91,7 +91,7 @@ def make_engine(config: StudyConfig) -> Engine:
     if not callable(kind):
         raise StudyFileError(f"{RULE}, and '{config.engine}' is a {type(kind).__name__}")
     with blamed(config.engine, StudyFileError):
-        engine = kind(config)
+        engine: Any = kind(config)
     missing = [name for name in METHODS if not callable(getattr(engine, name, None))]
     if missing:
         both = " and ".join(METHODS)

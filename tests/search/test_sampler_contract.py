@@ -156,8 +156,8 @@ def test_every_sampler_of_optuna_works_or_is_refused_with_a_reason(name, space):
 def test_a_sampler_of_one_objective_sees_the_score_alone():
     pytest.importorskip("cmaes")
     cma = Subject("optuna.samplers.CmaEsSampler", {}).proposer().sampler
-    assert cma._directions == ["maximize"]
-    assert Subject("tpe", {}).proposer().sampler._directions == ["maximize", "minimize"]
+    assert cma._directions == ("maximize",)
+    assert Subject("tpe", {}).proposer().sampler._directions == ("maximize", "minimize")
 
 
 def test_cma_es_learns_from_the_scores():
