@@ -32,7 +32,7 @@ PLAYED = ("stratified", "random", "tpe", "nsga2")
 LEARNING = ("tpe", "nsga2")
 COST_WEIGHT = 0.5  # correlation of the score with the logarithm of the cost
 SCORED = {"text": 1.0, "image": 0.4, "audio": 0.2, "discrete": 0.15, "continuous": 0.2}
-# share of a sense's tokens that the loss looks at, measured on the tasks of `quick`
+# share of a modality's tokens that the loss scores, measured on the tasks of `quick`
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,14 @@ class Course:
 
 
 def executed_flops_per_token(cost: Cost, optimizer: str, suite: SuiteRecord) -> float:
-    """Training FLOPs that a token is expected to take: the head runs where the loss looks, and no further."""
+    """Expected training FLOPs per token: the head runs only at positions that the loss scores."""
     planned = cost.planned_flops_per_token(optimizer, suite.batch_tokens)
     scored = float(np.mean([SCORED[suite.records[task].modality] for task in suite.tasks]))
     return planned - TRAINING_FACTOR * (1 - scored) * cost.head_flops_per_token
 
 
 def draw_pool(config: StudyConfig, suite: SuiteRecord, rng: np.random.Generator) -> list[Feasible]:
-    """Feasible draws of a space: what chance proposes, repetitions included."""
+    """Draw feasible candidates of a space at random, with repetitions."""
     pool: list[Feasible] = []
     problem = Problem(config.space, suite, config.limits, config.search.seed)
     for _ in range(DRAWS):
@@ -97,7 +97,7 @@ def draw_pool(config: StudyConfig, suite: SuiteRecord, rng: np.random.Generator)
 
 
 def _cheapest(config: StudyConfig, suite: SuiteRecord) -> list[Feasible]:
-    """Candidates of the cheapest architectures within the limits, where chance finds none."""
+    """Candidates of the cheapest architectures within the limits, for spaces where random draws find none."""
     mixture = TaskMixture.uniform(suite.tasks)
     priced = config.space.feasible(suite, config.limits)[:POOL]
     return [
@@ -109,7 +109,7 @@ def _cheapest(config: StudyConfig, suite: SuiteRecord) -> list[Feasible]:
 def courses(
     config: StudyConfig, suite: SuiteRecord, workers: int, seconds: Callable[[float], float]
 ) -> list[Course]:
-    """Play a study through several times.
+    """Simulate a study several times.
 
     Args:
         config: the study.
@@ -185,7 +185,7 @@ def _play(
 
 
 def _trial(proposer: _FromPool, proposal: Feasible, candidate: str, rung: int, scores: "_Scores") -> Trial:
-    """A climb of a candidate to a rung."""
+    """The trial of a candidate at a rung."""
     suite, optimizer = proposer.suite, proposal.candidate.optimizer
     tokens = proposer.config.rungs.trial_tokens(rung)
     planned = proposal.cost.planned_flops_per_token(optimizer, suite.batch_tokens)
@@ -216,7 +216,7 @@ def _standing(trial: Trial) -> Standing:
 
 
 class _Scores:
-    """Scores that rise with the logarithm of the cost and from rung to rung, and otherwise by chance."""
+    """Scores that rise with the logarithm of the cost and from rung to rung, with random noise."""
 
     def __init__(self, pool: Sequence[Feasible], rng: np.random.Generator) -> None:
         logs = np.log([proposal.cost.flops_per_token for proposal in pool])
@@ -225,7 +225,7 @@ class _Scores:
         self._own: dict[int, float] = {}
 
     def score(self, candidate: int, flops_per_token: float, rung: int) -> float:
-        """What a candidate of a cost scores at a rung."""
+        """The score of a candidate at a rung."""
         own = self._own.setdefault(candidate, float(self._rng.standard_normal()))
         cost = (np.log(flops_per_token) - self._mean) / self._spread
         z = COST_WEIGHT * cost + (1 - COST_WEIGHT**2) ** 0.5 * own
