@@ -145,7 +145,7 @@ def _gone(engine: Engine, url: str, study: str) -> list[dict[str, object]]:
 
 
 @dataclass(frozen=True)
-class Doomed:
+class Deletion:
     """A study that may be deleted, and what is deleted with it."""
 
     study: str
@@ -154,7 +154,7 @@ class Doomed:
     files: StudyRemoval
 
 
-def doomed(url: str, study: str, artifacts: str, forget_checkpoints: bool = False) -> Doomed:
+def plan_deletion(url: str, study: str, artifacts: str, forget_checkpoints: bool = False) -> Deletion:
     """Find what a deletion would delete, after its checks; nothing is changed.
 
     Args:
@@ -193,10 +193,10 @@ def doomed(url: str, study: str, artifacts: str, forget_checkpoints: bool = Fals
             f"the {counted(len(uris), 'checkpoint')} of study '{study}' lay in '{missing[0]}', and it is not"
             " there: bring it back, or add --forget-checkpoints if it is deleted already"
         )
-    return Doomed(study, counts[0] or 0, counts[1] or 0, files)
+    return Deletion(study, counts[0] or 0, counts[1] or 0, files)
 
 
-def delete_all(url: str, what: Doomed) -> Deleted:
+def delete_all(url: str, what: Deletion) -> Deleted:
     """Delete a study: its files, Optuna's study, its rows.
 
     Raises:

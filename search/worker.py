@@ -184,7 +184,7 @@ class Worker:
 
     @property
     def asked_to_stop(self) -> bool:
-        """Whether somebody asked, or the launcher that started this worker is gone."""
+        """Whether a stop was requested, or the launcher that started this worker is gone."""
         return self._request.asked or self.orphaned
 
     def close(self) -> None:
@@ -365,7 +365,7 @@ class Worker:
         return budget
 
     def _give_up(self, claim: Claim, error: BaseException, asked: bool, resumed: bool) -> None:
-        """Pause a trial if somebody asked for that, else note why it failed.
+        """Pause a trial if a stop was requested, else note why it failed.
 
         Raises:
             MachineError: this worker should leave.

@@ -124,7 +124,7 @@ def equal_scores(subject: Subject) -> None:
 
 
 def several_rungs(subject: Subject) -> None:
-    """It proposes where some candidates have climbed several rungs."""
+    """It proposes where some candidates were promoted to higher rungs."""
     proposer = subject.proposer()
     _, view = _played(proposer, COUNT)
     higher = [replace(t, rung=r, score=(t.score or 0) + 0.1 * r) for t in view.trials[::3] for r in (1, 2)]

@@ -79,7 +79,7 @@ def run(
         on_interrupt: called at the first signal, in a signal handler.
 
     Raises:
-        Interrupted: somebody asked to stop; all trials are at a checkpoint.
+        Interrupted: a stop was requested; all trials are at a checkpoint.
         NotFoundError: there is no such study.
         StudyFileError: the workers refuse the study, or its engine cannot be made.
         StudyHalted: the study's first attempts all failed with the same error.
@@ -243,7 +243,7 @@ class Launcher:
         """Raise an error unless the study is finished.
 
         Raises:
-            Interrupted: somebody asked to stop.
+            Interrupted: a stop was requested.
             PathfrontError: it is not finished; the message says why.
         """
         if self.request.asked:
