@@ -3,7 +3,6 @@
 This is the main path of the search, and the only place outside the commands that imports the trainers.
 """
 
-import math
 import os
 import secrets
 import socket
@@ -11,10 +10,9 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from search.choose.optuna_samplers import distributions
 from search.choose.promote import promote
@@ -39,6 +37,7 @@ from search.store.ledger import Ledger
 from search.store.studies import Study, finish_study, load_study
 from search.store.study_files import open_files
 from search.store.workers import Register, note_end
+from search.trainer import checked_card, load_trainer
 from search.verdict import Judge, StudyHalted
 from space.candidate import CandidateConfig
 from space.contract import Budget
@@ -50,16 +49,11 @@ from space.errors import (
     PathfrontError,
     StorageError,
     StudyFileError,
-    TaskError,
 )
-from space.plugins import describe, load_object
+from space.plugins import describe
 from space.scores import Scorecard
-from space.study import StudyConfig
 
-OUR_TRAINER = "trainers.train:train_candidate"
 POLL_SECONDS = 0.5  # of a worker that waits for others
-
-Trainer = Callable[..., object]  # with the signature of `trainers.train.train_candidate`
 
 
 def run_worker(url: str | None, study: str, artifacts: str | None = None, name: str | None = None) -> int:
@@ -336,7 +330,7 @@ class Worker:
             try:
                 card = self.train(candidate, self.suite, budget, trunk.path if trunk else None, report)
                 report.flush()
-                return _checked(card)
+                return checked_card(card)
             except LeaseLost:
                 raise
             except StorageError:
@@ -382,36 +376,6 @@ class Worker:
         self.ledger.fail(claim, failure)
         _say(f"{claim.label}: failed: {failure.reason}")
         self._judge.failed(claim, failure)
-
-
-def load_trainer(config: StudyConfig) -> Trainer:
-    """Import the study's trainer, ours or the one that `trainer` names.
-
-    Raises:
-        StudyFileError: there is no such function.
-    """
-    name = config.trainer or OUR_TRAINER
-    rule = "trainer: a function as package.module:function"
-    found = load_object(name, rule, StudyFileError)
-    if not callable(found):
-        raise StudyFileError(f"{rule}, and '{name}' is a {type(found).__name__}")
-    torch: Any = sys.modules.get("torch")
-    if torch is not None and (config.device == "cpu" or not torch.cuda.is_available()):
-        torch.set_num_threads(1)  # trials run side by side, one core each
-    return found
-
-
-def _checked(card: object) -> Scorecard:
-    """Check what a trainer returned.
-
-    Raises:
-        TaskError: it is no scorecard, or its score is not finite.
-    """
-    if not isinstance(card, Scorecard):
-        raise TaskError(f"a trainer returns a Scorecard, got {type(card).__name__}")
-    if not (math.isfinite(card.score) and math.isfinite(card.stderr)):  # Optuna takes -inf for a value
-        raise TaskError(f"a score and its standard error are finite, got {card.score} and {card.stderr}")
-    return card
 
 
 def _say(text: str) -> None:

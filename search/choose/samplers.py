@@ -74,8 +74,9 @@ def blamed(key: str, name: str) -> Iterator[None]:
     try:
         yield
     except StudyFileError as error:
-        text = str(error)
-        raise (error if text.startswith("search.") else StudyFileError(f"{key}: '{name}': {text}")) from error
+        if str(error).startswith("search."):
+            raise
+        raise StudyFileError(f"{key}: '{name}': {error}") from error
     except PathfrontError:
         raise
     except ImportError as error:

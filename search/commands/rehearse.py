@@ -71,7 +71,7 @@ def _mistake(key: str, check: Callable[[], object]) -> str | None:
 
 
 def _trainer(config: "StudyConfig") -> None:
-    from search.worker import load_trainer
+    from search.trainer import load_trainer
 
     trainer = load_trainer(config)
     try:
