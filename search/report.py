@@ -1,8 +1,8 @@
-"""How a running trial talks to the ledger: its curve, its checkpoints, its lease, the wish to stop.
+"""What a trainer reports of a running trial: its curve and its checkpoints; and whether it should stop.
 
-A thread of its own renews the lease through phases in which the trainer is silent, such as evaluation. A
-trainer that hangs cannot be stopped from another thread: after a limit without progress the trial is let go
-and the process ends.
+A separate thread renews the trial's lease, also while the trainer reports nothing, such as during evaluation.
+A trainer that hangs cannot be stopped from another thread: after a time limit without progress the trial is
+given up and the process ends.
 """
 
 import math
@@ -23,7 +23,7 @@ from space.contract import CheckpointKind
 from space.errors import LeaseLost, StorageError
 
 WRITE_SECONDS = 1.0  # points of a curve are written together, this often
-LISTEN_SECONDS = 1.0  # how often the thread looks whether somebody asked the study to stop
+LISTEN_SECONDS = 1.0  # between two looks for a request to stop the study
 ORPHAN_SECONDS = 120.0  # without progress, after which a worker whose launcher is gone ends
 STALLED = 70  # exit code of a process that ends because its trainer hangs
 
@@ -48,7 +48,7 @@ class StallLimits:
 
 
 class TrialReport:
-    """The report of one attempt; a context that keeps its lease alive.
+    """The report of one attempt; a context manager that renews its lease.
 
     Args:
         ledger: the study's ledger.
@@ -106,11 +106,11 @@ class TrialReport:
             self.flush()
 
     def alive(self) -> None:
-        """Say that a long phase without curve points, such as scoring, makes progress."""
+        """Report progress in a long phase without curve points, such as scoring."""
         self._heard = time.monotonic()
 
     def flush(self) -> None:
-        """Write the points that wait, which renews the lease as well.
+        """Write the points that are not written yet; this renews the lease as well.
 
         Raises:
             LeaseLost: another worker has taken the trial over; stop at once.
@@ -135,14 +135,14 @@ class TrialReport:
         self.alive()
 
     def __enter__(self) -> Self:
-        """Start to keep the lease."""
+        """Start to renew the lease."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop to keep the lease."""
+        """Stop to renew the lease."""
         self._over.set()
         self._thread.join()
 
@@ -165,7 +165,7 @@ class TrialReport:
                 continue  # the database is busy or away: the trainer's own writes say so if it stays away
 
     def _end_process(self, silent: float) -> None:
-        """Let the trial go and end this process, since its main thread does not answer."""
+        """Give the trial up and end this process, since its main thread hangs."""
         reason = f"no progress for {silent / 60:.1f} minutes (stall_minutes); its worker ended"
         print(f"{self._claim.label}: {reason}", file=sys.stderr, flush=True)
         try:

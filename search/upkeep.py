@@ -1,7 +1,7 @@
-"""What is done to a study between its launches: failed trials may be tried again, or the study is deleted.
+"""Change a study between its launches: allow failed trials to be tried again, or delete the study.
 
-Both write while no worker holds what they change. A deletion that was cut short is finished by the next one:
-the files go first, while the rows that name them are still there, and the study's own row goes last.
+Both change only what no worker holds. A deletion that was interrupted is finished by the next one: files are
+deleted first, while the rows that name them still exist, and the study's own row last.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from search.store.studies import DELETING, load_study
 from space.errors import NotFoundError, PathfrontError, StorageError, StudyFileError, nearest
 from space.words import counted
 
-OPTUNAS = "studies"  # Optuna's table: it is there or not, nothing else of it is read
+OPTUNAS = "studies"  # Optuna's table; only whether it exists is read
 _ROWS = ("events", "curves", "routing", "task_scores", "checkpoints", "trials", "candidates", "workers")
 
 
@@ -33,7 +33,7 @@ class Retried:
 
     Attributes:
         trials: failed trials that may be tried again.
-        forgotten: checkpoints whose files are gone and that are struck out.
+        forgotten: checkpoints without files whose rows were deleted.
         opened: whether the study was halted or finished, and goes on at its next launch.
     """
 
@@ -50,7 +50,7 @@ class Deleted:
         trials: how many there were.
         files: of the study, its logs included.
         bytes: their size.
-        left: folders with files that may be another study's.
+        left: folders that were kept, since files in them may belong to another study.
     """
 
     trials: int
@@ -60,18 +60,18 @@ class Deleted:
 
 
 def retry(url: str, study: str, number: int | None = None, forget_checkpoints: bool = False) -> Retried:
-    """Allow trials that failed for good to be tried again; running ones are never touched.
+    """Allow trials that failed permanently to be tried again; running ones are never changed.
 
     Args:
         url: the database's URL.
         study: name of the study.
         number: of one trial; None for all.
-        forget_checkpoints: also strike out checkpoints whose files are gone, so that their trials begin anew.
+        forget_checkpoints: also delete the rows of checkpoints without files; their trials start anew.
 
     Raises:
         NotFoundError: there is no such study or trial.
         StudyFileError: the named trial did not fail.
-        PathfrontError: checkpoints would be struck out while a worker is alive.
+        PathfrontError: rows of checkpoints would be deleted while a worker is alive.
         StorageError: the database or the artifacts cannot be used.
     """
     engine = open_writer(url, create=False)
@@ -136,7 +136,7 @@ def _retry(
 
 
 def _gone(engine: Engine, url: str, study: str) -> list[dict[str, object]]:
-    """Keys of the checkpoints whose files are not there."""
+    """Keys of the checkpoints without files."""
     key = [checkpoints.c[name] for name in (*KEY, "kind", "tokens")]
     with engine.connect() as connection:
         rows = connection.execute(select(*key, checkpoints.c.uri).where(checkpoints.c.study == study)).all()
@@ -146,8 +146,8 @@ def _gone(engine: Engine, url: str, study: str) -> list[dict[str, object]]:
 
 
 @dataclass(frozen=True)
-class Doomed:
-    """A study that may be deleted, and what goes with it."""
+class Deletion:
+    """A study that may be deleted, and what is deleted with it."""
 
     study: str
     candidates: int
@@ -155,20 +155,20 @@ class Doomed:
     files: StudyRemoval
 
 
-def doomed(url: str, study: str, artifacts: str, forget_checkpoints: bool = False) -> Doomed:
-    """What a deletion would take, after the checks that it makes; nothing is changed.
+def plan_deletion(url: str, study: str, artifacts: str, forget_checkpoints: bool = False) -> Deletion:
+    """Find what a deletion would delete, after its checks; nothing is changed.
 
     Args:
         url: the database's URL.
         study: name of the study.
-        artifacts: where its checkpoints went, for logs of a study without checkpoints.
-        forget_checkpoints: whether its files may be gone already.
+        artifacts: where its checkpoints go; finds the logs of a study without checkpoints.
+        forget_checkpoints: whether its files may be deleted already.
 
     Raises:
         NotFoundError: there is no such study.
         StudyFileError: it is not one of Pathfront's.
         PathfrontError: a worker of it is alive.
-        StorageError: the database or the artifacts cannot be used, or the files are not where they were.
+        StorageError: the database or the artifacts cannot be used, or its files are missing.
     """
     engine = open_writer(url, create=False)
     try:
@@ -194,15 +194,15 @@ def doomed(url: str, study: str, artifacts: str, forget_checkpoints: bool = Fals
             f"the {counted(len(uris), 'checkpoint')} of study '{study}' lay in '{missing[0]}', and it is not"
             " there: bring it back, or add --forget-checkpoints if it is deleted already"
         )
-    return Doomed(study, counts[0] or 0, counts[1] or 0, files)
+    return Deletion(study, counts[0] or 0, counts[1] or 0, files)
 
 
-def delete_all(url: str, what: Doomed) -> Deleted:
+def delete_all(url: str, what: Deletion) -> Deleted:
     """Delete a study: its files, Optuna's study, its rows.
 
     Raises:
         PathfrontError: a worker of it is alive.
-        StorageError: the database or the artifacts cannot be used; the same call goes on from there.
+        StorageError: the database or the artifacts cannot be used; the same call resumes the deletion.
     """
     engine = open_writer(url, create=False)
     try:
@@ -241,7 +241,7 @@ def _delete_optunas(engine: Engine, url: str, study: str) -> None:
 
 
 def _require(engine: Engine, url: str, study: str) -> None:
-    """Refuse a study that is not ours.
+    """Check that a study is one of Pathfront's.
 
     Raises:
         NotFoundError: there is none of this name.
@@ -266,7 +266,7 @@ def _require(engine: Engine, url: str, study: str) -> None:
 
 
 def _require_idle(connection: Connection, study: str) -> None:
-    """Refuse while a worker is alive.
+    """Check that no worker is alive.
 
     Raises:
         PathfrontError: one is.

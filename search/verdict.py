@@ -1,10 +1,10 @@
-"""What follows from failures: another try, one worker less, or a study that stops and says why.
+"""Decide what follows from failures: retry, end this worker, or halt the study.
 
 - Errors of the machine (disk, cache, device, import) never count against a candidate. After a few in a row
-  the worker leaves; its trials wait for others.
-- A worker whose attempts fail in a row, while the other workers' do not, leaves as well.
-- A study whose first attempts since its launch all fail with the same error is halted: the error is most
-  likely in the study file or in the trainer. What failed with it may be tried again.
+  the worker leaves; its trials wait for other workers.
+- A worker also leaves if its attempts fail in a row and those of other workers do not.
+- A study is halted if its first attempts since its launch all fail with the same error, since the error is
+  then most likely in the study file or in the trainer. The failed trials may be tried again.
 """
 
 import time
@@ -20,6 +20,7 @@ from search.store.workers import others_alive
 from space.errors import MachineError, PathfrontError
 
 IN_A_ROW = 3  # failures until a worker leaves, or a study that has scored nothing yet is halted
+CRASHED = 70  # exit code of a worker that an engine started and that another one may replace
 WAIT_SECONDS = 1.0  # after the first error of the machine; doubles with each further one
 
 
@@ -31,8 +32,13 @@ class StudyHalted(PathfrontError):  # noqa: N818 - an event
     """The study stopped, because its first attempts all failed with the same error."""
 
 
+def may_be_replaced(error: Exception) -> bool:
+    """Whether a new worker may go on where one ended with an error: a crash, or a device that failed."""
+    return isinstance(error, DeviceLost) or not isinstance(error, PathfrontError)
+
+
 class Judge:
-    """Draws the consequences of one worker's failures.
+    """Decides what follows from one worker's failures.
 
     Args:
         ledger: the study's ledger, in this worker's hands.
@@ -48,12 +54,12 @@ class Judge:
         self._failed: list[Claim] = []
 
     def succeeded(self) -> None:
-        """Note a finished trial: failures before it are forgotten."""
+        """Reset the count of failures after a finished trial."""
         self._machine = 0
         self._failed = []
 
     def failed(self, claim: Claim, failure: Failure) -> None:
-        """Note a failed attempt that the ledger knows of; wait, leave or halt the study if that is due.
+        """Count a failed attempt that is in the ledger; then wait, leave, or halt the study.
 
         Raises:
             DeviceLost: this process should end.
@@ -82,7 +88,7 @@ class Judge:
             )
 
     def _halt_if_all_fail(self, failure: Failure) -> None:
-        """Halt the study if nothing but this error came of it since its launch.
+        """Halt the study if every attempt since its launch ended with this error.
 
         Raises:
             StudyHalted: it is halted.
@@ -120,7 +126,7 @@ class Judge:
         raise StudyHalted(reason)
 
     def _others_do_better(self) -> bool:
-        """Whether other workers are alive or have scored, and none of them failed on what failed here."""
+        """Whether other workers train or have scored, and none failed on the candidates that failed here."""
         study, me = self._ledger.study, self._ledger.worker
         names = [claim.candidate for claim in self._failed]
         of_study = and_(trials.c.study == study, trials.c.worker != me)

@@ -1,9 +1,8 @@
-"""One worker of a study: mend, take over, promote or propose, claim, train, finish; again until all is done.
+"""One worker of a study: it promotes or proposes a candidate, claims the trial, trains it, and starts again.
 
-This is the main path of the search, and the only place outside the commands that reaches the trainers.
+This is the main path of the search, and the only place outside the commands that imports the trainers.
 """
 
-import math
 import os
 import secrets
 import socket
@@ -11,14 +10,13 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
+from search.choose.optuna_samplers import distributions
 from search.choose.promote import promote
 from search.choose.propose import Proposal, Proposer
-from search.choose.samplers import distributions
 from search.choose.snapshot import Snapshot, take_snapshot
 from search.database.storage import (
     check_version,
@@ -39,7 +37,8 @@ from search.store.ledger import Ledger
 from search.store.studies import Study, finish_study, load_study
 from search.store.study_files import open_files
 from search.store.workers import Register, note_end
-from search.verdict import DeviceLost, Judge, StudyHalted
+from search.trainer import checked_card, load_trainer
+from search.verdict import Judge, StudyHalted
 from space.candidate import CandidateConfig
 from space.contract import Budget
 from space.cost import price
@@ -48,23 +47,18 @@ from space.errors import (
     CheckpointError,
     Interrupted,
     LeaseLost,
-    MachineError,
+    PathfrontError,
     StorageError,
     StudyFileError,
-    TaskError,
 )
-from space.plugins import load_object
+from space.plugins import describe as describe_error
 from space.scores import Scorecard
-from space.study import StudyConfig
 
-OUR_TRAINER = "trainers.train:train_candidate"
 POLL_SECONDS = 0.5  # of a worker that waits for others
-
-Trainer = Callable[..., object]  # with the signature of `trainers.train.train_candidate`
 
 
 def run_worker(url: str | None, study: str, artifacts: str | None = None, name: str | None = None) -> int:
-    """Work on a study until nothing is left to do, or until somebody asks to stop.
+    """Work on a study until it is finished, or until somebody asks to stop.
 
     The first SIGINT or SIGTERM lets the running trial reach a checkpoint, a second one of the same kind stops
     at once.
@@ -81,7 +75,7 @@ def run_worker(url: str | None, study: str, artifacts: str | None = None, name: 
     Raises:
         NotFoundError: there is no such study, or one of its tasks is not found here.
         MachineError: a task cannot be imported here.
-        StudyFileError: the study's trainer cannot be imported.
+        StudyFileError: the study's trainer or sampler cannot be imported, or its data or code differ here.
         StorageError: the database or the artifacts cannot be used; the trial waits at its checkpoint.
         MachineError: trials fail here and not elsewhere; the trial waits for other workers.
         StudyHalted: the study's first attempts all failed with the same error.
@@ -101,7 +95,7 @@ def run_worker(url: str | None, study: str, artifacts: str | None = None, name: 
 
 
 def worker_name() -> str:
-    """A name that no other worker bears."""
+    """A name that no other worker has."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
@@ -112,22 +106,23 @@ class Worker:
         self, url: str, study: str, artifacts: str, name: str, request: StopRequest | None = None
     ) -> None:
         self.url = url
+        log = os.environ.get("PATHFRONT_LOG")
         self.engine = open_writer(url, create=False)
         try:
             found = load_study(self.engine, url, study)
             self.config, self.suite = found.config, found.suite
-            self.files = open_files(self.engine, url, study, artifacts)
-            self.train = load_trainer(self.config)
-            differing = self._check_environment(found)
+            self.register = Register(self.engine, url, study, name)
+            with self._refusals_noted(log):
+                self.files = open_files(self.engine, url, study, artifacts)
+                self.train = load_trainer(self.config)
+                self.proposer = Proposer(self.config, self.suite)
+                differing = self._check_environment(found)
         except BaseException:
             self.engine.dispose()
             raise
-        log = os.environ.get("PATHFRONT_LOG")
         self.ledger = Ledger(self.engine, url, study, name, log)
         self.ledger.stopping = lambda: self.asked_to_stop
-        self.register = Register(self.engine, url, study, name)
         self.checkpoints = Checkpoints(self.ledger, self.files, self.config)
-        self.proposer = Proposer(self.config, self.suite)
         self.distributions = distributions(self.proposer.parameters)
         self.finished = 0
         self._request = request or StopRequest()
@@ -141,8 +136,19 @@ class Worker:
             versions = ", ".join(other_versions(found.environment or differing, differing))
             self.ledger.note("versions", f"worker {name} trains with other versions: {versions}")
 
+    @contextmanager
+    def _refusals_noted(self, log: str | None) -> Iterator[None]:
+        """Write into the database why this worker does not begin, so that its launcher can say so."""
+        try:
+            yield
+        except PathfrontError as error:
+            with suppress(StorageError):  # the database is away: what is raised says so
+                self.register.join(log)
+                self.register.leave(str(error))
+            raise
+
     def _check_environment(self, study: Study) -> Environment | None:
-        """What this worker trains with, if its versions differ from the study's.
+        """Find what this worker trains with; None if its versions are the study's.
 
         Raises:
             StudyFileError: its data or its code differ, so that scores could not be compared.
@@ -173,24 +179,34 @@ class Worker:
 
     @property
     def asked_to_stop(self) -> bool:
-        """Whether somebody asked, or the launcher that started this worker is gone."""
+        """Whether a stop was requested, or the launcher that started this worker is gone."""
         return self._request.asked or self.orphaned
 
     def close(self) -> None:
-        """Leave the study, if that is not done, and let the database go."""
-        with suppress(StorageError), reachable(self.url):  # away: silence says the same in a while
+        """Note that this worker has ended, and close the database."""
+        with suppress(StorageError), reachable(self.url):  # away: its lease runs out by itself
             note_end(self.engine, self.config.study, self.ledger.worker)
         self.ledger.close()
 
     def run(self) -> int:
-        """Work; returns the number of trials finished. Raises as `run_worker` does."""
+        """Work until the study ends, and write into the database why this worker left before.
+
+        Returns:
+            The number of trials finished.
+
+        Raises:
+            PathfrontError: as `run_worker` does.
+        """
         because = None
         try:
             self._run()
-        except DeviceLost:
-            raise  # a successor may go on
-        except (MachineError, StorageError) as error:
+        except (Interrupted, StudyHalted):
+            raise
+        except PathfrontError as error:
             because = str(error)
+            raise
+        except Exception as error:
+            because = describe_error(error)
             raise
         finally:
             with suppress(StorageError):  # the database is away: what is raised says so
@@ -219,7 +235,7 @@ class Worker:
         finish_study(self.engine, self.url, self.config.study, why)
 
     def choose(self) -> Claim | Snapshot:
-        """Claim the next trial; if there is nothing to do, the study as it stood when that was seen."""
+        """Claim the next trial; without one, return the snapshot that showed that nothing can be started."""
         check_version(self.engine, self.url)
         while True:
             self.mend()
@@ -241,11 +257,11 @@ class Worker:
                 return claim
 
     def next_step(self, view: Snapshot) -> tuple[str, int] | Proposal | None:
-        """Promote where peers allow a judgement, else try a new candidate, else promote whom one can."""
+        """Choose a promotion from a rung with enough peers, else a new candidate, else any promotion."""
         if not view.may_start(self.config.stop):
             return None
         rungs, seed = self.config.rungs, self.config.search.seed
-        promotion = promote(view, rungs, seed, patient=True)
+        promotion = promote(view, rungs, seed, enough_peers=True)
         if promotion is not None:
             return promotion
         if view.may_propose(self.config.stop) and not self._exhausted:
@@ -253,17 +269,17 @@ class Worker:
             self._exhausted = proposal is None
             if proposal is not None:
                 return proposal
-        return promote(view, rungs, seed, patient=False)
+        return promote(view, rungs, seed, enough_peers=False)
 
     def mend(self) -> None:
-        """Tell Optuna what it missed; look for trials that nobody works on once a lease."""
+        """Tell Optuna the results that it missed; once a lease, also look for trials without a worker."""
         thorough = time.monotonic() - self._mended > self.ledger.lease
         self.ledger.mend(thorough)
         if thorough:
             self._mended = time.monotonic()
 
     def view(self) -> Snapshot:
-        """The study as it stands."""
+        """Read the study's candidates and trials."""
 
         def look() -> Snapshot:
             with reachable(self.url):
@@ -294,7 +310,7 @@ class Worker:
             _say(f"{claim.label}: {error}")
 
     def new_trial(self, candidate: CandidateConfig, rung: int) -> NewTrial:
-        """A climb to a rung, with what it is planned to cost."""
+        """The trial of a candidate at a rung, with its planned cost."""
         cost = price(candidate.architecture, self.suite)
         tokens = trial_tokens(self.config.rungs, rung)
         return NewTrial(
@@ -307,7 +323,7 @@ class Worker:
         )
 
     def _train(self, claim: Claim, candidate: CandidateConfig, report: TrialReport) -> Scorecard | None:
-        """Run the trainer from the newest whole trunk; None if nothing came of it, which is noted."""
+        """Run the trainer from the newest intact trunk; None if the attempt failed, which is noted."""
         with tempfile.TemporaryDirectory(prefix="pathfront-") as folder:
             trunk = self.checkpoints.latest_trunk(claim, Path(folder))
             self.ledger.rewind(claim, trunk.tokens if trunk else 0)
@@ -315,18 +331,18 @@ class Worker:
             try:
                 card = self.train(candidate, self.suite, budget, trunk.path if trunk else None, report)
                 report.flush()
-                return _checked(card)
+                return checked_card(card)
             except LeaseLost:
                 raise
             except StorageError:
-                self.ledger.pause(claim)  # no fault of the trial's; fails in turn if the database is away
+                self.ledger.pause(claim)  # the trial is not to blame; this raises too if the database is away
                 raise
             except (Exception, SystemExit, KeyboardInterrupt) as error:
                 self._give_up(claim, error, asked=report.stopping, resumed=trunk is not None)
                 return None
 
     def _budget(self, claim: Claim, resumed: int | None) -> Budget:
-        """What an attempt may spend that goes on from the trunk of a rung, or from nothing."""
+        """What an attempt may spend that resumes from the trunk of a rung, or starts anew."""
         config = self.config
         budget = config.rungs.budget(
             claim.rung,
@@ -344,7 +360,7 @@ class Worker:
         return budget
 
     def _give_up(self, claim: Claim, error: BaseException, asked: bool, resumed: bool) -> None:
-        """Lay a trial down if somebody asked for it, else note why it failed.
+        """Pause a trial if a stop was requested, else note why it failed.
 
         Raises:
             MachineError: this worker should leave.
@@ -352,7 +368,7 @@ class Worker:
         """
         if asked and isinstance(error, Interrupted | SystemExit | KeyboardInterrupt):
             self.ledger.pause(claim)
-            _say(f"{claim.label}: laid down at its last checkpoint")
+            _say(f"{claim.label}: paused at its last checkpoint")
             return
         failure = Failure.of(error)
         if isinstance(error, CheckpointError) and resumed:
@@ -361,32 +377,6 @@ class Worker:
         self.ledger.fail(claim, failure)
         _say(f"{claim.label}: failed: {failure.reason}")
         self._judge.failed(claim, failure)
-
-
-def load_trainer(config: StudyConfig) -> Trainer:
-    """Import the study's trainer, ours or the one that `trainer` names.
-
-    Raises:
-        StudyFileError: there is no such function.
-    """
-    name = config.trainer or OUR_TRAINER
-    rule = "trainer: a function as package.module:function"
-    found = load_object(name, rule, StudyFileError)
-    if not callable(found):
-        raise StudyFileError(f"{rule}, and '{name}' is a {type(found).__name__}")
-    torch: Any = sys.modules.get("torch")
-    if torch is not None and (config.device == "cpu" or not torch.cuda.is_available()):
-        torch.set_num_threads(1)  # trials run side by side, one core each
-    return found
-
-
-def _checked(card: object) -> Scorecard:
-    """What a trainer returned, if it can stand in the ledger."""
-    if not isinstance(card, Scorecard):
-        raise TaskError(f"a trainer returns a Scorecard, got {type(card).__name__}")
-    if not (math.isfinite(card.score) and math.isfinite(card.stderr)):  # Optuna takes -inf for a value
-        raise TaskError(f"a score and its standard error are finite, got {card.score} and {card.stderr}")
-    return card
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from space.catalog import load_catalog, local_catalog
 from space.contract import Budget
@@ -15,11 +15,11 @@ from space.errors import NotFoundError, PathfrontError, StudyFileError, nearest,
 from space.knobs import STORED, Real, Whole
 from space.ranges import Limits, SearchSpace
 from space.records import Frozen, SuiteRecord
+from space.seams import ENGINES, SAMPLERS, checked_name
 
 Model = TypeVar("Model", bound=BaseModel)
 
 SCHEMA_VERSION = 1
-SAMPLERS = ("stratified", "random", "tpe", "nsga2", "gp")
 DEFAULT_SUITE = "quick"
 MOST_TOKENS = 10**15  # at a rung
 MOST_CANDIDATES = 10**9
@@ -93,10 +93,23 @@ class Rungs(Frozen):
 
 
 class Search(Frozen):
-    """How candidates are proposed."""
+    """How candidates are proposed.
 
-    sampler: Literal["stratified", "random", "tpe", "nsga2", "gp"] = "stratified"
+    Attributes:
+        sampler: a name in `space.seams.SAMPLERS`, or the path of a class: a sampler of the user's or any of
+            Optuna's. Paths are kept as `package.module:Class`.
+        sampler_args: arguments of its class.
+        seed: seed of the sampler and of the trials.
+    """
+
+    sampler: str = "stratified"
+    sampler_args: dict[str, JsonValue] = Field(default_factory=dict)
     seed: Whole = Field(default=0, ge=0)
+
+    @field_validator("sampler")
+    @classmethod
+    def _is_a_sampler(cls, sampler: str) -> str:
+        return checked_name("sampler", sampler, SAMPLERS)
 
 
 class Stop(Frozen):
@@ -130,6 +143,7 @@ class StudyConfig(Frozen):
         context: tokens in a training window; None uses the suite's.
         checkpoint_seconds: longest time between two checkpoints of a trial.
         stall_minutes: longest time that a running trial may go without progress; its worker then exits.
+        engine: a name in `space.seams.ENGINES`, or `package.module:Class`.
         keep: "all" keeps the weights of every scored trial, "front" only those of candidates on the front.
         logger: "none", "csv", "tensorboard", or the path of a Lightning logger's class.
         trainer: `package.module:function` that replaces `train_candidate`; None uses Pathfront's.
@@ -144,6 +158,7 @@ class StudyConfig(Frozen):
     search: Search = Search()
     stop: Stop
     workers: Literal["auto"] | int = "auto"
+    engine: str = "local"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     trials_per_gpu: Whole = Field(default=1, ge=1, le=MOST_WORKERS)
     precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"
@@ -154,6 +169,11 @@ class StudyConfig(Frozen):
     keep: Literal["all", "front"] = "all"
     logger: str = "none"
     trainer: str | None = None
+
+    @field_validator("engine")
+    @classmethod
+    def _is_an_engine(cls, engine: str) -> str:
+        return checked_name("engine", engine, ENGINES)
 
     @field_validator("workers", mode="before")
     @classmethod
@@ -321,8 +341,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     value = first["input"]
     if first["type"] == "value_error" and "got" in rule:
         return f"{where}: {rule}"
-    hint = nearest(value, SAMPLERS) if path[-1:] == ["sampler"] else ""
-    return f"{where}: {rule[:1].lower()}{rule[1:]}, got {value!r}{hint}"
+    return f"{where}: {rule[:1].lower()}{rule[1:]}, got {value!r}"
 
 
 def _is_kind(part: int | str) -> bool:

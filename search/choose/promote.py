@@ -1,8 +1,8 @@
-"""Who climbs: of those that ended at a rung, one in `eta`, by non-dominated rank in (score, FLOPs per token).
+"""Promotion: of the candidates that ended at a rung, one in `eta` goes on to the next rung.
 
-Within a layer the best score comes first, then whoever stands most alone (the crowding distance of Deb 2002,
-https://doi.org/10.1109/4235.996017), then chance. Whoever cannot be told from the floor never climbs,
-since the cheapest candidate of all is always non-dominated.
+Candidates are ordered by non-dominated rank in (score, FLOPs per token); within a rank by crowding distance
+(Deb 2002, https://doi.org/10.1109/4235.996017), then by score, then at random. Candidates within one standard
+error of the floor are never promoted, since the cheapest candidate of all is always non-dominated.
 """
 
 import hashlib
@@ -14,45 +14,46 @@ from search.choose.snapshot import Snapshot, Standing
 from search.pareto import nondominated_rank
 from space.study import Rungs
 
-PEERS = 4  # times eta: with fewer at a rung, new candidates come first
+PEERS = 4  # times eta: with fewer ended trials at a rung, new candidates come first
 
 
-def promote(view: Snapshot, rungs: Rungs, seed: int, patient: bool) -> tuple[str, int] | None:
+def promote(view: Snapshot, rungs: Rungs, seed: int, enough_peers: bool) -> tuple[str, int] | None:
     """Choose the next promotion.
 
     Args:
-        view: the study as it stands.
-        rungs: its ladder.
-        seed: decides ties.
-        patient: only from rungs with enough peers to compare, from high to low. Otherwise from any rung, from
-            low to high, so that each fills before it is judged; for when nothing else is left to do.
+        view: the study's candidates and trials.
+        rungs: its rungs.
+        seed: breaks ties.
+        enough_peers: promote only from rungs with `PEERS` times eta ended trials, the highest rung first.
+            Otherwise promote from any rung, the lowest first, so that each rung fills before the next one;
+            for when nothing else is left to do.
 
     Returns:
-        Candidate and the rung that it climbs to, or None.
+        Candidate and the rung that it is promoted to, or None.
     """
     lower = range(len(rungs.tokens) - 1)
-    for rung in reversed(lower) if patient else lower:
+    for rung in reversed(lower) if enough_peers else lower:
         ended = [trial for trial in view.rungs.get(rung, ()) if trial.ended]
-        if patient and len(ended) < PEERS * rungs.eta:
+        if enough_peers and len(ended) < PEERS * rungs.eta:
             continue
         places = quota(len(ended), rungs.eta)
-        climbed = {trial.candidate for trial in view.rungs.get(rung + 1, ())}
-        if len(climbed) >= places:
+        promoted = {trial.candidate for trial in view.rungs.get(rung + 1, ())}
+        if len(promoted) >= places:
             continue
         for trial in ranked(ended, seed)[:places]:
-            if trial.candidate not in climbed:
+            if trial.candidate not in promoted:
                 return trial.candidate, rung + 1
     return None
 
 
 def quota(ended: int, eta: float) -> int:
-    """How many of those that ended at a rung may climb."""
+    """How many of the trials that ended at a rung may be promoted."""
     return math.floor(ended / eta + 1e-9)
 
 
 def ranked(ended: list[Standing], seed: int) -> list[Standing]:
-    """Those that may climb, the most deserving first; failed ones and those at their floor may not."""
-    able = sorted((trial for trial in ended if not trial.at_floor), key=lambda trial: _chance(trial, seed))
+    """The trials that may be promoted, best first; without failed ones and ones at their floor."""
+    able = sorted((trial for trial in ended if not trial.at_floor), key=lambda trial: _tie(trial, seed))
     if not able:
         return []
     scores = np.array([trial.score for trial in able])
@@ -66,8 +67,8 @@ def ranked(ended: list[Standing], seed: int) -> list[Standing]:
     return [able[i] for i in order]
 
 
-def _chance(trial: Standing, seed: int) -> bytes:
-    """A draw that depends on nothing but the seed and the trial."""
+def _tie(trial: Standing, seed: int) -> bytes:
+    """A random key that depends only on the seed and the trial."""
     return hashlib.sha256(f"{seed}/{trial.rung}/{trial.candidate}".encode()).digest()
 
 

@@ -1,36 +1,27 @@
-"""Which candidate to try next: drawn by a sampler, priced for free, and refused before it becomes a trial.
+"""The next candidate: suggested by the study's sampler, priced, and refused before it becomes a trial.
 
-The default spreads candidates over the logarithm of their cost: the cell with least training compute so far
-is served next, so that cheap and dear, dense and sparse candidates are all seen early. Proposals follow from
-the seed and from what the ledger holds, and from nothing else.
+Proposals depend only on the seed and on what the ledger holds.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from search.choose.snapshot import Candidate, Snapshot
+from search.choose.drawn import Random, Stratified
+from search.choose.sampler import Feasible, Parameters, Problem
+from search.choose.samplers import blamed, make_sampler, origin
+from search.choose.snapshot import Snapshot
 from space.candidate import CandidateConfig
-from space.cost import Cost, price
+from space.cost import Cost
 from space.description import describe
 from space.records import SuiteRecord
 from space.study import StudyConfig
 
-COST_BINS = 8  # bins of log FLOPs per token over which proposals are spread
-POOL = 128  # feasible draws among which a cell is chosen
-DRAWS = 5_000  # at most, until the space counts as exhausted
-STARTUP = 10  # candidates before a model-based sampler takes over
-DENSE_EVERY = 3  # one dense candidate in so many, where the space holds both
-CONTROLS = 2  # first candidates with a control mixture: one dense, one sparse
-FALLBACK = " fallback"  # ends the origin of a candidate for which a model-based sampler had nothing to use
+FALLBACK = " fallback"  # ends the origin of a candidate that was drawn because no suggestion could be used
 
 
 def fell_back(origin: str) -> bool:
-    """Whether a candidate was drawn because its study's sampler suggested nothing that could be used."""
+    """Whether a candidate was drawn because no suggestion of its study's sampler could be used."""
     return origin.endswith(FALLBACK)
 
 
@@ -39,8 +30,8 @@ class Proposal:
     """A feasible candidate that the study has not seen.
 
     Attributes:
-        origin: "control", "stratified", "random" or the model-based sampler that suggested it; such a
-            sampler's name with " fallback" where it was drawn instead.
+        origin: "control", or the sampler that suggested it; the sampler's name with " fallback" where the
+            candidate was drawn because no suggestion could be used.
     """
 
     candidate: CandidateConfig
@@ -74,98 +65,51 @@ class Proposer:
     Args:
         config: the study.
         suite: its tasks.
+
+    Raises:
+        StudyFileError: the study's sampler cannot be made.
     """
 
     def __init__(self, config: StudyConfig, suite: SuiteRecord) -> None:
         self.config = config
         self.suite = suite
-        self.parameters = config.space.parameters(suite)
-        self._today: dict[str, str] = {}
+        self.problem = Problem(config.space, suite, config.limits, config.search.seed)
+        self.parameters = self.problem.parameters
+        self.sampler = make_sampler(config.search, self.problem)
+        self._fallback, self._fallback_origin = Stratified(self.problem), "stratified"
+        if isinstance(self.sampler, Random | Stratified):
+            self._fallback, self._fallback_origin = self.sampler, config.search.sampler
 
     def propose(self, view: Snapshot) -> Proposal | None:
-        """The next candidate; None where no feasible one is left that the study has not seen."""
-        sampler, fallback = self.config.search.sampler, False
-        if sampler not in ("stratified", "random") and len(view.candidates) >= STARTUP:
-            from search.choose.samplers import has_model, suggestions
+        """The next candidate; None where no feasible one is left that the study has not seen.
 
-            fallback = has_model(sampler, view)
-            if fallback:
-                asked = self._feasible(suggestions(self.config, self.suite, view), view, sampler)
-                found = next(asked, None)
-                if found is not None:
-                    return found  # else its model insists on what is seen or infeasible: draw
-        rng = np.random.default_rng([self.config.search.seed, len(view.candidates)])
-        control = self._control(len(view.candidates))
-        drawn = self._feasible(
-            self._draws(rng, control), view, "control" if control else "random", limit=DRAWS
-        )
-        if sampler == "random":
-            return next(drawn, None)
-        found = self._from_emptiest_cell(drawn, view, rng, bool(control))
-        return replace(found, origin=sampler + FALLBACK) if found and fallback else found
+        Raises:
+            StudyFileError: the study's sampler raises an error, or suggests what is not in the space.
+        """
+        control = self.problem.control(len(view.candidates))
+        source = "control" if control else self._fallback_origin
+        if self.sampler is not self._fallback and not control:
+            found, asked = self._suggested(view)
+            if found is not None:
+                return _proposal(found, origin(self.config.search.sampler))
+            if asked:
+                source = origin(self.config.search.sampler) + FALLBACK
+        drawn = next(self.problem.usable(self._fallback.suggest(view), view), None)
+        return None if drawn is None else _proposal(drawn, source)
 
-    def _control(self, ordinal: int) -> dict[str, float]:
-        """Mixture parameters of the control that a candidate tries; empty if it tries none."""
-        controls = self.config.space.controls(self.suite)
-        return controls[ordinal // CONTROLS] if ordinal < CONTROLS * len(controls) else {}
+    def _suggested(self, view: Snapshot) -> tuple[Feasible | None, bool]:
+        """The first usable suggestion of the study's sampler, and whether it suggested anything at all."""
+        with blamed("search.sampler", self.config.search.sampler):
+            suggested = self.sampler.suggest(view)
+            if suggested is None:
+                return None, False
+            return next(self.problem.usable(self._checked(suggested), view), None), True
 
-    def _draws(self, rng: np.random.Generator, control: dict[str, float]) -> Iterator[dict[str, Any]]:
-        while True:
-            yield {**self.config.space.sample(self.suite, rng), **control}
+    def _checked(self, suggested: Iterator[Parameters]) -> Iterator[Parameters]:
+        """Suggestions; those of a user's sampler are checked first."""
+        ships = type(self.sampler).__module__.startswith("search.")
+        return suggested if ships else map(self.problem.checked, suggested)
 
-    def _feasible(
-        self, draws: Iterator[dict[str, Any]], view: Snapshot, origin: str, limit: int = DRAWS
-    ) -> Iterator[Proposal]:
-        """Of the first draws, those that are candidates, within the limits and new."""
-        seen = {name for candidate in view.candidates for name in (candidate.id, self._canonical(candidate))}
-        for _, params in zip(range(limit), draws, strict=False):
-            candidate = self.config.space.candidate(params, self.suite)
-            if candidate is None or candidate.id in seen:
-                continue
-            cost = price(candidate.architecture, self.suite)
-            if self.config.limits.broken(cost) is None:
-                seen.add(candidate.id)
-                yield Proposal(candidate, params, cost, origin)
 
-    def _canonical(self, known: Candidate) -> str:
-        """The id that a known candidate would have if it were proposed today."""
-        if known.id not in self._today:
-            candidate = self.config.space.candidate(known.params, self.suite)
-            self._today[known.id] = known.id if candidate is None else candidate.id
-        return self._today[known.id]
-
-    def _from_emptiest_cell(
-        self, drawn: Iterator[Proposal], view: Snapshot, rng: np.random.Generator, control: bool
-    ) -> Proposal | None:
-        """Of a pool, the first in the cell (dense or sparse, bin of cost) with the least spent on it."""
-        pool = [proposal for _, proposal in zip(range(POOL), drawn, strict=False)]
-        dense = len(view.candidates) % DENSE_EVERY == 0
-        pool = [p for p in pool if p.candidate.architecture.sparse != dense] or pool
-        spent = self._spent(view)
-        cells = sorted({self._cell(p.candidate.architecture.sparse, p.cost.flops_per_token) for p in pool})
-        if not cells:
-            return None
-        chance = dict(zip(cells, rng.permutation(len(cells)).tolist(), strict=True))
-        emptiest = min(cells, key=lambda cell: (spent[cell], chance[cell]))
-        chosen = next(
-            p for p in pool if self._cell(p.candidate.architecture.sparse, p.cost.flops_per_token) == emptiest
-        )
-        return replace(chosen, origin="control" if control else "stratified")
-
-    def _spent(self, view: Snapshot) -> dict[tuple[bool, int], float]:
-        """Cell -> training FLOPs, spent and planned."""
-        cells = {c.id: self._cell(c.sparse, c.flops_per_token) for c in view.candidates}
-        spent: dict[tuple[bool, int], float] = defaultdict(float)
-        for trial in view.trials:
-            spent[cells[trial.candidate]] += trial.training_flops
-        return spent
-
-    def _cell(self, sparse: bool, flops_per_token: float) -> tuple[bool, int]:
-        return sparse, int(np.searchsorted(self._edges, np.log(flops_per_token), side="right"))
-
-    @cached_property
-    def _edges(self) -> np.ndarray:
-        """Inner edges of the bins of log FLOPs per token, over what the space and its limits admit."""
-        priced = self.config.space.feasible(self.suite, self.config.limits)
-        low, high = (np.log(priced[i][1].flops_per_token) for i in (0, -1))
-        return np.linspace(low, high, COST_BINS + 1)[1:-1]
+def _proposal(found: Feasible, source: str) -> Proposal:
+    return Proposal(found.candidate, found.params, found.cost, source)

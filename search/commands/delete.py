@@ -30,11 +30,11 @@ def run(
     """
     from search.commands import output
     from search.database.storage import resolve_artifacts, resolve_url, shown
-    from search.upkeep import delete_all, doomed
+    from search.upkeep import delete_all, plan_deletion
     from space.words import counted
 
     url = resolve_url(storage)
-    what = doomed(url, study, resolve_artifacts(url, artifacts), forget_checkpoints)
+    what = plan_deletion(url, study, resolve_artifacts(url, artifacts), forget_checkpoints)
     size = output.short(what.files.size())
     if not yes:
         if not sys.stdin.isatty():

@@ -27,6 +27,10 @@ def run(
         int | None,
         typer.Option(min=1, max=4096, metavar="N", help="Parallel trials; else the study file's."),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="ENGINE", help="local, or package.module:Class; else the study file's."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the expected cost; write nothing.")
     ] = False,
@@ -43,9 +47,10 @@ def run(
     resumes the study.
     """
     from search.database.storage import resolve_artifacts, resolve_url
+    from search.engines.engine import with_engine
     from space.study import read_study
 
-    config = read_study(spec)
+    config = with_engine(read_study(spec), engine)
     url = resolve_url(storage)
     set_patience(patience)
     if dry_run:
@@ -55,7 +60,7 @@ def run(
         rehearse(config)
         print_price(config, workers, url, resolve_artifacts(url, artifacts), json)
     else:
-        _launch(config, spec, workers, url, artifacts, accept_changes, json)
+        _launch(config, spec, workers, url, artifacts, accept_changes, json, engine)
 
 
 def _launch(
@@ -66,12 +71,13 @@ def _launch(
     artifacts: str | None,
     accept_changes: bool,
     json: bool,
+    engine: str | None,
 ) -> None:
     from search.commands import output
     from search.commands.live import LaunchDisplay
     from search.commands.rehearse import rehearse
     from search.database.storage import require_writable, resolve_artifacts
-    from search.engines import local
+    from search.engines import launcher
     from search.engines.devices import cpu_count
     from search.read.results import Reader
     from search.store.environment import environment_here
@@ -103,10 +109,10 @@ def _launch(
         output.say(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, twice at once")
         with LaunchDisplay(reader, config.study) as display:
             place = resolve_artifacts(url, artifacts)
-            local.run(url, config.study, workers, place, display.tick, display.stop)
+            launcher.run(url, config.study, workers, place, display.tick, display.stop)
     except (Interrupted, KeyboardInterrupt) as error:
         kind = type(error) if isinstance(error, Interrupted) else Interrupted
-        again = _again(spec, url, artifacts)
+        again = _again(spec, url, artifacts, engine)
         raise kind(f"study '{config.study}' waits at its checkpoints; go on with: {again}") from None
     _conclude(reader, config.study, json)
 
@@ -126,12 +132,13 @@ def _is_finished(url: str, config: "StudyConfig") -> bool:
     return finished and stored.model_dump(exclude=details) == config.model_dump(exclude=details)
 
 
-def _again(spec: str, url: str, artifacts: str | None) -> str:
+def _again(spec: str, url: str, artifacts: str | None, engine: str | None) -> str:
     """The command that resumes a study."""
     from search.read.results import storage_option
 
     place = f" --artifacts {shlex.quote(artifacts)}" if artifacts else ""
-    return f"pathfront launch {shlex.quote(spec)}{storage_option(url)}{place}"
+    on = f" --engine {shlex.quote(engine)}" if engine else ""
+    return f"pathfront launch {shlex.quote(spec)}{storage_option(url)}{place}{on}"
 
 
 def _conclude(reader: "Reader", study: str, json: bool) -> None:

@@ -47,12 +47,12 @@ def print_price(config: "StudyConfig", workers: int | None, url: str, artifacts:
 def _plan(config: "StudyConfig", workers: int | None) -> tuple[str, int]:
     """The device, and the trials at the same time. If a GPU is needed and missing, one GPU is assumed."""
     from search.engines.devices import gpus
-    from search.engines.local import plan
+    from search.engines.engine import make_engine
 
-    if config.device == "cuda" and not gpus():
+    if config.engine == "local" and config.device == "cuda" and not gpus():
         output.say("this machine shows no GPU: priced as on a machine with one")
         return "cuda", workers or config.trials_per_gpu
-    return plan(config, workers)
+    return make_engine(config).plan(workers)
 
 
 def _reader(url: str) -> "Reader | None":

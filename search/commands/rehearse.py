@@ -47,6 +47,8 @@ def _checks(config: "StudyConfig") -> Iterator[tuple[str, Callable[[], object]]]
     yield "trainer", lambda: _trainer(config)
     for task in suite.tasks:
         yield "suite", lambda task=task: _task(task, suite)
+    yield "search.sampler", lambda: _sampler(config, suite)
+    yield "engine", lambda: _engine(config)
     yield "logger", lambda: _logger(config)
     if config.trainer is None:
         priced = config.space.feasible(suite, config.limits)
@@ -65,11 +67,11 @@ def _mistake(key: str, check: Callable[[], object]) -> str | None:
     else:
         return None
     line = one_line(line)
-    return line if line.startswith(f"{key}:") else f"{key}: {line}"
+    return line if line.startswith((f"{key}:", f"{key}_")) else f"{key}: {line}"
 
 
 def _trainer(config: "StudyConfig") -> None:
-    from search.worker import load_trainer
+    from search.trainer import load_trainer
 
     trainer = load_trainer(config)
     try:
@@ -79,6 +81,18 @@ def _trainer(config: "StudyConfig") -> None:
             f"trainer: a function of ({', '.join(ARGUMENTS)}), and '{config.trainer}' takes"
             f" {inspect.signature(trainer)}"
         ) from None
+
+
+def _sampler(config: "StudyConfig", suite: "SuiteRecord") -> None:
+    from search.choose.rehearsal import rehearse_sampler
+
+    rehearse_sampler(config, suite)
+
+
+def _engine(config: "StudyConfig") -> None:
+    from search.engines.engine import make_engine
+
+    make_engine(config)
 
 
 def _task(name: str, suite: "SuiteRecord") -> None:

@@ -1,5 +1,10 @@
 """`pathfront worker`: run one worker of a study until the study ends."""
 
+import os
+import traceback
+
+import typer
+
 from search.commands.options import Artifacts, Patience, Storage, Study, set_patience
 
 NAME = "worker"
@@ -18,6 +23,13 @@ def run(
 
     url = resolve_url(storage)
     set_patience(patience)
+    from search.verdict import CRASHED, may_be_replaced
     from search.worker import run_worker
 
-    run_worker(url, study, resolve_artifacts(url, artifacts))
+    try:
+        run_worker(url, study, resolve_artifacts(url, artifacts))
+    except Exception as error:
+        if "PATHFRONT_WORKER" not in os.environ or not may_be_replaced(error):
+            raise
+        traceback.print_exception(error)
+        raise typer.Exit(CRASHED) from error

@@ -1,7 +1,6 @@
-"""The most that a study can take, whatever its scores: true of every stop rule, sampler and mixture.
+"""Upper bounds of what a study costs, whatever its scores, stop rule, sampler and mixture.
 
-It holds for trials of our own trainer that neither crash nor lose their worker, since work that is lost is
-done again.
+They hold for trials of our own trainer that neither crash nor lose their worker, since lost work is repeated.
 """
 
 import math
@@ -29,7 +28,7 @@ def expected_trials(rungs: Rungs, candidates: int) -> list[int]:
 
 
 def possible_candidates(config: StudyConfig, suite: SuiteRecord, architectures: int) -> int | None:
-    """Candidates that a space holds; None where there is no end of them."""
+    """The number of candidates in a space; None if it is infinite."""
     parameters = config.space.parameters(suite)
     endless = any(knob.values() is None for knob in parameters.values())
     if endless or config.space.points > MOST_ARCHITECTURES:
@@ -41,7 +40,7 @@ def possible_candidates(config: StudyConfig, suite: SuiteRecord, architectures: 
 def most_flops_per_token(
     config: StudyConfig, suite: SuiteRecord, priced: Sequence[tuple[Architecture, Cost]]
 ) -> float:
-    """Training FLOPs of a token of the dearest candidate: the head at every position, the worst mixture."""
+    """Training FLOPs per token of the most expensive candidate, with the head at every position."""
     optimizers = [str(word) for word in config.space.optimizer.values() or ()]
 
     def most(cost: Cost) -> float:
@@ -97,7 +96,7 @@ def most_tokens(rungs: Rungs, rung: int, suite: SuiteRecord) -> int:
 
 
 def most_candidates(flops: float, rungs: Rungs, costs: Sequence[Cost]) -> int:
-    """Candidates that training FLOPs can pay for: all of them as cheap as can be, none promoted."""
+    """The most candidates that training FLOPs allow: all as cheap as possible, none promoted."""
     return math.ceil(
         flops / (TRAINING_FACTOR * min(c.body_flops_per_token for c in costs) * rungs.trial_tokens(0))
     )
@@ -106,14 +105,14 @@ def most_candidates(flops: float, rungs: Rungs, costs: Sequence[Cost]) -> int:
 def most_flops(
     config: StudyConfig, suite: SuiteRecord, per_token: float, candidates: int | None, workers: int
 ) -> float | None:
-    """Training FLOPs that a study cannot exceed; None where only time ends it.
+    """Training FLOPs that a study cannot exceed; None if only time ends it.
 
     Args:
         config: the study.
         suite: its tasks.
-        per_token: training FLOPs of a token of the dearest candidate.
-        candidates: that it may try; None for no end.
-        workers: trials that may begin at the same moment, before any of them is counted.
+        per_token: training FLOPs per token of the most expensive candidate.
+        candidates: how many it may try; None for no limit.
+        workers: trials that may start at the same time, before any of them is counted.
     """
     tokens = [most_tokens(config.rungs, rung, suite) for rung in range(len(config.rungs.tokens))]
     bounds = []
@@ -131,13 +130,13 @@ def _mixed(logs: np.ndarray, floor: float) -> np.ndarray:
 
 
 def all_priced(config: StudyConfig) -> bool:
-    """Whether every architecture of the space has been priced, so that the dearest is known."""
+    """Whether every architecture of the space was priced, so that the most expensive one is known."""
     space = config.space
     return space.points <= MOST_ARCHITECTURES and space.expert_ratio.values() is not None
 
 
 def dearest(config: StudyConfig) -> Architecture:
-    """An architecture at the dear end of every knob, whether or not it is in the space."""
+    """An architecture with the most expensive value of every knob; it need not be in the space."""
 
     def end(name: str, largest: bool) -> float:
         knob = getattr(config.space, name)

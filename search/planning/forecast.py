@@ -1,4 +1,4 @@
-"""What a study will cost, before it runs: how many trials, tokens and FLOPs, and how long.
+"""Forecast what a study costs before it runs: trials, tokens, FLOPs, time and disk.
 
 Nothing here reads a database or trains. The time that a trial takes is measured elsewhere and passed in as a
 `Speed`. Expected values come from simulated runs of the study (`search.planning.simulate`), upper bounds from
@@ -183,7 +183,7 @@ def forecast(config: StudyConfig, workers: int, device: str, speed: Speed) -> Fo
 def _most_tokens(
     config: StudyConfig, suite: SuiteRecord, limit: int | None, flops: float, costs: Sequence[Cost]
 ) -> int:
-    """Tokens that cannot be exceeded: by the number of candidates, or by what the cheapest token takes."""
+    """An upper bound of the tokens: from the number of candidates, or from the cost of the cheapest token."""
     cheapest = TRAINING_FACTOR * min(cost.body_flops_per_token for cost in costs)
     bounds = [math.ceil(flops / cheapest)]
     if limit is not None:
@@ -194,7 +194,7 @@ def _most_tokens(
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    """What a study is expected to come to: trials by rung, FLOPs, and the courses that it is read off."""
+    """Expected trials by rung and FLOPs, and the simulated courses that they are computed from."""
 
     trials: list[int]
     training_flops: float
@@ -205,7 +205,7 @@ class _Expected:
 def _expected(
     config: StudyConfig, suite: SuiteRecord, limit: int | None, workers: int, speed: Speed
 ) -> _Expected:
-    """Play the study through; a long one is taken to go on as it begins."""
+    """Simulate the study; of a long one only the beginning, from which the rest is extrapolated."""
 
     def seconds(planned: float) -> float:
         return planned / speed.flops_per_second + speed.evaluation_seconds
@@ -243,7 +243,7 @@ def _expected(
 
 
 def _by_rung(played: Sequence[Course], rungs: Rungs, value: Callable[[Trial], float]) -> list[float]:
-    """Mean of something of the trials at each rung; where none was played, as at the rung below."""
+    """Mean of a value over the trials at each rung; without trials, that of the rung below."""
     means: list[float] = []
     for rung in range(len(rungs.tokens)):
         found = [value(trial) for course in played for trial in course.trials if trial.rung == rung]
@@ -259,7 +259,7 @@ def _disk(
     most: int | None,
     workers: int,
 ) -> DiskForecast:
-    """Price the checkpoints: weights of every scored trial, and a trunk of each that may yet be promoted."""
+    """Bytes of checkpoints: weights of every scored trial, and a trunk of each that may still be promoted."""
     number = 2 if config.precision == "bf16-true" else FLOAT_BYTES
 
     def files(arch: Architecture, optimizer: str) -> tuple[int, int]:

@@ -1,9 +1,10 @@
-"""The course of a study that trains nothing: its own proposals and promotions on scores that are made up.
+"""Simulate a study without training: its own proposals and promotions, on scores that are made up.
 
-What a study spends follows from which candidates it tries and which it promotes, and these from the scores;
-so its course is played through, several times, with the code that a worker runs. Scores rise with the
-logarithm of the cost, as in studies seen, and otherwise by chance; every candidate is above its floor, and no
-attempt crashes. A Gaussian process is taken to propose as TPE does, which is a hundred times as fast.
+What a study spends depends on which candidates it tries and promotes, and these depend on the scores. So it
+is simulated several times with the code that a worker runs. Scores rise with the logarithm of the cost, as in
+studies seen, with random noise; every candidate is above its floor, and no attempt crashes. A sampler that is
+not in `PLAYED` is simulated by TPE: a Gaussian process is a hundred times as slow, and how long a user's
+sampler takes is not known.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,26 +12,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.choose.drawn import POOL as PEEK
+from search.choose.drawn import Stratified
 from search.choose.promote import promote
-from search.choose.propose import POOL as PEEK
-from search.choose.propose import STARTUP, Proposal, Proposer
-from search.choose.samplers import has_model, suggestions
+from search.choose.sampler import Feasible, Problem
+from search.choose.samplers import make_sampler
 from search.choose.snapshot import Candidate, Snapshot, Standing
 from space.candidate import CandidateConfig
-from space.cost import TRAINING_FACTOR, Cost, price
+from space.cost import TRAINING_FACTOR, Cost
 from space.mixture import TaskMixture
 from space.records import SuiteRecord
-from space.study import StudyConfig
+from space.study import Search, StudyConfig
 
 POOL = 400  # feasible draws of the space that the proposals of all courses come from
 DRAWS = 4000  # at most, to fill the pool
 LONGEST, LONGEST_MODEL = 100, 30  # candidates of a course; of a longer study its first ones are played
 COURSES, COURSES_MODEL = 6, 3
-MODELS = ("tpe", "nsga2")
-QUICKER = {"gp": "tpe"}
+PLAYED = ("stratified", "random", "tpe", "nsga2")
+LEARNING = ("tpe", "nsga2")
 COST_WEIGHT = 0.5  # correlation of the score with the logarithm of the cost
 SCORED = {"text": 1.0, "image": 0.4, "audio": 0.2, "discrete": 0.15, "continuous": 0.2}
-# share of a sense's tokens that the loss looks at, measured on the tasks of `quick`
+# share of a modality's tokens that the loss scores, measured on the tasks of `quick`
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Trial:
     """
 
     candidate: int
-    proposal: Proposal
+    proposal: Feasible
     rung: int
     tokens: int
     training_flops: float
@@ -62,7 +64,7 @@ class Course:
 
     Attributes:
         trials: in the order of their beginnings.
-        ended: whether its stop rule was reached; otherwise it goes on alike.
+        ended: whether its stop rule was reached; otherwise only the study's beginning was simulated.
     """
 
     trials: tuple[Trial, ...]
@@ -75,34 +77,31 @@ class Course:
 
 
 def executed_flops_per_token(cost: Cost, optimizer: str, suite: SuiteRecord) -> float:
-    """Training FLOPs that a token is expected to take: the head runs where the loss looks, and no further."""
+    """Expected training FLOPs per token: the head runs only at positions that the loss scores."""
     planned = cost.planned_flops_per_token(optimizer, suite.batch_tokens)
     scored = float(np.mean([SCORED[suite.records[task].modality] for task in suite.tasks]))
     return planned - TRAINING_FACTOR * (1 - scored) * cost.head_flops_per_token
 
 
-def draw_pool(config: StudyConfig, suite: SuiteRecord, rng: np.random.Generator) -> list[Proposal]:
-    """Feasible draws of a space: what chance proposes, repetitions included."""
-    pool: list[Proposal] = []
+def draw_pool(config: StudyConfig, suite: SuiteRecord, rng: np.random.Generator) -> list[Feasible]:
+    """Draw feasible candidates of a space at random, with repetitions."""
+    pool: list[Feasible] = []
+    problem = Problem(config.space, suite, config.limits, config.search.seed)
     for _ in range(DRAWS):
-        params = config.space.sample(suite, rng)
-        candidate = config.space.candidate(params, suite)
-        if candidate is None:
-            continue
-        cost = price(candidate.architecture, suite)
-        if config.limits.broken(cost) is None:
-            pool.append(Proposal(candidate, params, cost, "random"))
+        found = problem.feasible(config.space.sample(suite, rng))
+        if found is not None:
+            pool.append(found)
             if len(pool) == POOL:
                 break
     return pool or _cheapest(config, suite)
 
 
-def _cheapest(config: StudyConfig, suite: SuiteRecord) -> list[Proposal]:
-    """Candidates of the cheapest architectures within the limits, where chance finds none."""
+def _cheapest(config: StudyConfig, suite: SuiteRecord) -> list[Feasible]:
+    """Candidates of the cheapest architectures within the limits, for spaces where random draws find none."""
     mixture = TaskMixture.uniform(suite.tasks)
     priced = config.space.feasible(suite, config.limits)[:POOL]
     return [
-        Proposal(CandidateConfig(architecture=arch, mixture=mixture, learning_rate=1e-3), {}, cost, "random")
+        Feasible(CandidateConfig(architecture=arch, mixture=mixture, learning_rate=1e-3), {}, cost)
         for arch, cost in priced
     ]
 
@@ -110,7 +109,7 @@ def _cheapest(config: StudyConfig, suite: SuiteRecord) -> list[Proposal]:
 def courses(
     config: StudyConfig, suite: SuiteRecord, workers: int, seconds: Callable[[float], float]
 ) -> list[Course]:
-    """Play a study through several times.
+    """Simulate a study several times.
 
     Args:
         config: the study.
@@ -126,32 +125,30 @@ def courses(
     ]
 
 
-class _FromPool(Proposer):
+class _FromPool:
     """Proposes as the study does, from draws that were made before."""
 
-    def __init__(self, config: StudyConfig, suite: SuiteRecord, pool: Sequence[Proposal]) -> None:
-        sampler = QUICKER.get(config.search.sampler, config.search.sampler)
-        search = config.search.model_copy(update={"sampler": sampler})
-        super().__init__(config.model_copy(update={"search": search}), suite)
-        self.models = sampler in MODELS
+    def __init__(self, config: StudyConfig, suite: SuiteRecord, pool: Sequence[Feasible]) -> None:
+        self.config = config
+        self.suite = suite
         self.pool = pool
-        self._cells: dict[tuple[bool, float], tuple[bool, int]] = {}
+        name, seed = config.search.sampler, config.search.seed
+        search = config.search if name in PLAYED else Search(sampler="tpe", seed=seed)
+        self.name = search.sampler
+        self.models = self.name in LEARNING
+        self._problem = Problem(config.space, suite, config.limits, seed)
+        self._sampler = make_sampler(search, self._problem)
+        self._stratified = Stratified(self._problem)
 
-    def draw(self, view: Snapshot, rng: np.random.Generator) -> Proposal | None:
+    def draw(self, view: Snapshot, rng: np.random.Generator) -> Feasible | None:
         """The next candidate."""
         drawn = (self.pool[i] for i in rng.integers(len(self.pool), size=PEEK))
-        if self.config.search.sampler == "random":
+        if self.name == "random":
             return next(drawn)
-        if self.models and len(view.candidates) >= STARTUP and has_model(self.config.search.sampler, view):
-            asked = suggestions(self.config, self.suite, view)
-            return next(self._feasible(asked, view, self.config.search.sampler), None) or next(drawn)
-        return self._from_emptiest_cell(drawn, view, rng, control=False)
-
-    def _cell(self, sparse: bool, flops_per_token: float) -> tuple[bool, int]:
-        key = sparse, flops_per_token
-        if key not in self._cells:
-            self._cells[key] = super()._cell(*key)
-        return self._cells[key]
+        suggested = self._sampler.suggest(view) if self.models else None
+        if suggested is not None:
+            return next(self._problem.usable(suggested, view), None) or next(drawn)
+        return self._stratified.choose(list(drawn), view, rng)
 
 
 def _play(
@@ -159,7 +156,7 @@ def _play(
 ) -> Course:
     config, scores = proposer.config, _Scores(proposer.pool, rng)
     candidates: list[Candidate] = []
-    proposals: list[Proposal] = []
+    proposals: list[Feasible] = []
     trials: list[Trial] = []
     standings: list[Standing] = []
     busy = 0.0
@@ -167,7 +164,7 @@ def _play(
         view = Snapshot(tuple(candidates), tuple(standings), launched_seconds=busy / workers)
         if not view.may_start(config.stop):
             return Course(tuple(trials), ended=True)
-        choice = promote(view, config.rungs, config.search.seed, patient=True)
+        choice = promote(view, config.rungs, config.search.seed, enough_peers=True)
         if choice is None and view.may_propose(config.stop):
             if len(candidates) == (LONGEST_MODEL if proposer.models else LONGEST):
                 return Course(tuple(trials), ended=False)
@@ -178,7 +175,7 @@ def _play(
             candidates.append(Candidate(str(number), number, proposal.params, flops, sparse))
             proposals.append(proposal)
             choice = str(number), 0
-        choice = choice or promote(view, config.rungs, config.search.seed, patient=False)
+        choice = choice or promote(view, config.rungs, config.search.seed, enough_peers=False)
         if choice is None:
             return Course(tuple(trials), ended=True)
         trial = _trial(proposer, proposals[int(choice[0])], *choice, scores)
@@ -187,8 +184,8 @@ def _play(
         busy += seconds(trial.planned_flops)
 
 
-def _trial(proposer: Proposer, proposal: Proposal, candidate: str, rung: int, scores: "_Scores") -> Trial:
-    """A climb of a candidate to a rung."""
+def _trial(proposer: _FromPool, proposal: Feasible, candidate: str, rung: int, scores: "_Scores") -> Trial:
+    """The trial of a candidate at a rung."""
     suite, optimizer = proposer.suite, proposal.candidate.optimizer
     tokens = proposer.config.rungs.trial_tokens(rung)
     planned = proposal.cost.planned_flops_per_token(optimizer, suite.batch_tokens)
@@ -219,16 +216,16 @@ def _standing(trial: Trial) -> Standing:
 
 
 class _Scores:
-    """Scores that rise with the logarithm of the cost and from rung to rung, and otherwise by chance."""
+    """Scores that rise with the logarithm of the cost and from rung to rung, with random noise."""
 
-    def __init__(self, pool: Sequence[Proposal], rng: np.random.Generator) -> None:
+    def __init__(self, pool: Sequence[Feasible], rng: np.random.Generator) -> None:
         logs = np.log([proposal.cost.flops_per_token for proposal in pool])
         self._mean, self._spread = logs.mean(), max(float(logs.std()), 1e-9)
         self._rng = rng
         self._own: dict[int, float] = {}
 
     def score(self, candidate: int, flops_per_token: float, rung: int) -> float:
-        """What a candidate of a cost scores at a rung."""
+        """The score of a candidate at a rung."""
         own = self._own.setdefault(candidate, float(self._rng.standard_normal()))
         cost = (np.log(flops_per_token) - self._mean) / self._spread
         z = COST_WEIGHT * cost + (1 - COST_WEIGHT**2) ** 0.5 * own

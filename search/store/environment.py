@@ -44,7 +44,8 @@ def environment_here(config: StudyConfig, tasks: tuple[str, ...], data: dict[str
     Raises:
         StudyFileError: a module that the study names cannot be found.
     """
-    named = [name for name in (config.trainer, *tasks) if name is not None and ":" in name]
+    names = (config.trainer, config.search.sampler, *tasks)
+    named = [name for name in names if name and ":" in name and not name.startswith("optuna.")]
     return Environment(
         python=".".join(platform.python_version_tuple()[:2]),
         packages={name: version for name in PACKAGES if (version := _version(name)) is not None},

@@ -32,6 +32,7 @@ from space.study import SCHEMA_VERSION, Model, StudyConfig, parse
 MAY_CHANGE = (
     "stop",
     "workers",
+    "engine",
     "logger",
     "checkpoint_seconds",
     "device",

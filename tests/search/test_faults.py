@@ -217,10 +217,10 @@ def test_sigterm_to_a_whole_group_pauses_every_trial(launch, url, rows, tmp_path
 
 MAIN = """
 import sys
-from search.engines import local
+from search.engines import launcher
 from space.errors import PathfrontError
 try:
-    local.run(sys.argv[1], "toy", 2, "artifacts")
+    launcher.run(sys.argv[1], "toy", 2, "artifacts")
 except PathfrontError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)

@@ -4,8 +4,8 @@ import optuna
 import pytest
 from sqlalchemy import create_engine, update
 
+from search.choose.optuna_samplers import distributions
 from search.choose.propose import Proposer
-from search.choose.samplers import distributions
 from search.choose.snapshot import take_snapshot
 from search.database import tables
 from search.database.storage import open_writer

@@ -1,85 +1,32 @@
-"""The launcher of workers on this machine: they finish, die, are interrupted, or refuse."""
+"""Workers on this machine: how many there are, and full disks and databases that go away under them.
+
+That they finish, die, are interrupted or refuse is in the contract of engines (test_engines.py).
+"""
 
 import os
 import signal
 import subprocess
 import threading
-import time
 
 import pytest
 from toy_trainers import RUNGS, toy_config
 
 from search.database import tables
-from search.engines import devices, local
-from space.errors import Interrupted, PathfrontError, StorageError, StudyFileError, Terminated
+from search.engines import devices, launcher, local
+from space.errors import StorageError, StudyFileError, Terminated
 
 SMALL = {"stop": {"candidates": 2}, "rungs": {"tokens": list(RUNGS[:2]), "eta": 2}}
-
-
-class Interrupter:
-    """Sends Ctrl-C to this process once a trial runs, and again after a while."""
-
-    def __init__(self, rows, times):
-        self.rows, self.times, self.last = rows, times, 0.0
-
-    def __call__(self):
-        running = [row for row in self.rows(tables.trials) if row["number"] is not None]
-        if running and self.times and time.monotonic() - self.last > 1:
-            self.times -= 1
-            self.last = time.monotonic()
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_workers_finish_a_study(launch, url, audit, tmp_path):
     launch(**SMALL)
     ticks = []
-    local.run(url, "toy", 2, "artifacts", lambda: ticks.append(1))
+    launcher.run(url, "toy", 2, "artifacts", lambda: ticks.append(1))
     assert [row["rung"] for row in audit(failed=0)].count(1) == 1
     assert len(ticks) > 2
     logs = sorted((tmp_path / "artifacts").glob("toy-*/logs/worker-*.log"))
     assert [log.name for log in logs] == ["worker-0.log", "worker-1.log"]
     assert "scored" in "".join(log.read_text() for log in logs)
-
-
-def test_a_dead_worker_is_replaced_at_once(launch, url, audit, events):
-    launch(**SMALL, trainer="toy_trainers:fatal_once")  # a lease would keep its trial for a minute
-    local.run(url, "toy", 1, "artifacts")
-    audit(failed=1)
-    assert events().count("lost") == 1
-
-
-def test_workers_that_always_die_are_given_up(launch, url):
-    launch(**SMALL, trainer="toy_trainers:fatal")
-    with pytest.raises(PathfrontError, match=r"unfinished and its workers are gone: .*worker-0\.log"):
-        local.run(url, "toy", 1, "artifacts")
-
-
-def test_ctrl_c_lays_trials_down(launch, url, rows, audit, tmp_path):
-    launch(**SMALL, trainer="toy_trainers:patient")
-    (tmp_path / "wait").touch()
-    with pytest.raises(Interrupted):
-        local.run(url, "toy", 2, "artifacts", Interrupter(rows, 1))
-    assert {row["state"] for row in rows(tables.trials)} == {"paused"}
-    (tmp_path / "wait").unlink()
-    local.run(url, "toy", 1, "artifacts")
-    assert {row["crashes"] for row in audit()} == {0}
-
-
-def test_the_second_ctrl_c_stops_at_once(launch, url, rows, audit, tmp_path):
-    launch(**SMALL, trainer="toy_trainers:deaf")
-    (tmp_path / "wait").touch()
-    with pytest.raises(Interrupted):
-        local.run(url, "toy", 1, "artifacts", Interrupter(rows, 2))
-    assert [(row["state"], row["crashes"]) for row in rows(tables.trials)] == [("paused", 0)]
-    (tmp_path / "wait").unlink()
-    local.run(url, "toy", 1, "artifacts")
-    assert {row["crashes"] for row in audit(failed=1)} == {0}
-
-
-def test_what_workers_refuse_is_said(launch, url):
-    launch(**SMALL, trainer="no_module:train")
-    with pytest.raises(StudyFileError, match=r"trainer: .*got 'no_module:train'"):
-        local.run(url, "toy", 2, "artifacts")
 
 
 @pytest.mark.parametrize(
@@ -129,12 +76,12 @@ def test_a_full_disk_pauses_a_study_and_costs_no_candidate(launch, url, rows, au
     launch(stop={"candidates": 4}, trainer="toy_trainers:climb_with_weight")
     (small_disk / "ballast").write_bytes(bytes(400_000))
     with pytest.raises(StorageError, match=r"[Nn]o space left"):
-        local.run(url, "toy", 2, str(small_disk / "artifacts"))
+        launcher.run(url, "toy", 2, str(small_disk / "artifacts"))
     ledger = rows(tables.trials)
     assert {(row["state"], row["crashes"]) for row in ledger} <= {("paused", 0), ("done", 0)}
     assert any(row["state"] == "paused" for row in ledger)
     (small_disk / "ballast").unlink()
-    local.run(url, "toy", 2, str(small_disk / "artifacts"))
+    launcher.run(url, "toy", 2, str(small_disk / "artifacts"))
     assert {(row["state"], row["crashes"]) for row in audit()} == {("done", 0)}
 
 
@@ -155,7 +102,7 @@ class TestOnPostgreSQL:
                 postgresql_server.stop()  # -m immediate: every connection is cut
                 postgresql_server.start()
 
-        local.run(url, "toy", 2, "artifacts", restart)
+        launcher.run(url, "toy", 2, "artifacts", restart)
         assert restarted
         ledger = audit()
         assert len(ledger) == 14
@@ -176,6 +123,6 @@ class TestOnPostgreSQL:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         with pytest.raises(Terminated):
-            local.run(url, "toy", 1, "artifacts", stop)
+            launcher.run(url, "toy", 1, "artifacts", stop)
         back.join()
         assert [(row["state"], row["crashes"]) for row in rows(tables.trials)] == [("paused", 0)]

@@ -27,10 +27,10 @@ def view(*trials):
     return Snapshot((), trials, 0.0)
 
 
-def climb(trials, patient=False):
+def climb(trials, enough_peers=False):
     """Promote until nobody may, as if every promotion ended at once with its old score."""
     trials = list(trials)
-    while (chosen := promote(view(*trials), RUNGS, 0, patient)) is not None:
+    while (chosen := promote(view(*trials), RUNGS, 0, enough_peers)) is not None:
         name, rung = chosen
         before = next(t for t in trials if (t.candidate, t.rung) == (name, rung - 1))
         trials.append(standing(name, rung, before.score, before.flops_per_token))
@@ -75,21 +75,21 @@ def test_the_floor_and_the_failed_never_climb(lost):
 
 def test_running_trials_are_waited_for():
     field = [standing("a"), standing("b", score=None, state="running")]
-    assert promote(view(*field), RUNGS, 0, patient=False) is None
+    assert promote(view(*field), RUNGS, 0, enough_peers=False) is None
 
 
 def test_patience_wants_peers():
     field = [standing(str(i), score=0.1 + i / 100) for i in range(7)]
-    assert promote(view(*field), RUNGS, 0, patient=True) is None
-    assert promote(view(*field), RUNGS, 0, patient=False) == ("6", 1)
-    assert promote(view(*field, standing("7", score=0.9)), RUNGS, 0, patient=True) == ("7", 1)
+    assert promote(view(*field), RUNGS, 0, enough_peers=True) is None
+    assert promote(view(*field), RUNGS, 0, enough_peers=False) == ("6", 1)
+    assert promote(view(*field, standing("7", score=0.9)), RUNGS, 0, enough_peers=True) == ("7", 1)
 
 
 def test_the_patient_start_at_the_top_and_the_others_at_the_bottom():
     field = [standing(str(i), score=0.1 + i / 100) for i in range(20)]
     field += [standing(str(i), rung=1, score=0.1 + i / 100) for i in range(12, 20)]
-    assert promote(view(*field), RUNGS, 0, patient=True) == ("19", 2)
-    assert promote(view(*field), RUNGS, 0, patient=False) == ("11", 1)
+    assert promote(view(*field), RUNGS, 0, enough_peers=True) == ("19", 2)
+    assert promote(view(*field), RUNGS, 0, enough_peers=False) == ("11", 1)
 
 
 def test_ties_are_drawn_by_the_seed():

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_trainers import toy_config
 
+from search.choose.optuna_samplers import distributions
+from search.choose.outcomes import corrected_scores
 from search.choose.propose import Proposer
-from search.choose.samplers import corrected_scores, distributions, suggestions
 from search.choose.snapshot import Candidate, Snapshot, Standing
 from space.mixture import TaskMixture
 
@@ -90,7 +91,7 @@ def test_the_first_twelve_reach_from_cheap_to_dear():
 def test_compute_is_spread_over_the_cells():
     ours = proposer()
     proposals, view = grow(ours, 60)
-    spent = ours._spent(view)
+    spent = ours.sampler.spent(view)
     sparse = [flops for (is_sparse, _), flops in spent.items() if is_sparse]
     assert max(sparse) < 4 * min(sparse)
     cheap = Counter(p.cost.flops_per_token < 4e5 for p in proposals)
@@ -114,7 +115,7 @@ def test_running_candidates_are_known_to_a_sampler():
 def test_choices_keep_their_types():
     ours = proposer("tpe")
     _, view = grow(ours, 10)
-    params = next(suggestions(ours.config, ours.suite, view))
+    params = next(ours.sampler.suggest(view))
     assert type(params["experts"]) is int
     assert type(params["expert_ratio"]) in (int, float)
     assert set(params) == set(distributions(ours.parameters)) == set(ours.parameters)

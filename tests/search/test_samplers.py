@@ -9,8 +9,7 @@ from factories import suite
 from test_propose import grow, proposer
 from toy_trainers import toy_config
 
-from search.choose.propose import fell_back
-from search.choose.samplers import has_model, suggestions
+from search.choose.propose import Proposer, fell_back
 from search.choose.snapshot import Candidate, Snapshot, Standing
 from search.database import tables
 from search.store.studies import create_or_resume
@@ -47,6 +46,10 @@ def seen(config, count, params=None):
     return Snapshot(tuple(candidates), tuple(trials), 0.0)
 
 
+def suggestions(config, view):
+    return Proposer(config, suite()).sampler.suggest(view)
+
+
 def config_of(sampler, space, seed=0, **changes):
     return toy_config(space=space, search={"sampler": sampler, "seed": seed}, limits={}, **changes)
 
@@ -54,7 +57,7 @@ def config_of(sampler, space, seed=0, **changes):
 @pytest.mark.parametrize("sampler", MODELS)
 def test_nearly_every_suggestion_can_be_built(sampler):
     config = config_of(sampler, WIDE)
-    asked = suggestions(config, suite(), seen(config, 12))
+    asked = suggestions(config, seen(config, 12))
     found = [config.space.candidate(params, suite()) for _, params in zip(range(61), asked, strict=False)]
     assert sum(candidate is not None for candidate in found) >= 58
 
@@ -76,7 +79,7 @@ def test_a_proposal_takes_a_question_or_two(sampler, monkeypatch):
 @pytest.mark.parametrize("sampler", MODELS)
 def test_every_seed_of_a_study_file_seeds_every_sampler(sampler, seed):
     config = config_of(sampler, {"depth": {"low": 1, "high": 8}, "mixture": {"fixed": True}}, seed)
-    assert next(suggestions(config, suite(), seen(config, 12)))["depth"] in range(1, 9)
+    assert next(suggestions(config, seen(config, 12)))["depth"] in range(1, 9)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
@@ -97,7 +100,7 @@ def test_a_draw_where_the_model_suggests_nothing_new_says_so(sampler):
 def test_what_chance_has_drawn_for_want_of_scores_is_no_suggestion_of_the_model(sampler):
     ours = proposer(sampler)
     _, view = grow(ours, 12, ended=False)
-    assert not has_model(sampler, view)
+    assert ours.sampler.suggest(view) is None
     assert ours.propose(view).origin == "stratified"
 
 
@@ -110,10 +113,7 @@ def test_whole_ratios_of_an_old_study_are_understood(sampler, stored):
     config = config_of(sampler, {}).model_copy(update={"space": space})
     rng = np.random.default_rng(0)
     view = seen(config, 12, lambda n: {**space.sample(suite(), rng), "expert_ratio": 1 + n % 4, "experts": 8})
-    ratios = {
-        params["expert_ratio"]
-        for _, params in zip(range(30), suggestions(config, suite(), view), strict=False)
-    }
+    ratios = {params["expert_ratio"] for _, params in zip(range(30), suggestions(config, view), strict=False)}
     assert all(type(ratio) is (int if stored else float) for ratio in ratios)
     assert all(1 <= ratio <= 4 for ratio in ratios)
 

@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from search.database import tables
 from search.database.storage import open_writer
-from search.engines import local
+from search.engines import launcher
 from search.store.artifacts import Artifacts
 from search.store.study_files import open_files, study_folder
 from search.upkeep import retry
@@ -157,7 +157,7 @@ def test_a_place_out_of_reach_costs_nothing(launch, url, rows, audit, tmp_path):
     home = tmp_path / "study-artifacts"
     home.rename(tmp_path / "away")
     for start in (
-        lambda: local.run(url, "toy", 1, str(home)),
+        lambda: launcher.run(url, "toy", 1, str(home)),
         lambda: run_worker(url, "toy"),
     ):
         with pytest.raises(StorageError, match=r"has 8 checkpoints, and '.*study-artifacts/toy-.*not there"):

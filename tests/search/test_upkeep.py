@@ -17,7 +17,7 @@ from search.database.storage import optuna_storage
 from search.read.remarks import remarks
 from search.read.results import Reader
 from search.store.optuna_trials import close_storage
-from search.upkeep import delete_all, doomed, retry
+from search.upkeep import delete_all, plan_deletion, retry
 from search.worker import run_worker
 from space.errors import PathfrontError, StorageError, StudyFileError
 
@@ -284,7 +284,7 @@ def test_a_study_with_a_live_worker_is_not_deleted(sqlite_url, pathfront, tmp_pa
     assert len(list((tmp_path / "art").iterdir())) == 4
     what = None
     change(sqlite_url, tables.trials, {"lease_until": 0.0}, tables.trials.c.state == "running")
-    what = doomed(sqlite_url, "quick", str(tmp_path / "art"))
+    what = plan_deletion(sqlite_url, "quick", str(tmp_path / "art"))
     change(sqlite_url, tables.trials, {"lease_until": 1e10}, tables.trials.c.state == "running")
     with pytest.raises(PathfrontError, match="1 worker is"):  # one that came after the question
         delete_all(sqlite_url, what)
@@ -320,7 +320,7 @@ def test_a_study_whose_folder_is_not_there_is_kept_unless_one_insists(
     with pytest.raises(
         StorageError, match=r"4 checkpoints of study 'toy' lay in '/.*/art/toy', and it is not"
     ):
-        doomed(sqlite_url, "toy", str(tmp_path / "art"))
+        plan_deletion(sqlite_url, "toy", str(tmp_path / "art"))
     code, out, _ = pathfront("delete", "toy", "--yes", "--storage", sqlite_url)
     assert (code, out) == (4, "")
     assert len(read(sqlite_url, tables.checkpoints)) == 4

@@ -14,7 +14,8 @@ from toy_trainers import RUNGS
 from search.database import tables
 from search.read.results import Reader
 from search.store.claims import Claim
-from search.worker import Worker, load_trainer, run_worker
+from search.trainer import load_trainer
+from search.worker import Worker, run_worker
 from space.errors import Interrupted, NotFoundError, StorageError, StudyFileError
 
 

@@ -66,6 +66,10 @@ def climb_unless_bad_machine(candidate, suite, budget, resume, report):
     return climb(candidate, suite, budget, resume, report)
 
 
+def broken_machine(candidate, suite, budget, resume, report):
+    raise OSError("there is no disk")
+
+
 def climb_unless_bad_code(candidate, suite, budget, resume, report):
     if report._claim.worker == "bad":
         raise TypeError("this installation is broken")

@@ -1,0 +1,277 @@
+"""Optuna's samplers, asked through a study in memory that holds one finished trial for each candidate.
+
+They never see the study in SQL, where a candidate has one trial for each rung. A candidate enters with its
+corrected score (`search.choose.outcomes`). Choices of numbers are shown to a sampler as their rank, so that
+it knows their order. A sampler of a single objective sees the score alone.
+"""
+
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from search.choose.outcomes import outcomes
+from search.choose.sampler import Problem
+from search.choose.snapshot import Candidate, Snapshot
+from search.store.optuna_trials import DIRECTIONS
+from space.errors import StudyFileError
+from space.knobs import Between, Choices
+from space.ranges import is_of_architecture
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.trial import Trial
+
+FIRST = 10  # candidates before a sampler that learns from scores is asked
+NEIGHBOURS = 60  # of a suggestion that are tried before the sampler is asked again
+CHANGES = 3  # knobs of the architecture in which a neighbour differs at most
+POPULATION = 10
+SPARE_ASKS = 400  # of a sampler that does not learn, beyond one for each known candidate
+SEEDS = 2**32  # that numpy's RandomState takes
+
+Parameters = Mapping[str, Between | Choices]
+Direction = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a class of Optuna's is used.
+
+    Attributes:
+        defaults: arguments where the study file gives none.
+        needs: the argument that says how many scored candidates it needs; None if it does not learn.
+        asks: how often it is asked for one proposal.
+        replays: whether it learns only from trials that it was asked for itself.
+        one_sequence: whether all proposals come from one sequence of points, so that its seed is constant.
+        finite: whether it needs a finite number of values of each parameter.
+    """
+
+    defaults: dict[str, Any] = field(default_factory=dict)
+    needs: str | None = None
+    asks: int = 20
+    replays: bool = False
+    one_sequence: bool = False
+    finite: bool = False
+
+
+QUIET = {"warn_independent_sampling": False}  # categories are drawn independently, as the reference says
+USES = {
+    "TPESampler": Use({"multivariate": True, "n_startup_trials": 5}, needs="n_startup_trials"),
+    "GPSampler": Use({"n_startup_trials": 5}, needs="n_startup_trials", asks=3),
+    "NSGAIISampler": Use({"population_size": POPULATION}, needs="population_size", replays=True),
+    "NSGAIIISampler": Use({"population_size": POPULATION}, needs="population_size", replays=True),
+    "CmaEsSampler": Use({"n_startup_trials": 1, **QUIET}, needs="n_startup_trials", replays=True),
+    "QMCSampler": Use(QUIET, one_sequence=True),
+    "BruteForceSampler": Use(finite=True),
+}
+REFUSED = {
+    "GridSampler": "the grid of a study is its `space`; list the choices there and name"
+    " optuna.samplers.BruteForceSampler",
+    "PartialFixedSampler": "parameters are fixed in `space` (depth: 2); fix them there and name the sampler",
+}
+
+
+class OptunaSampler:
+    """A sampler of Optuna's as a sampler of ours.
+
+    Args:
+        problem: the study's space, tasks, limits and seed.
+        kind: its class.
+        arguments: of its class; a seed is passed where it takes one.
+        samples_replays: whether it also samples for each trial that is replayed, by which the trial enters a
+            generation. Optuna 5 does not where all parameters are given; an evolutionary sampler then stays
+            in its first generation, and draws at random.
+
+    Raises:
+        StudyFileError: it cannot search this space.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        kind: "type[BaseSampler]",
+        arguments: Mapping[str, Any],
+        samples_replays: bool = True,
+    ) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._use = next((USES[base.__name__] for base in kind.__mro__ if base.__name__ in USES), Use())
+        endless = [name for name, knob in problem.parameters.items() if knob.values() is None]
+        if self._use.finite and endless:
+            raise StudyFileError(
+                f"search.sampler: {kind.__name__} tries every combination of values, and '{endless[0]}' has"
+                " infinitely many; list its choices, or fix it"
+            )
+        self._samples_replays = samples_replays
+        self._problem = problem
+        self._kind = kind
+        accepted = inspect.signature(kind).parameters
+        self._seeded = "seed" in accepted
+        self._arguments = {k: v for k, v in self._use.defaults.items() if k in accepted} | dict(arguments)
+        self._space = {name: _encoded(knob) for name, knob in problem.parameters.items()}
+        self._make(0)  # its constructor checks the arguments
+
+    def suggest(self, view: Snapshot) -> Iterator[dict[str, Any]] | None:
+        """Suggest by the sampler's model; None while it has too few scores."""
+        if self._use.needs is not None:
+            scored = sum(outcome.score is not None for outcome in outcomes(view))
+            if len(view.candidates) < FIRST or scored < self._arguments[self._use.needs]:
+                return None
+        return self._suggestions(view)
+
+    def _suggestions(self, view: Snapshot) -> Iterator[dict[str, Any]]:
+        """Ask the sampler; follow each answer of a model by its neighbours.
+
+        An answer of a Gaussian process takes a second. Its neighbours differ in one to three knobs of the
+        architecture; the first of them that can be used is as good as another answer.
+        """
+        import optuna
+
+        count = len(view.candidates)
+        seed = self._problem.seed if self._use.one_sequence else self._problem.seed * 1_000_003 + count
+        with _experiments_allowed():
+            study = optuna.create_study(directions=self._directions, sampler=self._make(seed % SEEDS))
+            self._fill(study, view)
+        rng = np.random.default_rng(seed % SEEDS)
+        learns = self._use.needs is not None
+        for _ in range(self._use.asks if learns else count + SPARE_ASKS):
+            trial = self._ask(study)
+            asked = self._decoded(trial.params)
+            yield self._problem.space.snapped(asked)
+            if not learns:
+                continue  # the trial stays RUNNING, so that the next answer is another one
+            for changed in _neighbours(asked, self._problem.parameters, rng):
+                yield self._problem.space.snapped(changed)
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    def _ask(self, study: "Study") -> "Trial":
+        with _experiments_allowed():
+            return study.ask(self._space)
+
+    def _make(self, seed: int) -> "BaseSampler":
+        with _experiments_allowed():
+            return self._kind(**self._arguments, **({"seed": seed} if self._seeded else {}))
+
+    @cached_property
+    def _directions(self) -> Sequence[Direction]:
+        """Both objectives; the score alone where the sampler refuses several."""
+        import optuna
+        from optuna.trial import create_trial
+
+        space = {"x": optuna.distributions.IntDistribution(0, 3)}
+        study = optuna.create_study(directions=DIRECTIONS, sampler=self._make(0))
+        for x in (0, 1):
+            study.add_trial(create_trial(params={"x": x}, distributions=dict(space), values=[x, x]))
+        try:
+            study.ask(dict(space))
+        except ValueError as error:
+            if "multi-objective" not in str(error):
+                raise
+            return DIRECTIONS[:1]
+        return DIRECTIONS
+
+    def _fill(self, study: "Study", view: Snapshot) -> None:
+        """Add every candidate; a failed one as the worst score, one that is still training as RUNNING."""
+        from optuna.trial import TrialState, create_trial
+
+        found = outcomes(view)
+        worst = min((o.score for o in found if o.score is not None), default=0.0)
+        for candidate, outcome in zip(view.candidates, found, strict=True):
+            params = self._encoded_params(candidate)
+            score = worst if outcome.state == "failed" else outcome.score
+            values = None if score is None else [score, candidate.flops_per_token][: len(study.directions)]
+            if not self._use.replays:
+                state = TrialState.RUNNING if values is None else TrialState.COMPLETE
+                space = dict(self._space)
+                study.add_trial(create_trial(state=state, params=params, distributions=space, values=values))
+            elif values is not None:
+                study.enqueue_trial(params)
+                with _experiments_allowed():
+                    trial = study.ask(self._space)
+                    if self._samples_replays:
+                        assert trial.relative_params is not None  # the property samples
+                study.tell(trial, values)
+
+    def _encoded_params(self, candidate: Candidate) -> dict[str, Any]:
+        return {
+            name: _ranks(knob).index(candidate.params[name]) if _ranks(knob) else candidate.params[name]
+            for name, knob in self._problem.parameters.items()
+        }
+
+    def _decoded(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        ranks = {name: _ranks(knob) for name, knob in self._problem.parameters.items()}
+        return {name: ranks[name][value] if ranks[name] else value for name, value in params.items()}
+
+
+def refuse(kind: type) -> None:
+    """Refuse the classes of Optuna's that would state the space a second time.
+
+    Raises:
+        StudyFileError: it is one of them; the message says what to write instead.
+    """
+    for base in kind.__mro__:
+        if base.__name__ in REFUSED:
+            raise StudyFileError(f"search.sampler: {REFUSED[base.__name__]}, got '{kind.__name__}'")
+
+
+def distributions(parameters: Parameters) -> dict[str, str]:
+    """Parameters as a study in SQL shows them, the values themselves: parameter -> distribution as JSON."""
+    from optuna.distributions import CategoricalDistribution, distribution_to_json
+
+    return {
+        name: distribution_to_json(
+            _number(knob) if isinstance(knob, Between) else CategoricalDistribution(knob.choices)
+        )
+        for name, knob in parameters.items()
+    }
+
+
+def _neighbours(
+    asked: Mapping[str, Any], parameters: Parameters, rng: np.random.Generator
+) -> Iterator[dict[str, Any]]:
+    """Parameters that differ in a few knobs of the architecture, the nearest first."""
+    knobs = [name for name in parameters if is_of_architecture(name)]
+    for number in range(NEIGHBOURS if knobs else 0):
+        count = min(len(knobs), 1 + CHANGES * number // NEIGHBOURS)
+        drawn = rng.choice(len(knobs), size=count, replace=False)
+        yield {**asked, **{knobs[i]: parameters[knobs[i]].sample(rng) for i in drawn}}
+
+
+def _experiments_allowed() -> "warnings.catch_warnings[None]":
+    """A block without Optuna's warnings that a class is experimental: the study file has named it."""
+    from optuna.exceptions import ExperimentalWarning
+
+    return warnings.catch_warnings(action="ignore", category=ExperimentalWarning)
+
+
+def _encoded(knob: Between | Choices) -> "BaseDistribution":
+    """A parameter as a sampler sees it."""
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    if isinstance(knob, Between):
+        return _number(knob)
+    ranks = _ranks(knob)
+    return IntDistribution(0, len(ranks) - 1) if ranks else CategoricalDistribution(knob.choices)
+
+
+def _ranks(knob: Between | Choices) -> list[int | float]:
+    """Choices of numbers in rising order; empty for anything else."""
+    if isinstance(knob, Between):
+        return []
+    numbers = [choice for choice in knob.choices if not isinstance(choice, bool | str)]
+    return sorted(numbers) if len(numbers) == len(knob.choices) else []
+
+
+def _number(knob: Between) -> "BaseDistribution":
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    if knob.whole:
+        return IntDistribution(int(knob.low), int(knob.high), log=knob.log)
+    return FloatDistribution(float(knob.low), float(knob.high), log=knob.log)

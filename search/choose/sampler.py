@@ -1,0 +1,162 @@
+"""The protocol of samplers, and what a sampler may know of its study.
+
+A sampler is made once for each worker, as `Class(problem, **sampler_args)`, and asked again whenever the
+study may try another candidate. It holds no state that a new process would lack: the same problem and the
+same snapshot give the same suggestions, so that a study goes on alike after a restart.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+
+from search.choose.snapshot import Candidate, Snapshot
+from space.candidate import CandidateConfig
+from space.cost import Cost, price
+from space.errors import StudyFileError, nearest
+from space.knobs import Between, Choices
+from space.ranges import Limits, SearchSpace
+from space.records import SuiteRecord
+
+DRAWS = 5_000  # suggestions that are looked at, until a sampler counts as having nothing new
+REMEMBERED = 10_000  # priced points of a space that is finite, where draws often repeat
+CONTROLS = 2  # candidates that try each control mixture: one dense, one sparse
+
+Parameters = Mapping[str, Any]  # name of a parameter of the space -> value
+
+
+class Sampler(Protocol):
+    """Suggests which candidates to try next."""
+
+    def suggest(self, view: Snapshot) -> Iterator[Parameters] | None:
+        """Suggest parameters of new candidates.
+
+        The first suggestion that can be built, is within the limits and is new becomes the next candidate;
+        the others are never drawn from the iterator. See `search.choose.outcomes` for the results so far.
+
+        Args:
+            view: the study's candidates and trials.
+
+        Returns:
+            Values for every name in `problem.parameters`, best first; or None while there are too few results
+            to suggest anything. Where nothing can be used, a candidate is drawn by the stratified sampler.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Feasible:
+    """Parameters whose candidate can be built and is within the limits."""
+
+    candidate: CandidateConfig
+    params: dict[str, Any]
+    cost: Cost
+
+
+class Problem:
+    """What a sampler may know of a study before there are results.
+
+    Attributes:
+        space: what is searched.
+        suite: the tasks.
+        limits: what a candidate may cost.
+        seed: seed of the search.
+        parameters: name -> its range or its choices; the parameters that a suggestion gives values for.
+    """
+
+    def __init__(self, space: SearchSpace, suite: SuiteRecord, limits: Limits, seed: int) -> None:
+        self.space = space
+        self.suite = suite
+        self.limits = limits
+        self.seed = seed
+        self.parameters: Mapping[str, Between | Choices] = space.parameters(suite)
+        self._current_ids: dict[str, str] = {}
+        self._finite = all(knob.values() is not None for knob in self.parameters.values())
+        self._priced: dict[tuple[tuple[str, Any], ...], tuple[CandidateConfig, Cost] | None] = {}
+
+    def rng(self, view: Snapshot) -> np.random.Generator:
+        """A generator of random numbers that depends on the seed and the number of candidates."""
+        return np.random.default_rng([self.seed, len(view.candidates)])
+
+    def control(self, ordinal: int) -> dict[str, float]:
+        """Mixture parameters of the control that a study's candidate tries; empty if it tries none."""
+        controls = self.space.controls(self.suite)
+        return controls[ordinal // CONTROLS] if ordinal < CONTROLS * len(controls) else {}
+
+    def draws(self, rng: np.random.Generator, view: Snapshot) -> Iterator[dict[str, Any]]:
+        """Random parameters without end; those of the control mixture where the next candidate tries it."""
+        control = self.control(len(view.candidates))
+        while True:
+            yield {**self.space.sample(self.suite, rng), **control}
+
+    def feasible(self, params: Parameters) -> Feasible | None:
+        """Price parameters; None if they cannot be built or exceed a limit."""
+        if not self._finite:
+            priced = self._price(params)
+        else:
+            key = tuple((name, params.get(name)) for name in self.parameters)
+            if key not in self._priced:
+                if len(self._priced) >= REMEMBERED:
+                    self._priced.clear()
+                self._priced[key] = self._price(params)
+            priced = self._priced[key]
+        return None if priced is None else Feasible(priced[0], dict(params), priced[1])
+
+    def usable(self, suggested: Iterator[Parameters], view: Snapshot) -> Iterator[Feasible]:
+        """Of the first suggestions, those that are feasible and new to the study, each once."""
+        seen = {name for candidate in view.candidates for name in (candidate.id, self._current_id(candidate))}
+        for params in islice(suggested, DRAWS):
+            found = self.feasible(params)
+            if found is not None and found.candidate.id not in seen:
+                seen.add(found.candidate.id)
+                yield found
+
+    def _price(self, params: Parameters) -> tuple[CandidateConfig, Cost] | None:
+        candidate = self.space.candidate(dict(params), self.suite)
+        if candidate is None:
+            return None
+        cost = price(candidate.architecture, self.suite)
+        return None if self.limits.broken(cost) else (candidate, cost)
+
+    def checked(self, params: Parameters) -> dict[str, Any]:
+        """Check a suggestion of a user's sampler, and turn numpy's numbers into Python's.
+
+        Raises:
+            StudyFileError: a parameter is missing or unknown, or its value is not in the space.
+        """
+        if not isinstance(params, Mapping):
+            raise StudyFileError(f"a suggestion maps parameters to values, got {type(params).__name__}")
+        for name in params:
+            if name not in self.parameters:
+                raise StudyFileError(
+                    f"a suggestion has no parameters but the space's, got '{name}'"
+                    f"{nearest(name, self.parameters)}"
+                )
+        missing = [name for name in self.parameters if name not in params]
+        if missing:
+            raise StudyFileError(
+                f"a suggestion has a value for every parameter, and '{missing[0]}' is missing"
+            )
+        return {name: _value(name, knob, params[name]) for name, knob in self.parameters.items()}
+
+    def _current_id(self, known: Candidate) -> str:
+        """The id that a known candidate would have if it were proposed by this version."""
+        if known.id not in self._current_ids:
+            candidate = self.space.candidate(known.params, self.suite)
+            self._current_ids[known.id] = known.id if candidate is None else candidate.id
+        return self._current_ids[known.id]
+
+
+def _value(name: str, knob: Between | Choices, value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(knob, Choices):
+        if value in knob.choices:
+            return knob.choices[knob.choices.index(value)]
+        raise StudyFileError(f"{name} is one of {list(knob.choices)}, and a suggestion has {value!r}")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and knob.low <= value <= knob.high and (not knob.whole or value == int(value)):
+        return int(value) if knob.whole else float(value)
+    kind = "a whole number" if knob.whole else "a number"
+    raise StudyFileError(f"{name} is {kind} from {knob.low} to {knob.high}, and a suggestion has {value!r}")

@@ -1,0 +1,45 @@
+"""The trainer of a study: imported by its name, and its result checked before it enters the ledger."""
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from space.errors import StudyFileError, TaskError
+from space.plugins import load_object
+from space.scores import Scorecard
+from space.study import StudyConfig
+
+OUR_TRAINER = "trainers.train:train_candidate"
+
+Trainer = Callable[..., object]  # with the signature of `trainers.train.train_candidate`
+
+
+def load_trainer(config: StudyConfig) -> Trainer:
+    """Import the study's trainer, ours or the one that `trainer` names.
+
+    Raises:
+        StudyFileError: there is no such function.
+    """
+    name = config.trainer or OUR_TRAINER
+    rule = "trainer: a function as package.module:function"
+    found = load_object(name, rule, StudyFileError)
+    if not callable(found):
+        raise StudyFileError(f"{rule}, and '{name}' is a {type(found).__name__}")
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and (config.device == "cpu" or not torch.cuda.is_available()):
+        torch.set_num_threads(1)  # trials run side by side, one core each
+    return found
+
+
+def checked_card(card: object) -> Scorecard:
+    """Check what a trainer returned.
+
+    Raises:
+        TaskError: it is no scorecard, or its score is not finite.
+    """
+    if not isinstance(card, Scorecard):
+        raise TaskError(f"a trainer returns a Scorecard, got {type(card).__name__}")
+    if not (math.isfinite(card.score) and math.isfinite(card.stderr)):  # Optuna takes -inf for a value
+        raise TaskError(f"a score and its standard error are finite, got {card.score} and {card.stderr}")
+    return card

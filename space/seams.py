@@ -1,0 +1,40 @@
+"""What a study file may name: samplers and engines that ship, each with the path of its class.
+
+A name stands for a path as `package.module:Class`, and a study file may hold such a path itself. Nothing is
+imported here; `search.choose.samplers` and `search.engines.engine` import what a study names.
+"""
+
+from space.errors import nearest
+
+SAMPLERS = {
+    "stratified": "search.choose.drawn:Stratified",
+    "random": "search.choose.drawn:Random",
+    "tpe": "optuna.samplers:TPESampler",
+    "nsga2": "optuna.samplers:NSGAIISampler",
+    "gp": "optuna.samplers:GPSampler",
+}
+ENGINES = {"local": "search.engines.local:LocalEngine"}
+
+
+def checked_name(kind: str, name: str, known: dict[str, str]) -> str:
+    """Check the form of a name in a study file.
+
+    Args:
+        kind: what it names, such as "sampler".
+        name: a known name, `package.module:Class` or `package.module.Class`.
+        known: name -> path.
+
+    Returns:
+        The known name, or the path as `package.module:Class`.
+
+    Raises:
+        ValueError: it is neither; the message names the nearest known name.
+    """
+    if name in known:
+        return name
+    module, separator, attribute = name.rpartition(":") if ":" in name else name.rpartition(".")
+    if separator and module and attribute:
+        return f"{module}:{attribute}"
+    raise ValueError(
+        f"{kind} is {', '.join(known)} or package.module:Class, got {name!r}{nearest(name, known)}"
+    )
