@@ -8,42 +8,71 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationInfo, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationInfo, create_model, field_validator, model_validator
 
 from space.buildable import snapped
 from space.candidate import Architecture, CandidateConfig
 from space.cost import Cost, price
+from space.declared import KNOBS, checked, is_of_architecture
 from space.errors import StudyFileError, nearest
-from space.knobs import STORED, Between, Choices, Knob, Real, Scalar, checked, scalar
+from space.knobs import STORED, Between, Choices, Real, Scalar, Values, scalar
 from space.mixture import TaskMixture
 from space.records import Frozen, SuiteRecord
 from space.words import counted
 
 MIXTURE_PREFIX = "mixture."
-NOT_OF_ARCHITECTURE = ("learning_rate", "optimizer", "mixture")
 MOST_ARCHITECTURES = 20_000  # that are priced one by one; of a larger space so many are drawn
 
 _WEIGHTS = TypeAdapter(dict[str, Annotated[Real, Field(ge=0, le=1e9)]])
 Bound = Annotated[Real, Field(gt=0)] | None
 
 
-class MixtureSpace(Frozen):
-    """Which task mixtures are tried.
+def documented(default: Any, meaning: str, **told: Any) -> Any:
+    """A field with a default whose documentation `space.reference` reads.
 
-    Attributes:
-        prior: "uniform", or weights by task or by domain (a domain's weight is shared by its tasks).
-        fixed: only the prior itself is tried.
-        floor: least share of a task.
-        spread: the log-ratio of a task's share to its prior lies in [-spread, spread].
+    Args:
+        default: of the field.
+        meaning: what the key is.
+        told: `type`, `unit` and `allowed` in words, and constraints for pydantic's `Field`.
     """
+    rules = {name: told.pop(name) for name in ("ge", "gt", "le", "lt") if name in told}
+    return Field(default=default, description=meaning, json_schema_extra=told, **rules)
 
-    prior: Literal["uniform"] | dict[str, float] = "uniform"
-    fixed: bool = False
-    floor: Real = Field(default=0.02, ge=0, lt=1)
-    spread: Real = Field(default=2.5, gt=0, le=10)
+
+class MixtureSpace(Frozen):
+    """The task mixtures that a study searches."""
+
+    prior: Literal["uniform"] | dict[str, float] = documented(
+        "uniform",
+        "mixture that the search is centred on: uniform, or weights by task or by domain, whose weight is"
+        " divided equally among its tasks",
+        type="word or weights",
+        allowed="uniform, or weights of at least 0 with one above 0",
+    )
+    fixed: bool = documented(
+        False, "whether every candidate has the prior itself", type="true or false", allowed="true or false"
+    )
+    floor: Real = documented(
+        0.02,
+        "least share of a task",
+        type="number",
+        unit="of the input tokens",
+        allowed="0 to below 1 / number of tasks",
+        ge=0,
+        lt=1,
+    )
+    spread: Real = documented(
+        2.5,
+        "largest absolute log-ratio of a task's share to its prior, before the floor",
+        type="number",
+        unit="nats",
+        allowed="above 0, at most 10",
+        gt=0,
+        le=10,
+    )
 
     @field_validator("prior", mode="before")
     @classmethod
@@ -85,12 +114,20 @@ class MixtureSpace(Frozen):
 
 
 class Limits(Frozen):
-    """Bounds on counted costs; a candidate that breaks one is rejected before it becomes a trial."""
+    """Upper bounds on counted costs; a candidate above one of them never becomes a trial."""
 
-    flops_per_token: Bound = None
-    active_params: Bound = None
-    total_params: Bound = None
-    training_bytes: Bound = None
+    flops_per_token: Bound = documented(
+        None, "forward FLOPs of one token", type="number", unit="FLOPs", allowed="above 0"
+    )
+    active_params: Bound = documented(
+        None, "parameters that one token passes through", type="number", unit="parameters", allowed="above 0"
+    )
+    total_params: Bound = documented(
+        None, "all parameters", type="number", unit="parameters", allowed="above 0"
+    )
+    training_bytes: Bound = documented(
+        None, "peak memory of a training step", type="number", unit="bytes", allowed="above 0"
+    )
 
     def broken(self, cost: Cost) -> str | None:
         """Name the first limit that a cost breaks, or None."""
@@ -99,11 +136,6 @@ class Limits(Frozen):
             if limit is not None and value > limit:
                 return f"{name} {value:,.0f} above the limit {limit:,.0f}"
         return None
-
-
-def is_of_architecture(name: str) -> bool:
-    """Whether a parameter is a knob of the architecture."""
-    return name in SearchSpace.model_fields and name not in NOT_OF_ARCHITECTURE
 
 
 def _architecture(knobs: dict[str, Any]) -> Architecture | None:
@@ -116,27 +148,18 @@ def _architecture(knobs: dict[str, Any]) -> Architecture | None:
         return None
 
 
-def _only(value: Scalar) -> Choices:
-    return Choices(choices=(value,))
+_RANGES: dict[str, Any] = {name: (Values, knob.search) for name, knob in KNOBS.items()}
+_KnobRanges = create_model("_KnobRanges", __base__=Frozen, **_RANGES)
 
 
-class SearchSpace(Frozen):
-    """A range for each knob; a plain number in a study file fixes it."""
+class SearchSpace(_KnobRanges):
+    """The values to search for each knob; a plain value in a study file fixes a knob."""
 
-    depth: Knob = Between(low=1, high=4)
-    width: Knob = Choices(choices=(48, 64, 96, 128))
-    experts: Knob = Choices(choices=(1, 2, 4, 8, 16))
-    top_k: Knob = Choices(choices=(1, 2, 4))
-    expert_ratio: Knob = Choices(choices=(0.5, 1, 2, 4))
-    shared_experts: Knob = _only(0)
-    dense_layers: Knob = _only(0)
-    router: Knob = _only("softmax")
-    head_dim: Knob = _only(16)
-    kv_groups: Knob = _only(1)
-    qk_norm: Knob = _only(True)
-    learning_rate: Knob = Between(low=3e-4, high=1e-2, log=True)
-    optimizer: Knob = _only("adamw")
     mixture: MixtureSpace = MixtureSpace()
+
+    if TYPE_CHECKING:  # a field for each declared knob
+
+        def __getattr__(self, name: str) -> Between | Choices: ...
 
     @field_validator("*", mode="before")
     @classmethod
@@ -200,23 +223,19 @@ class SearchSpace(Frozen):
     def candidate(self, params: dict[str, Any], suite: SuiteRecord) -> CandidateConfig | None:
         """Parameters -> candidate; None where they describe no architecture (such as top_k above experts)."""
         knobs = {**self._fixed, **{name: params[name] for name in self.knobs() if name in params}}
-        rate, optimizer = float(knobs.pop("learning_rate")), knobs.pop("optimizer")
+        of_training = {name: knobs.pop(name) for name in list(knobs) if not is_of_architecture(name)}
+        of_training["learning_rate"] = float(f"{of_training['learning_rate']:.6g}")
         prior = self.mixture.prior_weights(suite)
         logits = {task: float(params.get(MIXTURE_PREFIX + task, 0.0)) for task in suite.tasks}
         mixture = TaskMixture.from_logits(logits, prior, self.mixture.floor)
         architecture = _architecture(knobs)
         if architecture is None:
             return None
-        return CandidateConfig(
-            architecture=architecture,
-            mixture=mixture,
-            learning_rate=float(f"{rate:.6g}"),
-            optimizer=optimizer,
-        )
+        return CandidateConfig(architecture=architecture, mixture=mixture, **of_training)
 
     def architectures(self) -> Iterator[Architecture]:
         """Every architecture of the space (real knobs at 5 points); of a very large space, a fixed sample."""
-        names = [name for name in self.knobs() if name not in NOT_OF_ARCHITECTURE]
+        names = [name for name in self.knobs() if is_of_architecture(name)]
         values = [self._finite(name) for name in names]
         points = itertools.product(*values)
         if self.points > MOST_ARCHITECTURES:
@@ -232,13 +251,13 @@ class SearchSpace(Frozen):
     @property
     def points(self) -> int:
         """Combinations of the knobs of an architecture, those that cannot be built included."""
-        names = [name for name in self.knobs() if name not in NOT_OF_ARCHITECTURE]
+        names = [name for name in self.knobs() if is_of_architecture(name)]
         return math.prod(len(self._finite(name)) for name in names)
 
     @cached_property
     def _varying(self) -> dict[str, Between | Choices]:
         """Knobs of an architecture that vary."""
-        names = [name for name in self.knobs() if name not in NOT_OF_ARCHITECTURE and name not in self._fixed]
+        names = [name for name in self.knobs() if is_of_architecture(name) and name not in self._fixed]
         return {name: getattr(self, name) for name in names}
 
     @cached_property
