@@ -1,30 +1,18 @@
 """A knob is declared once: what derives from the declaration, and that no other place names it."""
 
-from typing import Annotated
-
 import pytest
 import yaml
-from pydantic import Field, ValidationError
+from new_knobs import Sunk
+from pydantic import ValidationError
 
 from space.candidate import Architecture, CandidateConfig
 from space.declared import KNOBS, allowed, checked, is_of_architecture, kind, unhandled
 from space.description import describe
-from space.knobs import Between, Choices, Knob, in_words, only
+from space.knobs import Between, Choices, in_words, only
 from space.mixture import TaskMixture
 from space.ranges import Limits, MixtureSpace, SearchSpace
 from space.reference import knob_reference, space_reference
 from space.study import StudyConfig
-
-
-class Sunk(Architecture):
-    """An architecture with a knob that nothing else has heard of."""
-
-    sinks: Annotated[
-        int,
-        Field(ge=0, le=8),
-        Knob(only(0), "attention sinks", title="Attention", said="{0.sinks} sinks", plain=0),
-    ] = 0
-    tilt: Annotated[float, Field(gt=0, le=4), Knob(only(1.0), "tilt", title="Tilt", said="{0.tilt:g}")] = 1.0
 
 
 def test_every_field_of_an_architecture_is_a_declared_knob():

@@ -8,6 +8,7 @@ import re
 
 import pytest
 import torch
+from new_knobs import Sunk
 from safetensors.torch import load_file, save_file
 from toys import toy_suite
 
@@ -143,6 +144,23 @@ def test_a_set_without_a_class_is_refused_before_anything_is_written(dense, suit
     with pytest.raises(StudyFileError, match="only without QK-norm, got shared_experts 1 and qk_norm true"):
         write_hf(tmp_path, tmp_path / "hf")
     assert not (tmp_path / "hf").exists()
+
+
+@pytest.mark.parametrize(("change", "named"), [({}, "tilt 1.0"), ({"sinks": 2}, "sinks 2, tilt 1.0")])
+def test_a_knob_that_the_export_does_not_know_is_refused_by_its_name(change, named):
+    known = draw("softmax", True, False, False)
+    with pytest.raises(
+        StudyFileError, match=f"knows every knob that the model uses, got {re.escape(named)}$"
+    ):
+        classes.exact_class(Sunk(**known.model_dump(), **change))
+
+
+def test_a_knob_that_has_no_effect_at_its_default_may_be_unknown():
+    class OnlySinks(Architecture):
+        sinks: Sunk.__annotations__["sinks"] = 0
+
+    known = draw("softmax", True, False, False)
+    assert classes.exact_class(OnlySinks(**known.model_dump())) is classes.QWEN3_MOE
 
 
 def test_without_transformers_it_says_what_to_install(suite, tmp_path, monkeypatch):

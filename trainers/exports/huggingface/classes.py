@@ -1,8 +1,9 @@
-"""Which class of transformers is exactly our decoder, for each set of options, and its configuration.
+"""The class of transformers that computes what our decoder does, for each set of options, and its settings.
 
-A class is in the table because its logits are ours (tests compare them). What its configuration must say
-against its defaults stands here: the base of the rotation, the epsilon of the norms, renormalised top-k
-weights, no biases, no sliding window, and which layers are dense.
+A class is in the table because its logits equal ours, which tests check. Its configuration overrides the
+defaults that differ from ours: the base of the rotation, the epsilon of the norms, renormalised top-k
+weights, no biases, no sliding window, and which layers are dense. An architecture with a field that is not in
+`HANDLED` is refused, unless the field's value has no effect.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +12,29 @@ from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 from space.candidate import Architecture
+from space.declared import unhandled
 from space.errors import NotFoundError, StudyFileError
 from space.records import SuiteRecord
 from trainers.model.attention import ROPE_BASE
 from trainers.model.norm import NORM_EPS
 
 ANY = None
-NO_SHARED_WIDTH = 8  # of the shared expert of zeros that a class asks for where we have none
+HANDLED = frozenset(  # fields of an architecture that the table and the settings take into account
+    {
+        "depth",
+        "width",
+        "experts",
+        "top_k",
+        "expert_ratio",
+        "shared_experts",
+        "dense_layers",
+        "router",
+        "head_dim",
+        "kv_groups",
+        "qk_norm",
+    }
+)
+NO_SHARED_WIDTH = 8  # of the shared expert of zeros, for a class that requires one
 
 
 @dataclass(frozen=True)
@@ -26,11 +43,11 @@ class PeerClass:
 
     Attributes:
         model_type: its name in a `config.json`.
-        settings: what its configuration needs beside what all classes share.
-        shared: name of the shared expert in a sparse layer; empty where the class has none. Where ours has
-            none and the class has one, the class gets one of zeros, which adds nothing.
-        shared_gate: whether it scales its shared expert by a learned sigmoid. Ours does not: a gate of zeros
-            halves it, which a doubled output undoes without rounding.
+        settings: what its configuration needs in addition to what all classes share.
+        shared: name of the shared expert in a sparse layer; empty if the class has none. If the class has one
+            and our decoder does not, its weights are zeros, so it adds nothing.
+        shared_gate: whether it scales its shared expert by a learned sigmoid, which our decoder does not. A
+            gate of zeros halves the output, and doubled weights undo that without rounding.
     """
 
     model_type: str
@@ -40,7 +57,7 @@ class PeerClass:
 
 
 class Options(NamedTuple):
-    """The options that decide on a class; `ANY` fits both."""
+    """The options that determine the class; `ANY` matches both values."""
 
     router: Literal["none", "softmax", "sigmoid"]
     qk_norm: bool | None
@@ -54,7 +71,7 @@ class Options(NamedTuple):
         return cls(router, arch.qk_norm, arch.shared_experts > 0, arch.dense_layers > 0)
 
     def fit(self, options: "Options") -> bool:
-        """Whether these, with `ANY` among them, fit those of an architecture."""
+        """Whether the options of an architecture match these, where `ANY` matches both values."""
         return all(mine in (ANY, given) for mine, given in zip(self, options, strict=True))
 
 
@@ -137,10 +154,14 @@ def exact_class(arch: Architecture) -> PeerClass:
 
     Raises:
         NotFoundError: transformers is not installed.
-        StudyFileError: there is no such class.
+        StudyFileError: there is no such class, or the architecture has a field that is not handled here.
     """
     if find_spec("transformers") is None:
         raise NotFoundError("an export in the format hf needs transformers: pip install 'pathfront[hf]'")
+    unknown = unhandled(arch, HANDLED)
+    if unknown:
+        named = ", ".join(f"{name} {value}" for name, value in unknown.items())
+        raise StudyFileError(f"an export in the format hf knows every knob that the model uses, got {named}")
     for options, peer in EXACT:
         if options.fit(Options.of(arch)):
             return peer
@@ -152,7 +173,7 @@ def exact_class(arch: Architecture) -> PeerClass:
 
 
 def configuration(arch: Architecture, suite: SuiteRecord) -> Mapping[str, Any]:
-    """What the class's `config.json` says of an architecture, `model_type` included.
+    """The settings of an architecture in the class's `config.json`, including `model_type`.
 
     Raises:
         NotFoundError: transformers is not installed.
