@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from toys import toy_suite
 
 from space.candidate import Architecture
-from space.cost import TRAINING_FACTOR, price
+from space.cost import TRAINING_FACTOR, attention, encoder, head, network, price, router
 from trainers.model.attention import Cache, Slots, rotary_table, rotate
 from trainers.model.decoder import Decoder
 from trainers.model.embedding import Patches, waves
@@ -85,6 +85,37 @@ def test_costs_are_those_of_the_model(arch):
     assert counter.get_total_flops() == whole + 10 * cost.encoder_flops_per_patch["image"]
 
 
+@given(architectures())
+@settings(max_examples=20, deadline=None)
+def test_costs_of_each_part_are_those_of_its_module(arch):
+    suite = toy_suite()
+    model = Decoder(arch, suite)
+    x = torch.randn(2, suite.context, arch.width)
+    rotation = rotary_table(arch.head_dim, suite.context)
+
+    def flops_of(work):
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            work()
+        return counter.get_total_flops()
+
+    def size(*modules):
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    for index, layer in enumerate(model.layers):
+        sparse = arch.is_sparse_layer(index)
+        attends, computes = attention(arch, suite.context), network(arch, sparse)
+        if sparse:
+            computes += router(arch)
+        assert size(layer.attention, layer.attention_norm) == attends.params
+        assert size(layer.network, layer.network_norm) == computes.params
+        tokens = 2 * suite.context
+        assert flops_of(lambda layer=layer: layer.attention(x, rotation)) == tokens * attends.flops
+        assert flops_of(lambda layer=layer: layer.network(x.flatten(0, 1))) == tokens * computes.flops
+    (patch_size,) = suite.encoders.values()
+    assert size(model.embedding.encoders) == encoder(arch.width, patch_size).params
+    assert size(model.head) == head(arch.width, suite.vocab_size).params
+
+
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_training_costs_three_times_the_forward_pass(arch):
     """Less one product: the pixels of patches want no gradient."""
@@ -105,11 +136,11 @@ def test_routing_conserves_tokens(num_tokens, num_experts, data):
     top_k = data.draw(st.integers(1, num_experts))
     kind = data.draw(st.sampled_from(sorted(ROUTERS)))
     scale = data.draw(st.sampled_from([0.0, 1.0, 100.0]))
-    router = ROUTERS[kind](8, num_experts, top_k)
+    chooser = ROUTERS[kind](8, num_experts, top_k)
     torch.manual_seed(data.draw(st.integers(0, 99)))
     with torch.no_grad():
-        router.weight.normal_().mul_(scale)
-    routing = router(torch.randn(num_tokens, 8))
+        chooser.weight.normal_().mul_(scale)
+    routing = chooser(torch.randn(num_tokens, 8))
     assert expert_load(routing).sum() == num_tokens * top_k
     assert all(len(set(row)) == top_k for row in routing.experts.tolist())
     torch.testing.assert_close(routing.weights.sum(-1), torch.ones(num_tokens))
