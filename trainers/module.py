@@ -94,7 +94,7 @@ class CandidateModule(L.LightningModule):
 
     def training_step(self, batch: Batch) -> Tensor:
         """Mean loss of each task weighted by its share of the sequences, plus the routers' losses."""
-        hidden, routings = self.decoder(batch.tokens, batch.local, batch.patches, visible(batch.segment))
+        hidden, routings = self.decoder(batch.tokens, batch.local, batch.patches, batch.segment)
         logits = self.decoder.logits(hidden.flatten(0, 1)[batch.at])
         losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
         loss = (losses * batch.weights).sum()
@@ -158,17 +158,3 @@ class LossMeter:
         assert means[-1] is not None, "a meter is read after a step"
         by_task = {name: mean for name, mean in zip(self.tasks, means, strict=False) if mean is not None}
         return means[-1], by_task
-
-
-def visible(segment: Tensor) -> Tensor:
-    """Which position sees which: no later one, and none of another segment.
-
-    Args:
-        segment: (sequences, positions).
-
-    Returns:
-        (sequences, positions, positions) bool.
-    """
-    length = segment.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=segment.device).tril()
-    return (segment.unsqueeze(2) == segment.unsqueeze(1)) & causal

@@ -26,7 +26,6 @@ from trainers.model.routing import (
     over_all_devices,
     z_loss,
 )
-from trainers.module import visible
 
 ARCHITECTURES = [
     Architecture(depth=1, width=32, head_dim=8),
@@ -281,7 +280,7 @@ def test_segments_do_not_see_each_other(sparse_arch):
     segment = torch.zeros_like(tokens)
     segment[0, 10:] = 1
     with torch.no_grad():
-        packed, _ = model(tokens, local, {}, visible(segment))
+        packed, _ = model(tokens, local, {}, segment)
         alone, _ = model(tokens[:, 10:], local[:, 10:], {})
     torch.testing.assert_close(packed[:, 10:], alone, atol=1e-5, rtol=1e-4)
 

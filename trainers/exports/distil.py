@@ -18,7 +18,7 @@ from space.contract import Budget, Report
 from trainers.data import Batch, Mixer, MixtureData
 from trainers.model.decoder import Decoder
 from trainers.model.routing import Routing
-from trainers.module import CandidateModule, Schedule, Work, visible
+from trainers.module import CandidateModule, Schedule, Work
 from trainers.train import fit
 from trainers.trial import Trial
 
@@ -132,5 +132,5 @@ def distil_steps(mixer: Mixer, budget: Budget) -> int:
 
 def answers(decoder: Decoder, batch: Batch) -> tuple[Tensor, list[Routing]]:
     """Logits (targets, vocabulary) float32 at the scored positions, and the routing of each sparse layer."""
-    hidden, routings = decoder(batch.tokens, batch.local, batch.patches, visible(batch.segment))
+    hidden, routings = decoder(batch.tokens, batch.local, batch.patches, batch.segment)
     return decoder.logits(hidden.flatten(0, 1)[batch.at]).float(), routings

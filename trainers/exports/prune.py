@@ -19,7 +19,6 @@ from trainers.data import Batch
 from trainers.model.decoder import Decoder
 from trainers.model.experts import DenseNetwork, SparseNetwork
 from trainers.model.routing import Routing
-from trainers.module import visible
 
 DAMPING = 0.01  # of each channel's own moment: what keeps the fit from trusting few visits
 LEAST_SHARE = 1e-9  # of the mean moment: added to each, so that channels which never speak can be inverted
@@ -46,7 +45,7 @@ def measure_moments(decoder: Decoder, batches: Iterable[Batch]) -> dict[str, Ten
     try:
         for batch in batches:
             moved = move_data_to_device(batch, decoder.device)
-            decoder(moved.tokens, moved.local, moved.patches, visible(moved.segment))
+            decoder(moved.tokens, moved.local, moved.patches, moved.segment)
     finally:
         for hook in hooks:
             hook.remove()

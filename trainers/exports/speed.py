@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from space.records import Frozen
 from trainers.data import Batch
 from trainers.model.decoder import Decoder
-from trainers.module import visible
 
 ROUNDS = 15
 
@@ -73,7 +72,7 @@ def _timed(work: Callable[[Decoder, Batch], None], decoder: Decoder, batch: Batc
 
 
 def _loss(decoder: Decoder, batch: Batch) -> Tensor:
-    hidden, routings = decoder(batch.tokens, batch.local, batch.patches, visible(batch.segment))
+    hidden, routings = decoder(batch.tokens, batch.local, batch.patches, batch.segment)
     logits = decoder.logits(hidden.flatten(0, 1)[batch.at])
     losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
     return (losses * batch.weights).sum() + decoder.router_loss(routings)

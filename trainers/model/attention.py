@@ -44,7 +44,7 @@ def paired(halves: Tensor) -> Tensor:
 
 
 def additive(mask: Tensor) -> Tensor:
-    """A mask as what is added to the scores of attention: 0 where a position is seen, else minus infinity."""
+    """A boolean mask in the form that is added to attention scores: 0 if true, otherwise minus infinity."""
     return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -torch.inf)
 
 
@@ -153,17 +153,36 @@ class Attention(nn.Module):
         self.query_norm = nn.Parameter(torch.ones(self.head_dim)) if arch.qk_norm else None
         self.key_norm = nn.Parameter(torch.ones(self.head_dim)) if arch.qk_norm else None
 
+    def mask(self, x: Tensor, segment: Tensor | None) -> Tensor | None:
+        """The mask of whole sequences, which is the same for all layers.
+
+        Args:
+            x: (sequences, positions, width).
+            segment: (sequences, positions); a position attends to earlier ones of its own segment. None is
+                one segment per sequence.
+
+        Returns:
+            (sequences, positions, positions), true where a position attends to another, on CPU in the form of
+            `additive`, so that it is converted once and not by each layer. None is causal attention without a
+            mask.
+        """
+        if segment is None:
+            return None
+        positions = x.shape[1]
+        causal = torch.ones(positions, positions, dtype=torch.bool, device=x.device).tril()
+        seen = (segment.unsqueeze(2) == segment.unsqueeze(1)) & causal
+        return additive(seen) if x.device.type == "cpu" else seen
+
     def forward(
         self, x: Tensor, rotation: Tensor, mask: Tensor | None = None, past: Past | None = None
     ) -> Tensor:
-        """Attend within windows, or from new tokens to the cache.
+        """Attend within whole sequences, or from new tokens to the cache.
 
         Args:
             x: (sequences, positions, width); with `past`, the new tokens of all rows (tokens, width).
             rotation: (positions, head_dim / 2, 2), or (tokens, head_dim / 2, 2).
-            mask: (sequences, positions, positions), true where a position sees another, or `additive` of it;
-                None is plain causal.
-            past: the cache, which is changed in place.
+            mask: from the method `mask`.
+            past: the cache, which is updated in place.
         """
         q, k, v = self._project(x, rotation)
         if past is not None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from space.candidate import Architecture
 from space.records import SuiteRecord
-from trainers.model.attention import Attention, Cache, Past, Slots, additive, rotary_table
+from trainers.model.attention import Attention, Cache, Past, Slots, rotary_table
 from trainers.model.embedding import Embedding, Patches, waves
 from trainers.model.experts import DenseNetwork, SparseNetwork
 from trainers.model.norm import RMSNorm
@@ -60,11 +60,12 @@ class Decoder(nn.Module):
         self.arch = arch
         self.suite = suite
         self.embedding = Embedding(arch.width, suite)
-        self.layers = nn.ModuleList(Layer(arch, index) for index in range(arch.depth))
+        self._layers = tuple(Layer(arch, index) for index in range(arch.depth))  # the same, with their type
+        self.layers = nn.ModuleList(self._layers)
         self.norm = RMSNorm(arch.width)
         self.head = nn.Linear(arch.width, suite.vocab_size, bias=False)
         self.register_buffer("rotation", rotary_table(arch.head_dim, suite.context), persistent=False)
-        networks = [layer.network for layer in self.layers if isinstance(layer, Layer)]
+        networks = [layer.network for layer in self._layers]
         self._sparse = [network for network in networks if isinstance(network, SparseNetwork)]
         self._initialise()
 
@@ -74,15 +75,16 @@ class Decoder(nn.Module):
         return self.norm.weight.device
 
     def forward(
-        self, tokens: Tensor, local: Tensor, patches: Mapping[str, Patches], mask: Tensor | None = None
+        self, tokens: Tensor, local: Tensor, patches: Mapping[str, Patches], segment: Tensor | None = None
     ) -> tuple[Tensor, list[Routing]]:
-        """Decode whole windows.
+        """Decode whole sequences.
 
         Args:
             tokens: (sequences, positions) int64.
             local: (sequences, positions) int64 positions within the timestep.
             patches: encoder -> patches of the batch.
-            mask: (sequences, positions, positions), true where a position sees another; None is plain causal.
+            segment: (sequences, positions) int64; attention stays within a segment. None is one segment per
+                sequence.
 
         Returns:
             Hidden states (sequences, positions, width), normalised, ready for `logits`; the routing of each
@@ -90,8 +92,7 @@ class Decoder(nn.Module):
         """
         x = self.embedding(tokens, local, patches)
         rotation = self.rotation[: tokens.shape[1]]
-        if mask is not None and mask.device.type == "cpu":
-            mask = additive(mask)  # once: attention on CPU would do it in each layer
+        mask = self._layers[0].attention.mask(x, segment)
         routings = []
         for layer in self.layers:
             x, routing = layer(x, rotation, mask)
