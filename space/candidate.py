@@ -203,6 +203,19 @@ class Architecture(Frozen):
         return ", ".join(self.in_words[EXPERTS]) or "dense"
 
     @property
+    def features(self) -> str:
+        """`experts_in_words`, followed by the words of other knobs that are off by default."""
+        extra = [
+            knob.said.format(self)
+            for name, field in type(self).model_fields.items()
+            if (knob := Knob.of(field))
+            and knob.title not in ("", EXPERTS)
+            and knob.plain is not None
+            and field.default == knob.plain != getattr(self, name)
+        ]
+        return ", ".join([self.experts_in_words, *extra])
+
+    @property
     def in_words(self) -> dict[str, list[str]]:
         """Title -> words of the knobs with this title that have an effect; no words where none has."""
         return in_words(self, silent=() if self.sparse else _routing_defaults())
@@ -219,6 +232,10 @@ class Architecture(Frozen):
         if abs(self.expert_ratio * self.width - hidden) > 1e-9 * hidden:
             changes["expert_ratio"] = hidden / self.width
         return Architecture.model_validate(self.model_dump() | changes) if changes else self
+
+    def canonical_for(self, context: int) -> "Architecture":
+        """`canonical`, for sequences of at most `context` positions."""
+        return self.canonical
 
     def is_sparse_layer(self, layer: int) -> bool:
         """Whether the layer with this index (from 0) routes."""

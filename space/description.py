@@ -33,7 +33,7 @@ def describe(candidate: CandidateConfig) -> Description:
     facts[EXPERTS] = arch.experts_in_words
     knobs = {name: getattr(arch if is_of_architecture(name) else candidate, name) for name in KNOBS}
     return Description(
-        label=f"{arch.depth} x {arch.width}, {arch.experts_in_words}",
+        label=f"{arch.depth} x {arch.width}, {arch.features}",
         sparse=arch.sparse,
         knobs=knobs,
         facts=facts,

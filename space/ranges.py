@@ -1,7 +1,7 @@
-"""What may be searched: a range for each knob, limits on costs, the way from parameters to candidates.
+"""The search space: a range for each knob, limits on costs, and the conversion of parameters to candidates.
 
-Parameters are flat (nested conditionals are modelled badly by most samplers): one a knob that is not fixed,
-and one bounded log-ratio a task for the mixture. Which proposals are sensible is not decided here.
+Parameters are flat, since most samplers model nested conditionals badly: one for each knob that is not fixed,
+and one bounded log-ratio per task for the mixture. Samplers decide which proposals are worth making.
 """
 
 import itertools
@@ -24,7 +24,8 @@ from space.records import Frozen, SuiteRecord
 from space.words import counted
 
 MIXTURE_PREFIX = "mixture."
-MOST_ARCHITECTURES = 20_000  # that are priced one by one; of a larger space so many are drawn
+LONGEST_CONTEXT = 2**31  # positions, where no suite is given
+MOST_ARCHITECTURES = 20_000  # that are priced one by one; a larger space is sampled
 
 _WEIGHTS = TypeAdapter(dict[str, Annotated[Real, Field(ge=0, le=1e9)]])
 Bound = Annotated[Real, Field(gt=0)] | None
@@ -138,12 +139,12 @@ class Limits(Frozen):
         return None
 
 
-def _architecture(knobs: dict[str, Any]) -> Architecture | None:
-    """The architecture that knobs describe, as every other description of the same network has it."""
+def _architecture(knobs: dict[str, Any], context: int) -> Architecture | None:
+    """The architecture that knobs describe, in its canonical spelling; None if it cannot be built."""
     if knobs["experts"] == 1:
         knobs = {**knobs, "dense_layers": 0}
     try:
-        return Architecture.model_validate(knobs).canonical
+        return Architecture.model_validate(knobs).canonical_for(context)
     except ValueError:
         return None
 
@@ -201,16 +202,16 @@ class SearchSpace(_KnobRanges):
         return ranges
 
     def sample(self, suite: SuiteRecord, rng: np.random.Generator) -> dict[str, Scalar]:
-        """Draw every parameter on its own, and snap; the result may be infeasible."""
+        """Draw every parameter independently, then snap; the result may be infeasible."""
         return self.snapped({name: knob.sample(rng) for name, knob in self.parameters(suite).items()})
 
     def snapped(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters whose ranges are moved to the nearest values that can be built together."""
+        """Move parameters that have ranges to the nearest values that can be built together."""
         varying = {name: knob for name, knob in self._varying.items() if name in params}
         return {**params, **snapped(varying, {**self._fixed, **params})}
 
     def controls(self, suite: SuiteRecord) -> list[dict[str, float]]:
-        """Mixture parameters of the controls that every study tries: the uniform mixture."""
+        """Mixture parameters of the control that every study tries: the uniform mixture."""
         if self.mixture.fixed or len(suite.tasks) == 1:
             return []
         prior, bound = self.mixture.prior_weights(suite), self.mixture.spread
@@ -221,20 +222,24 @@ class SearchSpace(_KnobRanges):
         ]
 
     def candidate(self, params: dict[str, Any], suite: SuiteRecord) -> CandidateConfig | None:
-        """Parameters -> candidate; None where they describe no architecture (such as top_k above experts)."""
+        """Convert parameters to a candidate; None if they cannot be built, such as top_k above experts."""
         knobs = {**self._fixed, **{name: params[name] for name in self.knobs() if name in params}}
         of_training = {name: knobs.pop(name) for name in list(knobs) if not is_of_architecture(name)}
         of_training["learning_rate"] = float(f"{of_training['learning_rate']:.6g}")
         prior = self.mixture.prior_weights(suite)
         logits = {task: float(params.get(MIXTURE_PREFIX + task, 0.0)) for task in suite.tasks}
         mixture = TaskMixture.from_logits(logits, prior, self.mixture.floor)
-        architecture = _architecture(knobs)
+        architecture = _architecture(knobs, suite.context)
         if architecture is None:
             return None
         return CandidateConfig(architecture=architecture, mixture=mixture, **of_training)
 
-    def architectures(self) -> Iterator[Architecture]:
-        """Every architecture of the space (real knobs at 5 points); of a very large space, a fixed sample."""
+    def architectures(self, context: int = LONGEST_CONTEXT) -> Iterator[Architecture]:
+        """Every architecture of the space (real knobs at 5 points), or a fixed sample if it is very large.
+
+        Args:
+            context: positions of a sequence, which some knobs have no effect beyond.
+        """
         names = [name for name in self.knobs() if is_of_architecture(name)]
         values = [self._finite(name) for name in names]
         points = itertools.product(*values)
@@ -245,12 +250,12 @@ class SearchSpace(_KnobRanges):
                 *([of[i] for i in index] for of, index in zip(values, drawn, strict=True)), strict=True
             )
         knobs = (dict(zip(names, point, strict=True)) for point in points)
-        found = (_architecture({**point, **snapped(self._varying, point)}) for point in knobs)
+        found = (_architecture({**point, **snapped(self._varying, point)}, context) for point in knobs)
         yield from dict.fromkeys(architecture for architecture in found if architecture is not None)
 
     @property
     def points(self) -> int:
-        """Combinations of the knobs of an architecture, those that cannot be built included."""
+        """Number of combinations of the knobs of an architecture, including those that cannot be built."""
         names = [name for name in self.knobs() if is_of_architecture(name)]
         return math.prod(len(self._finite(name)) for name in names)
 
@@ -298,7 +303,7 @@ class SearchSpace(_KnobRanges):
 
 @lru_cache(maxsize=2)
 def _priced(space_json: str, suite_json: str) -> tuple[tuple[Architecture, Cost], ...]:
-    """Every architecture of a space with its cost; a launch asks for it several times."""
+    """Every architecture of a space with its cost, cached since a launch needs it several times."""
     space = SearchSpace.model_validate_json(space_json, context=STORED)
     suite = SuiteRecord.model_validate_json(suite_json)
-    return tuple((arch, price(arch, suite)) for arch in space.architectures())
+    return tuple((arch, price(arch, suite)) for arch in space.architectures(suite.context))

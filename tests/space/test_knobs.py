@@ -71,6 +71,8 @@ def test_a_new_knob_is_described_without_an_edit_elsewhere():
     lines = in_words(Sunk(depth=1, width=32, sinks=2, tilt=0.5))
     assert lines["Attention"][-1] == "2 sinks"
     assert lines["Tilt"] == ["0.5"]
+    assert Sunk(depth=1, width=32, sinks=2).features == "dense, 2 sinks"
+    assert Sunk(depth=1, width=32, experts=4).features == "4 experts, top-1"
 
 
 def test_fields_that_code_does_not_know_are_found_unless_they_have_no_effect():

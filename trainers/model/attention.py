@@ -168,9 +168,8 @@ class Attention(nn.Module):
         """
         if segment is None:
             return None
-        positions = x.shape[1]
-        causal = torch.ones(positions, positions, dtype=torch.bool, device=x.device).tril()
-        seen = (segment.unsqueeze(2) == segment.unsqueeze(1)) & causal
+        positions = torch.arange(x.shape[1], device=x.device)
+        seen = (segment.unsqueeze(2) == segment.unsqueeze(1)) & self._reaches(positions, positions)
         return additive(seen) if x.device.type == "cpu" else seen
 
     def forward(
@@ -210,7 +209,7 @@ class Attention(nn.Module):
             queries[slots.row, slots.offset] = q
             position = slots.position.new_zeros(ragged)
             position[slots.row, slots.offset] = slots.position
-        seen = torch.arange(slots.reach, device=q.device) <= position.unsqueeze(-1)
+        seen = self._reaches(position, torch.arange(slots.reach, device=q.device))
         y = self._attend(
             queries,
             keys[:, : slots.reach].to(q.dtype),
@@ -218,6 +217,10 @@ class Attention(nn.Module):
             seen.unsqueeze(1),
         )
         return y.flatten(0, 1) if slots.even else y[slots.row, slots.offset]
+
+    def _reaches(self, positions: Tensor, others: Tensor) -> Tensor:
+        """Whether positions (..., queries) attend to others (keys) or (..., keys): (..., queries, keys)."""
+        return others.unsqueeze(-2) <= positions.unsqueeze(-1)
 
     def _project(self, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (..., heads, head_dim), the first two rotated."""
