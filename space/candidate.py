@@ -157,6 +157,19 @@ class Architecture(Frozen):
             plain=False,
         ),
     ] = True
+    window: Annotated[
+        int,
+        Field(ge=0, le=65536),
+        Knob(
+            only(0),
+            "sliding-window attention: a position attends to itself and to the window - 1 before it; 0 is"
+            " full attention. It saves no products, but memory of the cache of keys and values",
+            title="Attention",
+            said="window of {0.window}",
+            unit="positions",
+            plain=0,
+        ),
+    ] = 0
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
@@ -234,8 +247,9 @@ class Architecture(Frozen):
         return Architecture.model_validate(self.model_dump() | changes) if changes else self
 
     def canonical_for(self, context: int) -> "Architecture":
-        """`canonical`, for sequences of at most `context` positions."""
-        return self.canonical
+        """`canonical`, for sequences of at most `context` positions: no window that holds them all."""
+        full = self.model_copy(update={"window": 0}) if self.window >= context else self
+        return full.canonical
 
     def is_sparse_layer(self, layer: int) -> bool:
         """Whether the layer with this index (from 0) routes."""

@@ -121,7 +121,7 @@ class Part:
 
 
 def attention(arch: Architecture, context: int) -> Part:
-    """Attention of one layer with the norm before it."""
+    """Attention of one layer with the norm before it; a window masks products, it does not save any."""
     d, inner, kv = arch.width, arch.num_heads * arch.head_dim, arch.num_kv_heads * arch.head_dim
     matrices = ((1, inner, d), (2, kv, d), (1, d, inner))
     products = sum(number * rows * columns for number, rows, columns in matrices)
@@ -132,7 +132,7 @@ def attention(arch: Architecture, context: int) -> Part:
         active_params=products + d + scales,
         matrices=matrices,
         kept_bytes=FLOAT_BYTES * (4 * d + 3 * inner + 3 * kv),
-        cache_bytes=2 * FLOAT_BYTES * kv * context,
+        cache_bytes=2 * FLOAT_BYTES * kv * min(context, arch.window or context),
     )
 
 

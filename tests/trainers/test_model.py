@@ -34,6 +34,9 @@ ARCHITECTURES = [
     Architecture(depth=3, width=32, experts=8, top_k=2, shared_experts=1, dense_layers=1, head_dim=16),
     Architecture(depth=2, width=64, experts=16, top_k=4, expert_ratio=0.5, kv_groups=2),
     Architecture(depth=2, width=32, experts=4, top_k=2, head_dim=8, shared_experts=1, router="sigmoid"),
+    Architecture(depth=2, width=32, head_dim=8, window=1),
+    Architecture(depth=2, width=32, experts=4, top_k=2, head_dim=8, kv_groups=2, window=5),
+    Architecture(depth=1, width=32, head_dim=8, window=11),
 ]
 
 
@@ -68,6 +71,7 @@ def architectures(draw):
             st.sampled_from([g for g in (1, 2, 3, 4) if max(8, head_dim * heads) // head_dim % g == 0])
         ),
         qk_norm=draw(st.booleans()),
+        window=draw(st.sampled_from([0, 1, 7, 24, 100])),
     )
 
 
@@ -270,6 +274,46 @@ def test_cached_logits_are_uncached_logits(arch):
             hidden = model.extend(tokens.view(-1)[index], local.view(-1)[index], some, slots, cache)
             done += new
             torch.testing.assert_close(hidden, expected[torch.arange(3), torch.from_numpy(done - 1)])
+    kept = cache.keys[:, 0].nbytes + cache.values[:, 0].nbytes
+    assert kept <= (2 if not arch.window else 1) * price(arch, suite).cache_bytes_per_sequence  # room doubles
+
+
+@pytest.mark.parametrize("window", [1, 2, 7, 24, 40])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_position_sees_itself_and_the_window_less_one_before_it(window, packed):
+    suite = toy_suite()
+    torch.manual_seed(0)
+    arch = Architecture(depth=1, width=32, head_dim=8, window=window)
+    model = Decoder(arch, suite)
+    tokens, local, _ = inputs(suite, sequences=1, patches=0)
+    changed = tokens.clone()
+    changed[0, 6] = (tokens[0, 6] + 1) % suite.text_vocab
+    segment = torch.zeros_like(tokens) if packed else None
+    with torch.no_grad():
+        before, after = (model(given, local, {}, segment)[0][0] for given in (tokens, changed))
+    moved = (before != after).any(dim=-1).nonzero().squeeze(-1)
+    assert moved.tolist() == list(range(6, min(6 + window, suite.context)))
+
+
+@pytest.mark.parametrize("rows", [[0, 2], [1]])
+def test_a_cache_with_a_window_serves_some_of_its_rows(rows):
+    suite = toy_suite()
+    torch.manual_seed(0)
+    model = Decoder(Architecture(depth=2, width=32, head_dim=8, window=4), suite)
+    tokens, local, _ = inputs(suite, patches=0)
+    with torch.no_grad():
+        expected, _ = model(tokens, local, {})
+        cache = Cache(model.arch, 3, like=expected)
+        done = np.zeros(3, dtype=int)
+        for chosen, new in (([0, 1, 2], 9), (rows, 1), (rows, 6), (rows, 2)):
+            count = np.full(len(chosen), new)
+            slots = Slots.of(done[chosen], count, torch.device("cpu"), None if len(chosen) == 3 else chosen)
+            spans = [(row, slice(done[row], done[row] + new)) for row in chosen]
+            some, places = (torch.cat([part[row, span] for row, span in spans]) for part in (tokens, local))
+            hidden = model.extend(some, places, {}, slots, cache)
+            done[chosen] += new
+            torch.testing.assert_close(hidden, expected[chosen, done[chosen] - 1])
+    assert cache.keys.shape[2] == 4
 
 
 def test_segments_do_not_see_each_other(sparse_arch):

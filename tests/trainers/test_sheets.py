@@ -127,6 +127,14 @@ def test_a_knob_without_a_row_is_refused_by_its_name(sheet, trainer, suite, monk
         sheet(ARCHITECTURES[1], suite, CONSTANTS)
 
 
+def test_a_window_is_that_of_the_trainers(suite):
+    arch = ARCHITECTURES[1].model_copy(update={"window": 8})
+    assert flags(megatron(arch, suite, CONSTANTS))["window-size"] == "7,0"  # positions before and after
+    assert "window-size" not in flags(megatron(ARCHITECTURES[1], suite, CONSTANTS))
+    inner = tomllib.loads(torchtitan(arch, suite, CONSTANTS))["attention"]["inner_attention"]
+    assert inner["window_size"] == 8  # itself and the 7 before it
+
+
 def test_what_has_no_counterpart_stands_at_the_top(suite):
     for sheet in (megatron, torchtitan):
         top = sheet(ARCHITECTURES[1], suite, CONSTANTS).partition("\n\n")[0].partition("--")[0]

@@ -181,6 +181,11 @@ TORCHTITAN: dict[str, Row] = {
         if arch.qk_norm
         else {}
     ),
+    "window": lambda arch, _: (
+        {"attention.inner_attention": {"type": "SlidingWindowFlexInnerAttention", "window_size": arch.window}}
+        if arch.window
+        else {}
+    ),
     "dense_layers": lambda arch, _: _torchtitan_dense(arch),
 }
 TORCHTITAN_MOE: dict[str, Row] = {
@@ -202,6 +207,7 @@ MEGATRON: dict[str, Row] = {
     "head_dim": lambda arch, _: {"num-attention-heads": arch.num_heads, "kv-channels": arch.head_dim},
     "kv_groups": lambda arch, _: {"group-query-attention": True, "num-query-groups": arch.num_kv_heads},
     "qk_norm": lambda arch, _: {"qk-layernorm": arch.qk_norm},
+    "window": lambda arch, _: {"window-size": f"{arch.window - 1},0"} if arch.window else {},
 }
 MEGATRON_MOE: dict[str, Row] = {
     "experts": lambda arch, _: {"num-experts": arch.experts},

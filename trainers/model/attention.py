@@ -103,7 +103,9 @@ class Past(NamedTuple):
 
 
 class Cache:
-    """Keys and values of all layers for many rows, left-aligned; it grows as they do.
+    """Keys and values of all layers for many rows, left-aligned; it grows with them.
+
+    With a window, only the last `window` positions of a row are kept: position p is at p % window.
 
     Attributes:
         keys: (layers, rows, positions, kv heads, head_dim).
@@ -113,6 +115,7 @@ class Cache:
     def __init__(self, arch: Architecture, rows: int, like: Tensor) -> None:
         self.keys = like.new_zeros(arch.depth, rows, 0, arch.num_kv_heads, arch.head_dim)
         self.values = torch.zeros_like(self.keys)
+        self.window = arch.window
 
     @property
     def rows(self) -> int:
@@ -122,8 +125,10 @@ class Cache:
     def reserve(self, positions: int) -> None:
         """Make room for so many positions a row; room is doubled, so that this is rare."""
         there = self.keys.shape[2]
-        if positions > there:
-            more = (0, 0, 0, 0, 0, max(positions, 2 * there) - there)
+        room = max(positions, 2 * there) if positions > there else there
+        room = min(room, self.window or room)
+        if room > there:
+            more = (0, 0, 0, 0, 0, room - there)
             self.keys, self.values = F.pad(self.keys, more), F.pad(self.values, more)
 
     def keep(self, rows: list[int]) -> None:
@@ -141,6 +146,24 @@ class Cache:
         return [Past(slots, keys, values) for keys, values in zip(self.keys, self.values, strict=True)]
 
 
+def _ragged(x: Tensor, slots: Slots) -> Tensor:
+    """New tokens (tokens, ...) by row, (rows, most, ...); zeros after a row's last."""
+    shape = (len(slots.last), slots.most)
+    if slots.even:
+        return x.unflatten(0, shape)
+    ragged = x.new_zeros(*shape, *x.shape[1:])
+    ragged[slots.row, slots.offset] = x
+    return ragged
+
+
+def _write(past: Past, k: Tensor, v: Tensor, position: Tensor, which: Tensor | slice = slice(None)) -> None:
+    """Write keys and values of new tokens, or some of them, to a layer's cache."""
+    slots = past.slots
+    row = slots.row if slots.rows is None else slots.rows[slots.row]
+    place = row[which], position[which]
+    past.keys[place], past.values[place] = k[which].to(past.keys.dtype), v[which].to(past.values.dtype)
+
+
 class Attention(nn.Module):
     """Causal self-attention: no biases, optional RMSNorm on the queries and keys of each head."""
 
@@ -150,6 +173,7 @@ class Attention(nn.Module):
         inner = self.heads * self.head_dim
         self.qkv = nn.Linear(arch.width, inner + 2 * self.kv_heads * self.head_dim, bias=False)
         self.out = nn.Linear(inner, arch.width, bias=False)
+        self.window = arch.window
         self.query_norm = nn.Parameter(torch.ones(self.head_dim)) if arch.qk_norm else None
         self.key_norm = nn.Parameter(torch.ones(self.head_dim)) if arch.qk_norm else None
 
@@ -162,14 +186,16 @@ class Attention(nn.Module):
                 one segment per sequence.
 
         Returns:
-            (sequences, positions, positions), true where a position attends to another, on CPU in the form of
-            `additive`, so that it is converted once and not by each layer. None is causal attention without a
-            mask.
+            (sequences or 1, positions, positions), true where a position attends to another, on CPU in the
+            form of `additive`, so that it is converted once and not by each layer. None is causal attention
+            without a mask.
         """
-        if segment is None:
+        if segment is None and not 0 < self.window < x.shape[1]:
             return None
         positions = torch.arange(x.shape[1], device=x.device)
-        seen = (segment.unsqueeze(2) == segment.unsqueeze(1)) & self._reaches(positions, positions)
+        seen = self._reaches(positions, positions).unsqueeze(0)
+        if segment is not None:
+            seen = (segment.unsqueeze(2) == segment.unsqueeze(1)) & seen
         return additive(seen) if x.device.type == "cpu" else seen
 
     def forward(
@@ -196,31 +222,50 @@ class Attention(nn.Module):
     def _attend_past(self, q: Tensor, k: Tensor, v: Tensor, past: Past) -> Tensor:
         """Attention of new tokens (tokens, heads, head_dim), whose keys and values go into the cache."""
         slots, keys, values = past
-        place = slots.row if slots.rows is None else slots.rows[slots.row]
-        keys[place, slots.position] = k.to(keys.dtype)
-        values[place, slots.position] = v.to(values.dtype)
-        if slots.rows is not None:
-            keys, values = keys[slots.rows], values[slots.rows]
-        ragged = (len(keys), slots.most)
-        if slots.even:
-            queries, position = q.unflatten(0, ragged), slots.position.view(ragged)
+        queries, position = _ragged(q, slots), _ragged(slots.position, slots)
+        if self.window:
+            (keys, values), others = self._recent(k, v, position, past)
         else:
-            queries = q.new_zeros(*ragged, self.heads, self.head_dim)
-            queries[slots.row, slots.offset] = q
-            position = slots.position.new_zeros(ragged)
-            position[slots.row, slots.offset] = slots.position
-        seen = self._reaches(position, torch.arange(slots.reach, device=q.device))
-        y = self._attend(
-            queries,
-            keys[:, : slots.reach].to(q.dtype),
-            values[:, : slots.reach].to(q.dtype),
-            seen.unsqueeze(1),
-        )
+            _write(past, k, v, slots.position)
+            rows = slice(None) if slots.rows is None else slots.rows
+            keys, values = keys[rows, : slots.reach], values[rows, : slots.reach]
+            others = torch.arange(slots.reach, device=q.device)
+        seen = self._reaches(position, others)
+        if self.window:
+            seen &= (others >= 0).unsqueeze(-2)
+        y = self._attend(queries, keys.to(q.dtype), values.to(q.dtype), seen.unsqueeze(1))
         return y.flatten(0, 1) if slots.even else y[slots.row, slots.offset]
+
+    def _recent(
+        self, k: Tensor, v: Tensor, position: Tensor, past: Past
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Keys and values that new tokens may attend to with a window: those of the cache, then their own.
+
+        The cache is updated afterwards, since tokens that are new together overwrite what the first of them
+        still attends to.
+
+        Returns:
+            Keys and values (rows, others, kv heads, head_dim); positions (rows, others), -1 where nothing is.
+        """
+        slots, keys, values = past
+        rows = slice(None) if slots.rows is None else slots.rows
+        place = torch.arange(keys.shape[1], device=k.device)
+        last = position[:, :1] - 1  # the last position of each row that the cache holds
+        held = last - (last - place) % self.window
+        own = position if slots.even else position.masked_fill(_ragged(slots.position + 1, slots) == 0, -1)
+        both = (
+            torch.cat([keys[rows].to(k.dtype), _ragged(k, slots)], dim=1),
+            torch.cat([values[rows].to(v.dtype), _ragged(v, slots)], dim=1),
+        )
+        left = slots.last[slots.row] - torch.arange(len(slots.row), device=k.device)  # tokens after each one
+        stays = left < self.window if slots.most > self.window else slice(None)
+        _write(past, k, v, slots.position % self.window, stays)
+        return both, torch.cat([held.clamp(min=-1), own], dim=1)
 
     def _reaches(self, positions: Tensor, others: Tensor) -> Tensor:
         """Whether positions (..., queries) attend to others (keys) or (..., keys): (..., queries, keys)."""
-        return others.unsqueeze(-2) <= positions.unsqueeze(-1)
+        ahead = positions.unsqueeze(-1) - others.unsqueeze(-2)
+        return (ahead >= 0) & (ahead < self.window) if self.window else ahead >= 0
 
     def _project(self, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (..., heads, head_dim), the first two rotated."""

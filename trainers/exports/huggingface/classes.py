@@ -2,7 +2,7 @@
 
 A class is in the table because its logits equal ours, which tests check. Its configuration overrides the
 defaults that differ from ours: the base of the rotation, the epsilon of the norms, renormalised top-k
-weights, no biases, no sliding window, and which layers are dense. An architecture with a field that is not in
+weights, no biases, the window, and which layers are dense. An architecture with a field that is not in
 `HANDLED` is refused, unless the field's value has no effect.
 """
 
@@ -32,6 +32,7 @@ HANDLED = frozenset(  # fields of an architecture that the table and the setting
         "head_dim",
         "kv_groups",
         "qk_norm",
+        "window",
     }
 )
 NO_SHARED_WIDTH = 8  # of the shared expert of zeros, for a class that requires one
@@ -63,12 +64,13 @@ class Options(NamedTuple):
     qk_norm: bool | None
     shared_expert: bool | None
     dense_layers: bool | None
+    window: bool | None = ANY
 
     @classmethod
     def of(cls, arch: Architecture) -> "Options":
         """The options of an architecture."""
         router = arch.router if arch.sparse else "none"
-        return cls(router, arch.qk_norm, arch.shared_experts > 0, arch.dense_layers > 0)
+        return cls(router, arch.qk_norm, arch.shared_experts > 0, arch.dense_layers > 0, arch.window > 0)
 
     def fit(self, options: "Options") -> bool:
         """Whether the options of an architecture match these, where `ANY` matches both values."""
@@ -79,8 +81,20 @@ def _llama(arch: Architecture) -> dict[str, Any]:
     return {"attention_bias": False, "mlp_bias": False}
 
 
+def _mistral(arch: Architecture) -> dict[str, Any]:
+    return {"sliding_window": arch.window}
+
+
 def _qwen3(arch: Architecture) -> dict[str, Any]:
-    return {"attention_bias": False, "use_sliding_window": False}
+    return {"attention_bias": False, **_sliding(arch)}
+
+
+def _sliding(arch: Architecture) -> dict[str, Any]:
+    """The window of the Qwen classes, in every layer."""
+    if not arch.window:
+        return {"use_sliding_window": False}
+    layers = ["sliding_attention"] * arch.depth
+    return {"use_sliding_window": True, "sliding_window": arch.window, "layer_types": layers}
 
 
 def _mixtral(arch: Architecture) -> dict[str, Any]:
@@ -88,7 +102,7 @@ def _mixtral(arch: Architecture) -> dict[str, Any]:
         "intermediate_size": arch.expert_width,
         "num_local_experts": arch.experts,
         "num_experts_per_tok": arch.top_k,
-        "sliding_window": None,
+        "sliding_window": arch.window or None,
     }
 
 
@@ -100,7 +114,7 @@ def _qwen_moe(arch: Architecture) -> dict[str, Any]:
         "norm_topk_prob": True,
         "mlp_only_layers": list(range(arch.dense_layers)),
         "decoder_sparse_step": 1,
-        "use_sliding_window": False,
+        **_sliding(arch),
     }
 
 
@@ -132,6 +146,7 @@ def _glm4_moe(arch: Architecture) -> dict[str, Any]:
 
 
 LLAMA = PeerClass("llama", _llama)
+MISTRAL = PeerClass("mistral", _mistral)
 QWEN3 = PeerClass("qwen3", _qwen3)
 MIXTRAL = PeerClass("mixtral", _mixtral)
 QWEN2_MOE = PeerClass("qwen2_moe", _qwen2_moe, shared="shared_expert", shared_gate=True)
@@ -139,13 +154,14 @@ QWEN3_MOE = PeerClass("qwen3_moe", _qwen3_moe)
 GLM4_MOE = PeerClass("glm4_moe", _glm4_moe, shared="shared_experts")
 
 EXACT: tuple[tuple[Options, PeerClass], ...] = (  # the first that fits
-    # router, QK-norm, shared expert, leading dense layers
-    (Options("none", False, ANY, ANY), LLAMA),
+    # router, QK-norm, shared expert, leading dense layers, window
+    (Options("none", False, ANY, ANY, False), LLAMA),
+    (Options("none", False, ANY, ANY, True), MISTRAL),
     (Options("none", True, ANY, ANY), QWEN3),
     (Options("softmax", False, False, False), MIXTRAL),
     (Options("softmax", False, ANY, ANY), QWEN2_MOE),
     (Options("softmax", True, False, ANY), QWEN3_MOE),
-    (Options("sigmoid", ANY, ANY, ANY), GLM4_MOE),
+    (Options("sigmoid", ANY, ANY, ANY, False), GLM4_MOE),
 )
 
 
@@ -165,6 +181,11 @@ def exact_class(arch: Architecture) -> PeerClass:
     for options, peer in EXACT:
         if options.fit(Options.of(arch)):
             return peer
+    if arch.router == "sigmoid":
+        raise StudyFileError(
+            "a sigmoid router has an exact class in transformers only with full attention, got window"
+            f" {arch.window}; choose a candidate with window 0 or with a softmax router"
+        )
     raise StudyFileError(
         "a softmax router with a shared expert has an exact class in transformers only without QK-norm, got"
         f" shared_experts {arch.shared_experts} and qk_norm true; choose a candidate with qk_norm false,"
