@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from toys import toy_suite
@@ -14,6 +15,7 @@ from space.cost import TRAINING_FACTOR, attention, encoder, head, network, price
 from trainers.model.attention import Cache, Slots, rotary_table, rotate
 from trainers.model.decoder import Decoder
 from trainers.model.embedding import Patches, waves
+from trainers.model.norm import rms_norm
 from trainers.model.routing import (
     BIAS_STEP,
     ROUTERS,
@@ -327,6 +329,16 @@ def test_segments_do_not_see_each_other(sparse_arch):
         packed, _ = model(tokens, local, {}, segment)
         alone, _ = model(tokens[:, 10:], local[:, 10:], {})
     torch.testing.assert_close(packed[:, 10:], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_shapes_in_signatures_are_checked_here(sparse_arch):
+    suite = toy_suite()
+    model = Decoder(sparse_arch, suite)
+    tokens, local, _ = inputs(suite, patches=0)
+    with pytest.raises(TypeCheckError, match="sequences positions"):
+        model(tokens, local[:, 1:], {})
+    with pytest.raises(TypeCheckError, match="width"):
+        rms_norm(torch.ones(3, 8), torch.ones(7))
 
 
 def test_bins_begin_as_smooth_functions_of_their_value():

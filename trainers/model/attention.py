@@ -1,7 +1,7 @@
 """Grouped-query attention with rotary positions, over whole windows or over a key/value cache.
 
-RoPE: Su 2021, https://arxiv.org/abs/2104.09864. The weights are in the half-split layout that transformers
-uses; the channels of queries and keys are worked on in pairs, which changes no product of the two.
+RoPE: Su 2021, https://arxiv.org/abs/2104.09864. The weights are in the half-split layout of transformers;
+the channels of queries and keys are reordered into pairs, which does not change their products.
 Grouped queries: Ainslie 2023, https://arxiv.org/abs/2305.13245.
 """
 
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,15 +21,17 @@ from trainers.model.norm import rms_norm
 ROPE_BASE = 10_000.0
 
 
-def rotary_table(head_dim: int, context: int) -> Tensor:
-    """Cosine and sine of each position's angles. Shape (context, head_dim / 2, 2)."""
+def rotary_table(head_dim: int, context: int) -> Float[Tensor, "{context} {head_dim//2} 2"]:
+    """Cosine and sine of each position's angles."""
     rates = ROPE_BASE ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     angles = torch.outer(torch.arange(context, dtype=torch.float32), rates)
     return torch.stack([angles.cos(), angles.sin()], dim=-1)
 
 
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn heads (..., positions, heads, head_dim), in `paired` order, by (..., positions, head_dim / 2, 2).
+def rotate(
+    x: Float[Tensor, "*batch positions heads head_dim"], rotation: Float[Tensor, "positions half 2"]
+) -> Float[Tensor, "*batch positions heads head_dim"]:
+    """Rotate the channels of heads, in `paired` order, by the angles of their positions.
 
     A product of complex numbers: one pass over memory. The result is in float32 at least.
     """
@@ -38,45 +41,45 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.view_as_real(turned).flatten(-2)
 
 
-def paired(halves: Tensor) -> Tensor:
-    """Channels (heads, head_dim, ...), the two of a plane half a head apart, with the two side by side."""
+def paired(halves: Float[Tensor, "heads head_dim *rest"]) -> Float[Tensor, "heads head_dim *rest"]:
+    """Reorder channels from the half-split layout so that the two of a plane are side by side."""
     return halves.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
 
 
-def additive(mask: Tensor) -> Tensor:
+def additive(mask: Bool[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """A boolean mask in the form that is added to attention scores: 0 if true, otherwise minus infinity."""
     return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -torch.inf)
 
 
 @dataclass(frozen=True)
 class Slots:
-    """Where the new tokens of many rows stand, row after row, each row's tokens in order.
+    """Positions of the new tokens of many rows, row after row, each row's tokens in order.
 
     Attributes:
-        row: (tokens,) which row.
-        position: (tokens,) position within the row's window.
-        offset: (tokens,) position among the row's new tokens.
-        last: (rows,) index of each row's last new token.
-        most: new tokens of the row that has most.
-        reach: positions of the cache that are in use once these tokens are in.
+        row: of each token.
+        position: of each token within the row's sequence.
+        offset: of each token among the row's new tokens.
+        last: index of each row's last new token.
+        most: largest number of new tokens of a row.
+        reach: positions of the cache in use after these tokens.
         even: whether all rows have equally many new tokens.
-        rows: (rows,) the rows of the cache that these are; None is all of them.
+        rows: rows of the cache that these are; None is all of them.
     """
 
-    row: Tensor
-    position: Tensor
-    offset: Tensor
-    last: Tensor
+    row: Int[Tensor, " tokens"]
+    position: Int[Tensor, " tokens"]
+    offset: Int[Tensor, " tokens"]
+    last: Int[Tensor, " rows"]
     most: int
     reach: int
     even: bool
-    rows: Tensor | None
+    rows: Int[Tensor, " rows"] | None
 
     @classmethod
     def of(
         cls, done: np.ndarray, new: np.ndarray, device: torch.device, rows: Sequence[int] | None = None
     ) -> "Slots":
-        """Slots of `new` tokens (rows,), at least one each, after `done` (rows,) that the cache holds."""
+        """Slots of `new` tokens (rows,), at least one per row, after the `done` (rows,) of the cache."""
         row = np.repeat(np.arange(len(new)), new)
         last = new.cumsum() - 1
         offset = np.arange(len(row)) - (last - new + 1)[row]
@@ -89,17 +92,20 @@ class Slots:
 
 
 class Past(NamedTuple):
-    """What one layer's new tokens attend to beside themselves.
+    """What one layer's new tokens attend to in addition to themselves.
 
     Attributes:
-        slots: where the new tokens stand.
-        keys: (rows, positions, kv heads, head_dim), which take up those of the new tokens.
-        values: the same.
+        slots: positions of the new tokens.
+        keys: those of the new tokens are written to it.
+        values: likewise.
     """
 
     slots: Slots
-    keys: Tensor
-    values: Tensor
+    keys: Float[Tensor, "rows positions kv_heads head_dim"]
+    values: Float[Tensor, "rows positions kv_heads head_dim"]
+
+
+Mask = Bool[Tensor, "masks positions positions"] | Float[Tensor, "masks positions positions"]
 
 
 class Cache:
@@ -119,11 +125,11 @@ class Cache:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return self.keys.shape[1]
 
     def reserve(self, positions: int) -> None:
-        """Make room for so many positions a row; room is doubled, so that this is rare."""
+        """Make room for a number of positions per row; room is doubled, so that this is rare."""
         there = self.keys.shape[2]
         room = max(positions, 2 * there) if positions > there else there
         room = min(room, self.window or room)
@@ -177,18 +183,22 @@ class Attention(nn.Module):
         self.query_norm = nn.Parameter(torch.ones(self.head_dim)) if arch.qk_norm else None
         self.key_norm = nn.Parameter(torch.ones(self.head_dim)) if arch.qk_norm else None
 
-    def mask(self, x: Tensor, segment: Tensor | None) -> Tensor | None:
+    def mask(
+        self,
+        x: Float[Tensor, "sequences positions width"],
+        segment: Int[Tensor, "sequences positions"] | None,
+    ) -> Mask | None:
         """The mask of whole sequences, which is the same for all layers.
 
         Args:
-            x: (sequences, positions, width).
-            segment: (sequences, positions); a position attends to earlier ones of its own segment. None is
+            x: the stream.
+            segment: of each position, which attends to earlier ones of its own segment. None is
                 one segment per sequence.
 
         Returns:
-            (sequences or 1, positions, positions), true where a position attends to another, on CPU in the
-            form of `additive`, so that it is converted once and not by each layer. None is causal attention
-            without a mask.
+            One mask for all sequences or one for each: true where a position attends to another, on CPU in
+            the form of `additive`, so that it is converted once and not by each layer. None is causal
+            attention without a mask.
         """
         if segment is None and not 0 < self.window < x.shape[1]:
             return None
@@ -199,13 +209,17 @@ class Attention(nn.Module):
         return additive(seen) if x.device.type == "cpu" else seen
 
     def forward(
-        self, x: Tensor, rotation: Tensor, mask: Tensor | None = None, past: Past | None = None
-    ) -> Tensor:
+        self,
+        x: Float[Tensor, "*tokens width"],
+        rotation: Float[Tensor, "positions half 2"],
+        mask: Mask | None = None,
+        past: Past | None = None,
+    ) -> Float[Tensor, "*tokens width"]:
         """Attend within whole sequences, or from new tokens to the cache.
 
         Args:
             x: (sequences, positions, width); with `past`, the new tokens of all rows (tokens, width).
-            rotation: (positions, head_dim / 2, 2), or (tokens, head_dim / 2, 2).
+            rotation: of each position, with `past` of each token.
             mask: from the method `mask`.
             past: the cache, which is updated in place.
         """
