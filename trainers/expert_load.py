@@ -1,4 +1,4 @@
-"""Which experts each domain uses, measured on data that was not trained on."""
+"""Load of the experts by domain, measured on batches that were not trained on."""
 
 import torch
 from lightning.fabric.utilities import move_data_to_device

@@ -1,4 +1,4 @@
-"""How a candidate learns: its loss, its optimiser, its schedule, and what its training has cost so far."""
+"""Lightning module of a candidate: loss, optimizer, schedule, and the work done so far."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ class Schedule:
 
 @dataclass
 class Work:
-    """What was trained with since a rung: counted from the batches, and kept in the checkpoints."""
+    """Work since a rung, counted from the batches and kept in the checkpoints."""
 
     steps: int = 0
     tokens: int = 0
@@ -67,18 +67,18 @@ class Work:
             self.patches[name] = self.patches.get(name, 0) + len(patches.at)
 
     def flops(self, cost: Cost, optimizer: str) -> int:
-        """What this work costs in training FLOPs, those of the optimizer's own products included."""
+        """Training FLOPs of this work, including the optimizer's own products."""
         muon_steps = self.steps if optimizer == "muon" else 0
         return cost.training_flops(self.tokens, self.scored_tokens, self.patches, muon_steps)
 
 
 class CandidateModule(L.LightningModule):
-    """A decoder with its loss and its optimiser.
+    """A decoder with its loss and its optimizer.
 
     Args:
-        candidate: what is trained.
-        suite: what it is trained on.
-        schedule: how long.
+        candidate: the configuration.
+        suite: the tasks.
+        schedule: of the learning rate.
         seed: seed of the weights.
     """
 
@@ -110,12 +110,12 @@ class CandidateModule(L.LightningModule):
         optimizer: torch.optim.Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Take a step and free the gradients, which otherwise stay beside the next step's activations."""
+        """Take a step and free the gradients, which would otherwise add to the next step's activations."""
         optimizer.step(closure=optimizer_closure)
         optimizer.zero_grad()
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        """They are gone since the last step."""
+        """Do nothing: `optimizer_step` has freed the gradients."""
 
     def configure_gradient_clipping(
         self,
