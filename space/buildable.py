@@ -1,8 +1,8 @@
-"""The nearest parameters that can be built: numbers of a range move, choices of a list stay.
+"""Snap parameters to the nearest values that can be built together: ranges move, lists do not.
 
-A draw of every knob on its own seldom fits together where knobs are ranges: of all widths from 48 to 512 one
-in sixteen is a multiple of a head of 16. A list says which values are meant, so what does not fit there is
-left to be refused.
+Independent draws from ranges seldom fit together: of the widths from 48 to 512, one in sixteen is a multiple
+of a head of 16. The values of a list are intended as they are, so a combination that cannot be built is
+rejected.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,14 +14,14 @@ CHANNELS = 8  # an expert's width is a multiple of it
 
 
 def snapped(ranges: Mapping[str, Between | Choices], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Move what may move to the nearest values that can be built together.
+    """Move knobs with ranges to the nearest values that can be built together.
 
     Args:
         ranges: knob -> its range, for the knobs that vary.
         values: knob -> its value, for all knobs of an architecture.
 
     Returns:
-        The values of the knobs that vary; those that have no such neighbour stay as they are.
+        The values of the knobs that vary; a knob without such a value in its range keeps its own.
     """
     free = {name: knob for name, knob in ranges.items() if isinstance(knob, Between)}
     new = dict(values)
@@ -58,13 +58,13 @@ def _fit_heads(free: Mapping[str, Between], new: dict[str, Any]) -> None:
 
 
 def _multiples(ratio: Between, width: int) -> range:
-    """Widths of an expert about the range of its ratio to the model's."""
+    """Widths of an expert whose ratio to the model's width is near the range."""
     first = max(CHANNELS, CHANNELS * int(ratio.low * width // CHANNELS))
     return range(first, int(ratio.high * width) + 1, CHANNELS)
 
 
 def _move(free: Mapping[str, Between], new: dict[str, Any], name: str, places: Iterable[Any]) -> None:
-    """Move a knob to the nearest place within its range, if there is one."""
+    """Move a knob to the nearest of some values within its range, if there is one."""
     knob = free[name]
     inside = [place for place in places if knob.low <= place <= knob.high]
     if inside:

@@ -1,43 +1,175 @@
-"""What is searched: an architecture, a mixture and a learning rate, with an id that never changes."""
+"""A candidate of the search: an architecture, a mixture, a learning rate and an optimizer, with a stable id.
+
+Each knob is declared here, with the field that it sets, and nowhere else.
+"""
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+from functools import cache
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from space.knobs import Between, Choices, Knob, in_words, only
 from space.mixture import TaskMixture
 from space.records import Frozen
+
+EXPERTS = "Experts"  # title of the line that describes how layers route
 
 
 class Architecture(Frozen):
     """One sparse decoder: pre-norm RMSNorm, RoPE, grouped-query attention, SwiGLU experts, dropless top-k.
 
-    Attributes:
-        depth: layers.
-        width: size of the residual stream.
-        experts: routed experts a layer; 1 is a dense layer without a router.
-        top_k: experts that each token visits.
-        expert_ratio: hidden size of one expert over `width`.
-        shared_experts: experts that every token visits beside its top-k.
-        dense_layers: leading layers that are dense whatever `experts` says.
-        router: "softmax", balanced by a loss, or "sigmoid", balanced by a bias on the choice of experts.
-        head_dim: size of an attention head.
-        kv_groups: query heads that share a key/value head.
-        qk_norm: RMSNorm on queries and keys of each head.
+    Each field declares a knob; `space.knobs.Knob` explains what a declaration holds.
     """
 
-    depth: int = Field(ge=1, le=256)
-    width: int = Field(ge=8, le=65536)
-    experts: int = Field(default=1, ge=1, le=4096)
-    top_k: int = Field(default=1, ge=1, le=4096)
-    expert_ratio: float = Field(default=2.0, gt=0, le=65536)
-    shared_experts: int = Field(default=0, ge=0, le=1)
-    dense_layers: int = Field(default=0, ge=0, le=256)
-    router: Literal["softmax", "sigmoid"] = "softmax"
-    head_dim: int = Field(default=16, ge=4, le=65536)
-    kv_groups: int = Field(default=1, ge=1, le=16384)
-    qk_norm: bool = True
+    depth: Annotated[
+        int,
+        Field(ge=1, le=256),
+        Knob(
+            Between(low=1, high=4),
+            "number of layers",
+            title="Depth, width",
+            said="{0.depth}",
+            unit="layers",
+        ),
+    ]
+    width: Annotated[
+        int,
+        Field(ge=8, le=65536),
+        Knob(
+            Choices(choices=(48, 64, 96, 128)),
+            "size of the residual stream",
+            title="Depth, width",
+            said="{0.width}",
+            unit="channels",
+            rule="a multiple of head_dim",
+        ),
+    ]
+    experts: Annotated[
+        int,
+        Field(ge=1, le=4096),
+        Knob(
+            Choices(choices=(1, 2, 4, 8, 16)),
+            "routed experts of each sparse layer; 1 is a dense model without a router",
+            title=EXPERTS,
+            said="{0.experts} experts",
+            unit="experts",
+            routing=True,
+        ),
+    ] = 1
+    top_k: Annotated[
+        int,
+        Field(ge=1, le=4096),
+        Knob(
+            Choices(choices=(1, 2, 4)),
+            "routed experts that process each token",
+            title=EXPERTS,
+            said="top-{0.top_k}",
+            unit="experts",
+            rule="at most experts",
+            routing=True,
+        ),
+    ] = 1
+    expert_ratio: Annotated[
+        float,
+        Field(gt=0, le=65536),
+        Knob(
+            Choices(choices=(0.5, 1, 2, 4)),
+            "hidden size of one expert divided by width; the hidden size is rounded to a multiple of 8",
+            title="Expert width",
+            said="{0.expert_width} ({0.expert_ratio:g} times the width)",
+            unit="of width",
+            most=16,
+        ),
+    ] = 2.0
+    shared_experts: Annotated[
+        int,
+        Field(ge=0, le=1),
+        Knob(
+            only(0),
+            "experts that process every token in addition to its top-k",
+            title=EXPERTS,
+            said="{0.shared_experts} shared",
+            unit="experts",
+            plain=0,
+            routing=True,
+        ),
+    ] = 0
+    dense_layers: Annotated[
+        int,
+        Field(ge=0, le=256),
+        Knob(
+            only(0),
+            "leading layers that are dense",
+            title=EXPERTS,
+            said="first {0.dense_layers} of {0.depth} layers dense",
+            place=1,
+            unit="layers",
+            rule="at most depth",
+            plain=0,
+            routing=True,
+        ),
+    ] = 0
+    router: Annotated[
+        Literal["softmax", "sigmoid"],
+        Knob(
+            only("softmax"),
+            "how tokens choose experts: softmax, balanced by losses, or sigmoid, balanced by a bias on the"
+            " choice of experts",
+            title=EXPERTS,
+            said="{0.router} router",
+            plain="softmax",
+            routing=True,
+        ),
+    ] = "softmax"
+    head_dim: Annotated[
+        int,
+        Field(ge=4, le=65536),
+        Knob(
+            only(16),
+            "size of an attention head",
+            title="Attention",
+            said="{0.num_heads} heads of {0.head_dim}",
+            unit="channels",
+            rule="even",
+        ),
+    ] = 16
+    kv_groups: Annotated[
+        int,
+        Field(ge=1, le=16384),
+        Knob(
+            only(1),
+            "query heads that share one key/value head",
+            title="Attention",
+            said="{0.num_kv_heads} for keys and values",
+            unit="heads",
+            rule="a divisor of width / head_dim",
+        ),
+    ] = 1
+    qk_norm: Annotated[
+        bool,
+        Knob(
+            only(True),
+            "RMSNorm on the queries and keys of each head",
+            title="Attention",
+            said="QK-norm",
+            plain=False,
+        ),
+    ] = True
+    window: Annotated[
+        int,
+        Field(ge=0, le=65536),
+        Knob(
+            only(0),
+            "sliding-window attention: a position attends to itself and to the window - 1 before it; 0 is"
+            " full attention. It saves no products, but memory of the cache of keys and values",
+            title="Attention",
+            said="window of {0.window}",
+            unit="positions",
+            plain=0,
+        ),
+    ] = 0
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
@@ -80,55 +212,92 @@ class Architecture(Frozen):
 
     @property
     def experts_in_words(self) -> str:
-        """How its layers route, such as "8 experts, top-2, sigmoid router"; "dense" if none does."""
-        if not self.sparse:
-            return "dense"
-        words = [f"{self.experts} experts", f"top-{self.top_k}"]
-        words += [f"{self.shared_experts} shared"] if self.shared_experts else []
-        words += [f"{self.router} router"] if self.router != "softmax" else []
-        words += [f"first {self.dense_layers} of {self.depth} layers dense"] if self.dense_layers else []
-        return ", ".join(words)
+        """How its layers route, such as "8 experts, top-2, sigmoid router"; "dense" if no layer routes."""
+        return ", ".join(self.in_words[EXPERTS]) or "dense"
+
+    @property
+    def features(self) -> str:
+        """`experts_in_words`, followed by the words of other knobs that are off by default."""
+        extra = [
+            knob.said.format(self)
+            for name, field in type(self).model_fields.items()
+            if (knob := Knob.of(field))
+            and knob.title not in ("", EXPERTS)
+            and knob.plain is not None
+            and field.default == knob.plain != getattr(self, name)
+        ]
+        return ", ".join([self.experts_in_words, *extra])
+
+    @property
+    def in_words(self) -> dict[str, list[str]]:
+        """Title -> words of the knobs with this title that have an effect; no words where none has."""
+        return in_words(self, silent=() if self.sparse else _routing_defaults())
 
     @property
     def canonical(self) -> "Architecture":
-        """The one of all architectures with this very network that a new candidate's id is taken of.
+        """The same network in its one spelling, from which the id of a new candidate is taken.
 
-        Where no layer routes, neither the experts nor the router exist, and top-k, the shared expert and the
-        expert ratio only say how wide the dense network is; elsewhere a ratio says what it is rounded to.
+        If no layer routes, the router has no effect, and top-k, the shared expert and the expert ratio only
+        set the width of the dense networks. Otherwise the ratio is the one that it is rounded to.
         """
-        dense = {"experts": 1, "top_k": 1, "shared_experts": 0, "dense_layers": 0, "router": "softmax"}
-        changes: dict[str, Any] = {} if self.sparse else dense
+        changes: dict[str, Any] = {} if self.sparse else dict(_routing_defaults())
         hidden = self.expert_width if self.sparse else self.dense_width
         if abs(self.expert_ratio * self.width - hidden) > 1e-9 * hidden:
-            changes = {**changes, "expert_ratio": hidden / self.width}
+            changes["expert_ratio"] = hidden / self.width
         return Architecture.model_validate(self.model_dump() | changes) if changes else self
+
+    def canonical_for(self, context: int) -> "Architecture":
+        """`canonical`, for sequences of at most `context` positions: no window that holds them all."""
+        full = self.model_copy(update={"window": 0}) if self.window >= context else self
+        return full.canonical
 
     def is_sparse_layer(self, layer: int) -> bool:
         """Whether the layer with this index (from 0) routes."""
         return self.experts > 1 and layer >= self.dense_layers
 
 
+@cache
+def _routing_defaults() -> dict[str, Any]:
+    """Defaults of the knobs that have no effect in a model without sparse layers."""
+    fields = Architecture.model_fields.items()
+    return {name: field.default for name, field in fields if (knob := Knob.of(field)) and knob.routing}
+
+
 class CandidateConfig(Frozen):
-    """A point of the search space: all that training needs beside the suite and the budget.
+    """A point of the search space: all that training needs apart from the suite and the budget.
 
     Attributes:
-        architecture: the network.
         mixture: each task's share of the input tokens.
-        learning_rate: of the matrices of a network of the base width; the rate of each parameter follows from
-            its shape (`trainers.model.scaling`), so that the best one hardly depends on width and depth.
-        optimizer: "adamw", or "muon" for the matrices of the layers and AdamW for the rest.
     """
 
     architecture: Architecture
     mixture: TaskMixture
-    learning_rate: float = Field(gt=0, le=10)
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: Annotated[
+        float,
+        Field(gt=0, le=10),
+        Knob(
+            Between(low=3e-4, high=1e-2, log=True),
+            "learning rate of a matrix of a model of width 64 and depth 2; the rates of other shapes follow"
+            " from it",
+            title="Learning rate",
+            said="{0.learning_rate:.3g}",
+        ),
+    ]
+    optimizer: Annotated[
+        Literal["adamw", "muon"],
+        Knob(
+            only("adamw"),
+            "adamw, or muon for the matrices of the layers and adamw for the rest",
+            title="Optimizer",
+            said="{0.optimizer}",
+        ),
+    ] = "adamw"
 
     @property
     def id(self) -> str:
         """Twelve hexadecimal digits of the SHA-256 of the canonical JSON.
 
-        Fields at their defaults are left out, so a knob that is added later changes no id.
+        Fields at their defaults are left out, so adding a knob changes no id.
         """
         data = self.model_dump(mode="json", exclude_defaults=True)
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))

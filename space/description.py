@@ -1,16 +1,16 @@
-"""What a reader is shown of a candidate: made once from its configuration, stored beside it, read everywhere.
+"""Descriptions of candidates for readers, derived from the declarations of the knobs.
 
-The ledger stores it as JSON, so tables, pages and cards need no column and no code for a knob.
+The ledger stores a description as JSON, so tables, pages and cards need no column and no code for a knob.
 """
 
-from space.candidate import CandidateConfig
+from space.candidate import EXPERTS, CandidateConfig
+from space.declared import KNOBS, is_of_architecture
+from space.knobs import Scalar, in_words
 from space.records import Frozen
-
-Scalar = bool | int | float | str
 
 
 class Description(Frozen):
-    """What a reader is shown of a candidate.
+    """A candidate as pages, cards and the terminal show it.
 
     Attributes:
         label: one line, such as "3 x 96, 16 experts, top-2".
@@ -26,23 +26,14 @@ class Description(Frozen):
 
 
 def describe(candidate: CandidateConfig) -> Description:
-    """Describe a candidate."""
+    """Describe a candidate by the declarations of its knobs."""
     arch = candidate.architecture
-    knobs = arch.model_dump() | {
-        "learning_rate": candidate.learning_rate,
-        "optimizer": candidate.optimizer,
-    }
-    facts = {
-        "Depth, width": f"{arch.depth}, {arch.width}",
-        "Experts": arch.experts_in_words,
-        "Expert width": f"{arch.expert_width} ({arch.expert_ratio:g} times the width)",
-        "Attention": f"{arch.num_heads} heads of {arch.head_dim}, {arch.num_kv_heads} for keys and values"
-        + (", QK-norm" if arch.qk_norm else ""),
-        "Learning rate": f"{candidate.learning_rate:.3g}",
-        "Optimizer": candidate.optimizer,
-    }
+    lines = arch.in_words | in_words(candidate)
+    facts = {title: ", ".join(words) for title, words in lines.items() if words}
+    facts[EXPERTS] = arch.experts_in_words
+    knobs = {name: getattr(arch if is_of_architecture(name) else candidate, name) for name in KNOBS}
     return Description(
-        label=f"{arch.depth} x {arch.width}, {arch.experts_in_words}",
+        label=f"{arch.depth} x {arch.width}, {arch.features}",
         sparse=arch.sparse,
         knobs=knobs,
         facts=facts,

@@ -1,8 +1,7 @@
-"""A larger architecture of the same shape: depth and width grow together, everything else stays.
+"""Grow an architecture: depth and width increase together, all other knobs stay.
 
-What is searched is small, since many are tried; what is trained in full may be larger. The experts, their
-number for each token and their size relative to the width, the size of a head and the share of dense layers
-are the candidate's own, so what changes is the size alone.
+A search trains many small models; the model of a full training may be larger. The number of experts, top-k,
+the expert ratio, the head size and the share of dense layers are those of the candidate.
 """
 
 import math
@@ -24,27 +23,27 @@ DEEPEST, WIDEST = 256, 65536
 
 
 class Scale(NamedTuple):
-    """How large: FLOPs per token, or a multiple of those of the architecture that grows."""
+    """A target size: FLOPs per token, or a multiple of those of the original architecture."""
 
     amount: float
     relative: bool = False
 
     def flops(self, own: float) -> float:
-        """FLOPs per token, given those of the architecture that grows."""
+        """FLOPs per token, given those of the original architecture."""
         return self.amount * own if self.relative else self.amount
 
 
 def grow(architecture: Architecture, suite: SuiteRecord, flops: float) -> Architecture:
-    """Grow an architecture at its own ratio of depth to width until it takes so many FLOPs per token.
+    """Grow an architecture at its own ratio of depth to width to a number of FLOPs per token.
 
     Args:
-        architecture: what grows.
-        suite: what its FLOPs are counted on.
-        flops: FLOPs per token of the larger one, as `space.cost.price` counts them.
+        architecture: the original.
+        suite: on which FLOPs are counted.
+        flops: target FLOPs per token, as `space.cost.price` counts them.
 
     Returns:
-        Of the architectures within 10% of `flops`, the nearest to them and to the ratio; one that exceeds
-        them by more than 5% where there is no other.
+        Of the architectures within 10% of the target, the nearest to it and to the ratio. One that exceeds
+        the target by more than 5% is returned only if there is no other.
 
     Raises:
         StudyFileError: the target is no larger than the architecture, or nothing comes within 10% of it.
@@ -82,7 +81,7 @@ def grow(architecture: Architecture, suite: SuiteRecord, flops: float) -> Archit
 def _near(
     architecture: Architecture, cost: Callable[[Architecture], float], flops: float
 ) -> Iterable[Architecture]:
-    """Larger architectures about the ratio whose FLOPs are about the target: at least one."""
+    """Larger architectures near the ratio and near the target FLOPs; at least one."""
     unit = architecture.head_dim * architecture.kv_groups
     factor = flops / cost(architecture)  # FLOPs rise at least as fast as depth and as width
     deepest = min(DEEPEST, math.ceil(architecture.depth * factor))
@@ -111,7 +110,7 @@ def _near(
 
 
 def _resized(architecture: Architecture, depth: int, width: int) -> Architecture:
-    """The architecture at another size, with the same share of leading dense layers, and no fewer of them."""
+    """The architecture at another size, with the same share of leading dense layers and at least as many."""
     dense = architecture.dense_layers
     dense = max(dense, round(dense * depth / architecture.depth))
     fields = architecture.model_dump() | {"depth": depth, "width": width, "dense_layers": dense}

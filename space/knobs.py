@@ -1,41 +1,31 @@
-"""The values that a knob may take: a range or a list, checked against the knob's own rule.
+"""What a knob is: the declaration of one, and the values that a study may search for one.
 
-Whether a knob is a whole number, a real one, a word or a yes-or-no is declared once, with the field of
-`Architecture` or `CandidateConfig` that it sets; so are the numbers that it may be. How a bound is written
-(`4` or `4.0`) decides nothing.
+A knob is a field of `Architecture` or `CandidateConfig` (`space.candidate`) whose annotation holds a `Knob`.
+Everything else derives from that field: the key of the study file with its default and its checks
+(`space.declared`, `space.ranges`), the words that describe a candidate (`space.description`), the reference
+of the study file (`space.reference`) and the checks of exports.
 """
 
 import math
-from functools import cache
-from typing import Annotated, Any, Literal, Self, get_args
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Field,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
-from space.candidate import Architecture, CandidateConfig
-from space.errors import nearest
 from space.records import Frozen
 
-STORED = {"stored": True}  # the context in which a stored study is validated, so that it stays as it was
-LARGEST_RATIO = 16  # of an expert's width to the model's that a study may ask for
+STORED = {"stored": True}  # validation context of a stored study, whose ranges keep the type they had
 Scalar = bool | int | float | str
-Kind = Literal["whole", "real", "flag", "word"]
 
 
 def number(value: Any) -> Any:
-    """Refuse what is no finite number: a boolean, a string, nothing, a list, infinity, NaN.
+    """Reject anything but a finite number: booleans, strings, None, lists, infinity, NaN.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is not a finite number.
     """
     if (
         isinstance(value, bool)
@@ -47,10 +37,10 @@ def number(value: Any) -> Any:
 
 
 def scalar(value: Any) -> Any:
-    """Refuse what is no finite number, no word and no boolean.
+    """Reject anything but a finite number, a word or a boolean.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is none of them.
     """
     return value if isinstance(value, bool | str) else number(value)
 
@@ -60,7 +50,7 @@ Real = Annotated[float, BeforeValidator(number)]
 
 
 class Between(Frozen):
-    """Every number from `low` to `high`, both included; whole numbers if both are."""
+    """Every number from `low` to `high`, inclusive; only whole numbers if both are whole."""
 
     low: Annotated[int | float, BeforeValidator(number)]
     high: Annotated[int | float, BeforeValidator(number)]
@@ -80,7 +70,7 @@ class Between(Frozen):
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def values(self) -> list[Scalar] | None:
-        """All values if there are finitely many, else None."""
+        """All values if there are finitely many, otherwise None."""
         if self.low == self.high:
             return [self.low]
         return list(range(int(self.low), int(self.high) + 1)) if self.whole else None
@@ -119,93 +109,70 @@ class Choices(Frozen):
 
 
 def _form(value: Any) -> str:
-    """Which of the two forms of a knob a value is meant to have."""
+    """Tag of the form in which a study writes the values of a knob: a list or a range."""
     listed = isinstance(value, Choices) or (isinstance(value, dict) and "choices" in value)
     return "Choices" if listed else "Between"
 
 
-Knob = Annotated[
+Values = Annotated[
     Annotated[Between, Tag("Between")] | Annotated[Choices, Tag("Choices")], Discriminator(_form)
 ]
 
 
-@cache
-def kind(name: str) -> Kind:
-    """What a knob's values are."""
-    annotation = _field(name).annotation
-    kinds: dict[Any, Kind] = {int: "whole", float: "real", bool: "flag"}
-    return kinds.get(annotation, "word")
+def only(value: Scalar) -> Choices:
+    """A single value: the knob is fixed."""
+    return Choices(choices=(value,))
 
 
-@cache
-def words(name: str) -> tuple[str, ...]:
-    """The values of a knob that is no number; empty for any other."""
-    return get_args(_field(name).annotation) if kind(name) == "word" else ()
+@dataclass(frozen=True)
+class Knob:
+    """Declaration of a knob, as metadata of the field that it sets.
+
+    The name, the type, the least and the largest value and the default are those of the field. The model that
+    the field belongs to says whether the knob is part of the architecture.
+
+    Attributes:
+        search: values that a study searches if it does not name the knob.
+        meaning: what the knob is, for the reference of the study file.
+        title: line of a candidate's description that the knob appears in; "" leaves it out.
+        said: its words in that line, as a format string whose argument 0 is the model.
+        place: of these words in the line; those of equal place follow the order of the fields.
+        unit: of its values; "" if they have none.
+        rule: what the type does not say about its values, such as "at most experts".
+        plain: value at which the model is the one without this knob. The description does not mention this
+            value, and exports that do not know the knob accept it. None if there is no such value.
+        routing: whether the knob has no effect in a model without sparse layers.
+        most: largest value that a study may search, where the field allows larger ones.
+    """
+
+    search: Between | Choices
+    meaning: str
+    title: str = ""
+    said: str = ""
+    place: int = 0
+    unit: str = ""
+    rule: str = ""
+    plain: Scalar | None = None
+    routing: bool = False
+    most: float | None = None
+
+    @staticmethod
+    def of(field: FieldInfo) -> "Knob | None":
+        """The declaration that a field carries; None if it is not a knob."""
+        return next((part for part in field.metadata if isinstance(part, Knob)), None)
 
 
-def checked(name: str, knob: Between | Choices, stored: bool = False) -> Between | Choices:
-    """A knob's range or list, in the knob's own type of number.
+def in_words(model: BaseModel, silent: Collection[str] = ()) -> dict[str, list[str]]:
+    """Describe a model by its knobs: title -> words, in the order of the fields.
 
     Args:
-        name: of the knob.
-        knob: what a study says of it.
-        stored: whether an earlier Pathfront may have stored it: a real range with whole bounds was a range of
-            whole numbers then, and stays one, for Optuna refuses another distribution for a parameter.
-
-    Raises:
-        ValueError: a value is none of the knob's.
+        model: whose fields declare knobs.
+        silent: names of knobs to leave out.
     """
-    if isinstance(knob, Choices):
-        return Choices(choices=tuple(_value(name, value) for value in knob.choices))
-    if kind(name) == "flag" or words(name):
-        known = words(name) or ("true", "false")
-        raise ValueError(f"one of {', '.join(known)}, got a range of numbers")
-    ends = [_value(name, end) for end in (knob.low, knob.high)]
-    if stored and kind(name) == "real" and knob.whole:
-        return knob
-    cast = int if kind(name) == "whole" else float
-    low, high = (cast(end) for end in ends)
-    return knob.model_copy(update={"low": low, "high": high})
-
-
-def _value(name: str, value: Scalar) -> Scalar:
-    """One value of a knob; a whole number as an integer.
-
-    Raises:
-        ValueError: it is none.
-    """
-    match kind(name):
-        case "word":
-            if value not in words(name):
-                raise ValueError(
-                    f"one of {', '.join(words(name))}, got {value!r}{nearest(value, words(name))}"
-                )
-            return value
-        case "flag":
-            if isinstance(value, str) or value not in (True, False):
-                raise ValueError(f"true or false, got {value!r}")
-            return value
-    if isinstance(value, bool | str):
-        raise ValueError(f"numbers, got {value!r}")
-    number(value)
-    if kind(name) == "whole" and value != value // 1:
-        raise ValueError(f"whole numbers, got {value!r}")
-    try:
-        _rule(name).validate_python(value)
-    except ValidationError as error:
-        rule = error.errors()[0]["msg"].removeprefix("Input should be ")
-        raise ValueError(f"each value is {rule}, got {value!r}") from None
-    if name == "expert_ratio" and value > LARGEST_RATIO:
-        raise ValueError(f"each value is at most {LARGEST_RATIO}, got {value!r}")
-    return int(value) if kind(name) == "whole" else value
-
-
-@cache
-def _rule(name: str) -> TypeAdapter[Any]:
-    field = _field(name)
-    annotated: Any = Annotated[field.annotation, *field.metadata]
-    return TypeAdapter(annotated)
-
-
-def _field(name: str) -> Any:
-    return Architecture.model_fields.get(name) or CandidateConfig.model_fields[name]
+    declared = {name: knob for name, field in type(model).model_fields.items() if (knob := Knob.of(field))}
+    lines: dict[str, list[str]] = {knob.title: [] for knob in declared.values() if knob.title}
+    for name, knob in sorted(declared.items(), key=lambda item: item[1].place):
+        heard = knob.plain is None or getattr(model, name) != knob.plain
+        if knob.title and heard and name not in silent:
+            lines[knob.title].append(knob.said.format(model))
+    return lines

@@ -1,49 +1,79 @@
-"""What may be searched: a range for each knob, limits on costs, the way from parameters to candidates.
+"""The search space: a range for each knob, limits on costs, and the conversion of parameters to candidates.
 
-Parameters are flat (nested conditionals are modelled badly by most samplers): one a knob that is not fixed,
-and one bounded log-ratio a task for the mixture. Which proposals are sensible is not decided here.
+Parameters are flat, since most samplers model nested conditionals badly: one for each knob that is not fixed,
+and one bounded log-ratio per task for the mixture. Samplers decide which proposals are worth making.
 """
 
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationInfo, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationInfo, create_model, field_validator, model_validator
 
 from space.buildable import snapped
 from space.candidate import Architecture, CandidateConfig
 from space.cost import Cost, price
+from space.declared import KNOBS, checked, is_of_architecture
 from space.errors import StudyFileError, nearest
-from space.knobs import STORED, Between, Choices, Knob, Real, Scalar, checked, scalar
+from space.knobs import STORED, Between, Choices, Real, Scalar, Values, scalar
 from space.mixture import TaskMixture
 from space.records import Frozen, SuiteRecord
 from space.words import counted
 
 MIXTURE_PREFIX = "mixture."
-NOT_OF_ARCHITECTURE = ("learning_rate", "optimizer", "mixture")
-MOST_ARCHITECTURES = 20_000  # that are priced one by one; of a larger space so many are drawn
+LONGEST_CONTEXT = 2**31  # positions, where no suite is given
+MOST_ARCHITECTURES = 20_000  # that are priced one by one; a larger space is sampled
 
 _WEIGHTS = TypeAdapter(dict[str, Annotated[Real, Field(ge=0, le=1e9)]])
 Bound = Annotated[Real, Field(gt=0)] | None
 
 
-class MixtureSpace(Frozen):
-    """Which task mixtures are tried.
+def documented(default: Any, meaning: str, **told: Any) -> Any:
+    """A field with a default whose documentation `space.reference` reads.
 
-    Attributes:
-        prior: "uniform", or weights by task or by domain (a domain's weight is shared by its tasks).
-        fixed: only the prior itself is tried.
-        floor: least share of a task.
-        spread: the log-ratio of a task's share to its prior lies in [-spread, spread].
+    Args:
+        default: of the field.
+        meaning: what the key is.
+        told: `type`, `unit` and `allowed` in words, and constraints for pydantic's `Field`.
     """
+    rules = {name: told.pop(name) for name in ("ge", "gt", "le", "lt") if name in told}
+    return Field(default=default, description=meaning, json_schema_extra=told, **rules)
 
-    prior: Literal["uniform"] | dict[str, float] = "uniform"
-    fixed: bool = False
-    floor: Real = Field(default=0.02, ge=0, lt=1)
-    spread: Real = Field(default=2.5, gt=0, le=10)
+
+class MixtureSpace(Frozen):
+    """The task mixtures that a study searches."""
+
+    prior: Literal["uniform"] | dict[str, float] = documented(
+        "uniform",
+        "mixture that the search is centred on: uniform, or weights by task or by domain, whose weight is"
+        " divided equally among its tasks",
+        type="word or weights",
+        allowed="uniform, or weights of at least 0 with one above 0",
+    )
+    fixed: bool = documented(
+        False, "whether every candidate has the prior itself", type="true or false", allowed="true or false"
+    )
+    floor: Real = documented(
+        0.02,
+        "least share of a task",
+        type="number",
+        unit="of the input tokens",
+        allowed="0 to below 1 / number of tasks",
+        ge=0,
+        lt=1,
+    )
+    spread: Real = documented(
+        2.5,
+        "largest absolute log-ratio of a task's share to its prior, before the floor",
+        type="number",
+        unit="nats",
+        allowed="above 0, at most 10",
+        gt=0,
+        le=10,
+    )
 
     @field_validator("prior", mode="before")
     @classmethod
@@ -85,12 +115,20 @@ class MixtureSpace(Frozen):
 
 
 class Limits(Frozen):
-    """Bounds on counted costs; a candidate that breaks one is rejected before it becomes a trial."""
+    """Upper bounds on counted costs; a candidate above one of them never becomes a trial."""
 
-    flops_per_token: Bound = None
-    active_params: Bound = None
-    total_params: Bound = None
-    training_bytes: Bound = None
+    flops_per_token: Bound = documented(
+        None, "forward FLOPs of one token", type="number", unit="FLOPs", allowed="above 0"
+    )
+    active_params: Bound = documented(
+        None, "parameters that one token passes through", type="number", unit="parameters", allowed="above 0"
+    )
+    total_params: Bound = documented(
+        None, "all parameters", type="number", unit="parameters", allowed="above 0"
+    )
+    training_bytes: Bound = documented(
+        None, "peak memory of a training step", type="number", unit="bytes", allowed="above 0"
+    )
 
     def broken(self, cost: Cost) -> str | None:
         """Name the first limit that a cost breaks, or None."""
@@ -101,42 +139,28 @@ class Limits(Frozen):
         return None
 
 
-def is_of_architecture(name: str) -> bool:
-    """Whether a parameter is a knob of the architecture."""
-    return name in SearchSpace.model_fields and name not in NOT_OF_ARCHITECTURE
-
-
-def _architecture(knobs: dict[str, Any]) -> Architecture | None:
-    """The architecture that knobs describe, as every other description of the same network has it."""
+def _architecture(knobs: dict[str, Any], context: int) -> Architecture | None:
+    """The architecture that knobs describe, in its canonical spelling; None if it cannot be built."""
     if knobs["experts"] == 1:
         knobs = {**knobs, "dense_layers": 0}
     try:
-        return Architecture.model_validate(knobs).canonical
+        return Architecture.model_validate(knobs).canonical_for(context)
     except ValueError:
         return None
 
 
-def _only(value: Scalar) -> Choices:
-    return Choices(choices=(value,))
+_RANGES: dict[str, Any] = {name: (Values, knob.search) for name, knob in KNOBS.items()}
+_KnobRanges = create_model("_KnobRanges", __base__=Frozen, **_RANGES)
 
 
-class SearchSpace(Frozen):
-    """A range for each knob; a plain number in a study file fixes it."""
+class SearchSpace(_KnobRanges):
+    """The values to search for each knob; a plain value in a study file fixes a knob."""
 
-    depth: Knob = Between(low=1, high=4)
-    width: Knob = Choices(choices=(48, 64, 96, 128))
-    experts: Knob = Choices(choices=(1, 2, 4, 8, 16))
-    top_k: Knob = Choices(choices=(1, 2, 4))
-    expert_ratio: Knob = Choices(choices=(0.5, 1, 2, 4))
-    shared_experts: Knob = _only(0)
-    dense_layers: Knob = _only(0)
-    router: Knob = _only("softmax")
-    head_dim: Knob = _only(16)
-    kv_groups: Knob = _only(1)
-    qk_norm: Knob = _only(True)
-    learning_rate: Knob = Between(low=3e-4, high=1e-2, log=True)
-    optimizer: Knob = _only("adamw")
     mixture: MixtureSpace = MixtureSpace()
+
+    if TYPE_CHECKING:  # a field for each declared knob
+
+        def __getattr__(self, name: str) -> Between | Choices: ...
 
     @field_validator("*", mode="before")
     @classmethod
@@ -178,16 +202,16 @@ class SearchSpace(Frozen):
         return ranges
 
     def sample(self, suite: SuiteRecord, rng: np.random.Generator) -> dict[str, Scalar]:
-        """Draw every parameter on its own, and snap; the result may be infeasible."""
+        """Draw every parameter independently, then snap; the result may be infeasible."""
         return self.snapped({name: knob.sample(rng) for name, knob in self.parameters(suite).items()})
 
     def snapped(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters whose ranges are moved to the nearest values that can be built together."""
+        """Move parameters that have ranges to the nearest values that can be built together."""
         varying = {name: knob for name, knob in self._varying.items() if name in params}
         return {**params, **snapped(varying, {**self._fixed, **params})}
 
     def controls(self, suite: SuiteRecord) -> list[dict[str, float]]:
-        """Mixture parameters of the controls that every study tries: the uniform mixture."""
+        """Mixture parameters of the control that every study tries: the uniform mixture."""
         if self.mixture.fixed or len(suite.tasks) == 1:
             return []
         prior, bound = self.mixture.prior_weights(suite), self.mixture.spread
@@ -198,25 +222,25 @@ class SearchSpace(Frozen):
         ]
 
     def candidate(self, params: dict[str, Any], suite: SuiteRecord) -> CandidateConfig | None:
-        """Parameters -> candidate; None where they describe no architecture (such as top_k above experts)."""
+        """Convert parameters to a candidate; None if they cannot be built, such as top_k above experts."""
         knobs = {**self._fixed, **{name: params[name] for name in self.knobs() if name in params}}
-        rate, optimizer = float(knobs.pop("learning_rate")), knobs.pop("optimizer")
+        of_training = {name: knobs.pop(name) for name in list(knobs) if not is_of_architecture(name)}
+        of_training["learning_rate"] = float(f"{of_training['learning_rate']:.6g}")
         prior = self.mixture.prior_weights(suite)
         logits = {task: float(params.get(MIXTURE_PREFIX + task, 0.0)) for task in suite.tasks}
         mixture = TaskMixture.from_logits(logits, prior, self.mixture.floor)
-        architecture = _architecture(knobs)
+        architecture = _architecture(knobs, suite.context)
         if architecture is None:
             return None
-        return CandidateConfig(
-            architecture=architecture,
-            mixture=mixture,
-            learning_rate=float(f"{rate:.6g}"),
-            optimizer=optimizer,
-        )
+        return CandidateConfig(architecture=architecture, mixture=mixture, **of_training)
 
-    def architectures(self) -> Iterator[Architecture]:
-        """Every architecture of the space (real knobs at 5 points); of a very large space, a fixed sample."""
-        names = [name for name in self.knobs() if name not in NOT_OF_ARCHITECTURE]
+    def architectures(self, context: int = LONGEST_CONTEXT) -> Iterator[Architecture]:
+        """Every architecture of the space (real knobs at 5 points), or a fixed sample if it is very large.
+
+        Args:
+            context: positions of a sequence, which some knobs have no effect beyond.
+        """
+        names = [name for name in self.knobs() if is_of_architecture(name)]
         values = [self._finite(name) for name in names]
         points = itertools.product(*values)
         if self.points > MOST_ARCHITECTURES:
@@ -226,19 +250,19 @@ class SearchSpace(Frozen):
                 *([of[i] for i in index] for of, index in zip(values, drawn, strict=True)), strict=True
             )
         knobs = (dict(zip(names, point, strict=True)) for point in points)
-        found = (_architecture({**point, **snapped(self._varying, point)}) for point in knobs)
+        found = (_architecture({**point, **snapped(self._varying, point)}, context) for point in knobs)
         yield from dict.fromkeys(architecture for architecture in found if architecture is not None)
 
     @property
     def points(self) -> int:
-        """Combinations of the knobs of an architecture, those that cannot be built included."""
-        names = [name for name in self.knobs() if name not in NOT_OF_ARCHITECTURE]
+        """Number of combinations of the knobs of an architecture, including those that cannot be built."""
+        names = [name for name in self.knobs() if is_of_architecture(name)]
         return math.prod(len(self._finite(name)) for name in names)
 
     @cached_property
     def _varying(self) -> dict[str, Between | Choices]:
         """Knobs of an architecture that vary."""
-        names = [name for name in self.knobs() if name not in NOT_OF_ARCHITECTURE and name not in self._fixed]
+        names = [name for name in self.knobs() if is_of_architecture(name) and name not in self._fixed]
         return {name: getattr(self, name) for name in names}
 
     @cached_property
@@ -279,7 +303,7 @@ class SearchSpace(Frozen):
 
 @lru_cache(maxsize=2)
 def _priced(space_json: str, suite_json: str) -> tuple[tuple[Architecture, Cost], ...]:
-    """Every architecture of a space with its cost; a launch asks for it several times."""
+    """Every architecture of a space with its cost, cached since a launch needs it several times."""
     space = SearchSpace.model_validate_json(space_json, context=STORED)
     suite = SuiteRecord.model_validate_json(suite_json)
-    return tuple((arch, price(arch, suite)) for arch in space.architectures())
+    return tuple((arch, price(arch, suite)) for arch in space.architectures(suite.context))

@@ -1,7 +1,7 @@
-"""A trained decoder as a policy: many episodes side by side over one key/value cache.
+"""A trained decoder as a policy that plays many episodes in parallel over one key/value cache.
 
-What it answers is what it would answer to each episode alone. When a window is full, the episode's last half
-window is encoded anew from a timestep boundary, so that the decoder always sees what it was trained on.
+Its answers equal those to each episode alone. When the context is full, the last half of it is encoded again
+from a timestep boundary, so that the decoder sees sequences like those of its training.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -45,12 +45,12 @@ def score_candidate(
     """Play every task of a suite; tasks with actions of one length are played side by side.
 
     Args:
-        decoder: where it is, it plays.
+        decoder: it runs on its current device.
         suite: the tasks and how many episodes each has.
         split: which episodes.
         share: share of them to play, in (0, 1]; the first ones, so that shares are nested.
-        between: called again and again; what it raises ends the scoring.
-        watch: told how far the scoring is.
+        between: called regularly; an exception that it raises ends the scoring.
+        watch: called with the progress.
 
     Returns:
         Task -> raw values (episodes,).
@@ -93,7 +93,7 @@ class _Part:
     count: int
 
     def group(self, split: Split) -> int | str:
-        """What tasks have in common that are played side by side: the length of an action, or a name."""
+        """Key of the tasks that are played in parallel: the length of an action, or a name."""
         if not isinstance(self.task, SessionTask) or isinstance(self.task, AnswerTask):
             return self.name
         return self.task.session(split, 0).spec.length
@@ -122,10 +122,10 @@ def _prompts(
 
 
 class ModelPolicy:
-    """Plays many sessions side by side, without chance; implements `trainers.tasks.base.Policy`.
+    """Plays many sessions in parallel, deterministically; implements `trainers.tasks.base.Policy`.
 
     Args:
-        decoder: what answers.
+        decoder: the network.
         prompt: number of a session -> the demonstration that it begins with.
         tell: called before each forward pass with the number of sessions that are over.
     """
@@ -147,7 +147,7 @@ class ModelPolicy:
         self._windows: dict[int, _Window] = {}
 
     def begin(self, count: int) -> None:
-        """Forget everything."""
+        """Reset, for a number of sessions."""
         self._cache, self._rows, self._windows, self._over = None, {}, {}, 0
 
     @torch.inference_mode()
@@ -203,7 +203,7 @@ class ModelPolicy:
         return found
 
     def _seat(self, live: Sequence[int]) -> None:
-        """Give each live session a row of the cache: those who come take the rows of those who left."""
+        """Give each live session a row of the cache; new sessions reuse the rows of finished ones."""
         came = [number for number in live if number not in self._rows]
         left = sorted(self._rows.keys() - set(live))
         self._over += len(left)
@@ -268,7 +268,7 @@ class ModelPolicy:
     def _choose(self, hidden: Tensor, ranges: Sequence[tuple[int, int]]) -> list[int]:
         """The likeliest allowed id of each row, and of a continuous value the median bin.
 
-        The likeliest of many bins is a matter of chance where all of a neighbourhood will do.
+        The likeliest of many similar bins is arbitrary; their median is not.
         """
         tokens = [0] * len(ranges)
         first, last = self.vocabulary.continuous_range
@@ -305,7 +305,7 @@ class ModelPolicy:
 
 
 class _Window:
-    """What one episode's decoder sees: its tokens since the window began, and how many the cache holds."""
+    """The tokens of one episode that the decoder sees, and how many of them the cache holds."""
 
     def __init__(self, context: int, vocabulary: Vocabulary) -> None:
         self.context = context

@@ -1,4 +1,4 @@
-"""Which experts each domain uses, measured on data that was not trained on."""
+"""Load of the experts by domain, measured on batches that were not trained on."""
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -6,7 +6,6 @@ from lightning.fabric.utilities import move_data_to_device
 from space.records import SuiteRecord
 from trainers.data import Mixer
 from trainers.model.decoder import Decoder
-from trainers.module import visible
 
 BATCHES = 4
 
@@ -29,7 +28,7 @@ def measure_load(
     sparse = [layer for layer in range(arch.depth) if arch.is_sparse_layer(layer)]
     for batch in (mixer.batch(index) for index in range(step, step + BATCHES)):
         moved = move_data_to_device(batch, decoder.device)
-        _, routings = decoder(moved.tokens, moved.local, moved.patches, visible(moved.segment))
+        _, routings = decoder(moved.tokens, moved.local, moved.patches, moved.segment)
         for layer, routing in zip(sparse, routings, strict=True):
             visits = routing.experts.view(len(batch.tokens), -1).cpu()
             for sequence, task in zip(visits, batch.sequence_task.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""One log for a candidate and seed, however often it is resumed: its curve, scores and hyperparameters.
+"""One log per candidate and seed, continued when a trial resumes: curve, scores and hyperparameters.
 
 The losses of the trunk are `loss` and `loss/<task>`, those of a decay branch `decay/loss` and
 `decay/loss/<task>`; each rung ends with `score`, `score_stderr`, `score/<task>` and `score/domain/<domain>`.
@@ -35,7 +35,7 @@ METRICS_FILE, HYPERPARAMETERS_FILE = "metrics.csv", "hparams.yaml"
 
 
 class CsvLog(Logger):
-    """`metrics.csv` and `hparams.yaml` in a folder; unlike Lightning's own it goes on with what is there.
+    """`metrics.csv` and `hparams.yaml` in a folder; unlike Lightning's own it appends to existing files.
 
     Args:
         folder: where the two files go.
@@ -48,7 +48,7 @@ class CsvLog(Logger):
 
     @property
     def name(self) -> str:
-        """No name: the folder says all."""
+        """Empty: the folder identifies the run."""
         return ""
 
     @property
@@ -73,7 +73,7 @@ class CsvLog(Logger):
         self._waiting.append({"step": step, **metrics})
 
     def save(self) -> None:
-        """Write the rows that wait; a file with fewer columns is written anew."""
+        """Write pending rows; if there are new columns, rewrite the file."""
         if not self._waiting:
             return
         rows, self._waiting = self._waiting, []
@@ -87,7 +87,7 @@ class CsvLog(Logger):
             csv.DictWriter(file, columns).writerows(rows)
 
     def forget(self, stays: Callable[[dict[str, str]], bool]) -> None:
-        """Drop rows that are about to be written again, and one that was cut short."""
+        """Drop rows that will be written again, and a truncated last row."""
         path = self.folder / METRICS_FILE
         if path.is_file():
             self._rewrite([row for row in _rows(path) if stays(row)], _columns(path))
@@ -140,7 +140,7 @@ def make_logger(budget: Budget) -> Logger | bool:
 
 
 def _taken_up(kind: Callable[..., Logger], note: Path) -> dict[str, Any]:
-    """The argument by which a logger goes on with the run that an earlier attempt has noted."""
+    """The argument that makes a logger continue the run of an earlier attempt."""
     if not note.is_file():
         return {}
     known = inspect.signature(kind).parameters
@@ -178,7 +178,7 @@ class RunLog:
         self._hyperparameters = hyperparameters(candidate, suite, budget)
 
     def start(self, schedule: Schedule, step: int) -> None:
-        """Write the hyperparameters, and forget what an earlier attempt has logged beyond a step."""
+        """Write the hyperparameters, and drop what an earlier attempt has logged after a step."""
         logger = self.logger
         if not isinstance(logger, Logger):
             return
@@ -224,7 +224,7 @@ class RunLog:
 
 
 def hyperparameters(candidate: CandidateConfig, suite: SuiteRecord, budget: Budget) -> dict[str, Any]:
-    """What a candidate is, as flat names and plain values."""
+    """Hyperparameters of a candidate as flat names and plain values."""
     cost = price(candidate.architecture, suite)
     return {
         "candidate": candidate.id,
@@ -241,7 +241,7 @@ def hyperparameters(candidate: CandidateConfig, suite: SuiteRecord, budget: Budg
 
 
 def _stays(row: Mapping[str, str], schedule: Schedule, start: int) -> bool:
-    """Whether a row is of steps that an attempt from a step on does not take again."""
+    """Whether a row belongs to steps that an attempt from a step on does not repeat."""
     step = int(row["step"])
     if row.get("score"):
         return step < schedule.steps

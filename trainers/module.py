@@ -1,4 +1,4 @@
-"""How a candidate learns: its loss, its optimiser, its schedule, and what its training has cost so far."""
+"""Lightning module of a candidate: loss, optimizer, schedule, and the work done so far."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ class Schedule:
 
 @dataclass
 class Work:
-    """What was trained with since a rung: counted from the batches, and kept in the checkpoints."""
+    """Work since a rung, counted from the batches and kept in the checkpoints."""
 
     steps: int = 0
     tokens: int = 0
@@ -67,18 +67,18 @@ class Work:
             self.patches[name] = self.patches.get(name, 0) + len(patches.at)
 
     def flops(self, cost: Cost, optimizer: str) -> int:
-        """What this work costs in training FLOPs, those of the optimizer's own products included."""
+        """Training FLOPs of this work, including the optimizer's own products."""
         muon_steps = self.steps if optimizer == "muon" else 0
         return cost.training_flops(self.tokens, self.scored_tokens, self.patches, muon_steps)
 
 
 class CandidateModule(L.LightningModule):
-    """A decoder with its loss and its optimiser.
+    """A decoder with its loss and its optimizer.
 
     Args:
-        candidate: what is trained.
-        suite: what it is trained on.
-        schedule: how long.
+        candidate: the configuration.
+        suite: the tasks.
+        schedule: of the learning rate.
         seed: seed of the weights.
     """
 
@@ -94,7 +94,7 @@ class CandidateModule(L.LightningModule):
 
     def training_step(self, batch: Batch) -> Tensor:
         """Mean loss of each task weighted by its share of the sequences, plus the routers' losses."""
-        hidden, routings = self.decoder(batch.tokens, batch.local, batch.patches, visible(batch.segment))
+        hidden, routings = self.decoder(batch.tokens, batch.local, batch.patches, batch.segment)
         logits = self.decoder.logits(hidden.flatten(0, 1)[batch.at])
         losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
         loss = (losses * batch.weights).sum()
@@ -110,12 +110,12 @@ class CandidateModule(L.LightningModule):
         optimizer: torch.optim.Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Take a step and free the gradients, which otherwise stay beside the next step's activations."""
+        """Take a step and free the gradients, which would otherwise add to the next step's activations."""
         optimizer.step(closure=optimizer_closure)
         optimizer.zero_grad()
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        """They are gone since the last step."""
+        """Do nothing: `optimizer_step` has freed the gradients."""
 
     def configure_gradient_clipping(
         self,
@@ -158,17 +158,3 @@ class LossMeter:
         assert means[-1] is not None, "a meter is read after a step"
         by_task = {name: mean for name, mean in zip(self.tasks, means, strict=False) if mean is not None}
         return means[-1], by_task
-
-
-def visible(segment: Tensor) -> Tensor:
-    """Which position sees which: no later one, and none of another segment.
-
-    Args:
-        segment: (sequences, positions).
-
-    Returns:
-        (sequences, positions, positions) bool.
-    """
-    length = segment.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=segment.device).tril()
-    return (segment.unsqueeze(2) == segment.unsqueeze(1)) & causal

@@ -59,7 +59,7 @@ def _muon_rate(parameter: Tensor, scale: Scale) -> float:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose matrices are made orthogonal; groups without `parts` are left to AdamW.
+    """Momentum with orthogonalised updates of matrices; groups without `parts` use AdamW.
 
     Jordan 2024, https://kellerjordan.github.io/posts/muon/, for stacks of matrices, such as the experts of a
     layer, and for matrices that lie below each other in one parameter (queries, keys and values; gate and

@@ -1,4 +1,4 @@
-"""How Lightning is run here: on which device, under which signals, and without a word on the terminal."""
+"""How Lightning runs: device, signals, and no output to the terminal."""
 
 import logging
 import signal
@@ -49,7 +49,7 @@ def quiet() -> Iterator[None]:
 
 
 class KeepSigterm(L.Callback):
-    """Puts the process's own handler of SIGTERM back, which Lightning replaces while it trains.
+    """Restores the process's own handler of SIGTERM, which Lightning replaces during training.
 
     Lightning's ends the training after the current step, with exit code 0 and without a checkpoint.
     """
@@ -58,6 +58,6 @@ class KeepSigterm(L.Callback):
         self._handler: Any = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put it back."""
+        """Restore the handler."""
         if threading.current_thread() is threading.main_thread() and self._handler is not None:
             signal.signal(signal.SIGTERM, self._handler)

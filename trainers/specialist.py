@@ -1,7 +1,7 @@
 """A small dense network trained on one task alone, through the pipeline that trains candidates.
 
-It is what a task without a scripted expert is measured against, once (`pathfront tasks measure python-docs
---specialist trainers.specialist:dense_specialist`), and what shows that a task can be learnt at all
+It is the expert of tasks that have no scripted one, measured once (`pathfront tasks measure python-docs
+--specialist trainers.specialist:dense_specialist`), and it shows that a task can be learned
 (`tests/benchmarks/specialists.py`).
 """
 
@@ -28,7 +28,7 @@ SAY_EVERY = 500_000  # tokens
 
 
 def dense_specialist(task: BaseTask, tokens: int = TOKENS) -> Policy:
-    """Train a specialist of a shipped task under the settings of its suite; says on stderr how it gets on."""
+    """Train a specialist of a shipped task under the settings of its suite, with progress on stderr."""
     return ModelPolicy(train_specialist(task.suite, task.name, tokens, say=True))
 
 
@@ -39,7 +39,7 @@ def train_specialist(suite: SuiteRecord, task: str, tokens: int, say: bool = Fal
         suite: sequence settings.
         task: its name.
         tokens: input tokens before the decay, which adds `DECAY_SHARE` of them.
-        say: whether to say on stderr how the loss falls.
+        say: whether to print the loss to stderr.
     """
     alone = suite.model_copy(update={"name": task, "tasks": (task,), "batch_tokens": BATCH_TOKENS})
     candidate = CandidateConfig(
@@ -50,24 +50,24 @@ def train_specialist(suite: SuiteRecord, task: str, tokens: int, say: bool = Fal
 
 
 class Silent:
-    """A report that keeps nothing and says nothing: who is interrupted begins anew."""
+    """A report that discards everything: an interrupted training starts again."""
 
     stopping = False
 
     def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
-        """Nobody asks."""
+        """Do nothing."""
 
     def checkpoint(self, save: Callable[[Path], None], tokens: int, kind: CheckpointKind) -> None:
-        """Nothing is kept."""
+        """Do nothing."""
 
 
 class _Loud(Silent):
-    """Says how the loss falls."""
+    """Prints the loss."""
 
     _said = 0
 
     def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
-        """Say where training stands, now and then."""
+        """Print tokens and loss every `SAY_EVERY` tokens."""
         if tokens - self._said >= SAY_EVERY:
             self._said = tokens
             print(f"specialist: {tokens:,} tokens, loss {loss:.3f}", file=sys.stderr, flush=True)

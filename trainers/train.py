@@ -45,12 +45,12 @@ def train_candidate(
         budget: from where, to where, how it is scored.
         resume: checkpoint of the trunk, at `budget.start_tokens` or between it and `budget.tokens`; or of the
             decay branch that an interrupted call with the same budget has left.
-        report: takes progress and checkpoints, and may ask to stop.
+        report: receives progress and checkpoints, and may request a stop.
 
     Raises:
         CheckpointError: `resume` is missing, damaged or another candidate's.
         StudyFileError: the budget's logger cannot be made.
-        Interrupted: the report asked to stop; its last checkpoint is the place to go on from.
+        Interrupted: a stop was requested; the trial can be resumed from its last checkpoint.
         PathfrontError: training diverged.
     """
     with RunLog(candidate, suite, budget) as log:
@@ -76,7 +76,7 @@ def fit_candidate(
     log: RunLog | None = None,
     keep_end: bool = False,
 ) -> Fitted:
-    """Train a candidate to its next rung, decay it and save its weights: all of `train_candidate` but scores.
+    """Train a candidate to its next rung, decay it and save its weights, without scoring.
 
     Args:
         candidate: as in `train_candidate`.
@@ -89,7 +89,7 @@ def fit_candidate(
 
     Raises:
         CheckpointError: `resume` is missing, damaged or another candidate's.
-        Interrupted: the report asked to stop; its last checkpoint is the place to go on from.
+        Interrupted: a stop was requested; the trial can be resumed from its last checkpoint.
         PathfrontError: training diverged.
     """
     if budget.start_tokens and resume is None:
@@ -125,18 +125,18 @@ def score_fitted(
     watch: Watch = unwatched,
     log: RunLog | None = None,
 ) -> Scorecard:
-    """Score what was trained, measure the load of its experts, and count what it has cost.
+    """Score a trained candidate, measure the load of its experts, and count its training cost.
 
     Args:
-        fitted: what was trained.
-        candidate: what it is.
+        fitted: the trained candidate.
+        candidate: its configuration.
         suite: tasks to play.
         budget: which episodes of them.
-        watch: told how many episodes are over.
+        watch: called with the number of finished episodes.
         log: where the scores go.
 
     Raises:
-        Interrupted: the report asked to stop.
+        Interrupted: a stop was requested.
     """
     decoder, work, trial = fitted.decoder, fitted.work, fitted.trial
     decoder.to("cuda" if accelerator(budget.device) == "gpu" else "cpu")
@@ -172,7 +172,7 @@ def fit(
     resume: Path | None,
     log: RunLog | None = None,
 ) -> None:
-    """Let Lightning take a module through its steps, from a checkpoint or from the first.
+    """Train a module with Lightning, from a checkpoint or from the first step.
 
     Raises:
         KeyboardInterrupt: Ctrl-C ended it at once.

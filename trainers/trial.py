@@ -1,4 +1,4 @@
-"""What happens beside the steps of a trial: curve points, checkpoints of trunk and branch, and stopping."""
+"""Lightning callback of a trial: curve points, checkpoints of the trunk and the branch, and stopping."""
 
 import math
 import pickle
@@ -23,15 +23,15 @@ UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.Unpi
 
 
 class Trial(L.Callback):
-    """Talks to the report while Lightning trains.
+    """Passes progress and checkpoints to the report while Lightning trains.
 
-    A checkpoint is Lightning's own, with what identifies the candidate, the work counted since the rung and
-    the random state beside it. The position in the data is the step.
+    A checkpoint is Lightning's own plus the identity of the candidate, the work counted since the rung and
+    the random state. The position in the data follows from the step.
 
     Args:
         candidate: what is trained.
         budget: from where, to where.
-        report: who is told.
+        report: receives progress and checkpoints.
         schedule: the same in steps.
         step_tokens: tokens of a step.
         keep_end: whether the end of the decay branch is a checkpoint as well, so that an interrupted scoring
@@ -59,16 +59,16 @@ class Trial(L.Callback):
         self._clock = self._saved = self._spoken = 0.0
 
     def stop_if_asked(self) -> None:
-        """Heed a wish to stop where there is nothing to save.
+        """Raise Interrupted if a stop was requested, without saving.
 
         Raises:
-            Interrupted: the report asks to stop.
+            Interrupted: a stop was requested.
         """
         if self.report.stopping:
             raise Interrupted("stopped as asked; the trial goes on from its last checkpoint")
 
     def check_resumable(self, path: Path) -> int:
-        """Check that a checkpoint is whole, this candidate's, and of this trial's trunk or decay branch.
+        """Check that a checkpoint is intact, this candidate's, and of this trial's trunk or decay branch.
 
         Returns:
             The step that it was saved at.
@@ -110,7 +110,7 @@ class Trial(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Report, save and stop as it is due."""
+        """Report, save and stop if it is time to."""
         assert isinstance(pl_module, CandidateModule)
         now, step = time.monotonic(), trainer.global_step
         pl_module.work.seconds += now - self._clock
@@ -146,7 +146,7 @@ class Trial(L.Callback):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take up the work counted since the rung, and the random state."""
+        """Restore the work counted since the rung, and the random state."""
         assert isinstance(pl_module, CandidateModule)
         state = checkpoint[STATE]
         if state["start_tokens"] == self.budget.start_tokens:
@@ -154,7 +154,7 @@ class Trial(L.Callback):
         torch.set_rng_state(state["random"])
 
     def _identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree on to be gone on from."""
+        """Fields of a checkpoint that must be equal for it to be resumed."""
         return {
             "candidate": self.candidate.id,
             "seed": self.budget.seed,
@@ -162,7 +162,7 @@ class Trial(L.Callback):
         }
 
     def _branch(self) -> dict[str, int]:
-        """What tells this trial's decay branch from those of other rungs."""
+        """Fields that distinguish this trial's decay branch from those of other rungs."""
         return {"trunk_steps": self.schedule.trunk_steps, "decay_steps": self.schedule.decay_steps}
 
     def _speak(self, trainer: L.Trainer, module: CandidateModule, step: int) -> None:

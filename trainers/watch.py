@@ -1,4 +1,4 @@
-"""How long work says how far it is."""
+"""Callbacks by which long work reports its progress."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,8 @@ Phases = Callable[[str, float, float, str], None]  # name of the phase, done, of
 
 
 def unwatched(done: int, total: int, note: str) -> None:
-    """Take no notice."""
+    """Do nothing."""
 
 
 def no_phases(phase: str, done: float, total: float, note: str) -> None:
-    """Take no notice."""
+    """Do nothing."""

@@ -152,7 +152,7 @@ def forecast(config: StudyConfig, workers: int, device: str, speed: Speed) -> Fo
         study=config.study,
         suite=suite.name,
         tasks=len(suite.tasks),
-        architectures=sum(1 for _ in config.space.architectures()),
+        architectures=sum(1 for _ in config.space.architectures(suite.context)),
         drawn_from=config.space.points if config.space.points > MOST_ARCHITECTURES else None,
         within_limits=len(priced),
         flops_per_token=(min(flops), max(flops)),

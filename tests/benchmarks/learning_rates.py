@@ -28,7 +28,6 @@ from space.mixture import TaskMixture
 from space.records import SuiteRecord
 from trainers.data import Mixer, load_corpora
 from trainers.model.decoder import Decoder
-from trainers.module import visible
 from trainers.specialist import Silent
 from trainers.train import fit_candidate
 
@@ -48,7 +47,7 @@ def held_out_loss(decoder: Decoder, suite: SuiteRecord) -> float:
     with torch.inference_mode():
         for step in range(HELD_OUT_BATCHES):
             batch = mixer.batch(step)
-            hidden, _ = decoder(batch.tokens, batch.local, batch.patches, visible(batch.segment))
+            hidden, _ = decoder(batch.tokens, batch.local, batch.patches, batch.segment)
             logits = decoder.logits(hidden.flatten(0, 1)[batch.at])
             nats = F.cross_entropy(logits, batch.targets, reduction="none")
             losses.append((nats * batch.weights).sum().item())

@@ -31,7 +31,6 @@ from transformers import MixtralConfig, MixtralForCausalLM
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 import trainers.model.experts
-import trainers.module
 from space.candidate import Architecture, CandidateConfig
 from space.catalog import load_catalog
 from space.cost import price
@@ -58,7 +57,7 @@ WARM_ROUNDS = 8
 PROFILED = 10  # steps
 SIDE = 2048  # of the square product
 PARTS = (  # what is named in the profile: owner, function, part
-    (trainers.module, "visible", "mask"),
+    (Attention, "mask", "mask"),
     (trainers.model.experts, "dispatch", "dispatch"),
     (Embedding, "forward", "embedding"),
     (Attention, "forward", "attention"),

@@ -91,3 +91,7 @@ def test_an_architecture_says_how_it_routes():
     )
     words = "4 experts, top-2, 1 shared, sigmoid router, first 1 of 2 layers dense"
     assert arch.experts_in_words == words
+
+
+def test_an_architecture_names_its_window():
+    assert Architecture(depth=2, width=64, window=8).features == "dense, window of 8"

@@ -41,3 +41,11 @@ def test_a_limit_names_what_breaks_it(suite, name):
     cost = price(Architecture(depth=1, width=32), suite)
     assert Limits(**{name: getattr(cost, name)}).broken(cost) is None
     assert Limits(**{name: getattr(cost, name) - 1}).broken(cost).startswith(f"{name} ")
+
+
+def test_a_window_saves_cache_and_no_products(suite):
+    full = price(Architecture(depth=2, width=64, kv_groups=2), suite)
+    short = price(Architecture(depth=2, width=64, kv_groups=2, window=8), suite)
+    assert short.cache_bytes_per_sequence == 2 * 4 * 2 * 32 * 8
+    assert short.cache_bytes_per_sequence * suite.context == full.cache_bytes_per_sequence * 8
+    assert (short.flops_per_token, short.training_bytes) == (full.flops_per_token, full.training_bytes)

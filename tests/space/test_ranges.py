@@ -79,6 +79,7 @@ EVERY_KNOB = {
     "head_dim": {"choices": [16, 32]},
     "kv_groups": {"choices": [1, 2]},
     "qk_norm": {"choices": [True, False]},
+    "window": {"choices": [0, 8]},
     "optimizer": {"choices": ["adamw", "muon"]},
 }
 
@@ -105,3 +106,12 @@ def test_what_a_dense_candidate_has_no_use_for_makes_no_second_one(suite):
         for layers in (0, 1)
     }
     assert len(ids) == 1
+
+
+def test_a_window_that_holds_the_whole_context_is_full_attention(suite):
+    space = SearchSpace.model_validate({"window": {"choices": [0, 16, 32, 64]}, "experts": 1, "top_k": 1})
+    params = space.sample(suite, np.random.default_rng(0))
+    ids = [space.candidate(params | {"window": window}, suite).id for window in (0, 16, 32, 64)]
+    assert ids[0] == ids[2] == ids[3] != ids[1]
+    windows = {architecture.window for architecture, _ in space.feasible(suite, Limits())}
+    assert windows == {0, 16}

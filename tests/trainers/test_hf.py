@@ -8,6 +8,7 @@ import re
 
 import pytest
 import torch
+from new_knobs import Sunk
 from safetensors.torch import load_file, save_file
 from toys import toy_suite
 
@@ -23,16 +24,23 @@ from trainers.model.embedding import Patches
 from trainers.train import save_weights
 
 TOLERANCE = 1e-5
-SETS = [  # router, QK-norm, shared expert, leading dense layers
+SETS = [  # router, QK-norm, shared expert, leading dense layers, window
     ("none", False, False, False),
     ("none", True, True, False),
     *itertools.product(("softmax",), (False,), (False, True), (False, True)),
     *itertools.product(("softmax",), (True,), (False,), (False, True)),
     *itertools.product(("sigmoid",), (False, True), (False, True), (False, True)),
+    ("none", False, False, False, 5),
+    ("none", True, False, False, 5),
+    ("softmax", False, False, False, 5),
+    ("softmax", False, True, True, 5),
+    ("softmax", True, False, True, 5),
 ]
 
 
-def draw(router: str, qk_norm: bool, shared: bool, dense: bool, seed: int = 0) -> Architecture:
+def draw(
+    router: str, qk_norm: bool, shared: bool, dense: bool, window: int = 0, seed: int = 0
+) -> Architecture:
     """An architecture of a set of options; the rest is drawn."""
     rng = random.Random(f"{router} {qk_norm} {shared} {dense} {seed}")
     head_dim, kv_heads = rng.choice((8, 16)), rng.choice((1, 2, 3))
@@ -51,6 +59,7 @@ def draw(router: str, qk_norm: bool, shared: bool, dense: bool, seed: int = 0) -
         head_dim=head_dim,
         kv_groups=kv_groups,
         qk_norm=qk_norm,
+        window=window,
     )
 
 
@@ -137,12 +146,57 @@ def test_a_wrong_rotation_shows(options, suite, tmp_path):
     assert distance(decoder, loaded(tmp_path / "hf")) > 1e-3
 
 
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_a_sigmoid_router_with_a_window_is_refused_before_anything_is_written(qk_norm, suite, tmp_path):
+    exported(tmp_path, draw("sigmoid", qk_norm, False, False, window=8), suite)
+    with pytest.raises(StudyFileError, match="only with full attention, got window 8"):
+        write_hf(tmp_path, tmp_path / "hf")
+    assert not (tmp_path / "hf").exists()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", [options for options in SETS if options[4:]])
+def test_a_window_of_the_class_has_our_off_by_one_and_generates(options, suite, tmp_path):
+    decoder = exported(tmp_path, draw(*options), suite)
+    write_hf(tmp_path, tmp_path / "hf")
+    path = tmp_path / "hf" / "config.json"
+    config = json.loads(path.read_text())
+    for wrong in (4, 6):
+        path.write_text(json.dumps(config | {"sliding_window": wrong}))
+        assert distance(decoder, loaded(tmp_path / "hf")) > 1e-3
+    path.write_text(json.dumps(config))
+    decoder.embedding.local.weight.zero_()
+    tokens = torch.tensor([[3, 4, 5]])
+    written = loaded(tmp_path / "hf").generate(tokens, max_new_tokens=12, do_sample=False)
+    for _ in range(12):
+        hidden, _ = decoder(tokens, torch.zeros_like(tokens), {})
+        tokens = torch.cat([tokens, decoder.logits(hidden[:, -1:]).argmax(-1)], dim=1)
+    assert written.tolist() == tokens.tolist()
+
+
 @pytest.mark.parametrize("dense", [False, True])
 def test_a_set_without_a_class_is_refused_before_anything_is_written(dense, suite, tmp_path):
     exported(tmp_path, draw("softmax", True, True, dense), suite)
     with pytest.raises(StudyFileError, match="only without QK-norm, got shared_experts 1 and qk_norm true"):
         write_hf(tmp_path, tmp_path / "hf")
     assert not (tmp_path / "hf").exists()
+
+
+@pytest.mark.parametrize(("change", "named"), [({}, "tilt 1.0"), ({"sinks": 2}, "sinks 2, tilt 1.0")])
+def test_a_knob_that_the_export_does_not_know_is_refused_by_its_name(change, named):
+    known = draw("softmax", True, False, False)
+    with pytest.raises(
+        StudyFileError, match=f"knows every knob that the model uses, got {re.escape(named)}$"
+    ):
+        classes.exact_class(Sunk(**known.model_dump(), **change))
+
+
+def test_a_knob_that_has_no_effect_at_its_default_may_be_unknown():
+    class OnlySinks(Architecture):
+        sinks: Sunk.__annotations__["sinks"] = 0
+
+    known = draw("softmax", True, False, False)
+    assert classes.exact_class(OnlySinks(**known.model_dump())) is classes.QWEN3_MOE
 
 
 def test_without_transformers_it_says_what_to_install(suite, tmp_path, monkeypatch):

@@ -5,15 +5,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from toys import toy_suite
 
 from space.candidate import Architecture
-from space.cost import TRAINING_FACTOR, price
+from space.cost import TRAINING_FACTOR, attention, encoder, head, network, price, router
 from trainers.model.attention import Cache, Slots, rotary_table, rotate
 from trainers.model.decoder import Decoder
 from trainers.model.embedding import Patches, waves
+from trainers.model.norm import rms_norm
 from trainers.model.routing import (
     BIAS_STEP,
     ROUTERS,
@@ -26,7 +28,6 @@ from trainers.model.routing import (
     over_all_devices,
     z_loss,
 )
-from trainers.module import visible
 
 ARCHITECTURES = [
     Architecture(depth=1, width=32, head_dim=8),
@@ -35,6 +36,9 @@ ARCHITECTURES = [
     Architecture(depth=3, width=32, experts=8, top_k=2, shared_experts=1, dense_layers=1, head_dim=16),
     Architecture(depth=2, width=64, experts=16, top_k=4, expert_ratio=0.5, kv_groups=2),
     Architecture(depth=2, width=32, experts=4, top_k=2, head_dim=8, shared_experts=1, router="sigmoid"),
+    Architecture(depth=2, width=32, head_dim=8, window=1),
+    Architecture(depth=2, width=32, experts=4, top_k=2, head_dim=8, kv_groups=2, window=5),
+    Architecture(depth=1, width=32, head_dim=8, window=11),
 ]
 
 
@@ -69,6 +73,7 @@ def architectures(draw):
             st.sampled_from([g for g in (1, 2, 3, 4) if max(8, head_dim * heads) // head_dim % g == 0])
         ),
         qk_norm=draw(st.booleans()),
+        window=draw(st.sampled_from([0, 1, 7, 24, 100])),
     )
 
 
@@ -83,6 +88,37 @@ def test_costs_are_those_of_the_model(arch):
         model.logits(model(tokens, local, patches)[0])
     whole = tokens.numel() * (cost.body_flops_per_token + cost.head_flops_per_token)
     assert counter.get_total_flops() == whole + 10 * cost.encoder_flops_per_patch["image"]
+
+
+@given(architectures())
+@settings(max_examples=20, deadline=None)
+def test_costs_of_each_part_are_those_of_its_module(arch):
+    suite = toy_suite()
+    model = Decoder(arch, suite)
+    x = torch.randn(2, suite.context, arch.width)
+    rotation = rotary_table(arch.head_dim, suite.context)
+
+    def flops_of(work):
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            work()
+        return counter.get_total_flops()
+
+    def size(*modules):
+        return sum(p.numel() for module in modules for p in module.parameters())
+
+    for index, layer in enumerate(model.layers):
+        sparse = arch.is_sparse_layer(index)
+        attends, computes = attention(arch, suite.context), network(arch, sparse)
+        if sparse:
+            computes += router(arch)
+        assert size(layer.attention, layer.attention_norm) == attends.params
+        assert size(layer.network, layer.network_norm) == computes.params
+        tokens = 2 * suite.context
+        assert flops_of(lambda layer=layer: layer.attention(x, rotation)) == tokens * attends.flops
+        assert flops_of(lambda layer=layer: layer.network(x.flatten(0, 1))) == tokens * computes.flops
+    (patch_size,) = suite.encoders.values()
+    assert size(model.embedding.encoders) == encoder(arch.width, patch_size).params
+    assert size(model.head) == head(arch.width, suite.vocab_size).params
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -105,11 +141,11 @@ def test_routing_conserves_tokens(num_tokens, num_experts, data):
     top_k = data.draw(st.integers(1, num_experts))
     kind = data.draw(st.sampled_from(sorted(ROUTERS)))
     scale = data.draw(st.sampled_from([0.0, 1.0, 100.0]))
-    router = ROUTERS[kind](8, num_experts, top_k)
+    chooser = ROUTERS[kind](8, num_experts, top_k)
     torch.manual_seed(data.draw(st.integers(0, 99)))
     with torch.no_grad():
-        router.weight.normal_().mul_(scale)
-    routing = router(torch.randn(num_tokens, 8))
+        chooser.weight.normal_().mul_(scale)
+    routing = chooser(torch.randn(num_tokens, 8))
     assert expert_load(routing).sum() == num_tokens * top_k
     assert all(len(set(row)) == top_k for row in routing.experts.tolist())
     torch.testing.assert_close(routing.weights.sum(-1), torch.ones(num_tokens))
@@ -240,6 +276,46 @@ def test_cached_logits_are_uncached_logits(arch):
             hidden = model.extend(tokens.view(-1)[index], local.view(-1)[index], some, slots, cache)
             done += new
             torch.testing.assert_close(hidden, expected[torch.arange(3), torch.from_numpy(done - 1)])
+    kept = cache.keys[:, 0].nbytes + cache.values[:, 0].nbytes
+    assert kept <= (2 if not arch.window else 1) * price(arch, suite).cache_bytes_per_sequence  # room doubles
+
+
+@pytest.mark.parametrize("window", [1, 2, 7, 24, 40])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_position_sees_itself_and_the_window_less_one_before_it(window, packed):
+    suite = toy_suite()
+    torch.manual_seed(0)
+    arch = Architecture(depth=1, width=32, head_dim=8, window=window)
+    model = Decoder(arch, suite)
+    tokens, local, _ = inputs(suite, sequences=1, patches=0)
+    changed = tokens.clone()
+    changed[0, 6] = (tokens[0, 6] + 1) % suite.text_vocab
+    segment = torch.zeros_like(tokens) if packed else None
+    with torch.no_grad():
+        before, after = (model(given, local, {}, segment)[0][0] for given in (tokens, changed))
+    moved = (before != after).any(dim=-1).nonzero().squeeze(-1)
+    assert moved.tolist() == list(range(6, min(6 + window, suite.context)))
+
+
+@pytest.mark.parametrize("rows", [[0, 2], [1]])
+def test_a_cache_with_a_window_serves_some_of_its_rows(rows):
+    suite = toy_suite()
+    torch.manual_seed(0)
+    model = Decoder(Architecture(depth=2, width=32, head_dim=8, window=4), suite)
+    tokens, local, _ = inputs(suite, patches=0)
+    with torch.no_grad():
+        expected, _ = model(tokens, local, {})
+        cache = Cache(model.arch, 3, like=expected)
+        done = np.zeros(3, dtype=int)
+        for chosen, new in (([0, 1, 2], 9), (rows, 1), (rows, 6), (rows, 2)):
+            count = np.full(len(chosen), new)
+            slots = Slots.of(done[chosen], count, torch.device("cpu"), None if len(chosen) == 3 else chosen)
+            spans = [(row, slice(done[row], done[row] + new)) for row in chosen]
+            some, places = (torch.cat([part[row, span] for row, span in spans]) for part in (tokens, local))
+            hidden = model.extend(some, places, {}, slots, cache)
+            done[chosen] += new
+            torch.testing.assert_close(hidden, expected[chosen, done[chosen] - 1])
+    assert cache.keys.shape[2] == 4
 
 
 def test_segments_do_not_see_each_other(sparse_arch):
@@ -250,9 +326,19 @@ def test_segments_do_not_see_each_other(sparse_arch):
     segment = torch.zeros_like(tokens)
     segment[0, 10:] = 1
     with torch.no_grad():
-        packed, _ = model(tokens, local, {}, visible(segment))
+        packed, _ = model(tokens, local, {}, segment)
         alone, _ = model(tokens[:, 10:], local[:, 10:], {})
     torch.testing.assert_close(packed[:, 10:], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_shapes_in_signatures_are_checked_here(sparse_arch):
+    suite = toy_suite()
+    model = Decoder(sparse_arch, suite)
+    tokens, local, _ = inputs(suite, patches=0)
+    with pytest.raises(TypeCheckError, match="sequences positions"):
+        model(tokens, local[:, 1:], {})
+    with pytest.raises(TypeCheckError, match="width"):
+        rms_norm(torch.ones(3, 8), torch.ones(7))
 
 
 def test_bins_begin_as_smooth_functions_of_their_value():

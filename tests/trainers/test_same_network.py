@@ -21,6 +21,7 @@ SPACE = {
     "head_dim": {"choices": [8, 16]},
     "kv_groups": {"choices": [1, 2]},
     "qk_norm": {"choices": [True, False]},
+    "window": {"choices": [0, 3, 24, 30]},
     "learning_rate": 1e-3,
     "mixture": {"fixed": True},
 }
@@ -33,7 +34,7 @@ def computed(architecture, suite):
     with torch.no_grad():
         for tensor in decoder.state_dict().values():
             tensor.copy_(torch.randn(tensor.shape, generator=generator))
-        tokens = torch.randint(suite.text_vocab, (1, 16), generator=generator)
+        tokens = torch.randint(suite.text_vocab, (1, suite.context), generator=generator)
         return decoder(tokens, torch.zeros_like(tokens), {})[0]
 
 

@@ -3,10 +3,13 @@
 import tomllib
 
 import pytest
+from new_knobs import Sunk
 
+import trainers.exports.sheets as sheets
 from space.candidate import Architecture
 from space.catalog import load_catalog
 from space.cost import ENCODER_RATIO, LOCAL_POSITIONS, price
+from space.errors import StudyFileError
 from trainers.exports.sheets import Constants, megatron, torchtitan
 
 CONSTANTS = Constants(
@@ -95,7 +98,8 @@ def test_torchtitans_tables_describe_a_network_with_our_parameters(arch, suite):
         moe.get("shared_experts", {}).get("hidden_dim", 0),
     )
     assert counted == price(arch, suite).total_params - left_out(arch, suite)
-    assert said["rope"] == {"dim": arch.head_dim, "max_seq_len": 32, "theta": 10_000.0, "backend": "cos_sin"}
+    rope = {"dim": arch.head_dim, "max_seq_len": suite.context, "theta": 10_000.0, "backend": "cos_sin"}
+    assert said["rope"] == rope
 
 
 def test_how_experts_are_chosen_and_balanced(suite):
@@ -120,11 +124,33 @@ def test_how_experts_are_chosen_and_balanced(suite):
     assert "aux_loss" not in moe
 
 
+@pytest.mark.parametrize(
+    ("sheet", "trainer"),
+    [(megatron, "Megatron-LM"), (torchtitan, "torchtitan")],
+    ids=["megatron", "torchtitan"],
+)
+def test_a_knob_without_a_row_is_refused_by_its_name(sheet, trainer, suite, monkeypatch):
+    with pytest.raises(StudyFileError, match=r"got sinks 3, tilt 1\.0 without"):
+        sheet(Sunk(depth=1, width=32, sinks=3), suite, CONSTANTS)
+    rows = {"megatron": sheets.MEGATRON, "torchtitan": sheets.TORCHTITAN}[sheet.__name__]
+    monkeypatch.delitem(rows, "kv_groups")
+    with pytest.raises(StudyFileError, match=f"sheet of {trainer} has a row for each knob, got kv_groups 2"):
+        sheet(ARCHITECTURES[1], suite, CONSTANTS)
+
+
+def test_a_window_is_that_of_the_trainers(suite):
+    arch = ARCHITECTURES[1].model_copy(update={"window": 8})
+    assert flags(megatron(arch, suite, CONSTANTS))["window-size"] == "7,0"  # positions before and after
+    assert "window-size" not in flags(megatron(ARCHITECTURES[1], suite, CONSTANTS))
+    inner = tomllib.loads(torchtitan(arch, suite, CONSTANTS))["attention"]["inner_attention"]
+    assert inner["window_size"] == 8  # itself and the 7 before it
+
+
 def test_what_has_no_counterpart_stands_at_the_top(suite):
     for sheet in (megatron, torchtitan):
         top = sheet(ARCHITECTURES[1], suite, CONSTANTS).partition("\n\n")[0].partition("--")[0]
         assert "local positions" in top
-        assert "image (48 numbers a patch)" in top
+        assert f"image ({suite.encoders['image']} numbers a patch)" in top
         bare = sheet(ARCHITECTURES[1], suite.model_copy(update={"encoders": {}}), CONSTANTS)
         assert "patch encoders" not in bare
     single = ARCHITECTURES[3].model_copy(update={"top_k": 1})

@@ -20,7 +20,6 @@ from trainers.exports.prune import eliminate, measure_moments, prune
 from trainers.exports.shrink import Plan, narrower, shrink_export
 from trainers.model.decoder import Decoder
 from trainers.model.experts import DenseNetwork, SparseNetwork
-from trainers.module import visible
 from trainers.tasks.tokenizer import tokenizer_model
 from trainers.train import save_weights
 
@@ -81,7 +80,7 @@ def networks(decoder):
 
 def hidden_states(decoder, batch):
     with torch.no_grad():
-        return decoder(batch.tokens, batch.local, batch.patches, visible(batch.segment))[0]
+        return decoder(batch.tokens, batch.local, batch.patches, batch.segment)[0]
 
 
 def planted(decoder, silence):

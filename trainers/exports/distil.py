@@ -1,4 +1,4 @@
-"""A pruned decoder that learns from the one it came from, on a small share of the tokens.
+"""Distil a pruned decoder from its parent on a small share of the tokens.
 
 The loss mixes the divergence from the parent's distribution with the cross-entropy of the data, both over the
 scored positions and weighted by task as in any training (Hinton 2015, https://arxiv.org/abs/1503.02531;
@@ -18,7 +18,7 @@ from space.contract import Budget, Report
 from trainers.data import Batch, Mixer, MixtureData
 from trainers.model.decoder import Decoder
 from trainers.model.routing import Routing
-from trainers.module import CandidateModule, Schedule, Work, visible
+from trainers.module import CandidateModule, Schedule, Work
 from trainers.train import fit
 from trainers.trial import Trial
 
@@ -29,7 +29,7 @@ WARMUP_SHARE = 0.05  # of the steps
 
 @dataclass(frozen=True)
 class Fade(Schedule):
-    """A short warm-up, then linearly to 0: nothing resumes towards more, so there is no trunk to keep."""
+    """A short warm-up, then linearly to 0: no later training resumes, so there is no trunk."""
 
     def factor(self, step: int) -> float:
         """Factor of the learning rate at a step."""
@@ -38,7 +38,7 @@ class Fade(Schedule):
 
 
 class DistilModule(CandidateModule):
-    """A pruned decoder, its parent beside it, and a loss that asks to say the same.
+    """A pruned decoder with its parent, and a loss that mixes data and the parent's distribution.
 
     Args:
         candidate: the pruned architecture and the learning rate.
@@ -84,7 +84,7 @@ def divergence(logits: Tensor, wanted: Tensor) -> Tensor:
 
 
 class Distilled(NamedTuple):
-    """A pruned decoder that was retrained, and what that has cost."""
+    """A retrained pruned decoder, and the work of its training."""
 
     decoder: Decoder
     work: Work
@@ -99,7 +99,7 @@ def distil(
     resume: Path | None,
     report: Report,
 ) -> Distilled:
-    """Retrain a pruned decoder beside its parent, neither of which is changed.
+    """Retrain a copy of a pruned decoder with its parent; neither argument is changed.
 
     Args:
         child: where the weights start.
@@ -112,7 +112,7 @@ def distil(
 
     Raises:
         CheckpointError: `resume` is missing, damaged or another candidate's.
-        Interrupted: the report asked to stop; its last checkpoint is the place to go on from.
+        Interrupted: a stop was requested; the training can be resumed from its last checkpoint.
         PathfrontError: training diverged.
     """
     schedule = Fade(distil_steps(mixer, budget), 0)
@@ -132,5 +132,5 @@ def distil_steps(mixer: Mixer, budget: Budget) -> int:
 
 def answers(decoder: Decoder, batch: Batch) -> tuple[Tensor, list[Routing]]:
     """Logits (targets, vocabulary) float32 at the scored positions, and the routing of each sparse layer."""
-    hidden, routings = decoder(batch.tokens, batch.local, batch.patches, visible(batch.segment))
+    hidden, routings = decoder(batch.tokens, batch.local, batch.patches, batch.segment)
     return decoder.logits(hidden.flatten(0, 1)[batch.at]).float(), routings

@@ -1,8 +1,8 @@
-"""Fewer hidden channels in every network of a decoder, chosen so that its outputs change least.
+"""Prune hidden channels of every network of a decoder so that its outputs change least.
 
-What a SwiGLU network says is linear in its hidden channels, so their second moments on data tell what
-dropping some of them costs, and how the `down` columns of the others best make up for it. Channels go one by
-one, the cheapest first, and the columns of those that stay are fitted each time: Optimal Brain Surgeon
+The output of a SwiGLU network is linear in its hidden channels, so their second moments on data give the
+cost of dropping channels and the best compensation by the `down` columns of the others. Channels are dropped
+one by one, the cheapest first, and the remaining columns are fitted each time: Optimal Brain Surgeon
 (Hassibi 1993, https://doi.org/10.1109/ICNN.1993.298572) with whole channels for weights.
 """
 
@@ -19,7 +19,6 @@ from trainers.data import Batch
 from trainers.model.decoder import Decoder
 from trainers.model.experts import DenseNetwork, SparseNetwork
 from trainers.model.routing import Routing
-from trainers.module import visible
 
 DAMPING = 0.01  # of each channel's own moment: what keeps the fit from trusting few visits
 LEAST_SHARE = 1e-9  # of the mean moment: added to each, so that channels which never speak can be inverted
@@ -46,7 +45,7 @@ def measure_moments(decoder: Decoder, batches: Iterable[Batch]) -> dict[str, Ten
     try:
         for batch in batches:
             moved = move_data_to_device(batch, decoder.device)
-            decoder(moved.tokens, moved.local, moved.patches, visible(moved.segment))
+            decoder(moved.tokens, moved.local, moved.patches, moved.segment)
     finally:
         for hook in hooks:
             hook.remove()
@@ -94,7 +93,7 @@ def narrowed(gate_up: Tensor, down: Tensor, moment: Tensor, keep: int) -> tuple[
 
 
 def eliminate(down: Tensor, moment: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    """Drop channels one by one, the one whose loss changes the output least after the others are fitted.
+    """Drop channels one by one, each time the one whose loss changes the output least after the fit.
 
     Args:
         down: (experts, width, hidden).
@@ -121,7 +120,7 @@ def eliminate(down: Tensor, moment: Tensor, keep: int) -> tuple[Tensor, Tensor]:
 
 
 def _known(moment: Tensor, gate: Tensor, up: Tensor) -> Tensor:
-    """Damped second moments; of an expert that saw no token, what the norms of its weights let expect."""
+    """Damped second moments; for an expert that saw no token, an estimate from the norms of its weights."""
     norms = gate.square().sum(dim=-1) * up.square().sum(dim=-1)  # (experts, hidden)
     seen = (moment.diagonal(dim1=-2, dim2=-1).sum(dim=-1) > 0).view(-1, 1, 1)
     moment = torch.where(seen, moment, norms.diag_embed()).double()

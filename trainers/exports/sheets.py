@@ -1,25 +1,31 @@
 """An architecture as argument sheets for trainers of large models: torchtitan and Megatron-LM.
 
-Both name the shape of the decoder, how it routes and how its experts are balanced; neither has patch encoders
-or local positions, which the sheets say at their top. Names: torchtitan's `Config` classes and builders
-(torchtitan/models/common), which are Python, so its sheet is read by a person or by a few lines around it;
-Megatron-LM's command line (megatron/training/arguments.py).
+Each sheet has one row for each knob of the architecture and is refused if a knob has none. Neither trainer
+has patch encoders or local positions; each sheet says so at its top. Names are those of torchtitan's `Config`
+classes and builders (torchtitan/models/common), which are Python, so a person reads that sheet or wraps it in
+a few lines, and those of Megatron-LM's command line (megatron/training/arguments.py).
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from space.candidate import Architecture
+from space.declared import unhandled
+from space.errors import StudyFileError
 from space.records import SuiteRecord
 
 TORCHTITAN_FILE = "torchtitan.toml"
 MEGATRON_FILE = "megatron.args"
 
 Value = bool | int | float | str
+Table = dict[str, Value]
+Tables = Mapping[str, Mapping[str, Value]]
 
 
 @dataclass(frozen=True)
 class Constants:
-    """What every decoder of ours shares and a sheet has to say.
+    """Settings that all our decoders share and that a sheet states.
 
     Attributes:
         rope_base: base of the rotation.
@@ -37,35 +43,21 @@ class Constants:
 
 
 def torchtitan(arch: Architecture, suite: SuiteRecord, constants: Constants) -> str:
-    """The sheet for torchtitan: a table for each Config, its arguments by their names."""
-    lines = _header(suite, "torchtitan describes models in Python: one table for each Config or builder.")
-    tables: dict[str, dict[str, Value]] = {
-        "model": {
-            "vocab_size": suite.vocab_size,
-            "dim": arch.width,
-            "n_layers": arch.depth,
-            "enable_weight_tying": False,
-        },
+    """The sheet for torchtitan: one table for each Config, with its arguments by name.
+
+    Raises:
+        StudyFileError: the sheet has no row for a knob of the architecture.
+    """
+    check_described(arch)
+    tables: dict[str, Table] = {
+        "model": {"vocab_size": suite.vocab_size, "enable_weight_tying": False},
         "norm": {"normalized_shape": arch.width, "eps": constants.norm_eps},
-        "rope": {
-            "dim": arch.head_dim,
-            "max_seq_len": suite.context,
-            "theta": constants.rope_base,
-            "backend": "cos_sin",
-        },
-        "attention": {
-            "dim": arch.width,
-            "n_heads": arch.num_heads,
-            "n_kv_heads": arch.num_kv_heads,
-            "head_dim": arch.head_dim,
-        },
+        "rope": {"max_seq_len": suite.context, "theta": constants.rope_base, "backend": "cos_sin"},
     }
-    if arch.qk_norm:
-        tables["attention.qk_norm"] = {"normalized_shape": arch.head_dim, "eps": constants.norm_eps}
-    if _num_dense(arch):
-        tables["feed_forward"] = {"n_dense_layers": _num_dense(arch), "hidden_dim": arch.dense_width}
-    if arch.sparse:
-        tables |= _torchtitan_moe(arch, constants)
+    for rows in _rows(arch, constants, TORCHTITAN, TORCHTITAN_MOE):
+        for name, table in rows.items():
+            tables.setdefault(name, {}).update(table)
+    lines = _header(suite, "torchtitan describes models in Python: one table for each Config or builder.")
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
     if arch.sparse and arch.router == "softmax":
@@ -77,43 +69,14 @@ def torchtitan(arch: Architecture, suite: SuiteRecord, constants: Constants) -> 
     return "\n".join([*lines, ""])
 
 
-def _torchtitan_moe(arch: Architecture, constants: Constants) -> dict[str, dict[str, Value]]:
-    tables: dict[str, dict[str, Value]] = {
-        "moe": {"num_experts": arch.experts},
-        "moe.router": {
-            "num_experts": arch.experts,
-            "top_k": arch.top_k,
-            "score_func": arch.router,
-            "route_norm": True,
-            "route_scale": 1.0,
-        },
-        "moe.experts": {
-            "num_experts": arch.experts,
-            "hidden_dim": arch.expert_width,
-            "score_before_experts": False,
-        },
-    }
-    if arch.router == "sigmoid":
-        tables["moe"]["load_balance_coeff"] = constants.bias_step
-    if arch.shared_experts:
-        tables["moe.shared_experts"] = {"hidden_dim": arch.shared_experts * arch.expert_width}
-    if arch.router == "softmax":
-        coefficient = constants.balance_coefficient / _num_sparse(arch)
-        tables["moe.aux_loss"] = {"type": "batch_wise", "coeff": coefficient, "top_k": arch.top_k}
-    return tables
-
-
 def megatron(arch: Architecture, suite: SuiteRecord, constants: Constants) -> str:
-    """The sheet for Megatron-LM: one flag a line, with its value where it takes one."""
-    flags: dict[str, Value] = {
-        "num-layers": arch.depth,
-        "hidden-size": arch.width,
-        "ffn-hidden-size": arch.dense_width,
-        "num-attention-heads": arch.num_heads,
-        "kv-channels": arch.head_dim,
-        "group-query-attention": True,
-        "num-query-groups": arch.num_kv_heads,
-        "qk-layernorm": arch.qk_norm,
+    """The sheet for Megatron-LM: one flag per line, with its value if it takes one.
+
+    Raises:
+        StudyFileError: the sheet has no row for a knob of the architecture.
+    """
+    check_described(arch)
+    flags: Table = {
         "normalization": "RMSNorm",
         "norm-epsilon": constants.norm_eps,
         "position-embedding-type": "rope",
@@ -129,8 +92,8 @@ def megatron(arch: Architecture, suite: SuiteRecord, constants: Constants) -> st
         "seq-length": suite.context,
         "max-position-embeddings": suite.context,
     }
-    if arch.sparse:
-        flags |= _megatron_moe(arch, constants)
+    for row in _rows(arch, constants, MEGATRON, MEGATRON_MOE):
+        flags |= row
     lines = _header(suite, "Use it as: torchrun pretrain_gpt.py $(grep -v '^#' megatron.args) ...")
     if arch.sparse and arch.router == "softmax":
         lines.append(
@@ -144,28 +107,120 @@ def megatron(arch: Architecture, suite: SuiteRecord, constants: Constants) -> st
     return "\n".join([*lines, ""])
 
 
-def _megatron_moe(arch: Architecture, constants: Constants) -> dict[str, Value]:
-    flags: dict[str, Value] = {
-        "num-experts": arch.experts,
-        "moe-ffn-hidden-size": arch.expert_width,
-        "moe-layer-freq": f"([0]*{arch.dense_layers}+[1]*{_num_sparse(arch)})",
-        "moe-router-topk": arch.top_k,
-        "moe-router-score-function": arch.router,
-        "moe-router-dtype": "fp32",
+def check_described(arch: Architecture) -> None:
+    """Check that both sheets have a row for each knob of an architecture.
+
+    Raises:
+        StudyFileError: a knob has none.
+    """
+    for trainer, rows in (
+        ("torchtitan", TORCHTITAN | TORCHTITAN_MOE),
+        ("Megatron-LM", MEGATRON | MEGATRON_MOE),
+    ):
+        missing = unhandled(arch, rows)
+        if missing:
+            named = ", ".join(f"{name} {value}" for name, value in missing.items())
+            raise StudyFileError(
+                f"the argument sheet of {trainer} has a row for each knob, got {named} without"
+            )
+
+
+Row = Callable[[Architecture, Constants], Mapping[str, Any]]
+
+
+def _rows(
+    arch: Architecture, constants: Constants, rows: dict[str, Row], of_experts: dict[str, Row]
+) -> list[Mapping[str, Any]]:
+    """The entries of a sheet's rows for an architecture."""
+    used = rows | (of_experts if arch.sparse else {})
+    return [row(arch, constants) for row in used.values()]
+
+
+def _torchtitan_dense(arch: Architecture) -> Tables:
+    dense = _num_dense(arch)
+    return {"feed_forward": {"n_dense_layers": dense, "hidden_dim": arch.dense_width}} if dense else {}
+
+
+def _torchtitan_balance(arch: Architecture, constants: Constants) -> Tables:
+    router: dict[str, Table] = {
+        "moe.router": {"score_func": arch.router, "route_norm": True, "route_scale": 1.0},
+        "moe.experts": {"score_before_experts": False},
     }
-    if arch.shared_experts:
-        flags["moe-shared-expert-intermediate-size"] = arch.shared_experts * arch.expert_width
     if arch.router == "sigmoid":
-        return flags | {
+        return router | {"moe": {"load_balance_coeff": constants.bias_step}}
+    coefficient = constants.balance_coefficient / _num_sparse(arch)
+    return router | {"moe.aux_loss": {"type": "batch_wise", "coeff": coefficient, "top_k": arch.top_k}}
+
+
+def _megatron_balance(arch: Architecture, constants: Constants) -> Table:
+    router: Table = {"moe-router-score-function": arch.router, "moe-router-dtype": "fp32"}
+    if arch.router == "sigmoid":
+        return router | {
             "moe-router-enable-expert-bias": True,
             "moe-router-bias-update-rate": constants.bias_step,
             "moe-router-load-balancing-type": "none",
         }
-    return flags | {
+    return router | {
         "moe-router-load-balancing-type": "global_aux_loss",
         "moe-aux-loss-coeff": constants.balance_coefficient / _num_sparse(arch),
         "moe-z-loss-coeff": constants.z_coefficient / _num_sparse(arch),
     }
+
+
+# knob -> the entries that it decides; the second dict of each sheet is used if any layer routes
+TORCHTITAN: dict[str, Row] = {
+    "depth": lambda arch, _: {"model": {"n_layers": arch.depth}},
+    "width": lambda arch, _: {"model": {"dim": arch.width}, "attention": {"dim": arch.width}},
+    "head_dim": lambda arch, _: {
+        "attention": {"n_heads": arch.num_heads, "head_dim": arch.head_dim},
+        "rope": {"dim": arch.head_dim},
+    },
+    "kv_groups": lambda arch, _: {"attention": {"n_kv_heads": arch.num_kv_heads}},
+    "qk_norm": lambda arch, constants: (
+        {"attention.qk_norm": {"normalized_shape": arch.head_dim, "eps": constants.norm_eps}}
+        if arch.qk_norm
+        else {}
+    ),
+    "window": lambda arch, _: (
+        {"attention.inner_attention": {"type": "SlidingWindowFlexInnerAttention", "window_size": arch.window}}
+        if arch.window
+        else {}
+    ),
+    "dense_layers": lambda arch, _: _torchtitan_dense(arch),
+}
+TORCHTITAN_MOE: dict[str, Row] = {
+    "experts": lambda arch, _: {
+        table: {"num_experts": arch.experts} for table in ("moe", "moe.router", "moe.experts")
+    },
+    "top_k": lambda arch, _: {"moe.router": {"top_k": arch.top_k}},
+    "expert_ratio": lambda arch, _: {"moe.experts": {"hidden_dim": arch.expert_width}},
+    "shared_experts": lambda arch, _: (
+        {"moe.shared_experts": {"hidden_dim": arch.shared_experts * arch.expert_width}}
+        if arch.shared_experts
+        else {}
+    ),
+    "router": _torchtitan_balance,
+}
+MEGATRON: dict[str, Row] = {
+    "depth": lambda arch, _: {"num-layers": arch.depth},
+    "width": lambda arch, _: {"hidden-size": arch.width, "ffn-hidden-size": arch.dense_width},
+    "head_dim": lambda arch, _: {"num-attention-heads": arch.num_heads, "kv-channels": arch.head_dim},
+    "kv_groups": lambda arch, _: {"group-query-attention": True, "num-query-groups": arch.num_kv_heads},
+    "qk_norm": lambda arch, _: {"qk-layernorm": arch.qk_norm},
+    "window": lambda arch, _: {"window-size": f"{arch.window - 1},0"} if arch.window else {},
+}
+MEGATRON_MOE: dict[str, Row] = {
+    "experts": lambda arch, _: {"num-experts": arch.experts},
+    "top_k": lambda arch, _: {"moe-router-topk": arch.top_k},
+    "expert_ratio": lambda arch, _: {"moe-ffn-hidden-size": arch.expert_width},
+    "shared_experts": lambda arch, _: (
+        {"moe-shared-expert-intermediate-size": arch.shared_experts * arch.expert_width}
+        if arch.shared_experts
+        else {}
+    ),
+    "dense_layers": lambda arch, _: {"moe-layer-freq": f"([0]*{arch.dense_layers}+[1]*{_num_sparse(arch)})"},
+    "router": _megatron_balance,
+}
 
 
 def _header(suite: SuiteRecord, use: str) -> list[str]:

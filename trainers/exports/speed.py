@@ -1,4 +1,4 @@
-"""How fast a decoder is beside another: measured in turn in one process, so both meet the same machine."""
+"""Relative speed of two decoders, measured in turn in one process on the same machine."""
 
 import statistics
 import time
@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from space.records import Frozen
 from trainers.data import Batch
 from trainers.model.decoder import Decoder
-from trainers.module import visible
 
 ROUNDS = 15
 
@@ -23,7 +22,7 @@ class Speed(Frozen):
     Attributes:
         parent: tokens per second, median of the rounds.
         child: the same.
-        ratio: how many times as fast the child is, median over the rounds.
+        ratio: speed of the child over that of the parent, median over the rounds.
         low: first quartile of that ratio.
         high: third quartile.
     """
@@ -47,7 +46,7 @@ class Speeds(Frozen):
 
 
 def measure_speeds(parent: Decoder, child: Decoder, batch: Batch, rounds: int = ROUNDS) -> Speeds:
-    """Time both decoders on a batch, each once a round, after a round that does not count."""
+    """Time both decoders on a batch, each once per round, after a warm-up round."""
     moved = move_data_to_device(batch, parent.device)
     return Speeds(
         forward=_compare(parent, child, moved, _forward, rounds),
@@ -73,7 +72,7 @@ def _timed(work: Callable[[Decoder, Batch], None], decoder: Decoder, batch: Batc
 
 
 def _loss(decoder: Decoder, batch: Batch) -> Tensor:
-    hidden, routings = decoder(batch.tokens, batch.local, batch.patches, visible(batch.segment))
+    hidden, routings = decoder(batch.tokens, batch.local, batch.patches, batch.segment)
     logits = decoder.logits(hidden.flatten(0, 1)[batch.at])
     losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
     return (losses * batch.weights).sum() + decoder.router_loss(routings)

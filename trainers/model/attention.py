@@ -1,7 +1,7 @@
 """Grouped-query attention with rotary positions, over whole windows or over a key/value cache.
 
-RoPE: Su 2021, https://arxiv.org/abs/2104.09864. The weights are in the half-split layout that transformers
-uses; the channels of queries and keys are worked on in pairs, which changes no product of the two.
+RoPE: Su 2021, https://arxiv.org/abs/2104.09864. The weights are in the half-split layout of transformers;
+the channels of queries and keys are reordered into pairs, which does not change their products.
 Grouped queries: Ainslie 2023, https://arxiv.org/abs/2305.13245.
 """
 
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,15 +21,17 @@ from trainers.model.norm import rms_norm
 ROPE_BASE = 10_000.0
 
 
-def rotary_table(head_dim: int, context: int) -> Tensor:
-    """Cosine and sine of each position's angles. Shape (context, head_dim / 2, 2)."""
+def rotary_table(head_dim: int, context: int) -> Float[Tensor, "{context} {head_dim//2} 2"]:
+    """Cosine and sine of each position's angles."""
     rates = ROPE_BASE ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     angles = torch.outer(torch.arange(context, dtype=torch.float32), rates)
     return torch.stack([angles.cos(), angles.sin()], dim=-1)
 
 
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn heads (..., positions, heads, head_dim), in `paired` order, by (..., positions, head_dim / 2, 2).
+def rotate(
+    x: Float[Tensor, "*batch positions heads head_dim"], rotation: Float[Tensor, "positions half 2"]
+) -> Float[Tensor, "*batch positions heads head_dim"]:
+    """Rotate the channels of heads, in `paired` order, by the angles of their positions.
 
     A product of complex numbers: one pass over memory. The result is in float32 at least.
     """
@@ -38,45 +41,45 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.view_as_real(turned).flatten(-2)
 
 
-def paired(halves: Tensor) -> Tensor:
-    """Channels (heads, head_dim, ...), the two of a plane half a head apart, with the two side by side."""
+def paired(halves: Float[Tensor, "heads head_dim *rest"]) -> Float[Tensor, "heads head_dim *rest"]:
+    """Reorder channels from the half-split layout so that the two of a plane are side by side."""
     return halves.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
 
 
-def additive(mask: Tensor) -> Tensor:
-    """A mask as what is added to the scores of attention: 0 where a position is seen, else minus infinity."""
+def additive(mask: Bool[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """A boolean mask in the form that is added to attention scores: 0 if true, otherwise minus infinity."""
     return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -torch.inf)
 
 
 @dataclass(frozen=True)
 class Slots:
-    """Where the new tokens of many rows stand, row after row, each row's tokens in order.
+    """Positions of the new tokens of many rows, row after row, each row's tokens in order.
 
     Attributes:
-        row: (tokens,) which row.
-        position: (tokens,) position within the row's window.
-        offset: (tokens,) position among the row's new tokens.
-        last: (rows,) index of each row's last new token.
-        most: new tokens of the row that has most.
-        reach: positions of the cache that are in use once these tokens are in.
+        row: of each token.
+        position: of each token within the row's sequence.
+        offset: of each token among the row's new tokens.
+        last: index of each row's last new token.
+        most: largest number of new tokens of a row.
+        reach: positions of the cache in use after these tokens.
         even: whether all rows have equally many new tokens.
-        rows: (rows,) the rows of the cache that these are; None is all of them.
+        rows: rows of the cache that these are; None is all of them.
     """
 
-    row: Tensor
-    position: Tensor
-    offset: Tensor
-    last: Tensor
+    row: Int[Tensor, " tokens"]
+    position: Int[Tensor, " tokens"]
+    offset: Int[Tensor, " tokens"]
+    last: Int[Tensor, " rows"]
     most: int
     reach: int
     even: bool
-    rows: Tensor | None
+    rows: Int[Tensor, " rows"] | None
 
     @classmethod
     def of(
         cls, done: np.ndarray, new: np.ndarray, device: torch.device, rows: Sequence[int] | None = None
     ) -> "Slots":
-        """Slots of `new` tokens (rows,), at least one each, after `done` (rows,) that the cache holds."""
+        """Slots of `new` tokens (rows,), at least one per row, after the `done` (rows,) of the cache."""
         row = np.repeat(np.arange(len(new)), new)
         last = new.cumsum() - 1
         offset = np.arange(len(row)) - (last - new + 1)[row]
@@ -89,21 +92,26 @@ class Slots:
 
 
 class Past(NamedTuple):
-    """What one layer's new tokens attend to beside themselves.
+    """What one layer's new tokens attend to in addition to themselves.
 
     Attributes:
-        slots: where the new tokens stand.
-        keys: (rows, positions, kv heads, head_dim), which take up those of the new tokens.
-        values: the same.
+        slots: positions of the new tokens.
+        keys: those of the new tokens are written to it.
+        values: likewise.
     """
 
     slots: Slots
-    keys: Tensor
-    values: Tensor
+    keys: Float[Tensor, "rows positions kv_heads head_dim"]
+    values: Float[Tensor, "rows positions kv_heads head_dim"]
+
+
+Mask = Bool[Tensor, "masks positions positions"] | Float[Tensor, "masks positions positions"]
 
 
 class Cache:
-    """Keys and values of all layers for many rows, left-aligned; it grows as they do.
+    """Keys and values of all layers for many rows, left-aligned; it grows with them.
+
+    With a window, only the last `window` positions of a row are kept: position p is at p % window.
 
     Attributes:
         keys: (layers, rows, positions, kv heads, head_dim).
@@ -113,17 +121,20 @@ class Cache:
     def __init__(self, arch: Architecture, rows: int, like: Tensor) -> None:
         self.keys = like.new_zeros(arch.depth, rows, 0, arch.num_kv_heads, arch.head_dim)
         self.values = torch.zeros_like(self.keys)
+        self.window = arch.window
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return self.keys.shape[1]
 
     def reserve(self, positions: int) -> None:
-        """Make room for so many positions a row; room is doubled, so that this is rare."""
+        """Make room for a number of positions per row; room is doubled, so that this is rare."""
         there = self.keys.shape[2]
-        if positions > there:
-            more = (0, 0, 0, 0, 0, max(positions, 2 * there) - there)
+        room = max(positions, 2 * there) if positions > there else there
+        room = min(room, self.window or room)
+        if room > there:
+            more = (0, 0, 0, 0, 0, room - there)
             self.keys, self.values = F.pad(self.keys, more), F.pad(self.values, more)
 
     def keep(self, rows: list[int]) -> None:
@@ -141,6 +152,24 @@ class Cache:
         return [Past(slots, keys, values) for keys, values in zip(self.keys, self.values, strict=True)]
 
 
+def _ragged(x: Tensor, slots: Slots) -> Tensor:
+    """New tokens (tokens, ...) by row, (rows, most, ...); zeros after a row's last."""
+    shape = (len(slots.last), slots.most)
+    if slots.even:
+        return x.unflatten(0, shape)
+    ragged = x.new_zeros(*shape, *x.shape[1:])
+    ragged[slots.row, slots.offset] = x
+    return ragged
+
+
+def _write(past: Past, k: Tensor, v: Tensor, position: Tensor, which: Tensor | slice = slice(None)) -> None:
+    """Write keys and values of new tokens, or some of them, to a layer's cache."""
+    slots = past.slots
+    row = slots.row if slots.rows is None else slots.rows[slots.row]
+    place = row[which], position[which]
+    past.keys[place], past.values[place] = k[which].to(past.keys.dtype), v[which].to(past.values.dtype)
+
+
 class Attention(nn.Module):
     """Causal self-attention: no biases, optional RMSNorm on the queries and keys of each head."""
 
@@ -150,20 +179,49 @@ class Attention(nn.Module):
         inner = self.heads * self.head_dim
         self.qkv = nn.Linear(arch.width, inner + 2 * self.kv_heads * self.head_dim, bias=False)
         self.out = nn.Linear(inner, arch.width, bias=False)
+        self.window = arch.window
         self.query_norm = nn.Parameter(torch.ones(self.head_dim)) if arch.qk_norm else None
         self.key_norm = nn.Parameter(torch.ones(self.head_dim)) if arch.qk_norm else None
 
+    def mask(
+        self,
+        x: Float[Tensor, "sequences positions width"],
+        segment: Int[Tensor, "sequences positions"] | None,
+    ) -> Mask | None:
+        """The mask of whole sequences, which is the same for all layers.
+
+        Args:
+            x: the stream.
+            segment: of each position, which attends to earlier ones of its own segment. None is
+                one segment per sequence.
+
+        Returns:
+            One mask for all sequences or one for each: true where a position attends to another, on CPU in
+            the form of `additive`, so that it is converted once and not by each layer. None is causal
+            attention without a mask.
+        """
+        if segment is None and not 0 < self.window < x.shape[1]:
+            return None
+        positions = torch.arange(x.shape[1], device=x.device)
+        seen = self._reaches(positions, positions).unsqueeze(0)
+        if segment is not None:
+            seen = (segment.unsqueeze(2) == segment.unsqueeze(1)) & seen
+        return additive(seen) if x.device.type == "cpu" else seen
+
     def forward(
-        self, x: Tensor, rotation: Tensor, mask: Tensor | None = None, past: Past | None = None
-    ) -> Tensor:
-        """Attend within windows, or from new tokens to the cache.
+        self,
+        x: Float[Tensor, "*tokens width"],
+        rotation: Float[Tensor, "positions half 2"],
+        mask: Mask | None = None,
+        past: Past | None = None,
+    ) -> Float[Tensor, "*tokens width"]:
+        """Attend within whole sequences, or from new tokens to the cache.
 
         Args:
             x: (sequences, positions, width); with `past`, the new tokens of all rows (tokens, width).
-            rotation: (positions, head_dim / 2, 2), or (tokens, head_dim / 2, 2).
-            mask: (sequences, positions, positions), true where a position sees another, or `additive` of it;
-                None is plain causal.
-            past: the cache, which is changed in place.
+            rotation: of each position, with `past` of each token.
+            mask: from the method `mask`.
+            past: the cache, which is updated in place.
         """
         q, k, v = self._project(x, rotation)
         if past is not None:
@@ -178,27 +236,50 @@ class Attention(nn.Module):
     def _attend_past(self, q: Tensor, k: Tensor, v: Tensor, past: Past) -> Tensor:
         """Attention of new tokens (tokens, heads, head_dim), whose keys and values go into the cache."""
         slots, keys, values = past
-        place = slots.row if slots.rows is None else slots.rows[slots.row]
-        keys[place, slots.position] = k.to(keys.dtype)
-        values[place, slots.position] = v.to(values.dtype)
-        if slots.rows is not None:
-            keys, values = keys[slots.rows], values[slots.rows]
-        ragged = (len(keys), slots.most)
-        if slots.even:
-            queries, position = q.unflatten(0, ragged), slots.position.view(ragged)
+        queries, position = _ragged(q, slots), _ragged(slots.position, slots)
+        if self.window:
+            (keys, values), others = self._recent(k, v, position, past)
         else:
-            queries = q.new_zeros(*ragged, self.heads, self.head_dim)
-            queries[slots.row, slots.offset] = q
-            position = slots.position.new_zeros(ragged)
-            position[slots.row, slots.offset] = slots.position
-        seen = torch.arange(slots.reach, device=q.device) <= position.unsqueeze(-1)
-        y = self._attend(
-            queries,
-            keys[:, : slots.reach].to(q.dtype),
-            values[:, : slots.reach].to(q.dtype),
-            seen.unsqueeze(1),
-        )
+            _write(past, k, v, slots.position)
+            rows = slice(None) if slots.rows is None else slots.rows
+            keys, values = keys[rows, : slots.reach], values[rows, : slots.reach]
+            others = torch.arange(slots.reach, device=q.device)
+        seen = self._reaches(position, others)
+        if self.window:
+            seen &= (others >= 0).unsqueeze(-2)
+        y = self._attend(queries, keys.to(q.dtype), values.to(q.dtype), seen.unsqueeze(1))
         return y.flatten(0, 1) if slots.even else y[slots.row, slots.offset]
+
+    def _recent(
+        self, k: Tensor, v: Tensor, position: Tensor, past: Past
+    ) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Keys and values that new tokens may attend to with a window: those of the cache, then their own.
+
+        The cache is updated afterwards, since tokens that are new together overwrite what the first of them
+        still attends to.
+
+        Returns:
+            Keys and values (rows, others, kv heads, head_dim); positions (rows, others), -1 where nothing is.
+        """
+        slots, keys, values = past
+        rows = slice(None) if slots.rows is None else slots.rows
+        place = torch.arange(keys.shape[1], device=k.device)
+        last = position[:, :1] - 1  # the last position of each row that the cache holds
+        held = last - (last - place) % self.window
+        own = position if slots.even else position.masked_fill(_ragged(slots.position + 1, slots) == 0, -1)
+        both = (
+            torch.cat([keys[rows].to(k.dtype), _ragged(k, slots)], dim=1),
+            torch.cat([values[rows].to(v.dtype), _ragged(v, slots)], dim=1),
+        )
+        left = slots.last[slots.row] - torch.arange(len(slots.row), device=k.device)  # tokens after each one
+        stays = left < self.window if slots.most > self.window else slice(None)
+        _write(past, k, v, slots.position % self.window, stays)
+        return both, torch.cat([held.clamp(min=-1), own], dim=1)
+
+    def _reaches(self, positions: Tensor, others: Tensor) -> Tensor:
+        """Whether positions (..., queries) attend to others (keys) or (..., keys): (..., queries, keys)."""
+        ahead = positions.unsqueeze(-1) - others.unsqueeze(-2)
+        return (ahead >= 0) & (ahead < self.window) if self.window else ahead >= 0
 
     def _project(self, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (..., heads, head_dim), the first two rotated."""

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from space.candidate import Architecture
 from space.records import SuiteRecord
-from trainers.model.attention import Attention, Cache, Past, Slots, additive, rotary_table
+from trainers.model.attention import Attention, Cache, Past, Slots, rotary_table
 from trainers.model.embedding import Embedding, Patches, waves
 from trainers.model.experts import DenseNetwork, SparseNetwork
 from trainers.model.norm import RMSNorm
@@ -37,16 +38,20 @@ class Layer(nn.Module):
             self.network = DenseNetwork(arch.width, arch.dense_width)
 
     def forward(
-        self, x: Tensor, rotation: Tensor, mask: Tensor | None = None, past: Past | None = None
-    ) -> tuple[Tensor, Routing | None]:
-        """Map the stream (..., width), and say where its tokens went; the rest is as in `Attention`."""
+        self,
+        x: Float[Tensor, "*tokens width"],
+        rotation: Float[Tensor, "positions half 2"],
+        mask: Tensor | None = None,
+        past: Past | None = None,
+    ) -> tuple[Float[Tensor, "*tokens width"], Routing | None]:
+        """Map the stream and return the routing of its tokens; arguments as in `Attention`."""
         x = x + self.attention(self.attention_norm(x), rotation, mask, past)
         y, routing = self.network(self.network_norm(x).flatten(0, -2))
         return x + y.view(x.shape), routing
 
 
 class Decoder(nn.Module):
-    """One stream of tokens in, hidden states out; the head is applied where it is needed.
+    """Maps a stream of tokens to hidden states; `logits` applies the head where it is needed.
 
     Args:
         arch: the architecture.
@@ -60,11 +65,12 @@ class Decoder(nn.Module):
         self.arch = arch
         self.suite = suite
         self.embedding = Embedding(arch.width, suite)
-        self.layers = nn.ModuleList(Layer(arch, index) for index in range(arch.depth))
+        self._layers = tuple(Layer(arch, index) for index in range(arch.depth))  # the same, with their type
+        self.layers = nn.ModuleList(self._layers)
         self.norm = RMSNorm(arch.width)
         self.head = nn.Linear(arch.width, suite.vocab_size, bias=False)
         self.register_buffer("rotation", rotary_table(arch.head_dim, suite.context), persistent=False)
-        networks = [layer.network for layer in self.layers if isinstance(layer, Layer)]
+        networks = [layer.network for layer in self._layers]
         self._sparse = [network for network in networks if isinstance(network, SparseNetwork)]
         self._initialise()
 
@@ -74,24 +80,26 @@ class Decoder(nn.Module):
         return self.norm.weight.device
 
     def forward(
-        self, tokens: Tensor, local: Tensor, patches: Mapping[str, Patches], mask: Tensor | None = None
-    ) -> tuple[Tensor, list[Routing]]:
-        """Decode whole windows.
+        self,
+        tokens: Int[Tensor, "sequences positions"],
+        local: Int[Tensor, "sequences positions"],
+        patches: Mapping[str, Patches],
+        segment: Int[Tensor, "sequences positions"] | None = None,
+    ) -> tuple[Float[Tensor, "sequences positions width"], list[Routing]]:
+        """Decode whole sequences.
 
         Args:
-            tokens: (sequences, positions) int64.
-            local: (sequences, positions) int64 positions within the timestep.
+            tokens: ids.
+            local: positions within the timestep.
             patches: encoder -> patches of the batch.
-            mask: (sequences, positions, positions), true where a position sees another; None is plain causal.
+            segment: attention stays within a segment; None is one segment per sequence.
 
         Returns:
-            Hidden states (sequences, positions, width), normalised, ready for `logits`; the routing of each
-            sparse layer.
+            Hidden states, normalised, ready for `logits`; the routing of each sparse layer.
         """
         x = self.embedding(tokens, local, patches)
         rotation = self.rotation[: tokens.shape[1]]
-        if mask is not None and mask.device.type == "cpu":
-            mask = additive(mask)  # once: attention on CPU would do it in each layer
+        mask = self._layers[0].attention.mask(x, segment)
         routings = []
         for layer in self.layers:
             x, routing = layer(x, rotation, mask)
@@ -100,12 +108,17 @@ class Decoder(nn.Module):
         return self.norm(x), routings
 
     def extend(
-        self, tokens: Tensor, local: Tensor, patches: Mapping[str, Patches], slots: Slots, cache: Cache
-    ) -> Tensor:
-        """Decode new tokens (tokens,) of many rows after those in the cache, which takes them up.
+        self,
+        tokens: Int[Tensor, " tokens"],
+        local: Int[Tensor, " tokens"],
+        patches: Mapping[str, Patches],
+        slots: Slots,
+        cache: Cache,
+    ) -> Float[Tensor, "rows width"]:
+        """Decode new tokens of many rows after those in the cache, and add them to it.
 
         Returns:
-            Hidden state of each row's last token, (rows, width).
+            Hidden state of each row's last token.
         """
         x = self.embedding(tokens, local, patches)
         rotation = self.rotation[slots.position]
@@ -113,23 +126,23 @@ class Decoder(nn.Module):
             x, _ = layer(x, rotation, past=past)
         return self.norm(x[slots.last])
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Scores of every token of the vocabulary for hidden states (..., width)."""
+    def logits(self, hidden: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens vocabulary"]:
+        """Scores of every token of the vocabulary for hidden states."""
         return self.head(hidden)
 
-    def router_loss(self, routings: Sequence[Routing]) -> Tensor:
-        """What the routers add to the loss of a step: their mean over the sparse layers, () float32."""
+    def router_loss(self, routings: Sequence[Routing]) -> Float[Tensor, ""]:
+        """The routers' loss of a step: the mean over the sparse layers."""
         pairs = zip(self._sparse, routings, strict=True)
         losses = [network.router.loss(routing) for network, routing in pairs]
         return torch.stack(losses).mean() if losses else torch.zeros((), device=self.device)
 
     def rebalance(self, routings: Sequence[Routing]) -> None:
-        """Let the routers that balance by a bias move it once a training step."""
+        """Update the biases of routers that are balanced by a bias, once per training step."""
         for network, routing in zip(self._sparse, routings, strict=True):
             network.router.rebalance(routing)
 
     def _initialise(self) -> None:
-        """Normal weights of the scale that fits their shape; bins as smooth functions of their value."""
+        """Draw normal weights scaled by shape; embeddings of bins are smooth functions of their value."""
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)

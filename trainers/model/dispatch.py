@@ -1,15 +1,16 @@
-"""Tokens sent to experts and back, dropless: every visit that the router asks for is computed.
+"""Dropless dispatch of tokens to experts: every visit that the router chooses is computed.
 
-Two ways, which `dispatch` alone chooses between:
+`dispatch` chooses between two implementations:
 
 - `sliced`: tokens are sorted by expert and each expert works on one slice, everywhere and in every precision;
-- `grouped`: one grouped product for all experts on a GPU in bfloat16, which the host never waits for.
+- `grouped`: one grouped product for all experts on a GPU in bfloat16, without a wait of the host.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,19 +21,16 @@ silu_backward = torch.ops.aten.silu_backward.grad_input
 GROUPED_ALIGNMENT = 8  # bfloat16 elements in the 16 bytes that rows of grouped products are multiples of
 
 
-def dispatch(x: Tensor, routing: Routing, gate_up: Tensor, down: Tensor) -> Tensor:
-    """Send each token to its experts and add up what they say, each weighted as the router weights it.
+def dispatch(
+    x: Float[Tensor, "tokens width"],
+    routing: Routing,
+    gate_up: Float[Tensor, "experts gate_up width"],
+    down: Float[Tensor, "experts width hidden"],
+) -> Float[Tensor, "tokens width"]:
+    """Send each token to its experts and add up their outputs, weighted by the router.
 
-    Products run in the precision of the autocast, if there is one, as those of dense layers do.
-
-    Args:
-        x: (tokens, width).
-        routing: where they go.
-        gate_up: (experts, 2 * hidden, width).
-        down: (experts, width, hidden).
-
-    Returns:
-        (tokens, width), in the precision of the products.
+    Products run in the precision of the autocast, if one is active, as those of dense layers do. The result
+    has that precision.
     """
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

@@ -1,10 +1,11 @@
-"""How tokens become vectors: a table, a learned position within the timestep, and patch encoders."""
+"""Embedding of tokens: a table, a learned position within the timestep, and patch encoders."""
 
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,7 +13,7 @@ from space.cost import ENCODER_RATIO, LOCAL_POSITIONS
 from space.records import SuiteRecord
 from trainers.model.norm import RMSNorm
 
-SLOWEST_WAVE = 0.5  # periods of a bin's waves over the range of the bins
+SLOWEST_WAVE = 0.5  # periods over the range of the bins
 FASTEST_WAVE = 32.0
 
 
@@ -20,12 +21,12 @@ class Patches(NamedTuple):
     """Patches of one encoder in a batch.
 
     Attributes:
-        at: (patches,) int64, index of each one's placeholder in the flattened tokens.
-        pixels: (patches, patch_size) float32.
+        at: index of each patch's placeholder in the flattened tokens.
+        pixels: of each patch.
     """
 
-    at: Tensor
-    pixels: Tensor
+    at: Int[Tensor, " patches"]
+    pixels: Float[Tensor, "patches patch_size"]
 
 
 class PatchEncoder(nn.Module):
@@ -38,14 +39,14 @@ class PatchEncoder(nn.Module):
         self.up = nn.Linear(width, ENCODER_RATIO * width)
         self.down = nn.Linear(ENCODER_RATIO * width, width)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Encode patches (patches, patch_size) to (patches, width)."""
+    def forward(self, pixels: Float[Tensor, "patches patch_size"]) -> Float[Tensor, "patches width"]:
+        """Encode patches."""
         x = self.project(pixels).to(self.norm.weight.dtype)  # autocast projects in half precision
         return x + self.down(F.gelu(self.up(self.norm(x))))
 
 
 class Embedding(nn.Module):
-    """Token table + local position; where a placeholder stands, its patch is added."""
+    """Token table plus local position; the patch of a placeholder is added at its position."""
 
     def __init__(self, width: int, suite: SuiteRecord) -> None:
         super().__init__()
@@ -53,8 +54,10 @@ class Embedding(nn.Module):
         self.local = nn.Embedding(LOCAL_POSITIONS, width)
         self.encoders = nn.ModuleDict({name: PatchEncoder(n, width) for name, n in suite.encoders.items()})
 
-    def forward(self, tokens: Tensor, local: Tensor, patches: Mapping[str, Patches]) -> Tensor:
-        """Embed tokens (...) with local positions (...) to (..., width)."""
+    def forward(
+        self, tokens: Int[Tensor, "*tokens"], local: Int[Tensor, "*tokens"], patches: Mapping[str, Patches]
+    ) -> Float[Tensor, "*tokens width"]:
+        """Embed tokens, with their positions within the timestep."""
         x = self.table(tokens.flatten()) + self.local(local.flatten())
         if patches:
             at = torch.cat([at for at, _ in patches.values()])
@@ -63,8 +66,8 @@ class Embedding(nn.Module):
         return x.view(*tokens.shape, -1)
 
 
-def waves(bins: int, width: int) -> Tensor:
-    """Smooth features of a bin's place in the range: neighbours look alike. Shape (bins, width), std 1."""
+def waves(bins: int, width: int) -> Float[Tensor, "{bins} {width}"]:
+    """Smooth features of the bins, similar for neighbours, with a standard deviation of 1."""
     place = torch.linspace(0, 1, bins).unsqueeze(-1)
     rates = torch.logspace(math.log2(SLOWEST_WAVE), math.log2(FASTEST_WAVE), (width + 1) // 2, base=2)
     angles = 2 * math.pi * place * rates

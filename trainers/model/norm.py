@@ -1,17 +1,18 @@
-"""RMSNorm (Zhang 2019, https://arxiv.org/abs/1910.07467), with a gradient of its own on CPU.
+"""RMSNorm (Zhang 2019, https://arxiv.org/abs/1910.07467), with a hand-written gradient on CPU.
 
-There PyTorch's is a chain of operations that passes over memory again and again: this one takes a third of
-its time, and keeps nothing but its input.
+On CPU, PyTorch's version is a chain of operations that each read and write all memory. This one takes a third
+of the time and saves only its input for the backward pass.
 """
 
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 NORM_EPS = 1e-6
-OURS = (torch.float32, torch.float64)  # in half precision the squares want more than that
+OURS = (torch.float32, torch.float64)  # squares need more precision than half
 
 
 class RMSNorm(nn.Module):
@@ -21,12 +22,14 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (..., width)."""
+    def forward(self, x: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens width"]:
+        """Normalise the last dimension."""
         return rms_norm(x, self.weight)
 
 
-def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+def rms_norm(
+    x: Float[Tensor, "*tokens width"], weight: Float[Tensor, "*scales width"]
+) -> Float[Tensor, "*tokens width"]:
     """Normalise the last dimension of x and scale by a weight of x's last dimensions."""
     if x.device.type == "cpu" and x.dtype in OURS and weight.dtype == x.dtype:
         return _RMSNorm.apply(x, weight)

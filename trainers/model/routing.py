@@ -1,14 +1,15 @@
-"""Which experts each token visits, and what keeps a router's experts evenly used.
+"""Routers, which choose the experts of each token, and the balancing of their experts.
 
-Two routers: softmax, balanced by two losses, and sigmoid, balanced by a bias that takes part in the choice of
-the experts alone. Both choose `top_k` of the experts and renormalise their weights, and both run in float32
-whatever the autocast (Switch Transformer, https://arxiv.org/abs/2101.03961, section 2.4).
+Two routers: softmax, balanced by two losses, and sigmoid, balanced by a bias that affects only the choice of
+experts. Both choose `top_k` experts and renormalise their weights, and both run in float32 regardless of
+autocast (Switch Transformer, https://arxiv.org/abs/2101.03961, section 2.4).
 """
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,17 +19,17 @@ BIAS_STEP = 1e-3  # DeepSeek-V3, https://arxiv.org/abs/2412.19437, section 4.2
 
 
 class Routing(NamedTuple):
-    """Where the tokens of one layer go.
+    """The experts of the tokens of one layer.
 
     Attributes:
-        logits: (tokens, experts) float32.
-        experts: (tokens, top_k) int64, the experts that each token visits, likeliest first.
-        weights: (tokens, top_k) float32, what each of them says counts; they sum to one.
+        logits: of the router.
+        experts: that each token visits, likeliest first.
+        weights: of their outputs; they sum to one.
     """
 
-    logits: Tensor
-    experts: Tensor
-    weights: Tensor
+    logits: Float[Tensor, "tokens experts"]
+    experts: Int[Tensor, "tokens top_k"]
+    weights: Float[Tensor, "tokens top_k"]
 
 
 class SoftmaxRouter(nn.Module):
@@ -39,24 +40,24 @@ class SoftmaxRouter(nn.Module):
         self.top_k = top_k
         self.weight = nn.Parameter(torch.empty(experts, width))
 
-    def forward(self, x: Tensor) -> Routing:
-        """Route tokens (tokens, width)."""
+    def forward(self, x: Float[Tensor, "tokens width"]) -> Routing:
+        """Route tokens."""
         with torch.autocast(x.device.type, enabled=False):
             logits = F.linear(x.float(), self.weight.float())
             experts = highest(logits.detach(), self.top_k)
             return Routing(logits, experts, shares(logits.gather(-1, experts)))
 
-    def loss(self, routing: Routing) -> Tensor:
-        """What training adds to its loss for this layer."""
+    def loss(self, routing: Routing) -> Float[Tensor, ""]:
+        """The term of this layer in the training loss."""
         partition = log_partition(routing)
         return BALANCE_COEFFICIENT * balance_loss(routing, partition) + Z_COEFFICIENT * z_loss(partition)
 
     def rebalance(self, routing: Routing) -> None:
-        """The losses do it."""
+        """Do nothing: the losses balance the experts."""
 
 
 class SigmoidRouter(nn.Module):
-    """Each expert's own affinity; a bias that follows the load decides with it who is chosen, and no more.
+    """An affinity per expert; the experts are chosen by affinity plus a bias that follows the load.
 
     DeepSeek-V3, equations 13 to 16, and Wang 2024, https://arxiv.org/abs/2408.15664.
     """
@@ -69,16 +70,16 @@ class SigmoidRouter(nn.Module):
         self.weight = nn.Parameter(torch.empty(experts, width))
         self.register_buffer("bias", torch.zeros(experts))
 
-    def forward(self, x: Tensor) -> Routing:
-        """Route tokens (tokens, width)."""
+    def forward(self, x: Float[Tensor, "tokens width"]) -> Routing:
+        """Route tokens."""
         with torch.autocast(x.device.type, enabled=False):
             logits = F.linear(x.float(), self.weight.float())
             experts = highest(logits.detach().sigmoid() + self.bias, self.top_k)
             # affinities over their sum, where none of them underflows
             return Routing(logits, experts, shares(F.logsigmoid(logits.gather(-1, experts))))
 
-    def loss(self, routing: Routing) -> Tensor:
-        """Nothing: the bias balances without disturbing the gradient."""
+    def loss(self, routing: Routing) -> Float[Tensor, ""]:
+        """Zero: the bias balances without affecting the gradient."""
         return routing.logits.new_zeros(())
 
     @torch.no_grad()
@@ -92,10 +93,10 @@ Router = SoftmaxRouter | SigmoidRouter
 ROUTERS: dict[str, type[Router]] = {"softmax": SoftmaxRouter, "sigmoid": SigmoidRouter}
 
 
-def highest(scores: Tensor, top_k: int) -> Tensor:
-    """The experts with the highest scores (tokens, experts), highest first. Shape (tokens, top_k), int64.
+def highest(scores: Float[Tensor, "tokens experts"], top_k: int) -> Int[Tensor, "tokens {top_k}"]:
+    """The experts with the highest scores, highest first.
 
-    On CPU numpy looks for them in half the time of `topk`, which sorts each token's scores.
+    On CPU, numpy's partition takes half the time of `topk`, which sorts each token's scores.
     """
     if scores.device.type != "cpu":
         return scores.topk(top_k, dim=-1).indices
@@ -106,18 +107,18 @@ def highest(scores: Tensor, top_k: int) -> Tensor:
     return best.gather(-1, scores.gather(-1, best).argsort(dim=-1, descending=True))
 
 
-def shares(logits: Tensor) -> Tensor:
-    """Softmax of (tokens, top_k) over the few experts of a token; the CPU is quick along the tokens alone."""
+def shares(logits: Float[Tensor, "tokens top_k"]) -> Float[Tensor, "tokens top_k"]:
+    """Softmax over the experts of each token; transposed, since the CPU is fast along a long dimension."""
     return logits.t().softmax(dim=0).t()
 
 
-def log_partition(routing: Routing) -> Tensor:
-    """What each token's logits exceed the logarithms of its probabilities by, (tokens, 1) float32."""
+def log_partition(routing: Routing) -> Float[Tensor, "tokens 1"]:
+    """Log of the softmax denominator of each token."""
     return routing.logits.logsumexp(dim=-1, keepdim=True)
 
 
-def balance_loss(routing: Routing, partition: Tensor) -> Tensor:
-    """Experts times the product of each one's share of visits and mean probability: 1 at perfect balance.
+def balance_loss(routing: Routing, partition: Float[Tensor, "tokens 1"]) -> Float[Tensor, ""]:
+    """Number of experts times the sum of share of visits times mean probability: 1 at perfect balance.
 
     Switch Transformer, equation 4, with the visits counted over the batches of all devices (Qiu 2025,
     https://arxiv.org/abs/2501.11873), so that an expert may serve one task alone. The share is a constant for
@@ -129,19 +130,19 @@ def balance_loss(routing: Routing, partition: Tensor) -> Tensor:
     return num_experts * (visits / visits.sum() * probabilities.mean(dim=0)).sum()
 
 
-def z_loss(partition: Tensor) -> Tensor:
+def z_loss(partition: Float[Tensor, "tokens 1"]) -> Float[Tensor, ""]:
     """Mean squared log-partition of the router (ST-MoE, arXiv 2202.08906, equation 5)."""
     return partition.square().mean()
 
 
-def expert_load(routing: Routing) -> Tensor:
-    """Visits of each expert. Shape (experts,), int64."""
+def expert_load(routing: Routing) -> Int[Tensor, " experts"]:
+    """Visits of each expert."""
     visits = routing.experts.flatten()  # not counted by `bincount`, for which the host waits on a GPU
     return visits.new_zeros(routing.logits.shape[-1]).scatter_add_(0, visits, torch.ones_like(visits))
 
 
-def over_all_devices(counts: Tensor) -> Tensor:
-    """The sum of all devices' counts; the counts themselves where there is one device."""
+def over_all_devices(counts: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+    """Sum of the counts of all devices; the counts themselves on a single device."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         counts = counts.clone()
         torch.distributed.all_reduce(counts)

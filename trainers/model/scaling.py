@@ -1,4 +1,4 @@
-"""How large each parameter begins and how fast it learns, by its shape: one learning rate fits all sizes.
+"""Initial scale and learning rate of each parameter by its shape, so that one learning rate fits all sizes.
 
 The maximal update parametrisation (Yang 2022, https://arxiv.org/abs/2203.03466) without multipliers in the
 forward pass, so that the weights are those of a plain decoder. With Adam, a matrix that sums over n inputs
@@ -23,10 +23,10 @@ TABLES = ("table", "local", "project")
 
 
 class Scale(NamedTuple):
-    """How one parameter begins and learns.
+    """Initial scale and learning rate of one parameter.
 
     Attributes:
-        std: standard deviation at the beginning.
+        std: initial standard deviation.
         width: factor of its learning rate that follows from the width.
         depth: factor that follows from the depth.
         parts: rows of the matrices that lie below each other in it; None where it is no matrix of a layer.

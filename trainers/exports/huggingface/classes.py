@@ -1,8 +1,9 @@
-"""Which class of transformers is exactly our decoder, for each set of options, and its configuration.
+"""The class of transformers that computes what our decoder does, for each set of options, and its settings.
 
-A class is in the table because its logits are ours (tests compare them). What its configuration must say
-against its defaults stands here: the base of the rotation, the epsilon of the norms, renormalised top-k
-weights, no biases, no sliding window, and which layers are dense.
+A class is in the table because its logits equal ours, which tests check. Its configuration overrides the
+defaults that differ from ours: the base of the rotation, the epsilon of the norms, renormalised top-k
+weights, no biases, the window, and which layers are dense. An architecture with a field that is not in
+`HANDLED` is refused, unless the field's value has no effect.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +12,30 @@ from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 from space.candidate import Architecture
+from space.declared import unhandled
 from space.errors import NotFoundError, StudyFileError
 from space.records import SuiteRecord
 from trainers.model.attention import ROPE_BASE
 from trainers.model.norm import NORM_EPS
 
 ANY = None
-NO_SHARED_WIDTH = 8  # of the shared expert of zeros that a class asks for where we have none
+HANDLED = frozenset(  # fields of an architecture that the table and the settings take into account
+    {
+        "depth",
+        "width",
+        "experts",
+        "top_k",
+        "expert_ratio",
+        "shared_experts",
+        "dense_layers",
+        "router",
+        "head_dim",
+        "kv_groups",
+        "qk_norm",
+        "window",
+    }
+)
+NO_SHARED_WIDTH = 8  # of the shared expert of zeros, for a class that requires one
 
 
 @dataclass(frozen=True)
@@ -26,11 +44,11 @@ class PeerClass:
 
     Attributes:
         model_type: its name in a `config.json`.
-        settings: what its configuration needs beside what all classes share.
-        shared: name of the shared expert in a sparse layer; empty where the class has none. Where ours has
-            none and the class has one, the class gets one of zeros, which adds nothing.
-        shared_gate: whether it scales its shared expert by a learned sigmoid. Ours does not: a gate of zeros
-            halves it, which a doubled output undoes without rounding.
+        settings: what its configuration needs in addition to what all classes share.
+        shared: name of the shared expert in a sparse layer; empty if the class has none. If the class has one
+            and our decoder does not, its weights are zeros, so it adds nothing.
+        shared_gate: whether it scales its shared expert by a learned sigmoid, which our decoder does not. A
+            gate of zeros halves the output, and doubled weights undo that without rounding.
     """
 
     model_type: str
@@ -40,21 +58,22 @@ class PeerClass:
 
 
 class Options(NamedTuple):
-    """The options that decide on a class; `ANY` fits both."""
+    """The options that determine the class; `ANY` matches both values."""
 
     router: Literal["none", "softmax", "sigmoid"]
     qk_norm: bool | None
     shared_expert: bool | None
     dense_layers: bool | None
+    window: bool | None = ANY
 
     @classmethod
     def of(cls, arch: Architecture) -> "Options":
         """The options of an architecture."""
         router = arch.router if arch.sparse else "none"
-        return cls(router, arch.qk_norm, arch.shared_experts > 0, arch.dense_layers > 0)
+        return cls(router, arch.qk_norm, arch.shared_experts > 0, arch.dense_layers > 0, arch.window > 0)
 
     def fit(self, options: "Options") -> bool:
-        """Whether these, with `ANY` among them, fit those of an architecture."""
+        """Whether the options of an architecture match these, where `ANY` matches both values."""
         return all(mine in (ANY, given) for mine, given in zip(self, options, strict=True))
 
 
@@ -62,8 +81,20 @@ def _llama(arch: Architecture) -> dict[str, Any]:
     return {"attention_bias": False, "mlp_bias": False}
 
 
+def _mistral(arch: Architecture) -> dict[str, Any]:
+    return {"sliding_window": arch.window}
+
+
 def _qwen3(arch: Architecture) -> dict[str, Any]:
-    return {"attention_bias": False, "use_sliding_window": False}
+    return {"attention_bias": False, **_sliding(arch)}
+
+
+def _sliding(arch: Architecture) -> dict[str, Any]:
+    """The window of the Qwen classes, in every layer."""
+    if not arch.window:
+        return {"use_sliding_window": False}
+    layers = ["sliding_attention"] * arch.depth
+    return {"use_sliding_window": True, "sliding_window": arch.window, "layer_types": layers}
 
 
 def _mixtral(arch: Architecture) -> dict[str, Any]:
@@ -71,7 +102,7 @@ def _mixtral(arch: Architecture) -> dict[str, Any]:
         "intermediate_size": arch.expert_width,
         "num_local_experts": arch.experts,
         "num_experts_per_tok": arch.top_k,
-        "sliding_window": None,
+        "sliding_window": arch.window or None,
     }
 
 
@@ -83,7 +114,7 @@ def _qwen_moe(arch: Architecture) -> dict[str, Any]:
         "norm_topk_prob": True,
         "mlp_only_layers": list(range(arch.dense_layers)),
         "decoder_sparse_step": 1,
-        "use_sliding_window": False,
+        **_sliding(arch),
     }
 
 
@@ -115,6 +146,7 @@ def _glm4_moe(arch: Architecture) -> dict[str, Any]:
 
 
 LLAMA = PeerClass("llama", _llama)
+MISTRAL = PeerClass("mistral", _mistral)
 QWEN3 = PeerClass("qwen3", _qwen3)
 MIXTRAL = PeerClass("mixtral", _mixtral)
 QWEN2_MOE = PeerClass("qwen2_moe", _qwen2_moe, shared="shared_expert", shared_gate=True)
@@ -122,13 +154,14 @@ QWEN3_MOE = PeerClass("qwen3_moe", _qwen3_moe)
 GLM4_MOE = PeerClass("glm4_moe", _glm4_moe, shared="shared_experts")
 
 EXACT: tuple[tuple[Options, PeerClass], ...] = (  # the first that fits
-    # router, QK-norm, shared expert, leading dense layers
-    (Options("none", False, ANY, ANY), LLAMA),
+    # router, QK-norm, shared expert, leading dense layers, window
+    (Options("none", False, ANY, ANY, False), LLAMA),
+    (Options("none", False, ANY, ANY, True), MISTRAL),
     (Options("none", True, ANY, ANY), QWEN3),
     (Options("softmax", False, False, False), MIXTRAL),
     (Options("softmax", False, ANY, ANY), QWEN2_MOE),
     (Options("softmax", True, False, ANY), QWEN3_MOE),
-    (Options("sigmoid", ANY, ANY, ANY), GLM4_MOE),
+    (Options("sigmoid", ANY, ANY, ANY, False), GLM4_MOE),
 )
 
 
@@ -137,13 +170,22 @@ def exact_class(arch: Architecture) -> PeerClass:
 
     Raises:
         NotFoundError: transformers is not installed.
-        StudyFileError: there is no such class.
+        StudyFileError: there is no such class, or the architecture has a field that is not handled here.
     """
     if find_spec("transformers") is None:
         raise NotFoundError("an export in the format hf needs transformers: pip install 'pathfront[hf]'")
+    unknown = unhandled(arch, HANDLED)
+    if unknown:
+        named = ", ".join(f"{name} {value}" for name, value in unknown.items())
+        raise StudyFileError(f"an export in the format hf knows every knob that the model uses, got {named}")
     for options, peer in EXACT:
         if options.fit(Options.of(arch)):
             return peer
+    if arch.router == "sigmoid":
+        raise StudyFileError(
+            "a sigmoid router has an exact class in transformers only with full attention, got window"
+            f" {arch.window}; choose a candidate with window 0 or with a softmax router"
+        )
     raise StudyFileError(
         "a softmax router with a shared expert has an exact class in transformers only without QK-norm, got"
         f" shared_experts {arch.shared_experts} and qk_norm true; choose a candidate with qk_norm false,"
@@ -152,7 +194,7 @@ def exact_class(arch: Architecture) -> PeerClass:
 
 
 def configuration(arch: Architecture, suite: SuiteRecord) -> Mapping[str, Any]:
-    """What the class's `config.json` says of an architecture, `model_type` included.
+    """The settings of an architecture in the class's `config.json`, including `model_type`.
 
     Raises:
         NotFoundError: transformers is not installed.

@@ -27,7 +27,14 @@ from trainers.exports.huggingface.tokenizer import write_tokenizer
 from trainers.exports.huggingface.weights import from_peer, to_peer
 from trainers.exports.load import FOLDER as FULL_FOLDER
 from trainers.exports.load import checked_weights, load_decoder
-from trainers.exports.sheets import MEGATRON_FILE, TORCHTITAN_FILE, Constants, megatron, torchtitan
+from trainers.exports.sheets import (
+    MEGATRON_FILE,
+    TORCHTITAN_FILE,
+    Constants,
+    check_described,
+    megatron,
+    torchtitan,
+)
 from trainers.model.attention import ROPE_BASE
 from trainers.model.decoder import Decoder
 from trainers.model.norm import NORM_EPS
@@ -57,11 +64,12 @@ def write_hf(export: Path, folder: Path) -> None:
 
     Raises:
         NotFoundError: `export` is no export, or transformers is not installed.
-        StudyFileError: no class of transformers is exact for its architecture.
+        StudyFileError: no class of transformers is exact for its architecture, or a sheet lacks a knob of it.
         CheckpointError: its weights are missing or damaged.
     """
     recipe = Recipe.read(export)
     exact_class(recipe.candidate.architecture)
+    check_described(recipe.candidate.architecture)
     decoder = load_decoder(export, recipe)
     in_full = (export / FULL_FOLDER / WEIGHTS_FILE).is_file()
     arch = decoder.arch

@@ -95,7 +95,7 @@ def readme(recipe: Recipe, in_full: bool) -> str:
     filled = peer.shared and not arch.shared_experts
     return TEXT.format(
         model_type=peer.model_type,
-        words=arch.experts_in_words,
+        words=arch.features,
         filler=" Its shared expert is all zeros: the class has one and ours does not." if filled else "",
         trial=recipe.origin.trial,
         study=recipe.origin.study,

@@ -1,8 +1,8 @@
 """The decoder's state dict as that of a class of transformers, and back, bit for bit.
 
-The names are those of a model in memory; how they lie in a file is the business of `save_pretrained`. Ours
-are fused where theirs are not (queries, keys and values; gate and up), so a tensor of ours is one or more of
-theirs, one below the other.
+The names are those of a model in memory; `save_pretrained` decides their layout in a file. Some of our
+tensors are fused (queries, keys and values; gate and up), so one tensor of ours is one or more of theirs,
+concatenated along rows.
 """
 
 from collections.abc import Iterator, Mapping
