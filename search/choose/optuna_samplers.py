@@ -84,9 +84,6 @@ class OptunaSampler:
         problem: the study's space, tasks, limits and seed.
         kind: its class.
         arguments: of its class; a seed is passed where it takes one.
-        samples_replays: whether it also samples for each trial that is replayed, by which the trial enters a
-            generation. Optuna 5 does not where all parameters are given; an evolutionary sampler then stays
-            in its first generation, and draws at random.
 
     Raises:
         StudyFileError: it cannot search this space.
@@ -97,7 +94,6 @@ class OptunaSampler:
         problem: Problem,
         kind: "type[BaseSampler]",
         arguments: Mapping[str, Any],
-        samples_replays: bool = True,
     ) -> None:
         import optuna
 
@@ -109,7 +105,6 @@ class OptunaSampler:
                 f"search.sampler: {kind.__name__} tries every combination of values, and '{endless[0]}' has"
                 " infinitely many; list its choices, or fix it"
             )
-        self._samples_replays = samples_replays
         self._problem = problem
         self._kind = kind
         accepted = inspect.signature(kind).parameters
@@ -195,8 +190,9 @@ class OptunaSampler:
                 study.enqueue_trial(params)
                 with _experiments_allowed():
                     trial = study.ask(self._space)
-                    if self._samples_replays:
-                        assert trial.relative_params is not None  # the property samples
+                    # Optuna 5 samples when this property is read, and by that the trial enters a generation;
+                    # without it an evolutionary sampler stays in its first generation and draws at random.
+                    assert trial.relative_params is not None
                 study.tell(trial, values)
 
     def _encoded_params(self, candidate: Candidate) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from space.seams import SAMPLERS
 from space.study import Search
 
 RULE = "search.sampler: a sampler as package.module:Class"
-ORIGIN_LENGTH = 11  # of the name of a class, so that " fallback" fits behind it in its column
+ORIGIN_LENGTH = 100  # characters of a class's name; the column of origins holds 200
 
 
 def make_sampler(search: Search, problem: Problem) -> Sampler:
@@ -48,9 +48,8 @@ def _make_of_optuna(name: str, kind: Any, problem: Problem, arguments: Mapping[s
 
     refuse(kind)
     _check_arguments(name, kind, arguments)
-    keeps_proposals = name == "nsga2"  # those of studies that name it would change
     with blamed("search.sampler_args" if arguments else "search.sampler", name):
-        return OptunaSampler(problem, kind, arguments, samples_replays=not keeps_proposals)
+        return OptunaSampler(problem, kind, arguments)
 
 
 def origin(sampler: str) -> str:

@@ -1,6 +1,8 @@
 """Optuna's samplers on spaces of ranges: buildable suggestions, few questions, true origins, old studies."""
 
 import json
+from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import optuna
@@ -160,3 +162,13 @@ def test_a_network_that_is_known_under_an_older_id_is_not_proposed_again():
     assert found.candidate.learning_rate == 2e-3
     known = Candidate(found.candidate.id, 1, found.params, 1e5, False)
     assert ours.propose(Snapshot((old, known), (), 0.0)) is None
+
+
+@pytest.mark.parametrize("sampler", MODELS)
+def test_a_model_suggests_something_else_where_scores_are_reversed(sampler):
+    config = config_of(sampler, {"depth": {"low": 1, "high": 64}, "mixture": {"fixed": True}})
+    view = seen(config, 24)
+    best = max(trial.score for trial in view.trials)
+    turned = tuple(replace(trial, score=best - trial.score) for trial in view.trials)
+    asked = [list(islice(suggestions(config, v), 1)) for v in (view, replace(view, trials=turned))]
+    assert asked[0] != asked[1]

@@ -35,7 +35,7 @@ def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
             "|---|---|---|---|---|---|---|",
             *rows,
             "",
-            f"Depth {arch.depth}, width {arch.width}, {arch.experts_in_words};"
+            f"Depth {arch.depth}, width {arch.width}, {arch.features};"
             f" {cost.total_params:,} parameters, {cost.active_params:,} active;"
             f" {cost.flops_per_token:.3g} FLOPs a token.",
             f"Trained with {card.spent.training_flops:.3g} FLOPs"
