@@ -7,12 +7,9 @@ A folder that cannot be used is found out before anything is made, and is an err
 """
 
 import hashlib
-import inspect
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +24,6 @@ from trainers.tokens.sequence import Chunk
 
 ENVIRONMENT = "PATHFRONT_CACHE"
 CACHE = Place("generated data", ENVIRONMENT, lambda: platformdirs.user_cache_dir("pathfront"))
-PLUMBING = ("builtins", "abc", "typing")
 KINDS = {"BOOL": "?", "U8": "u1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
 TORN = (ValueError, KeyError, TypeError, OverflowError)  # whatever a torn header may say
 
@@ -102,27 +98,6 @@ def cached_episodes(name: str, key: Mapping[str, object], make: Callable[[], lis
         MachineError: the cache cannot be read or written, or its disk is full.
     """
     return Episodes.from_arrays(cached_arrays(name, key, lambda: Episodes.of(make()).arrays()))
-
-
-@cache
-def code_fingerprint(cls: type) -> str:
-    """A digest of the source of a class, its bases, and what their modules use of their own package."""
-    waiting = [base.__module__ for base in cls.__mro__ if base.__module__ not in PLUMBING]
-    packages = {name.partition(".")[0] for name in waiting}
-    found: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in found or name.partition(".")[0] not in packages:
-            continue
-        found.add(name)
-        for value in vars(sys.modules[name]).values():
-            used = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
-            if isinstance(used, str) and used in sys.modules:
-                waiting.append(used)
-    digest = hashlib.sha256()
-    for name in sorted(found):
-        digest.update(Path(inspect.getfile(sys.modules[name])).read_bytes())
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> Arrays | None:

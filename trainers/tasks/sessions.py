@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from inspect import signature
+from typing import Self
 
 import numpy as np
 
 from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.base import Policy, Session
-from trainers.tasks.cache import cache_path, cached_episodes, code_fingerprint, is_intact
+from trainers.tasks.cache import cache_path, cached_episodes, is_intact
+from trainers.tasks.code.fingerprints import code_fingerprint, object_fingerprint
 from trainers.tasks.episodes import Episodes
 from trainers.tasks.policies import ConstantPolicy, ExpertPolicy, RandomPolicy
 from trainers.tasks.versions import versions_of
@@ -21,6 +24,8 @@ from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import Tokenizer
 from trainers.tokens.vocabulary import Vocabulary
+
+CACHED = frozenset({"episodes", "is_prepared", "cache_key"})  # members that read and write the cache
 
 
 class BaseTask(ABC):
@@ -45,6 +50,13 @@ class BaseTask(ABC):
     reference_episodes: int = 300
     num_train_episodes: int = 1000
     packages: tuple[str, ...] = ("numpy",)
+    _made_with: tuple[tuple[object, ...], dict[str, object]]
+
+    def __new__(cls, *arguments: object, **named: object) -> Self:
+        """Keep what the task is made with, for its cache key."""
+        task = super().__new__(cls)
+        task._made_with = (arguments, named)
+        return task
 
     def __init__(self, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None) -> None:
         self.suite = suite
@@ -72,6 +84,19 @@ class BaseTask(ABC):
         """Expert episodes of the train split, made once and then read from the disk."""
         return cached_episodes(self.name, self.cache_key(), self.demonstrations)
 
+    def _settings(self) -> dict[str, object]:
+        """What the task was made with, beside the sequence settings and the number of episodes."""
+        arguments, named = self._made_with
+        bound = signature(type(self).__init__).bind(self, *arguments, **named).arguments
+        given = {
+            name: value if isinstance(value, tuple) else (value,) for name, value in [*bound.items()][1:]
+        }
+        given.pop("train_episodes", None)
+        return {
+            name: [value for value in values if not isinstance(value, SuiteRecord | Tokenizer)]
+            for name, values in given.items()
+        }
+
     def is_prepared(self) -> bool:
         """Whether the expert episodes are on the disk, undamaged."""
         return is_intact(cache_path(self.name, self.cache_key()))
@@ -84,7 +109,8 @@ class BaseTask(ABC):
             "vocabulary": repr(self.vocabulary),
             "patches": self.suite.encoders,
             "tokenizer": sha256(self.tokenizer.model).hexdigest(),
-            "code": code_fingerprint(type(self)),
+            "code": code_fingerprint(type(self), "demonstrations", self._settings(), CACHED),
+            "format": [object_fingerprint(kind) for kind in (Episodes, type(self.tokenizer))],
             "versions": versions_of(self.packages),
         }
 

@@ -124,6 +124,11 @@ class Dataset:
         return arrays
 
     @property
+    def content_digest(self) -> str:
+        """SHA-256 of the data, which stands for them in cache keys."""
+        return self.manifest.sha256
+
+    @property
     def size(self) -> int:
         """Bytes on disk.
 

@@ -10,13 +10,14 @@ from functools import cache, partial
 
 import numpy as np
 
-from space.records import Sense, Split
+from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.answers import Example
 from trainers.tasks.families import images
 from trainers.tasks.families.sounds import tasks as sounds
 from trainers.tasks.parts.questions import YES_NO, Level, Question, QuestionTask, spaced
 from trainers.tokens.audio import audio_patches, log_mel
 from trainers.tokens.image import image_patches
+from trainers.tokens.text import Tokenizer
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ORDINALS = ("first", "second", "third")
@@ -49,8 +50,15 @@ class DigitTask(QuestionTask[DigitQuestion]):
     packages = ("numpy", "scikit-learn", "scipy")
     modality: Sense
 
-    def __init__(self, modality: Sense, *arguments) -> None:
-        super().__init__(*arguments)
+    def __init__(
+        self,
+        modality: Sense,
+        level: Level[DigitQuestion],
+        suite: SuiteRecord,
+        tokenizer: Tokenizer,
+        train_episodes: int | None = None,
+    ) -> None:
+        super().__init__(level, suite, tokenizer, train_episodes)
         self.domain = self.modality = modality
 
     def show(self, question: DigitQuestion, split: Split, rng: np.random.Generator) -> Example:

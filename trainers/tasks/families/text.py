@@ -21,6 +21,7 @@ from space.errors import TaskError
 from space.records import Sense, Split
 from trainers.tasks.base import Policy
 from trainers.tasks.cache import cached_arrays
+from trainers.tasks.code.fingerprints import object_fingerprint
 from trainers.tasks.ngram import NGramPolicy
 from trainers.tasks.sessions import BaseTask
 from trainers.tasks.versions import versions_of
@@ -172,7 +173,7 @@ def cut_excerpts(documents: Iterable[str]) -> list[str]:
 @cache
 def _documents() -> list[tuple[str, str]]:
     """(name, text) of each document, read from the disk once they are extracted."""
-    key = {"code": sha256(Path(__file__).read_bytes()).hexdigest(), "versions": versions_of([])}
+    key = {"code": object_fingerprint(_extract), "versions": versions_of([])}
     arrays = cached_arrays("documents", key, _extract)
     names = arrays["names"].tobytes().decode().split("\n")
     text = arrays["text"].tobytes()
