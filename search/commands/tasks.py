@@ -11,6 +11,7 @@ from space.words import counted
 if TYPE_CHECKING:
     from space.catalog import Measured
     from space.records import Baseline, SuiteRecord
+    from trainers.tasks.contract import Verdict
 
 SAMPLE_SEED = 0
 MOST_DEVIATION = 3.0  # standard errors
@@ -150,7 +151,14 @@ def measure_tasks(
 
 
 @app.command(
-    "check", epilog=examples(["pathfront tasks check my_package.mine:Reverse", "pathfront tasks check --all"])
+    "check",
+    epilog=examples(
+        [
+            "pathfront tasks check my_package.mine:Reverse",
+            "pathfront tasks check --family text --json",
+            "pathfront tasks check --all",
+        ]
+    ),
 )
 def check_tasks(
     names: Names = None,
@@ -158,22 +166,57 @@ def check_tasks(
     everything: Everything = False,
     suite: Suite = None,
     workers: Workers = None,
+    json: Json = False,
 ) -> None:
-    """Check that tasks keep the rules.
+    """Check that tasks keep the rules, and print the verdict of each rule.
 
     Deterministic for a seed; train, select and report disjoint; tokens legal and coming back; lengths
-    bounded; the expert above its floor and in time; nothing printed; no answer in the input.
+    bounded; the expert above its floor and in time; nothing printed; no answer in the input. Where a rule
+    cannot apply to a task, the reason is printed.
     """
     from functools import partial
 
+    from search.commands import output
     from space.catalog import load_catalog
     from trainers.tasks import measure
-    from trainers.tasks.contract import CHECKED_EPISODES, check_by_name
+    from trainers.tasks.contract import CHECKED_EPISODES, verdicts_by_name
 
     chosen = _chosen(names, family, everything, None, 0)
     settings = load_catalog().suite(suite) if suite else measure.own_suite()
-    one = partial(check_by_name, suite=settings, train_episodes=CHECKED_EPISODES)
-    _conclude(_each(one, chosen, "checked", workers, lambda name, _: None), chosen)
+    one = partial(verdicts_by_name, suite=settings, train_episodes=CHECKED_EPISODES)
+    found: dict[str, tuple[Verdict, ...]] = {}
+    failed = _each(one, chosen, "checked", workers, found.__setitem__)
+    found = {name: found[name] for name in chosen if name in found}
+    for name, verdicts in found.items():
+        broken = [verdict.reason for verdict in verdicts if verdict.result == "failed"]
+        if broken:
+            failed[name] = "\n".join(broken)
+    if json:
+        rows = [{"task": name, "rules": verdicts} for name, verdicts in found.items()]
+        output.print_json(rows)
+    else:
+        _print_verdicts(found)
+    _conclude(failed, chosen)
+
+
+def _print_verdicts(found: "dict[str, tuple[Verdict, ...]]") -> None:
+    """A table of tasks and rules, and below it why rules cannot apply."""
+    from search.commands import output
+    from trainers.tasks.contract import ALL_RULES
+
+    if not found:
+        return
+    marks = {"passed": "ok", "failed": "FAILED", "inapplicable": "-"}
+    rows = [[name, *(marks[verdict.result] for verdict in verdicts)] for name, verdicts in found.items()]
+    output.print_table(["task", *ALL_RULES], rows)
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for name, verdicts in found.items():
+        for verdict in verdicts:
+            if verdict.result == "inapplicable":
+                reasons.setdefault((verdict.rule, verdict.reason), []).append(name)
+    for (rule, reason), tasks in reasons.items():
+        others = f" and {len(tasks) - 1:,} more" if len(tasks) > 1 else ""
+        print(f"'{rule}' cannot apply to {tasks[0]}{others}: {reason}")
 
 
 def _chosen(

@@ -53,21 +53,24 @@ def _nested(code):
 
 def _executed(function):
     """Code of ours that runs in a call, without what reads and writes the cache."""
-    found = set()
+    ran = set()
 
     def note(frame, event, _):
-        file = Path(frame.f_code.co_filename)
-        if event == "call" and file.is_relative_to(PACKAGE):
-            where = file.relative_to(PACKAGE / "tasks").parts if PACKAGE / "tasks" in file.parents else ()
-            if not where or where[0] not in STORAGE:
-                found.add(frame.f_code)
+        if event == "call":
+            ran.add(frame.f_code)
 
     sys.setprofile(note)
     try:
         function()
     finally:
         sys.setprofile(None)
-    return found
+    return {code for code in ran if _is_followed(Path(code.co_filename))}
+
+
+def _is_followed(file):
+    """Whether a file is ours, and does not read or write the cache."""
+    inside = file.parts[len(PACKAGE.parts) :] if file.is_relative_to(PACKAGE) else ()
+    return bool(inside) and not (inside[0] == "tasks" and inside[1] in STORAGE)
 
 
 @pytest.fixture(scope="module")
