@@ -224,7 +224,8 @@ def check_disjoint(checked: Checked) -> None:
         _check_passages(checked)
         return
     episodes = task.episodes()
-    select, report = (record(task, split, BEGINNINGS).shown for split in HELD_OUT)
+    count = min(BEGINNINGS, task.reference_episodes)
+    select, report = (record(task, split, count).shown for split in HELD_OUT)
     for split, beginnings in zip(HELD_OUT, (select, report), strict=True):
         for beginning in beginnings:
             if any(begins_with(episode, beginning) for episode in episodes):
@@ -354,7 +355,8 @@ def _held_out_text(checked: Checked, split: Split) -> list[np.ndarray]:
     task = checked.task
     if isinstance(task, TextTask):
         return [task.tokenizer.encode(text) for text in task.excerpts(split)]
-    return [chunk.tokens for chunk in record(task, split, BEGINNINGS).passages]
+    count = min(BEGINNINGS, task.reference_episodes)
+    return [chunk.tokens for chunk in record(task, split, count).passages]
 
 
 def _demonstrate(task: Task) -> Sequence[Chunk]:

@@ -18,11 +18,3 @@ def image_patches(pixels: np.ndarray, side: int) -> np.ndarray:
     scaled = (pixels.astype(np.float32) * 2 - 1) / np.float32(np.sqrt(side))
     tiles = scaled.reshape(height // side, side, width // side, side, channels).swapaxes(1, 2)
     return tiles.reshape(-1, side * side * channels)
-
-
-def image_pixels(patches: np.ndarray, side: int, width: int) -> np.ndarray:
-    """The inverse of `image_patches` for an image of this width: (height, width, channels) in [0, 1]."""
-    columns = width // side
-    channels = patches.shape[1] // (side * side)
-    tiles = patches.reshape(-1, columns, side, side, channels).swapaxes(1, 2)
-    return (tiles.reshape(-1, width, channels) * np.sqrt(side) + 1) / 2

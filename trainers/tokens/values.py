@@ -12,7 +12,7 @@ MU = 100.0
 M = 256.0
 
 
-class Scale(Protocol):
+class ValueScale(Protocol):
     """Maps a field's values into [-1, 1] and back; both directions keep the shape."""
 
     def squash(self, values: np.ndarray) -> np.ndarray:
@@ -66,11 +66,11 @@ class Linear:
         return low + (np.asarray(squashed, dtype=np.float64) + 1) / 2 * (high - low)
 
 
-def encode(values: np.ndarray, bins: int, scale: Scale) -> np.ndarray:
+def encode(values: np.ndarray, bins: int, scale: ValueScale) -> np.ndarray:
     """Values -> uniform bins of [-1, 1], int32 of the same shape; +1 falls into the last bin."""
     return np.minimum((scale.squash(values) + 1) / 2 * bins, bins - 1).astype(np.int32)
 
 
-def decode(indices: np.ndarray, bins: int, scale: Scale) -> np.ndarray:
+def decode(indices: np.ndarray, bins: int, scale: ValueScale) -> np.ndarray:
     """Bins -> the values at their centres, float64 of the same shape."""
     return scale.expand((np.asarray(indices) + 0.5) / bins * 2 - 1)

@@ -14,7 +14,7 @@ from gymnasium import Env
 
 from space.errors import NotFoundError
 from space.records import Split, SuiteRecord
-from trainers.tasks.parts.gymnasium_control import GymnasiumSession, GymnasiumTask, Level
+from trainers.tasks.parts.gymnasium_control import ControlLevel, GymnasiumSession, GymnasiumTask
 from trainers.tasks.sessions import Noise
 from trainers.tokens import values
 from trainers.tokens.text import Tokenizer
@@ -113,9 +113,9 @@ def game(
     repeat: int,
     expert: Callable[[np.ndarray], int],
     unit: str,
-) -> Level:
+) -> ControlLevel:
     """A game as a level; its expert is called what its function is."""
-    return Level(
+    return ControlLevel(
         name=name,
         family="atari",
         make=partial(Game, name),
@@ -137,7 +137,7 @@ def game(
 class Atari(GymnasiumTask):
     """A game for a limited time; subclasses say which."""
 
-    level: Level
+    level: ControlLevel
     reference_episodes = 100
 
     def __init__(self, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None) -> None:

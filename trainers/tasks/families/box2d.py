@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium import Env
 
-from trainers.tasks.parts.gymnasium_control import GymnasiumTask, Level
+from trainers.tasks.parts.gymnasium_control import ControlLevel, GymnasiumTask
 from trainers.tasks.sessions import Noise
 from trainers.tokens import values
 
@@ -51,7 +51,7 @@ def landed(env: Any, over: bool) -> float:
 
 
 LEVELS = (
-    Level(
+    ControlLevel(
         name="lunar-lander",
         family="box2d",
         make=partial(lander, False),
@@ -66,7 +66,7 @@ LEVELS = (
         noise=Noise(rate=0.01),
         packages=("box2d", "gymnasium", "numpy"),
     ),
-    Level(
+    ControlLevel(
         name="lunar-lander-continuous",
         family="box2d",
         make=partial(lander, True),

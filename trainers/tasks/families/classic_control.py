@@ -13,7 +13,7 @@ from gymnasium.envs.classic_control.continuous_mountain_car import Continuous_Mo
 from gymnasium.envs.classic_control.mountain_car import MountainCarEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
-from trainers.tasks.parts.gymnasium_control import GymnasiumTask, Level
+from trainers.tasks.parts.gymnasium_control import ControlLevel, GymnasiumTask
 from trainers.tasks.parts.regulators import linearise, lqr_gain
 from trainers.tasks.sessions import Noise
 from trainers.tokens import values
@@ -99,7 +99,7 @@ UPRIGHT_COSINE = 0.95
 PENDULUM_LIMIT, PENDULUM_REPEAT = 50, 4  # together the 200 steps of Pendulum-v1
 FAMILY = "classic-control"
 LEVELS = (
-    Level(
+    ControlLevel(
         name="cartpole",
         family=FAMILY,
         make=CartPoleEnv,
@@ -119,7 +119,7 @@ LEVELS = (
         disturb=disturb,
         packages=("gymnasium", "numpy", "scipy"),
     ),
-    Level(
+    ControlLevel(
         name="mountain-car",
         family=FAMILY,
         make=MountainCarEnv,
@@ -133,7 +133,7 @@ LEVELS = (
         episodes=1000,
         noise=Noise(rate=0.08, longest=3),
     ),
-    Level(
+    ControlLevel(
         name="mountain-car-continuous",
         family=FAMILY,
         make=Continuous_MountainCarEnv,
@@ -147,7 +147,7 @@ LEVELS = (
         episodes=1000,
         noise=Noise(rate=0.08, longest=3),
     ),
-    Level(
+    ControlLevel(
         name="acrobot",
         family=FAMILY,
         make=AcrobotEnv,
@@ -161,7 +161,7 @@ LEVELS = (
         episodes=400,
         noise=Noise(rate=0.08, longest=3),
     ),
-    Level(
+    ControlLevel(
         name="pendulum",
         family=FAMILY,
         make=PendulumEnv,

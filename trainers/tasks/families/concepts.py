@@ -14,7 +14,7 @@ from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.answers import Example
 from trainers.tasks.families import images
 from trainers.tasks.families.sounds import tasks as sounds
-from trainers.tasks.parts.questions import YES_NO, Level, Question, QuestionTask, spaced
+from trainers.tasks.parts.questions import YES_NO, Question, QuestionKind, QuestionTask, spaced
 from trainers.tokens.audio import audio_patches, log_mel
 from trainers.tokens.image import image_patches
 from trainers.tokens.text import Tokenizer
@@ -53,7 +53,7 @@ class DigitTask(QuestionTask[DigitQuestion]):
     def __init__(
         self,
         modality: Sense,
-        level: Level[DigitQuestion],
+        level: QuestionKind[DigitQuestion],
         suite: SuiteRecord,
         tokenizer: Tokenizer,
         train_episodes: int | None = None,
@@ -182,14 +182,14 @@ def _sound_patches(sound: np.ndarray) -> np.ndarray:
 
 READ, HEARD = "SVC", "Goertzel's algorithm"
 BOTH = f"{READ} and {HEARD}"
-LEVELS: tuple[tuple[Sense, Level[DigitQuestion]], ...] = (
-    ("audio", Level("digit-same", ask_same, YES_NO, expert=BOTH)),
-    ("image", Level("digit-sum", ask_sum, (LARGEST_SUM,), expert=READ)),
-    ("audio", Level("digit-sum-heard", ask_sum_heard, (LARGEST_SUM,), expert=BOTH)),
-    ("image", Level("digit-word-match", ask_word, YES_NO, expert=READ)),
-    ("image", Level("digit-larger", ask_larger, (*ORDINALS[:2], SAME), expert=READ)),
-    ("audio", Level("digit-heard-larger", ask_larger_heard, (*SENSES, SAME), expert=BOTH)),
-    ("image", Level("digit-pick", ask_pick, ORDINALS, expert=READ)),
-    ("audio", Level("digit-successor", ask_next, (spaced(10),), expert=HEARD)),
+LEVELS: tuple[tuple[Sense, QuestionKind[DigitQuestion]], ...] = (
+    ("audio", QuestionKind("digit-same", ask_same, YES_NO, expert=BOTH)),
+    ("image", QuestionKind("digit-sum", ask_sum, (LARGEST_SUM,), expert=READ)),
+    ("audio", QuestionKind("digit-sum-heard", ask_sum_heard, (LARGEST_SUM,), expert=BOTH)),
+    ("image", QuestionKind("digit-word-match", ask_word, YES_NO, expert=READ)),
+    ("image", QuestionKind("digit-larger", ask_larger, (*ORDINALS[:2], SAME), expert=READ)),
+    ("audio", QuestionKind("digit-heard-larger", ask_larger_heard, (*SENSES, SAME), expert=BOTH)),
+    ("image", QuestionKind("digit-pick", ask_pick, ORDINALS, expert=READ)),
+    ("audio", QuestionKind("digit-successor", ask_next, (spaced(10),), expert=HEARD)),
 )
 TASKS = {level.name: partial(DigitTask, modality, level) for modality, level in LEVELS}

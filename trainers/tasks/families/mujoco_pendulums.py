@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.tasks.parts.gymnasium_control import GymnasiumTask, Level
+from trainers.tasks.parts.gymnasium_control import ControlLevel, GymnasiumTask
 from trainers.tasks.parts.regulators import linearise, lqr_gain
 from trainers.tasks.sessions import Noise
 from trainers.tokens import values
@@ -71,7 +71,7 @@ def disturb(spread: tuple[float, ...], env: Any, rng: np.random.Generator) -> np
 
 
 LEVELS = (
-    Level(
+    ControlLevel(
         name="inverted-pendulum",
         family="mujoco",
         make=single,
@@ -90,7 +90,7 @@ LEVELS = (
         disturb=partial(disturb, (0.5, 0.08, 0.5, 0.5)),
         packages=("gymnasium", "mujoco", "numpy", "scipy"),
     ),
-    Level(
+    ControlLevel(
         name="inverted-double-pendulum",
         family="mujoco",
         make=double,

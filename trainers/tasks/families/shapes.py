@@ -10,7 +10,7 @@ import numpy as np
 
 from space.records import Sense, Split
 from trainers.tasks.answers import AnswerTask, Example, token_f1
-from trainers.tasks.parts.questions import YES_NO, Level, Question, QuestionTask, draw_one, pick
+from trainers.tasks.parts.questions import YES_NO, Question, QuestionKind, QuestionTask, draw_one, pick
 from trainers.tokens.image import image_patches
 
 COLOURS = {
@@ -22,7 +22,6 @@ COLOURS = {
     "white": (0.95, 0.95, 0.95),
 }
 SHAPES = ("circle", "square", "triangle", "cross")
-RELATIONS = ("above", "beside")
 SIDES = ("above", "below", "left", "right")
 QUARTERS = ("top left", "top right", "bottom left", "bottom right")
 SHARED = ("colour", "shape", "both", "neither")
@@ -296,8 +295,8 @@ def _two_kinds(rng: np.random.Generator) -> tuple[Kind, Kind]:
 
 def _level(
     name: str, ask: Callable[[np.random.Generator], SceneQuestion], answers: tuple[str, ...]
-) -> Level[SceneQuestion]:
-    return Level(f"shape-{name}", ask, answers)
+) -> QuestionKind[SceneQuestion]:
+    return QuestionKind(f"shape-{name}", ask, answers)
 
 
 LEVELS = (

@@ -12,7 +12,15 @@ import numpy as np
 
 from space.records import Sense, Split
 from trainers.tasks.answers import Example
-from trainers.tasks.parts.questions import YES_NO, Level, Question, QuestionTask, draw_one, pick, spaced
+from trainers.tasks.parts.questions import (
+    YES_NO,
+    Question,
+    QuestionKind,
+    QuestionTask,
+    draw_one,
+    pick,
+    spaced,
+)
 
 LETTERS = tuple("abcdefghij")
 DIGITS = tuple("0123456789")
@@ -208,8 +216,8 @@ def _joined(parts: list) -> str:
 
 def _level(
     name: str, ask: Callable[[np.random.Generator], Question], answers: tuple[str, ...]
-) -> Level[Question]:
-    return Level(f"symbols-{name}", ask, answers, num_train_episodes=24_000)
+) -> QuestionKind[Question]:
+    return QuestionKind(f"symbols-{name}", ask, answers, num_train_episodes=24_000)
 
 
 LEVELS = (

@@ -41,7 +41,7 @@ Environment = Any  # a MiniGridEnv: minigrid is imported by those who open one
 
 
 @dataclass(frozen=True)
-class Level:
+class GridLevel:
     """One level of a family.
 
     Attributes:
@@ -133,7 +133,7 @@ class GridTask(SessionTask):
     packages = ("gymnasium", "minigrid", "numpy")
 
     def __init__(
-        self, level: Level, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+        self, level: GridLevel, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
         self.level = level
         self.name = level.name

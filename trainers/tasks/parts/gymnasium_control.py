@@ -22,7 +22,7 @@ NO_SLIPS = Noise()
 
 
 @dataclass(frozen=True)
-class Level:
+class ControlLevel:
     """An environment as a task.
 
     Attributes:
@@ -75,7 +75,9 @@ class Level:
 class GymnasiumSession(ControlSession):
     """One episode; its value is the sum of what its steps add."""
 
-    def __init__(self, vocabulary: Vocabulary, level: Level, seed: int, instruction: np.ndarray) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, level: ControlLevel, seed: int, instruction: np.ndarray
+    ) -> None:
         self.level = level
         self.env: Any = level.make()
         self.actions = actions_of(vocabulary, level, self.env)
@@ -117,7 +119,7 @@ class GymnasiumTask(SessionTask):
     reference_episodes = 200
 
     def __init__(
-        self, level: Level, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+        self, level: ControlLevel, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
         self.level = level
         self.name, self.family, self.variant = level.name, level.family, level.variant
@@ -148,7 +150,7 @@ class GymnasiumTask(SessionTask):
         return actions_of(self.vocabulary, self.level, self.level.make()).constants()
 
 
-def actions_of(vocabulary: Vocabulary, level: Level, env: Any) -> Choices | Box:
+def actions_of(vocabulary: Vocabulary, level: ControlLevel, env: Any) -> Choices | Box:
     """A level's actions; those that are floats lie evenly about zero."""
     if level.choices is not None:
         return Choices(vocabulary, level.choices)

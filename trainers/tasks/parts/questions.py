@@ -36,7 +36,7 @@ Asked = TypeVar("Asked", bound=Question)
 
 
 @dataclass(frozen=True)
-class Level(Generic[Asked]):
+class QuestionKind(Generic[Asked]):
     """A kind of question.
 
     Attributes:
@@ -74,7 +74,7 @@ class QuestionTask(AnswerTask, Generic[Asked]):
 
     def __init__(
         self,
-        level: Level[Asked],
+        level: QuestionKind[Asked],
         suite: SuiteRecord,
         tokenizer: Tokenizer,
         train_episodes: int | None = None,

@@ -38,7 +38,7 @@ Situation = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Level:
+class SuiteLevel:
     """A task of the suite.
 
     Attributes:
@@ -138,7 +138,7 @@ class Stage:
 class SuiteSession(ControlSession):
     """One episode; its value is the mean reward."""
 
-    def __init__(self, vocabulary: Vocabulary, level: Level, seed: int, instruction: np.ndarray) -> None:
+    def __init__(self, vocabulary: Vocabulary, level: SuiteLevel, seed: int, instruction: np.ndarray) -> None:
         self.level = level
         self.stage = stage_of(level)
         self.actions = Box(vocabulary, np.ones(self.stage.num_controls))
@@ -184,7 +184,7 @@ class SuiteTask(SessionTask):
     packages = ("dm_control", "mujoco", "numpy", "scipy")
 
     def __init__(
-        self, level: Level, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+        self, level: SuiteLevel, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
         self.level = level
         self.name, self.variant, self.expert_name = level.name, level.variant, level.expert_name
@@ -240,18 +240,18 @@ def _stage(domain: str, task: str) -> Stage:
     return Stage(domain, task)
 
 
-def stage_of(level: Level) -> Stage:
+def stage_of(level: SuiteLevel) -> Stage:
     """The simulator of a level, made once."""
     return _stage(level.domain, level.task)
 
 
 @cache
-def expert_of(level: Level) -> Callable[[np.ndarray], np.ndarray]:
+def expert_of(level: SuiteLevel) -> Callable[[np.ndarray], np.ndarray]:
     """The expert of a level, made once."""
     return level.expert(stage_of(level), level.repeat)
 
 
-REACHER = Level(
+REACHER = SuiteLevel(
     domain="reacher",
     task="easy",
     words="reach near",
@@ -265,7 +265,7 @@ REACHER = Level(
     nudge=0.4,
 )
 LEVELS = (
-    Level(
+    SuiteLevel(
         domain="cartpole",
         task="balance_sparse",
         words="balance the pole",
@@ -279,7 +279,7 @@ LEVELS = (
         nudge=0.4,
         spread=(0.6, 0.2, 0.6, 0.8),
     ),
-    Level(
+    SuiteLevel(
         domain="cartpole",
         task="swingup",
         words="swing the pole up",
@@ -293,7 +293,7 @@ LEVELS = (
         nudge=0.4,
         spread=(0.8, 1.0, 0.8, 2.0),
     ),
-    Level(
+    SuiteLevel(
         domain="pendulum",
         task="swingup",
         words="swing up",
@@ -307,7 +307,7 @@ LEVELS = (
         nudge=0.4,
         spread=(1.0, 2.5),
     ),
-    Level(
+    SuiteLevel(
         domain="point_mass",
         task="easy",
         words="",

@@ -14,7 +14,7 @@ import numpy as np
 from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.base import Session
 from trainers.tasks.control import Box, ControlSession
-from trainers.tasks.families.metaworld.levels import LEVELS, Level
+from trainers.tasks.families.metaworld.levels import LEVELS, ArmLevel
 from trainers.tasks.families.metaworld.sawyer import sawyer, scripted_policy
 from trainers.tasks.sessions import Noise, SessionTask
 from trainers.tokens import sequence, values
@@ -37,7 +37,7 @@ class ArmSession(ControlSession):
 
     def __init__(
         self,
-        level: Level,
+        level: ArmLevel,
         vocabulary: Vocabulary,
         rng: np.random.Generator,
         instruction: Sequence[int] | np.ndarray = (),
@@ -102,7 +102,7 @@ class MetaWorld(SessionTask):
     packages = ("metaworld", "mujoco", "numpy")
 
     def __init__(
-        self, level: Level, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+        self, level: ArmLevel, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
         self.name = f"metaworld-{level.name}"
         self.level = level
@@ -138,7 +138,7 @@ class Reach(MetaWorld):
     num_train_episodes = 1600
 
     def __init__(
-        self, level: Level, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+        self, level: ArmLevel, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
         super().__init__(level, suite, tokenizer, train_episodes)
         self.expert_name = "SawyerReachV3Policy"
@@ -159,6 +159,6 @@ TASKS = {
 }
 
 
-def _noise(level: Level) -> Noise:
+def _noise(level: ArmLevel) -> Noise:
     """Slips last for one action where the task is so delicate that they are small."""
     return Noise(rate=0.1, longest=2 if level.slip == 1 else 1) if level.slip else Noise()

@@ -32,16 +32,16 @@ from trainers.tasks.parts.grids import (
     LEFT,
     PICKUP,
     Environment,
+    GridLevel,
     GridSession,
     GridTask,
-    Level,
 )
 from trainers.tokens.text import Tokenizer
 from trainers.tokens.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class MiniGridLevel(Level):
+class MiniGridLevel(GridLevel):
     """One level of MiniGrid.
 
     Attributes:

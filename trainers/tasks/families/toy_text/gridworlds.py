@@ -30,7 +30,7 @@ MAP_SPLITS: tuple[Split, ...] = ("train", "train", "select", "report")
 
 
 @dataclass(frozen=True)
-class Level:
+class WorldLevel:
     """A map that never changes.
 
     Attributes:
@@ -86,7 +86,7 @@ class GridWorld(WorldTask):
     memorisable = True
 
     def __init__(
-        self, level: Level, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+        self, level: WorldLevel, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
         self.level = level
         self.name = level.name
@@ -192,7 +192,7 @@ def open_states(world: World) -> np.ndarray:
 
 
 @cache
-def start_states(level: Level) -> dict[Split, np.ndarray]:
+def start_states(level: WorldLevel) -> dict[Split, np.ndarray]:
     """Where the episodes of each split start, in random order."""
     world = world_of(level)
     if level.start is not None:
@@ -205,23 +205,27 @@ def start_states(level: Level) -> dict[Split, np.ndarray]:
 
 
 @cache
-def world_of(level: Level) -> World:
+def world_of(level: WorldLevel) -> World:
     """A level's world, made once."""
     return level.world()
 
 
 @cache
-def policy_of(level: Level) -> np.ndarray:
+def policy_of(level: WorldLevel) -> np.ndarray:
     """The expert's action in each state of a level, (states,)."""
     return world_of(level).policy()
 
 
 LEVELS = (
-    Level("frozen-lake", "slippery lake", partial(lake_world, None, True), 100, 800, (0, 0), variant=False),
-    Level("frozen-lake-8x8", "large slippery lake", partial(lake_world, None, True, "8x8"), 200, 600, (0, 0)),
-    Level("frozen-lake-firm", "firm lake", partial(lake_world, None, False), 20, 1500),
-    Level("frozen-lake-firm-8x8", "large firm lake", partial(lake_world, None, False, "8x8"), 40, 1500),
-    Level("cliff-walking", "cliff", partial(cliff_world, False), 40, 1500, variant=False),
-    Level("cliff-walking-slippery", "slippery cliff", partial(cliff_world, True), 160, 800, (3, 0)),
+    WorldLevel(
+        "frozen-lake", "slippery lake", partial(lake_world, None, True), 100, 800, (0, 0), variant=False
+    ),
+    WorldLevel(
+        "frozen-lake-8x8", "large slippery lake", partial(lake_world, None, True, "8x8"), 200, 600, (0, 0)
+    ),
+    WorldLevel("frozen-lake-firm", "firm lake", partial(lake_world, None, False), 20, 1500),
+    WorldLevel("frozen-lake-firm-8x8", "large firm lake", partial(lake_world, None, False, "8x8"), 40, 1500),
+    WorldLevel("cliff-walking", "cliff", partial(cliff_world, False), 40, 1500, variant=False),
+    WorldLevel("cliff-walking-slippery", "slippery cliff", partial(cliff_world, True), 160, 800, (3, 0)),
 )
 TASKS = {level.name: partial(GridWorld, level) for level in LEVELS} | {"frozen-lake-maps": LakeMaps}
