@@ -4,11 +4,12 @@ A new task of control or of answers is a `SessionTask` whose `session` opens one
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from inspect import signature
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -50,6 +51,7 @@ class BaseTask(ABC):
     reference_episodes: int = 300
     num_train_episodes: int = 1000
     packages: tuple[str, ...] = ("numpy",)
+    inapplicable: Mapping[str, str] = MappingProxyType({})
     _made_with: tuple[tuple[object, ...], dict[str, object]]
 
     def __new__(cls, *arguments: object, **named: object) -> Self:
