@@ -1,4 +1,4 @@
-"""`pathfront tasks`: what is known of the tasks, what 0 and 1 mean on them, and whether they keep rules."""
+"""`pathfront tasks`: list tasks, measure their floor and expert, and check that they keep the rules."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +17,7 @@ SAMPLE_SEED = 0
 MOST_DEVIATION = 3.0  # standard errors
 ROLES = ("floor", "expert")
 
-app = typer.Typer(help="What is known of the tasks; measure and check them.", rich_markup_mode=None)
+app = typer.Typer(help="List, measure and check tasks.", rich_markup_mode=None)
 
 Names = Annotated[
     list[str] | None,
@@ -33,7 +33,7 @@ Suite = Annotated[str | None, typer.Option(metavar="S", help="Suite whose sequen
 
 @app.command("list", epilog=examples(["pathfront tasks list", "pathfront tasks list --family babyai --json"]))
 def list_tasks(family: Family = None, json: Json = False) -> None:
-    """List the tasks with floor and expert on the report episodes; your own ones stand at the end."""
+    """List the tasks with floor and expert on the report episodes; your own tasks come last."""
     from search.commands import output
     from space.catalog import load_catalog, local_catalog
     from space.errors import NotFoundError, nearest
@@ -129,7 +129,7 @@ def measure_tasks(
     from trainers.tasks.registry import ships
 
     if specialist is not None:
-        measure.load_specialist(specialist)  # or this says why it cannot, before anything is measured
+        measure.load_specialist(specialist)  # raises before anything is measured
     chosen = _chosen(names, family, everything, sample, seed)
     settings = load_catalog().suite(suite) if suite else measure.own_suite()
     shipped = {name for name in chosen if ships(name)}
@@ -252,7 +252,7 @@ def _each(
     workers: int | None,
     done: Callable[[str, Any], None],
 ) -> dict[str, str]:
-    """Call a function with each task in processes of its own; those that failed, with the reason."""
+    """Call a function with each task in other processes; return the failed tasks with the reasons."""
     from search.commands import output
     from space.errors import MachineError, PathfrontError
     from space.machine import cpu_count
@@ -264,7 +264,7 @@ def _each(
         for count, (name, result) in enumerate(results, start=1):
             try:
                 done(name, result())
-            except MachineError:  # the next task would meet it too
+            except MachineError:  # all other tasks would fail as well
                 raise
             except PathfrontError as error:
                 failed[name] = str(error)
@@ -273,7 +273,7 @@ def _each(
 
 
 def _freeze(measured: "Measured", suite: "SuiteRecord", ships: bool) -> None:
-    """Put a measured task where it belongs, and say what was found."""
+    """Write a measured task into its catalog, and print its references."""
     from search.commands import output
     from space.catalog import write_local
     from trainers.tasks import measure
@@ -292,7 +292,7 @@ def _freeze(measured: "Measured", suite: "SuiteRecord", ships: bool) -> None:
 
 
 def _compare(names: list[str], suite: "SuiteRecord", workers: int | None) -> None:
-    """Measure tasks that ship on further episodes, and say how far they lie from the catalog."""
+    """Measure tasks that ship on further episodes, and print how far they are from the catalog."""
     from functools import partial
 
     from search.commands import output

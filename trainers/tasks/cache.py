@@ -1,9 +1,9 @@
-"""Generated data on disk: made once, checked on every read, made again when damaged.
+"""Generated data on disk: made once, checked on every read, made again if damaged.
 
-A file's name comes from a digest of everything that its content depends on, so nothing is ever stale; its
-header states the SHA-256 of its arrays. Files appear whole (temporary file, fsync, rename), so any number of
-processes may make and read the same one at once; they are mapped into memory, so that processes share them.
-A folder that cannot be used is found out before anything is made, and is an error of the machine.
+A file's name has a digest of everything that its content depends on, so a file is never out of date. Its
+header states the SHA-256 of its arrays. Files are written atomically (temporary file, fsync, rename), so any
+number of processes may make and read the same file at once. They are mapped into memory, which processes
+share. A folder that cannot be written is reported as a MachineError before anything is made.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from trainers.tokens.sequence import Chunk
 ENVIRONMENT = "PATHFRONT_CACHE"
 CACHE = Place("generated data", ENVIRONMENT, lambda: platformdirs.user_cache_dir("pathfront"))
 KINDS = {"BOOL": "?", "U8": "u1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
-TORN = (ValueError, KeyError, TypeError, OverflowError)  # whatever a torn header may say
+TORN = (ValueError, KeyError, TypeError, OverflowError)  # errors that a damaged header can cause
 
 Arrays = dict[str, np.ndarray]
 
@@ -55,7 +55,7 @@ def is_intact(path: Path) -> bool:
 
 
 def stated_digest(path: Path) -> str | None:
-    """The SHA-256 that a file's header states of its arrays, unchecked; None where it has no such header.
+    """The SHA-256 of the arrays as the file's header states it, unchecked; None if there is no such header.
 
     Raises:
         MachineError: the cache cannot be read.

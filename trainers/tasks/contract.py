@@ -97,7 +97,7 @@ ALL_RULES = {rule.name: rule.states for rule in RULES} | {SILENT: "A task prints
 
 
 def check_by_name(name: str, suite: SuiteRecord, train_episodes: int | None = None) -> None:
-    """Run every check on a task, in whatever process this is.
+    """Run every check on a task by its name, in this process.
 
     Args:
         name: as study files call it.

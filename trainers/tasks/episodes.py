@@ -1,7 +1,7 @@
-"""Expert episodes end to end in a few long arrays: small on a disk, and shared between processes.
+"""Expert episodes end to end in a few long arrays: small on disk, and shared between processes.
 
-Patches are kept as levels of eight bits, or as single bits where they are one-hot: a quarter or a thirtieth
-of their size, and their values come back within half a level.
+Patches are stored as levels of eight bits, or as single bits if they are one-hot: a quarter or a thirtieth of
+their size. Restored values are within half a level of the original ones.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class PatchStore:
-    """Patches of one encoder, small.
+    """Patches of one encoder, compressed.
 
     Attributes:
         stored: (patches, size) uint8 levels, or (patches, ceil(size / 8)) uint8 where each is a bit.
@@ -82,7 +82,7 @@ class Episodes(Sequence[Chunk]):
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk]) -> "Episodes":
-        """Lay episodes end to end, unless they lie so already."""
+        """Put episodes end to end; `Episodes` are returned as they are."""
         if isinstance(chunks, Episodes):
             return chunks
         whole = Chunk.concat(chunks)
@@ -131,7 +131,7 @@ class Episodes(Sequence[Chunk]):
         return (self[i] for i in range(len(self)))
 
     def chunk(self, index: np.ndarray) -> Chunk:
-        """Some tokens, by their places (length,) in the long arrays, as a chunk."""
+        """The tokens at places (length,) of the long arrays, as a chunk."""
         patches = {name: self.patches_at(name, index) for name in self.placeholders}
         patches = {name: found for name, found in patches.items() if len(found)}
         return Chunk(
@@ -141,6 +141,6 @@ class Episodes(Sequence[Chunk]):
         )
 
     def patches_at(self, encoder: str, index: np.ndarray) -> np.ndarray:
-        """The patches of an encoder that stand among some tokens, (patches, size) float32."""
+        """The patches of an encoder among some tokens, (patches, size) float32."""
         here = index[self.tokens[index] == self.placeholders[encoder]]
         return self.patches[encoder].rows(np.searchsorted(self.places[encoder], here))

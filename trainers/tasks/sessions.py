@@ -1,4 +1,4 @@
-"""What shipped tasks share: expert episodes cached on disk, and sessions played side by side.
+"""Base classes of tasks: expert episodes are cached on disk, and sessions are played side by side.
 
 A new task of control or of answers is a `SessionTask` whose `session` opens one episode.
 """
@@ -30,7 +30,7 @@ CACHED = frozenset({"episodes", "is_prepared", "cache_key"})  # members that rea
 
 
 class BaseTask(ABC):
-    """What all shipped tasks share: a record, a vocabulary, and episodes that are cached on disk.
+    """Base class of all shipped tasks: a record, a vocabulary, and episodes that are cached on disk.
 
     Args:
         suite: sequence settings.
@@ -119,9 +119,9 @@ class BaseTask(ABC):
 
 @dataclass(frozen=True)
 class Noise:
-    """Slips of a demonstrating expert: random actions that stand in the tokens and are no targets.
+    """Slips of a demonstrating expert: random actions that are in the tokens but are not targets.
 
-    A student that has seen them knows how to go on after its own errors.
+    A student that has seen slips learns to recover from its own errors.
 
     Attributes:
         rate: probability that a slip begins at a timestep.
@@ -141,7 +141,7 @@ class SessionTask(BaseTask):
 
     @abstractmethod
     def session(self, split: Split, index: int) -> Session:
-        """Open an episode; the same one for the same arguments, and splits share none."""
+        """Open an episode; deterministic in its arguments. Splits share no episode."""
 
     @abstractmethod
     def constants(self) -> list[np.ndarray]:
@@ -152,7 +152,7 @@ class SessionTask(BaseTask):
         return self.session("train", index)
 
     def identity(self, split: Split, index: int) -> bytes:
-        """What tells an episode from all others: splits share none. By default what is seen first."""
+        """What distinguishes an episode from all others; by default, its first observation."""
         seen = self.session(split, index).observe()
         return seen.tokens.tobytes() + b"".join(seen.patches[name].tobytes() for name in sorted(seen.patches))
 
@@ -169,7 +169,7 @@ class SessionTask(BaseTask):
         return play(policy, [partial(self.session, split, index) for index in range(count)], self.lanes)
 
     def floor_policies(self) -> dict[str, Policy]:
-        """Random play and the action that is best when it is always taken, chosen on train episodes."""
+        """Random play, and the best constant action, chosen on train episodes."""
         constants = [ConstantPolicy(ids) for ids in self.constants()]
         best = max(constants, key=lambda policy: self.score(policy, "train", self.eval_episodes).mean())
         return {"random": RandomPolicy(0), "best constant": best}
@@ -179,12 +179,12 @@ class SessionTask(BaseTask):
         return self.expert_name, ExpertPolicy()
 
     def _demonstrate(self, index: int) -> Chunk:
-        """A training session with slips; without them where slips alone ended it, with nothing to learn."""
+        """A training session with slips; without slips if they ended it before anything could be learnt."""
         shown = self._show(index, self.noise.rate)
         return shown if shown.scored.any() else self._show(index, 0.0)
 
     def _show(self, index: int, rate: float) -> Chunk:
-        """Let the expert play a training session, slips included, and write everything down."""
+        """Record the expert in a training session, slips included."""
         session, rng = self.training_session(index), self.rng("slips", index)
         stop = [] if session.spec.stop is None else [session.spec.stop]
         parts: list[Chunk] = []
@@ -194,7 +194,7 @@ class SessionTask(BaseTask):
             if not slips and rng.random() < rate:
                 slips = int(rng.integers(1, self.noise.longest + 1))
                 wrong = self.slip(session, rng)
-            right = session.expert()  # asked even when it is not heeded: some experts remember
+            right = session.expert()  # asked even if its action is not taken: some experts keep state
             taken = wrong if slips else right
             written = np.concatenate([taken, stop])
             parts.append(sequence.action(written, session.action_local(), scored=not slips))
@@ -218,7 +218,7 @@ def play(
     lanes: int,
     between: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """Play sessions side by side; where one ends, the next one begins.
+    """Play sessions side by side; when one ends, the next one begins.
 
     Args:
         policy: plays them all.

@@ -6,7 +6,7 @@ import numpy as np
 def image_patches(pixels: np.ndarray, side: int) -> np.ndarray:
     """(height, width, channels) in [0, 1] -> (patches, side * side * channels) float32.
 
-    Pixels are scaled to [-1, 1] and divided by the square root of the patch's side; patches stand in raster
+    Pixels are scaled to [-1, 1] and divided by the square root of the patch's side; patches are in raster
     order, and each is flattened row by row.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Runs of tokens, and the order in which a timestep's parts stand in them.
+"""Runs of tokens, and the order of the parts of a timestep.
 
 A timestep is observation, separator, action. An observation is text, then patches in raster order, then
-values row by row; parts of a nested observation stand in the lexicographic order of their keys (Gato
-section 2.1). What stands before the first timestep of an episode is its instruction.
+values row by row; parts of a nested observation are in the lexicographic order of their keys (Gato
+section 2.1). The tokens before the first timestep of an episode are its instruction.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,13 +21,13 @@ class Chunk:
     """A run of tokens: an observation, an action, a whole episode.
 
     Attributes:
-        tokens: (length,) int32, vocabulary ids; where a patch stands, its encoder's placeholder.
+        tokens: (length,) int32, vocabulary ids; for a patch, its encoder's placeholder.
         local: (length,) int16, position within the timestep, below `MAX_LOCAL`; 0 in running text.
         scored: (length,) bool, whether the token is a target of the loss.
-        starts: (length,) bool, whether a training window may begin at the token. What stands before an
-            episode's first start is its instruction, and stands before each of its windows.
+        starts: (length,) bool, whether a training window may begin at the token. The tokens before an
+            episode's first start are its instruction, which is put before each of its windows.
         patches: encoder -> (count, size) float32, in the order of their placeholders.
-        placeholders: encoder -> the id that stands for its patches, for each encoder in `patches`.
+        placeholders: encoder -> the id of the placeholders of its patches, for each encoder in `patches`.
     """
 
     tokens: np.ndarray
@@ -49,7 +49,7 @@ class Chunk:
 
     @staticmethod
     def concat(chunks: "Sequence[Chunk]") -> "Chunk":
-        """Chunks one after the other; none gives the empty chunk."""
+        """Concatenate chunks; no chunks give the empty chunk."""
         if not chunks:
             return text([], scored=False)
         names = sorted({name for chunk in chunks for name in chunk.patches})
@@ -63,7 +63,7 @@ class Chunk:
         )
 
     def slice(self, start: int, stop: int) -> "Chunk":
-        """Tokens start <= i < stop with the patches that stand among them."""
+        """Tokens start <= i < stop with their patches."""
         patches = {}
         for name, placeholder in self.placeholders.items():
             here = self.tokens == placeholder
@@ -93,7 +93,7 @@ def text(ids: Sequence[int] | np.ndarray, scored: bool, starts: bool = False) ->
 
 
 def instruction(ids: Sequence[int] | np.ndarray) -> Chunk:
-    """What an episode is about, in text: it stays in sight for as long as the episode lasts."""
+    """The instruction of an episode, in text; it is part of each of its windows."""
     return text(ids, scored=False)
 
 

@@ -14,7 +14,7 @@ class Tokenizer:
     """A trained SentencePiece model.
 
     Attributes:
-        model: its bytes, as they stand in a `tokenizer.model` file.
+        model: its bytes, the content of a `tokenizer.model` file.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -42,12 +42,12 @@ class Tokenizer:
 def train_tokenizer(lines: Iterable[str], size: int, words: Iterable[str] = ()) -> Tokenizer:
     """Train on lines of text; the same lines give the same bytes.
 
-    White space, line breaks among them, is kept as it stands.
+    White space is kept unchanged, including line breaks.
 
     Args:
         lines: texts, each shorter than 64 kB.
         size: number of pieces, 256 bytes and three controls among them.
-        words: what is one piece wherever it stands.
+        words: strings that are always one piece.
     """
     buffer = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(

@@ -1,6 +1,6 @@
 """Continuous values become bins: by mu-law as in Gato, or linearly between known limits.
 
-Mu-law on values that lie in [-1, 1] anyway wastes over half of the bins, so each field chooses.
+Mu-law wastes over half of the bins on values in [-1, 1], so each field has its own scale.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,9 @@ class ValueScale(Protocol):
 
 @dataclass(frozen=True)
 class MuLaw:
-    """Gato's companding (Reed 2022, https://arxiv.org/abs/2205.06175, appendix B), for unbounded values."""
+    """Gato's companding (Reed 2022, https://arxiv.org/abs/2205.06175, appendix B), for unbounded values.
+
+    The tasks that ship have known limits and use `Linear`; this is for tasks of users."""
 
     mu: float = MU
     m: float = M
@@ -49,7 +51,7 @@ class Linear:
 
     Attributes:
         low: lower limit, one for all values or one a field.
-        high: upper limit, likewise.
+        high: upper limit, in the same form.
     """
 
     low: float | tuple[float, ...] = -1.0

@@ -61,10 +61,10 @@ class Vocabulary:
         return self.separator + 1 + len(self.encoders)
 
     def placeholder(self, encoder: str) -> int:
-        """The id that stands where a patch of this encoder stands.
+        """The id of the placeholder for a patch of this encoder.
 
         Raises:
-            ValueError: no encoder bears that name.
+            ValueError: there is no encoder of that name.
         """
         return self.separator + 1 + self.encoders.index(encoder)
 
@@ -80,7 +80,7 @@ class Vocabulary:
         """Ids -> bins in [0, bins), of the same shape.
 
         Raises:
-            ValueError: an id is no bin.
+            ValueError: an id is not a bin.
         """
         return _unshift(ids, self.continuous_range, "bin")
 
@@ -96,7 +96,7 @@ class Vocabulary:
         """Ids -> discrete values in [0, discrete), of the same shape.
 
         Raises:
-            ValueError: an id is no discrete value.
+            ValueError: an id is not a discrete value.
         """
         return _unshift(ids, self.discrete_range, "discrete value")
 

@@ -37,7 +37,7 @@ ABOUT = re.compile(r"(README|LICEN[SC]E|COPYING)(\.\w+)?", re.IGNORECASE)
 LONGEST_LABEL = 48  # bytes
 MOST_ITEMS = 100_000
 FEWEST_HELD_OUT = 2
-"""Different items or excerpts of a split: with fewer there is no standard error."""
+"""Different items or excerpts of a split; fewer have no standard error."""
 ENOUGH_HELD_OUT = 20
 """Different items of a split; with fewer, every fifth is held out, and the scores are coarse."""
 
@@ -51,9 +51,9 @@ class Content:
         arrays: `splits` (count,), places in `SPLITS`. Of images also `items` (count, side, side, 3) uint8, of
             sounds `items` (count, frames, bands) float16 in [-1, 1], of both `labels` (count,); of a text
             `text` (bytes,) uint8 and the `ends` (count,) of its documents.
-        labels: their names, by place; none of a text.
-        rule: how the splits are told apart, in words.
-        left_out: items and paragraphs that stand more than once and are kept once.
+        labels: their names, by index; empty for text.
+        rule: how the splits were chosen, in words.
+        left_out: repeated items and paragraphs that were removed.
     """
 
     kind: Kind
@@ -70,7 +70,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Item:
-    """One labelled thing.
+    """One labelled item.
 
     Attributes:
         read: makes its array.
@@ -86,9 +86,9 @@ class Item:
 
 
 def items_by_folder(source: Path, paths: Sequence[Path], read: Callable[[Path], np.ndarray]) -> list[Item]:
-    """Items whose labels are the folders that they lie in: LABEL/... or train/LABEL/... and test/LABEL/...
+    """Items whose labels are the names of their folders: LABEL/... or train/LABEL/... and test/LABEL/...
 
-    One folder that holds all others, as archives have it, is passed over.
+    One folder that holds all others, as in archives, is skipped.
     """
     if not paths:
         return []
@@ -115,8 +115,8 @@ def collect(kind: Kind, source: Path, items: Sequence[Item], progress: Progress,
         kind: what they are.
         source: where they come from, for messages.
         items: all of them.
-        progress: is told how many are read, and how many there are.
-        rule: how the source's own splits are told apart, in words.
+        progress: called with the number of items read and their total.
+        rule: how the source's own splits were found, in words.
 
     Raises:
         TaskError: there are too few or too many, or a label has nothing to train on.
@@ -187,12 +187,12 @@ def unreadable(path: Path, error: OSError) -> TaskError:
 
 
 def is_about(path: Path, source: Path) -> bool:
-    """Whether a file tells of the data and is no part of them: a README or a licence beside them."""
+    """Whether a file describes the data and is not part of them: a README or a licence."""
     return path.parent == source and ABOUT.fullmatch(path.name) is not None
 
 
 def _shared(parts: Sequence[tuple[str, ...]]) -> int:
-    """How many folders all of them lie in, above their labels."""
+    """Number of folders above the labels that all items share."""
     top = 0
     while min(map(len, parts)) > top + 2 and len({part[top] for part in parts}) == 1:
         top += 1

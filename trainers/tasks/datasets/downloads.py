@@ -33,7 +33,7 @@ class Download:
         url: of a file or of a zip or tar archive.
         sha256: digest of the downloaded file; None where `content_sha256` pins what is in it.
         content_sha256: digest of the files of `folder`, as `content_digest` takes it.
-        folder: where the data lie in an archive.
+        folder: folder of the data in an archive.
         kind: what they are; found from what is there when None.
         licence: of the data.
     """
@@ -68,7 +68,7 @@ def find_download(name: str, url: str | None, sha256: str | None, kind: Kind | N
 
     Raises:
         NotFoundError: the name is not known, and no address is given.
-        StudyFileError: an own address comes without a SHA-256, or that is none.
+        StudyFileError: a URL of the user has no SHA-256, or not a valid one.
     """
     known = KNOWN.get(name)
     if sha256 is not None and (url is None or not SHA256.fullmatch(sha256.lower())):
@@ -92,7 +92,7 @@ def downloaded(wanted: Download, progress: Bytes) -> Iterator[Path]:
 
     Args:
         wanted: what to download.
-        progress: is told bytes so far, and bytes in all, 0 where that is not known.
+        progress: called with the bytes so far and in total, 0 if unknown.
 
     Raises:
         TaskError: it cannot be downloaded or unpacked, or is not what was pinned.
@@ -141,7 +141,7 @@ def _retrieved(wanted: Download, folder: Path, progress: Bytes) -> Path:
 
 
 def _unpacked(wanted: Download, path: Path, folder: Path) -> Path:
-    """The file itself, or the folder of an archive, below those that hold nothing but one folder."""
+    """The file itself, or the first folder of an archive that holds more than one folder."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

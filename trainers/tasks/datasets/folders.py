@@ -1,4 +1,4 @@
-"""From a folder or a file to its content: what kind it is, and who reads it."""
+"""Read a folder or a file as a data set: find its kind and call the reader of that kind."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ def read_folder(source: Path, kind: Kind | None, progress: Progress) -> Content:
     Args:
         source: images or sounds in one folder for each label, or text.
         kind: what it is; found from what is there when None.
-        progress: is told how many items are read, and how many there are.
+        progress: called with the number of items read and their total.
 
     Raises:
         TaskError: it is not clear what it holds, it holds too little, or a file cannot be read.
@@ -44,7 +44,7 @@ def visible_files(source: Path) -> list[Path]:
     """A file itself, or all files below a folder, in order; links are followed, what is hidden is left out.
 
     Raises:
-        TaskError: a folder cannot be read, or has a link in a circle, a link to nothing, or what is no file.
+        TaskError: a folder cannot be read, or has a circular link, a broken link or a special file.
     """
     if source.is_file():
         return [source]

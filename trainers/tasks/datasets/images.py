@@ -37,7 +37,7 @@ def image_items(source: Path, files: Sequence[Path]) -> list[Item]:
     """Pictures in folders of labels, and scans of IDX files, not yet converted.
 
     Raises:
-        TaskError: a file cannot be read, or lies in no folder of a label.
+        TaskError: a file cannot be read, or is not in the folder of a label.
     """
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
     idx = [path for path in files if IDX_IMAGES.fullmatch(path.name)]

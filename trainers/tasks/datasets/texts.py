@@ -37,8 +37,8 @@ def is_text(path: Path) -> bool:
 def read_text(source: Path, files: Sequence[Path], progress: Progress) -> Content:
     """Read files as documents.
 
-    A paragraph that stands twice is kept where it stands first, so that no split repeats another; neighbours
-    stay together in a block, so that few paragraphs have the next one in another split.
+    A repeated paragraph is kept at its first place only, so no split repeats another. Neighbours stay in one
+    block, so few paragraphs continue in another split.
 
     Raises:
         TaskError: a file cannot be read or is not UTF-8, or there is too little text for three splits.
@@ -102,7 +102,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _blocks(text: str, limit: int) -> Iterator[str]:
-    """Paragraphs that stand together, about `limit` characters in each block."""
+    """Blocks of neighbouring paragraphs, of about `limit` characters each."""
     block: list[str] = []
     size = 0
     for paragraph in paragraphs(text):

@@ -27,7 +27,7 @@ except ModuleNotFoundError:
 SPLITS = get_args(Split)
 OPENING, HELD = (2, 9), 8  # random actions that an episode starts with, in threes; frames that each lasts
 
-# Where the games keep things: Anand 2019, https://arxiv.org/abs/1906.08226, appendix
+# Addresses of the games' variables: Anand 2019, https://arxiv.org/abs/1906.08226, appendix
 PADDLE_X, BALL_X, BALL_Y = 72, 99, 101
 PONG_BALL_X, RIVAL_Y, OWN_Y, PONG_BALL_Y = 49, 50, 51, 54
 CHICKEN_Y, CARS = 14, tuple(range(108, 118))

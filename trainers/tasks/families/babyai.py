@@ -36,7 +36,7 @@ class BabyAISession(GridSession):
         self._bot = _bot_class()(env)
 
     def advise(self, taken: int | None) -> int:
-        """What the bot advises, who has been told what was done before."""
+        """The bot's action, after it was updated with the last one taken."""
         from minigrid.utils.baby_ai_bot import DisappearedBoxError
 
         try:

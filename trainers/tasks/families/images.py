@@ -80,7 +80,7 @@ def load_scans(split: Split) -> Scans:
 
 @cache
 def expert_labels(split: Split) -> np.ndarray:
-    """What a support vector machine that learnt the train split says of another one, (count,)."""
+    """Labels that a support vector machine trained on the train split gives another split, (count,)."""
     from sklearn.svm import SVC
 
     train, asked = load_scans("train"), load_scans(split)
@@ -97,5 +97,5 @@ def vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = turn * rng.uniform(1 - STRETCH, 1 + STRETCH, 2)
     centre = np.full(2, (SIDE - 1) / 2)
-    offset: Any = centre - matrix @ centre + rng.uniform(-SHIFT, SHIFT, 2)  # an array, likewise
+    offset: Any = centre - matrix @ centre + rng.uniform(-SHIFT, SHIFT, 2)  # an array too
     return affine_transform(image, matrix, offset, order=1)

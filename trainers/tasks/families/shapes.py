@@ -161,7 +161,7 @@ class SceneTask(QuestionTask[SceneQuestion]):
         return all(scene_split(scene) == split for scene in question.scenes)
 
     def identity(self, split: Split, index: int) -> bytes:
-        """The scenes, however they are rendered and whatever is asked on them."""
+        """The scenes, regardless of rendering and question."""
         return repr(self.draw(split, self.rng(split, index)).scenes).encode()
 
     def show(self, question: SceneQuestion, split: Split, rng: np.random.Generator) -> Example:
@@ -183,14 +183,14 @@ def ask_colour(rng: np.random.Generator) -> SceneQuestion:
 
 
 def ask_shape(rng: np.random.Generator) -> SceneQuestion:
-    """The shape of one of two or three things, of which each has a colour of its own."""
+    """The shape of one of two or three things, all of different colours."""
     colours = pick(rng, tuple(COLOURS), int(rng.integers(2, 4)))
     kinds = [(colour, draw_one(rng, SHAPES)) for colour in colours]
     return SceneQuestion(f"shape of {colours[0]}", kinds[0][1], (place(kinds, rng),))
 
 
 def ask_count(rng: np.random.Generator) -> SceneQuestion:
-    """How many of up to four things have a colour or a shape: none to four, each as often."""
+    """How many of up to four objects have a colour or a shape: 0 to 4, equally often."""
     number = int(rng.integers(5))
     colours, shapes = pick(rng, tuple(COLOURS), len(COLOURS)), pick(rng, SHAPES, len(SHAPES))
     by_colour = rng.random() < 0.5
@@ -206,7 +206,7 @@ def ask_count(rng: np.random.Generator) -> SceneQuestion:
 
 
 def ask_relation(rng: np.random.Generator) -> SceneQuestion:
-    """Where one thing is from another; left and right only where both stand side by side."""
+    """Where one object is from another; left and right only if both are side by side."""
     first, second = _two_kinds(rng)
     answer = draw_one(rng, SIDES)
     if answer in ("left", "right"):

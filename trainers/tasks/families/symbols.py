@@ -181,7 +181,7 @@ def roman(number: int) -> str:
 
 
 def is_balanced(word: list[str]) -> bool:
-    """Whether each bracket is closed by its like, the last one opened first."""
+    """Whether each bracket is closed by one of its kind, the last one opened first."""
     awaited: list[str] = []
     for bracket in word:
         if bracket in BRACKETS:

@@ -38,7 +38,7 @@ class Table:
         loader: of the function in `sklearn.datasets`.
         prompt: what tells it from other tables.
         held_out: rows in each held-out split.
-        labels: words for its classes; none where the target is a number.
+        labels: words for its classes; empty if the target is a number.
     """
 
     name: str
@@ -268,7 +268,7 @@ def fitted(table: Table) -> Fitted:
 
 @cache
 def predicted(table: Table, split: Split) -> np.ndarray:
-    """What the expert says of each row of a split, (count,)."""
+    """The expert's prediction for each row of a split, (count,)."""
     return fitted(table).model.predict(rows_of(table, split).features)
 
 

@@ -28,16 +28,16 @@ from trainers.tokens.vocabulary import Vocabulary
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 NUM_ACTIONS = 7
-NUM_TURNS, NUM_MOVES = 2, 3  # left and right stand first, then forward
+NUM_TURNS, NUM_MOVES = 2, 3  # left and right come first, then forward
 VIEW = 7
 NUM_THINGS, NUM_COLOURS, NUM_STATES = 11, 6, 3
-EMPTY, DOOR = 1, 4  # among the things
+EMPTY, DOOR = 1, 4  # indices of kinds of objects
 CELL_SIZE = NUM_THINGS + NUM_COLOURS + NUM_STATES
 GRID_SIZE = VIEW * VIEW * CELL_SIZE
 TRAIN_SHARE, SELECT_SHARE = 0.5, 0.25  # of the layouts; larger shares of train cost more resets
 SHORT = 64  # timesteps; where an episode may last longer, fewer of them score a trial
 
-Environment = Any  # a MiniGridEnv: minigrid is imported by those who open one
+Environment = Any  # a MiniGridEnv; minigrid is imported only when one is opened
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class GridSession(ControlSession):
         return DONE
 
     def look(self) -> Chunk:
-        """What stands in front of the agent and where it looks."""
+        """The cells in view of the agent, and its heading."""
         return sequence.observation(
             self.vocabulary,
             patches={"grid": grid_patch(self._seen_now["image"])},
@@ -120,7 +120,7 @@ class GridTask(SessionTask):
     """A level of a family of grids; no split has a layout of another.
 
     Args:
-        level: which one.
+        level: the level.
         suite: sequence settings.
         tokenizer: the suite's.
         train_episodes: how many expert episodes to make; None for the level's own number.
@@ -161,7 +161,7 @@ class GridTask(SessionTask):
         return layout(self._draw(split, index)[0])
 
     def slip(self, session: Session, rng: np.random.Generator) -> np.ndarray:
-        """Turn or walk: what was wrongly opened, picked up or dropped may not be mended."""
+        """Turn or walk: a wrong opening, pick-up or drop may be irreversible."""
         moves = NUM_TURNS if self.level.treacherous else NUM_MOVES
         return Choices(self.vocabulary, NUM_ACTIONS).encode(int(rng.integers(moves)))
 
@@ -200,7 +200,7 @@ def _maker(name: str) -> tuple[Any, dict[str, Any]]:
 
 @cache
 def _one_hot() -> np.ndarray:
-    """Thing, colour and state -> what a patch says of a cell, (11, 6, 3, CELL_SIZE) float32."""
+    """Kind, colour and state of a cell -> its part of a patch, (11, 6, 3, CELL_SIZE) float32."""
     table = np.zeros((NUM_THINGS, NUM_COLOURS, NUM_STATES, CELL_SIZE), dtype=np.float32)
     thing, colour, state = np.indices(table.shape[:3])
     things, colours, states = np.split(table, [NUM_THINGS, NUM_THINGS + NUM_COLOURS], axis=-1)
@@ -229,7 +229,7 @@ def layout_split(env: Environment) -> Split:
 
 
 def layout(env: Environment) -> bytes:
-    """Everything that stands in the grid, and where the agent stands and looks."""
+    """All objects of the grid, and place and heading of the agent."""
     agent = (*env.unwrapped.agent_pos, env.unwrapped.agent_dir)
     return env.unwrapped.grid.encode().tobytes() + bytes(int(x) for x in agent)
 

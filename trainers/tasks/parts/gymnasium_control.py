@@ -151,7 +151,7 @@ class GymnasiumTask(SessionTask):
 
 
 def actions_of(vocabulary: Vocabulary, level: ControlLevel, env: Any) -> Choices | Box:
-    """A level's actions; those that are floats lie evenly about zero."""
+    """A level's actions; floats are symmetric about zero."""
     if level.choices is not None:
         return Choices(vocabulary, level.choices)
     return Box(vocabulary, np.asarray(env.action_space.high, dtype=np.float64))

@@ -60,7 +60,7 @@ def swing_cart(plant: Plant, repeat: int) -> Expert:
 def swing_pendulum(plant: Plant, repeat: int) -> Expert:
     """Push the way the pendulum turns until it has the energy for the top, and a little more; then regulate.
 
-    The push is smooth in energy and speed, so that who copies it with an error still arrives.
+    The push is smooth in energy and speed, so an imitator with small errors still arrives.
     """
     gain = regulator(plant, repeat, [1.0, 0.1], [0.1])
 

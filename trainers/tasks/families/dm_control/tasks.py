@@ -53,7 +53,7 @@ class SuiteLevel:
         episodes: demonstrations.
         noise: the expert's slips in demonstrations.
         nudge: standard deviation of a slip about the expert's action; None for slips to any action.
-        spread: of the places and speeds in which three of four demonstrations start; none for the suite's.
+        spread: of places and speeds at the start of three of four demonstrations; None for the suite's own.
         variant: differs from another task of the domain only by a size.
     """
 
@@ -93,7 +93,7 @@ class Stage:
         return self.save()
 
     def put(self, state: np.ndarray) -> Situation:
-        """Start an episode in places and speeds of one's own, (n,)."""
+        """Start an episode in given places and speeds, (n,)."""
         with self.physics.reset_context():
             self.physics.set_state(state)
         return self.save()
@@ -223,7 +223,7 @@ class SuiteTask(SessionTask):
 
 @cache
 def _suite() -> ModuleType:
-    """The control suite without its renderers, which look for a display as they load and warn of none."""
+    """The control suite without its renderers, which warn on import if there is no display."""
     kept = os.environ.get(RENDERER)
     os.environ[RENDERER] = "disable"
     try:

@@ -17,7 +17,7 @@ COLUMNS = {
     "object": (4, 5, 6),
     "second": (11, 12, 13),
 }
-"""Where things stand among the environment's floats; places in metres, x to the right, y forward, z up."""
+"""Columns of the environment's observation; places in metres, x to the right, y forward, z up."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class ArmLevel:
 
     Attributes:
         name: Meta-World's, without the version.
-        sight: what is seen, things with their axes, in lexicographic order: "goal.xy hand.xyz".
+        sight: what is observed, objects with their axes, in lexicographic order: "goal.xy hand.xyz".
         low: lower limit of each float that is seen, in hundredths: centimetres, or percent of an open grip.
-        high: upper limit, likewise.
+        high: upper limits in the same form.
         limit: actions after which an episode ends, twice what the expert needs.
         steps: environment steps that an action is held for.
         gain: factors on the scripted policy's moves, level and upright. It was written for one step an
-            action, and overshoots or drops what it holds where an action is held for longer.
+            action, and overshoots or drops what it holds if an action is held for longer.
         slip: how far a slip of a demonstration leads astray, as part of the largest move; 0 for no slips.
         aside: metres that the hand may start to either side of where Meta-World has it, where one push from
             there solves most episodes.

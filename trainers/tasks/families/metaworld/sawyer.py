@@ -129,7 +129,7 @@ class Sawyer:
     def _save(self, drawn: np.ndarray) -> Episode:
         return Episode(
             drawn=drawn,
-            attributes=self.env.__dict__.copy(),  # a reset binds attributes anew and changes none in place
+            attributes=self.env.__dict__.copy(),  # a reset rebinds attributes and changes none in place
             bodies=self.env.model.body_pos.copy(),
             sites=self.env.model.site_pos.copy(),
             physics=self._physics(),

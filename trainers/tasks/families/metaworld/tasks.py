@@ -89,7 +89,7 @@ class ArmSession(ControlSession):
 
 
 class MetaWorld(SessionTask):
-    """A task of Meta-World with its goal in sight; each episode has places of its own."""
+    """A task of Meta-World with a visible goal; each episode has its own places of objects."""
 
     family = "metaworld"
     domain = "continuous"
@@ -131,7 +131,7 @@ class MetaWorld(SessionTask):
 
 
 class Reach(MetaWorld):
-    """The plainest of them: no other task looks like it, so no instruction is needed; any slip is mended."""
+    """The simplest of them: its observation is unique, so it needs no instruction; all slips can be recovered."""
 
     eval_episodes = 48
     reference_episodes = 300

@@ -96,7 +96,7 @@ def open_in_order(scout: Scout) -> int | None:
 
 
 def remember(scout: Scout) -> int | None:
-    """Look at the object in the room, walk along the hallway, turn to where the same object lies."""
+    """Look at the object in the room, walk along the hallway, turn to the same object."""
     env = scout.env
     model = (1, env.height // 2 - 1)
     if not scout.seen[model]:
@@ -135,13 +135,13 @@ def fetch_behind_doors(scout: Scout) -> int | None:
         lambda: scout.face(fitting, PICKUP),
         lambda: scout.face(closed, TOGGLE) if locked else None,
         scout.explore,
-        lambda: scout.face(movable, PICKUP),  # it lies in the way
+        lambda: scout.face(movable, PICKUP),  # it blocks the way
     )
     return next((step for step in (ask() for ask in steps) if step is not None), None)
 
 
 def _put_away(scout: Scout, before: set[Cell], goals: set[Cell]) -> int | None:
-    """Drop what is carried where it stands in nobody's way.
+    """Drop what is carried where it blocks no way.
 
     Args:
         scout: whose hands are full.
@@ -169,7 +169,7 @@ def _parts_nothing(scout: Scout, cell: Cell) -> bool:
 
 
 def _approach(scout: Scout, kind: str, colour: str | None, then: int) -> int | None:
-    """Look for a thing, stand before it, do something to it."""
+    """Look for an object, go next to it and act on it."""
     found = scout.find(kind, colour)
     return scout.face(found, then) if found else scout.explore()
 

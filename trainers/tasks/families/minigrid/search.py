@@ -18,7 +18,7 @@ HEADINGS: tuple[Cell, ...] = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 
 class Scout:
-    """An agent's memory of where it looked, and its ways from where it stands.
+    """An agent's memory of the cells that it saw, and shortest ways over them.
 
     Args:
         env: where the agent is; only what it has seen is read from the grid.
@@ -41,7 +41,7 @@ class Scout:
 
     @property
     def state(self) -> State:
-        """Where the agent stands and looks."""
+        """Place and heading of the agent."""
         column, row = self.env.agent_pos
         return int(column), int(row), int(self.env.agent_dir)
 
@@ -68,7 +68,7 @@ class Scout:
         self.restrict()
 
     def find(self, kind: str, colour: str | None = None) -> dict[Cell, Any]:
-        """What was seen of a kind, and of a colour where one is given: its cell -> the thing."""
+        """The objects seen of a kind, and of a colour if one is given: cell -> object."""
         return {
             cell: thing
             for cell, thing in self._things.items()
@@ -76,12 +76,12 @@ class Scout:
         }
 
     def empty(self) -> set[Cell]:
-        """The cells that were seen and on which nothing stands."""
+        """The cells that were seen to be empty."""
         seen = {(column, row) for column, row in np.argwhere(self.seen).tolist()}
         return seen - self._things.keys()
 
     def stand(self, cell: Cell) -> int | None:
-        """The next action on the way onto a cell; None where there is none, or where the agent is there."""
+        """The next action on the way onto a cell; None if there is no way or the agent is there."""
         return self._route(lambda state: state[:2] == cell)
 
     def face(self, cells: Collection[Cell], then: int) -> int | None:
@@ -89,13 +89,13 @@ class Scout:
         return self._reach(lambda state: ahead_of(state) in cells, then) if cells else None
 
     def beside(self, cell: Cell, then: int) -> int | None:
-        """The next action on the way next to a cell, whatever the agent looks at; `then` when it is there."""
+        """The next action on the way next to a cell, with any heading; `then` on arrival."""
         return self._reach(lambda state: abs(state[0] - cell[0]) + abs(state[1] - cell[1]) == 1, then)
 
     def explore(self) -> int | None:
-        """The next action on the way to the nearest cell that was not seen; None when none can be seen.
+        """The next action on the way to the nearest unseen cell; None if none can be reached.
 
-        What stands right ahead is seen for sure, and so is what stands to the left and right of that.
+        The cell straight ahead is always visible, and so are the cells left and right of it.
         """
         step = self._route(lambda state: self._unseen(ahead_of(state)))
         if step is None:
@@ -121,7 +121,7 @@ class Scout:
         return then if accept(self.state) else self._route(accept)
 
     def _route(self, accept: Callable[[State], bool]) -> int | None:
-        """The first action of the shortest way to a state that is accepted; None where there is none."""
+        """The first action of the shortest way to an accepted state; None if there is no way."""
         for index in count():
             while index >= len(self._ways):
                 if not self._grow():

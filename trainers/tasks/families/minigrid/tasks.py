@@ -97,7 +97,7 @@ class MiniGridTask(GridTask):
 
 
 def _walkable(env: Environment) -> list[Cell]:
-    """Empty cells that are connected with where the agent stands, and where no episode ends, in order."""
+    """Empty cells that the agent can reach and on which no episode ends, in order."""
     ends = {tuple(getattr(env, name)) for name in ("success_pos", "failure_pos") if hasattr(env, name)}
     found = [(int(env.agent_pos[0]), int(env.agent_pos[1]))]
     for cell in found:
@@ -113,7 +113,7 @@ def _levels(
     Args:
         plan: what the expert does on them.
         rows: name, environment, timesteps at most, demonstrations.
-        base: whether the first one is a task of its own; the others are its variants.
+        base: whether the first one is a base task; the others are its variants.
         settings: what else is the same for all.
     """
     return tuple(
@@ -265,7 +265,7 @@ LEVELS = (
         fetch_behind_doors,
         ("obstructed-maze-1dlhb", "ObstructedMaze-1Dlhb-v0", 88, 700),
     ),
-    # BabyAI has the like of these, or they are longer
+    # similar ones are in BabyAI, or they are longer variants
     *_levels(
         fetch_behind_doors,
         ("unlock-pickup", "UnlockPickup-v0", 60, 1100),

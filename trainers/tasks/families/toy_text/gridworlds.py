@@ -22,7 +22,7 @@ from trainers.tokens.text import Tokenizer
 DIRECTIONS = 4
 SLIPS = Noise(rate=0.1)  # where the ground is firm; elsewhere chance leads astray often enough
 HELD_OUT = 1 / 4  # of the starts, for each of select and report
-FALL = -100.0  # the reward of CliffWalking that stands for a fall
+FALL = -100.0  # CliffWalking's reward for a fall
 MAP_SIZE = 5
 FROZEN_SHARE = 0.7
 FROZEN, HOLE, GOAL, PLAYER = range(4)
@@ -80,7 +80,7 @@ class GridWorld(WorldTask):
     """A map that never changes.
 
     Where chance decides what a step does, evaluation starts where the environment starts and episodes differ
-    by their luck; where it does not, each split has starts of its own.
+    by their luck; where it does not, each split has its own starts.
     """
 
     memorisable = True
@@ -120,7 +120,7 @@ class GridWorld(WorldTask):
 
 
 class LakeMaps(WorldTask):
-    """FrozenLake on a map of its own in each episode; the whole map is seen, and the player in it."""
+    """FrozenLake on a new map in each episode; the whole map and the player are observed."""
 
     name = "frozen-lake-maps"
     num_train_episodes = 3000

@@ -131,7 +131,7 @@ class MarkovSession(ControlSession):
         return self.actions.random(rng)
 
     def step(self, tokens: np.ndarray) -> bool:
-        """Act; True when the episode has ended, well or not."""
+        """Take an action; return True when the episode is over."""
         self.state, over, well = self.world.step(self.state, self.actions.decode(tokens), self._rng)
         self.value = float(well)
         return over

@@ -107,7 +107,7 @@ def world_of(weather: str) -> tuple[World, np.ndarray]:
 
 
 def _fickle(world: World) -> World:
-    """The same world, and behind it once more with a passenger who will change the destination once.
+    """The world twice: as it is, and with a passenger who will still change the destination once.
 
     It happens on the first move with the passenger on board, as in the environment's `step`.
     """
