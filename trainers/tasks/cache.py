@@ -101,7 +101,7 @@ def cached_episodes(name: str, key: Mapping[str, object], make: Callable[[], lis
 
 
 def _read(path: Path) -> Arrays | None:
-    """The arrays of a file, on the disk until they are needed; None where it does not exist or is damaged."""
+    """The arrays of a file, mapped into memory; None if it does not exist or is damaged."""
     with CACHE.errors():
         try:
             arrays, stated = _map(path)
@@ -146,7 +146,7 @@ def _write(path: Path, arrays: Arrays) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file that appears whole, with the rights of the user's umask."""
+    """Write a file atomically, with the permissions of the user's umask."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = create_aside(path)
     try:

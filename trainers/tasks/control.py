@@ -52,10 +52,10 @@ class ControlSession(ABC):
 
     @abstractmethod
     def step(self, tokens: np.ndarray) -> bool:
-        """Do what the ids say, (length,), and keep `value` up to date; True when nothing more can change."""
+        """Take an action, ids (length,), and update `value`; return True if the episode is over."""
 
     def observe(self) -> Chunk:
-        """What is seen now; at first the instruction before it."""
+        """The observation; the first one has the instruction before it."""
         self._seen = self.look()
         if self.steps or not len(self.instruction):
             return self._seen

@@ -203,7 +203,7 @@ def with_measured(catalog: Catalog, suite: str, measured: Measured) -> Catalog:
 
 
 def with_generalist(catalog: Catalog) -> Catalog:
-    """The catalog with the suite `generalist` as its rule has it."""
+    """The catalog with the suite `generalist`, chosen by its rule."""
     others = {name: suite for name, suite in catalog.suites.items() if name != GENERALIST}
     whole = others.pop(OWN_SETTINGS)
     chosen = Catalog(tasks=catalog.tasks, suites={OWN_SETTINGS: whole}).of_tasks(
@@ -214,7 +214,7 @@ def with_generalist(catalog: Catalog) -> Catalog:
 
 
 def write(path: Path, catalog: Catalog) -> None:
-    """Write a catalog whole; the records that suites carry within a study are left out."""
+    """Write a catalog atomically, without the records that suites have within a study."""
     data = {
         "tasks": {name: record.model_dump(mode="json") for name, record in sorted(catalog.tasks.items())},
         "suites": {

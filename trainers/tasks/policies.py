@@ -34,7 +34,7 @@ class ExpertPolicy(ActingPolicy):
     """Takes the expert's action."""
 
     def choose(self, session: Session) -> np.ndarray:
-        """Ask the session's expert."""
+        """Return the expert's action."""
         return session.expert()
 
 
@@ -45,7 +45,7 @@ class RandomPolicy(ActingPolicy):
         self._rng = np.random.default_rng(seed)
 
     def choose(self, session: Session) -> np.ndarray:
-        """Draw one."""
+        """Draw a legal action."""
         return session.random(self._rng)
 
 
@@ -56,5 +56,5 @@ class ConstantPolicy(ActingPolicy):
         self.ids = ids
 
     def choose(self, session: Session) -> np.ndarray:
-        """The one action."""
+        """Return the constant action."""
         return self.ids

@@ -29,8 +29,8 @@ def in_processes(
         workers: processes.
 
     Yields:
-        The name of a finished task, and a function that returns its result or raises its error; `TaskError` if
-        the process died.
+        The name of a finished task, and a function that returns its result or raises its error, which is
+        `TaskError` if the process died.
     """
     if not tasks:
         return

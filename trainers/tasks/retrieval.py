@@ -115,7 +115,7 @@ class RetrievalPolicy:
 
 
 def _scored_timesteps(whole: Episodes) -> np.ndarray:
-    """Timesteps that the expert answered.
+    """Timesteps with an action of the expert.
 
     Returns:
         (timesteps, 5) int64: where the episode begins and its instruction ends, where the timestep begins,

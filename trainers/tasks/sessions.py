@@ -55,7 +55,7 @@ class BaseTask(ABC):
     _made_with: tuple[tuple[object, ...], dict[str, object]]
 
     def __new__(cls, *arguments: object, **named: object) -> Self:
-        """Keep what the task is made with, for its cache key."""
+        """Keep the constructor's arguments for the cache key."""
         task = super().__new__(cls)
         task._made_with = (arguments, named)
         return task
@@ -76,7 +76,7 @@ class BaseTask(ABC):
 
     @abstractmethod
     def floor_policies(self) -> dict[str, Policy]:
-        """The policies of which the better one is the floor, by name."""
+        """Policies by name; the best one is the floor."""
 
     @abstractmethod
     def expert_policy(self) -> tuple[str, Policy]:
@@ -87,7 +87,7 @@ class BaseTask(ABC):
         return cached_episodes(self.name, self.cache_key(), self.demonstrations)
 
     def _settings(self) -> dict[str, object]:
-        """What the task was made with, beside the sequence settings and the number of episodes."""
+        """The constructor's arguments, except sequence settings and the number of episodes."""
         arguments, named = self._made_with
         bound = signature(type(self).__init__).bind(self, *arguments, **named).arguments
         given = {
@@ -148,7 +148,7 @@ class SessionTask(BaseTask):
         """Actions of which the best constant policy is one, ids (length,) each."""
 
     def training_session(self, index: int) -> Session:
-        """Open an episode to demonstrate in; it may start where no evaluation starts."""
+        """Open an episode for a demonstration; it may start in states in which no evaluation starts."""
         return self.session("train", index)
 
     def identity(self, split: Split, index: int) -> bytes:

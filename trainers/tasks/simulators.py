@@ -15,7 +15,7 @@ SIMULATORS = {  # family -> module to import -> distribution that has it
 
 
 def missing_simulator(family: str) -> str | None:
-    """The package that a family needs and that is not installed, with the command that installs it; else None."""
+    """The missing package of a family, with the command that installs it; None if none is missing."""
     for module, distribution in SIMULATORS.get(family, {}).items():
         if find_spec(module) is None:
             return (

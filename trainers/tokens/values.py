@@ -28,7 +28,8 @@ class ValueScale(Protocol):
 class MuLaw:
     """Gato's companding (Reed 2022, https://arxiv.org/abs/2205.06175, appendix B), for unbounded values.
 
-    The tasks that ship have known limits and use `Linear`; this is for tasks of users."""
+    The tasks that ship have known limits and use `Linear`; this is for tasks of users.
+    """
 
     mu: float = MU
     m: float = M

@@ -504,7 +504,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
         (source / "b.txt").write_text(prose(12_000))
     (source / name).unlink(missing_ok=True)
     (source / name).symlink_to("/proc/self/mem")
-    with pytest.raises(TaskError, match=rf"can be read, '.*{name}' cannot: .*mend it or take it away"):
+    with pytest.raises(TaskError, match=rf"can be read, '.*{name}' cannot: .*repair or remove it"):
         add("mine", source)
 
 

@@ -140,6 +140,7 @@ def test_layout_docstrings_annotations_and_names_do_not_change_it(copied, tmp_pa
         "GymnasiumTask": "RenamedTask",
         "WIDE_START": "FARTHEST",
         "_between": "_somewhere",
+        "DrawnShape": "Drawing",
     }
     for path in (plain / "trainers").rglob("*.py"):
         text = path.read_text()

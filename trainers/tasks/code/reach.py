@@ -41,6 +41,7 @@ def attributes(cls: type) -> dict[str, object]:
         for name, value in sorted(vars(cls).items())
         if name != "_abc_impl"
         and (not is_special(name) or isinstance(value, FunctionType | classmethod | staticmethod))
+        and not _is_of_named_tuple(value)
     }
     for name, field in (getattr(cls, "__pydantic_fields__", None) or {}).items():
         found[name] = field.default
@@ -329,6 +330,13 @@ class Reach:
 def is_special(name: str) -> bool:
     """Whether a name begins and ends with two underscores."""
     return name.startswith("__") and name.endswith("__")
+
+
+def _is_of_named_tuple(value: object) -> bool:
+    """Whether a function was generated for a named tuple, whose name it bears; the fields count instead."""
+    function = getattr(value, "__func__", value)
+    module = function.__globals__.get("__name__", "") if isinstance(function, FunctionType) else ""
+    return module == "collections" or module.startswith("namedtuple_")
 
 
 def _is_opaque(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""What a source of data is read into: labelled items or documents, each in one split.
+"""The content of a data set: labelled items or documents, each in one split.
 
 Nothing here knows a file format, where data sets are kept, or how they are played.
 """
@@ -109,7 +109,7 @@ def items_by_folder(source: Path, paths: Sequence[Path], read: Callable[[Path], 
 
 
 def collect(kind: Kind, source: Path, items: Sequence[Item], progress: Progress, rule: str = "") -> Content:
-    """Read labelled items, and put each into a split; of those that are the same one is kept.
+    """Read labelled items, remove duplicates, and assign each to a split.
 
     Args:
         kind: what they are.
@@ -145,7 +145,7 @@ def collect(kind: Kind, source: Path, items: Sequence[Item], progress: Progress,
 
 
 def assign_splits(items: Sequence[Item], every: int = TENTH) -> tuple[np.ndarray, str]:
-    """Put items where their source has them, or else 80% into train, 10% into select and 10% into report.
+    """Assign items to the source's own splits; otherwise 80% to train, 10% to select and 10% to report.
 
     Of the items in the order of their labels, then of their keys' hashes, every tenth is held out: each label
     has its share, and the source's order does not matter.
@@ -169,7 +169,7 @@ def assign_splits(items: Sequence[Item], every: int = TENTH) -> tuple[np.ndarray
 
 
 def _spread(items: Sequence[Item]) -> tuple[np.ndarray, str]:
-    """As `assign_splits`, with more held out where every tenth item is too few."""
+    """As `assign_splits`, with more items held out if every tenth is too few."""
     splits, rule = assign_splits(items)
     given = {item.split for item in items}
     counts = [int((splits == i).sum()) for i, split in enumerate(SPLITS) if split not in given | {"train"}]
@@ -181,9 +181,9 @@ def _spread(items: Sequence[Item]) -> tuple[np.ndarray, str]:
 
 
 def unreadable(path: Path, error: OSError) -> TaskError:
-    """One line about a file or a folder that the operating system does not let be read."""
+    """The error for a file or a folder that the operating system cannot read."""
     why = error.strerror or error
-    return TaskError(f"files of a data set can be read, '{path}' cannot: {why}; mend it or take it away")
+    return TaskError(f"files of a data set can be read, '{path}' cannot: {why}; repair or remove it")
 
 
 def is_about(path: Path, source: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Data sets by URL, each pinned by a SHA-256: of the file, or of what is unpacked from it.
+"""Data sets by URL, each pinned by a SHA-256 of the file or of its unpacked content.
 
 GitHub packs its archives anew now and then, so an archive of it is pinned by the files that are in it.
 """
@@ -27,7 +27,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Download:
-    """What is known of a data set before it is there.
+    """A data set that can be downloaded.
 
     Attributes:
         url: of a file or of a zip or tar archive.
@@ -64,7 +64,7 @@ KNOWN = {
 
 
 def find_download(name: str, url: str | None, sha256: str | None, kind: Kind | None) -> Download:
-    """What to download: a known data set, one from another address, or a user's own.
+    """Find what to download: a known data set, possibly from another URL, or a data set of the user.
 
     Raises:
         NotFoundError: the name is not known, and no address is given.
@@ -88,7 +88,7 @@ def find_download(name: str, url: str | None, sha256: str | None, kind: Kind | N
 
 @contextmanager
 def downloaded(wanted: Download, progress: Bytes) -> Iterator[Path]:
-    """The folder or file of a download, as long as the block runs.
+    """Context manager: the downloaded folder or file, deleted at the end of the block.
 
     Args:
         wanted: what to download.
@@ -118,7 +118,7 @@ def content_digest(folder: Path) -> str:
 
 
 def _retrieved(wanted: Download, folder: Path, progress: Bytes) -> Path:
-    """The downloaded file, of the digest that is pinned if one is."""
+    """The downloaded file, checked against the pinned digest if there is one."""
     import requests
 
     path = folder / (Path(wanted.url.partition("?")[0]).name or "data")

@@ -40,7 +40,7 @@ SCHEMA_VERSION = 1
 
 
 class Manifest(Frozen):
-    """What is known of a data set without reading it.
+    """Facts of a data set, without its arrays.
 
     Attributes:
         schema_version: of this record.
@@ -70,7 +70,7 @@ class Manifest(Frozen):
 
 
 def data_folder() -> Path:
-    """The folder of all data sets: $PATHFRONT_DATA, or one of the user's own.
+    """The folder of all data sets: $PATHFRONT_DATA, or a folder in the user's home.
 
     Raises:
         MachineError: the user has no home folder.
@@ -90,7 +90,7 @@ def dataset_names() -> list[str]:
 
 
 class Dataset:
-    """A data set on disk, whose arrays are read when they are first needed, and once.
+    """A data set on disk; its arrays are read once, when they are first needed.
 
     Args:
         folder: with manifest and arrays.
@@ -103,7 +103,7 @@ class Dataset:
 
     @cached_property
     def arrays(self) -> Arrays:
-        """As in `Content`; not to be written to.
+        """As in `Content`; read-only.
 
         Raises:
             TaskError: they are damaged, or were replaced since the data set was opened.
@@ -151,7 +151,7 @@ class Dataset:
 
 
 def open_dataset(name: str) -> Dataset:
-    """A data set by its name; the same object as long as its manifest is the same.
+    """A data set by its name; the same object while its manifest is unchanged.
 
     Raises:
         NotFoundError: there is no data set of that name.

@@ -33,7 +33,7 @@ def is_sound(path: Path) -> bool:
 
 
 def sound_items(source: Path, files: Sequence[Path]) -> tuple[list[Item], str]:
-    """WAV files with their labels, not yet converted, and how their names put them into splits, if they do.
+    """WAV files with their labels, not yet converted, and the rule by which names state splits, if any.
 
     Raises:
         TaskError: a file is not in the folder of a label.
@@ -108,4 +108,4 @@ def _numbered_split(number: int) -> Split:
 
 def _unreadable(path: Path, error: object) -> TaskError:
     why = getattr(error, "strerror", None) or error
-    return TaskError(f"a WAV file can be read, '{path}' cannot: {why}; mend it or take it away")
+    return TaskError(f"a WAV file can be read, '{path}' cannot: {why}; repair or remove it")

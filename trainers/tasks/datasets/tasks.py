@@ -62,14 +62,14 @@ class LabelledItems(AnswerTask):
 
     @abstractmethod
     def patches(self, item: np.ndarray) -> dict[str, np.ndarray]:
-        """What is seen or heard of an item."""
+        """The patches of an item."""
 
     @abstractmethod
     def vary(self, item: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """An item that has changed a little and keeps its label."""
+        """A slightly varied item with the same label."""
 
     def example(self, split: Split, index: int) -> Example:
-        """An item of the split, one after the other and round again."""
+        """The items of the split in turn, repeated."""
         places = shuffled_places(self.dataset, split)
         round_, which = divmod(index, len(places))
         item, answer = self.dataset.arrays["items"][places[which]], self.answer(split, which)
@@ -91,12 +91,12 @@ class LabelledItems(AnswerTask):
         return exact_match(answer, right)
 
     def cache_key(self) -> dict[str, object]:
-        """As of any task, and the digest of the data."""
+        """The key of any task, with the digest of the data."""
         return super().cache_key() | {"data": self.dataset.manifest.sha256}
 
 
 class LabelledImages(LabelledItems):
-    """Four patches of an image, or one where it is small."""
+    """Images as four patches, or as one if they are small."""
 
     domain = "image"
     modality: Sense = "image"
@@ -116,7 +116,7 @@ class LabelledImages(LabelledItems):
 
 
 class LabelledSounds(LabelledItems):
-    """Eight patches of a sound's log-mel, in the order of time."""
+    """Sounds as eight log-mel patches in the order of time."""
 
     domain = "audio"
     modality: Sense = "audio"
@@ -164,7 +164,7 @@ class AddedText(TextTask):
         return excerpts(self.dataset, split)
 
     def cache_key(self) -> dict[str, object]:
-        """As of any task, and the digest of the data."""
+        """The key of any task, with the digest of the data."""
         return super().cache_key() | {"data": self.dataset.manifest.sha256}
 
 

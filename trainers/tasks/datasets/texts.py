@@ -75,17 +75,17 @@ def _decoded(path: Path) -> str:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise TaskError(
-            f"text is UTF-8, '{path}' is not at byte {error.start}; convert it or take it away"
+            f"text is UTF-8, '{path}' is not at byte {error.start}; convert it or remove it"
         ) from None
     except OSError as error:
         raise unreadable(path, error) from None
     if "\0" in text:
-        raise TaskError(f"text has no NUL characters, '{path}' has; take it away")
+        raise TaskError(f"text has no NUL characters, '{path}' has; remove it")
     return text
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Paragraphs; those longer than the smallest block are cut, at ends of lines or of words if they can."""
+    """Paragraphs; those longer than the smallest block are cut, if possible at ends of lines or words."""
     for paragraph in paragraphs(text):
         start, length = 0, len(paragraph)  # a text of one long line is walked along, never copied whole
         while length - start > SMALLEST_BLOCK:

@@ -1,4 +1,4 @@
-"""Atari's games from their memory: a few of its 128 bytes in, one of the game's own actions out.
+"""Atari games from their memory: a few of 128 bytes in, one of the game's actions out.
 
 The emulator (ale-py, GPL-2.0) is an extra, so these tasks ship without references and are named by path, as
 one's own are: `trainers.tasks.families.ale:Breakout`. The experts are rules over the same bytes.
@@ -74,7 +74,7 @@ class Game(Env):
 
 
 def points(env: Game, over: bool) -> float:
-    """What the frame brought."""
+    """The reward of a frame."""
     return env.gained
 
 
@@ -114,7 +114,7 @@ def game(
     expert: Callable[[np.ndarray], int],
     unit: str,
 ) -> ControlLevel:
-    """A game as a level; its expert is called what its function is."""
+    """A game as a level; its expert has the name of its function."""
     return ControlLevel(
         name=name,
         family="atari",
@@ -135,7 +135,7 @@ def game(
 
 
 class Atari(GymnasiumTask):
-    """A game for a limited time; subclasses say which."""
+    """A game for a limited time; subclasses name the game."""
 
     level: ControlLevel
     reference_episodes = 100
@@ -144,7 +144,7 @@ class Atari(GymnasiumTask):
         super().__init__(self.level, suite, tokenizer, train_episodes)
 
     def session(self, split: Split, index: int) -> GymnasiumSession:
-        """Start where no other split starts."""
+        """Start in a state that no other split starts in."""
         level = replace(self.level, make=partial(Game, self.level.name, SPLITS.index(split)))
         return GymnasiumSession(self.vocabulary, level, self.seed(split, index), self.instruction)
 

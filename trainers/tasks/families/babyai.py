@@ -1,4 +1,4 @@
-"""BabyAI: do what the mission says in rooms and mazes, 7x7 cells in sight; the expert is the bundled bot.
+"""BabyAI: missions in rooms and mazes with a view of 7x7 cells; the expert is the bundled bot.
 
 Left out are the levels on which the bot fails or hangs (KeyInBox, PutNext with something carried, strict
 OpenDoorsOrder, UnlockToUnlock) and KeyCorridorS6R3, which is KeyCorridor by another name.
@@ -23,11 +23,11 @@ MOST_SEARCHES = 500  # of the bot before one action; it needs 60 at most where i
 
 
 class LostError(Exception):
-    """The bot goes round in circles."""
+    """The bot is in an endless loop."""
 
 
 class BabyAISession(GridSession):
-    """One episode with BabyAI's bot beside it; where the bot gives up, the episode ends without success."""
+    """One episode with BabyAI's bot; if the bot gives up, the episode ends without success."""
 
     def __init__(
         self, vocabulary: Vocabulary, tokenizer: Tokenizer, env: Environment, seen: dict[str, Any], limit: int
@@ -55,13 +55,13 @@ class BabyAITask(GridTask):
     expert_name = "BabyAIBot"
 
     def open(self, env: Environment, seen: dict[str, Any]) -> BabyAISession:
-        """Begin an episode; its bot has seen what the agent sees and no more."""
+        """Begin an episode; its bot sees only what the agent sees."""
         return BabyAISession(self.vocabulary, self.tokenizer, env, seen, self.level.limit)
 
 
 @cache
 def _bot_class() -> type:
-    """BabyAI's bot, which raises `LostError` where it would go round in circles for ever."""
+    """BabyAI's bot, which raises `LostError` instead of looping for ever."""
     from minigrid.utils.baby_ai_bot import BabyAIBot
 
     class CountingBot(BabyAIBot):

@@ -44,7 +44,7 @@ class DigitQuestion(Question):
 
 
 class DigitTask(QuestionTask[DigitQuestion]):
-    """Questions on scans of the split and on keys that are dialled anew; training scans are varied."""
+    """Questions on scans of the split and on newly dialled keys; training scans are varied."""
 
     family = "concepts"
     packages = ("numpy", "scikit-learn", "scipy")
@@ -152,7 +152,7 @@ def _pair(rng: np.random.Generator) -> Digits:
 
 
 def _other(rng: np.random.Generator, digit: int) -> int:
-    """Another digit than this one."""
+    """A different digit."""
     return (digit + int(rng.integers(1, 10))) % 10
 
 

@@ -26,7 +26,7 @@ class Scans(NamedTuple):
 
 
 class Digits(AnswerTask):
-    """Scikit-learn's 1,797 digits; training sees its share turned, stretched and shifted a little."""
+    """Scikit-learn's 1,797 digits; training images are slightly rotated, scaled and shifted."""
 
     name = "digits"
     family = "images"
@@ -40,7 +40,7 @@ class Digits(AnswerTask):
     packages = ("numpy", "scikit-learn", "scipy")
 
     def example(self, split: Split, index: int) -> Example:
-        """A scan of the split, one after the other and round again; its repeats in training are varied."""
+        """The scans of the split in turn, repeated; repeats in training are varied."""
         scans = load_scans(split)
         round_, which = divmod(index, len(scans.images))
         image, answer = scans.images[which], self.answer(split, which)
@@ -54,7 +54,7 @@ class Digits(AnswerTask):
         )
 
     def answer(self, split: Split, index: int) -> str:
-        """What the scan is labelled."""
+        """The label of the scan."""
         labels = load_scans(split).labels
         return WORDS[labels[index % len(labels)]]
 
@@ -90,7 +90,7 @@ def expert_labels(split: Split) -> np.ndarray:
 
 
 def vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Turn, stretch and shift a scan about its centre."""
+    """Rotate, scale and shift a scan about its centre."""
     from scipy.ndimage import affine_transform
 
     angle = rng.uniform(-TURN, TURN)

@@ -60,12 +60,12 @@ def gain(make: Callable[[], Any], state_cost: tuple[float, ...], control_cost: f
 
 
 def stands(env: Any, over: bool) -> float:
-    """A step's share of the episode, unless the poles have fallen with it."""
+    """The share of one step in the episode; 0 if the poles fell."""
     return float(not over) / LIMIT
 
 
 def disturb(spread: tuple[float, ...], env: Any, rng: np.random.Generator) -> np.ndarray:
-    """Start anywhere within some spread of places and speeds, (state,)."""
+    """Start within a spread of places and speeds, (state,)."""
     env.set_state(*np.split(rng.uniform(-1, 1, len(spread)) * spread, [env.model.nq]))
     return env._get_obs()
 

@@ -1,4 +1,4 @@
-"""Text in, text out, worked out exactly: sums, orders, counts, dates, brackets and calls of functions.
+"""Text in, text out, with exact answers: sums, orders, counts, dates, brackets and calls of functions.
 
 Numbers and words are spelt with spaces, so that each character is one piece of text. A hash of the question
 says which split asks it.
@@ -55,7 +55,7 @@ PAIRS = (2, 5)  # of brackets
 
 
 class SymbolTask(QuestionTask[Question]):
-    """Questions in text alone; no split asks what another does."""
+    """Questions in text alone; splits share no question."""
 
     family = "symbols"
     domain = "text"
@@ -67,7 +67,7 @@ class SymbolTask(QuestionTask[Question]):
         return split == ("train" if share < 0.6 else "select" if share < 0.8 else "report")
 
     def show(self, question: Question, split: Split, rng: np.random.Generator) -> Example:
-        """The question is all there is."""
+        """The prompt alone."""
         return Example(question.answer, lambda: question.answer, prompt=question.prompt)
 
 
@@ -192,7 +192,7 @@ def is_balanced(word: list[str]) -> bool:
 
 
 def _balanced(rng: np.random.Generator, pairs: int) -> list[str]:
-    """A random balanced word: brackets open or close as long as they may."""
+    """A random balanced word: each bracket opens or closes at random where both are possible."""
     word: list[str] = []
     awaited: list[str] = []
     while len(word) < 2 * pairs:

@@ -1,4 +1,4 @@
-"""What tasks on MiniGrid's grids share: what is seen, which split shows a layout, tasks and their sessions.
+"""Base classes of tasks on MiniGrid's grids: observations, splits of layouts, tasks and sessions.
 
 It knows no level and no expert: those are the families' own.
 """
@@ -86,7 +86,7 @@ class GridSession(ControlSession):
         """The expert's action now, asked at most once a timestep; `taken` is the last one, None at first."""
 
     def give_up(self) -> int:
-        """The expert sees no way: it waits once, and the episode ends with what was accomplished."""
+        """The expert has no plan: it waits once, and the episode ends with the value so far."""
         self._given_up = True
         return DONE
 
@@ -109,7 +109,7 @@ class GridSession(ControlSession):
         return self.actions.random(rng)
 
     def step(self, tokens: np.ndarray) -> bool:
-        """Turn, walk, pick up, drop, toggle or say that it is done; True when the mission has ended."""
+        """Take one of the seven actions; return True when the mission has ended."""
         self._taken, self._advice = self.actions.decode(tokens), None
         self._seen_now, reward, terminated, truncated, _ = self.env.step(self._taken)
         self.value = float(float(reward) > 0)
@@ -117,7 +117,7 @@ class GridSession(ControlSession):
 
 
 class GridTask(SessionTask):
-    """A level of a family of grids; no split has a layout of another.
+    """A level of a family of grids; splits share no layout.
 
     Args:
         level: the level.
@@ -149,7 +149,7 @@ class GridTask(SessionTask):
         """Begin an episode in an environment that has just been reset."""
 
     def prepare(self, env: Environment, seen: dict[str, Any]) -> dict[str, Any]:
-        """Change a layout that was just drawn, and say what is seen in it; by default it stays as it is."""
+        """Change a new layout and return its observation; by default, change nothing."""
         return seen
 
     def session(self, split: Split, index: int) -> GridSession:
@@ -166,7 +166,7 @@ class GridTask(SessionTask):
         return Choices(self.vocabulary, NUM_ACTIONS).encode(int(rng.integers(moves)))
 
     def constants(self) -> list[np.ndarray]:
-        """Those actions that may accomplish something when they are all that is done."""
+        """Actions that may accomplish something if they are repeated."""
         choices = Choices(self.vocabulary, NUM_ACTIONS)
         return [choices.encode(action) for action in self.level.constants]
 
@@ -221,7 +221,7 @@ def grid_patch(cells: np.ndarray) -> np.ndarray:
 
 
 def layout_split(env: Environment) -> Split:
-    """The only split that shows this layout."""
+    """The split of a layout."""
     share = sha256(layout(env)).digest()[0] / 256
     if share < TRAIN_SHARE:
         return "train"
@@ -236,7 +236,7 @@ def layout(env: Environment) -> bytes:
 
 @contextlib.contextmanager
 def time_limit(seconds: float, what: str) -> Iterator[None]:
-    """Interrupt what takes longer; only a process's main thread can be interrupted, others run on.
+    """Interrupt the block after a time; this works in the main thread only.
 
     Raises:
         TaskError: the time is over.

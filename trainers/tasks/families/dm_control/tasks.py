@@ -99,12 +99,12 @@ class Stage:
         return self.save()
 
     def look(self, situation: Situation) -> np.ndarray:
-        """What the suite shows, (fields,), in the order of the names."""
+        """The suite's observation, (fields,), in the order of names."""
         self.load(situation)
         return sequence.flatten(self.env.task.get_observation(self.physics))
 
     def move(self, situation: Situation, action: np.ndarray, repeat: int) -> tuple[Situation, float]:
-        """Do an action for some steps: the situation, and the reward of the last of them."""
+        """Apply an action for some steps: the state, and the reward of the last step."""
         self.load(situation)
         self.env.task.before_step(action, self.physics)
         self.physics.step(self._substeps * repeat)
@@ -120,14 +120,14 @@ class Stage:
         return step
 
     def save(self) -> Situation:
-        """The situation in numbers."""
+        """The state of the simulator as numbers."""
         model, data = self.physics.model.ptr, self.physics.data.ptr
         state = np.empty(mujoco.mj_stateSize(model, STATE))
         mujoco.mj_getState(model, data, state, STATE)
         return state, np.array(model.geom_pos)
 
     def load(self, situation: Situation) -> None:
-        """Put the simulator into a situation."""
+        """Restore a state of the simulator."""
         model, data = self.physics.model.ptr, self.physics.data.ptr
         state, places = situation
         model.geom_pos[:] = places
@@ -146,17 +146,17 @@ class SuiteSession(ControlSession):
         self.start(self.stage.begin(seed))
 
     def start(self, situation: Situation) -> None:
-        """Begin in a situation."""
+        """Begin in a state."""
         self._situation = situation
         self.state = self.stage.look(situation)
 
     def look(self) -> Chunk:
-        """What the suite shows."""
+        """The suite's observation."""
         bins = values.encode(self.state, self.vocabulary.bins, self.level.scale)
         return sequence.observation(self.vocabulary, ids=self.vocabulary.continuous_ids(bins))
 
     def expert(self) -> np.ndarray:
-        """What the level's expert does."""
+        """The action of the level's expert."""
         return self.actions.encode(expert_of(self.level)(self.state))
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
@@ -192,12 +192,12 @@ class SuiteTask(SessionTask):
         super().__init__(suite, tokenizer, train_episodes)
 
     def session(self, split: Split, index: int) -> SuiteSession:
-        """Start as the suite starts."""
+        """Start as the suite does."""
         words = self.tokenizer.encode(self.level.words)
         return SuiteSession(self.vocabulary, self.level, self.seed(split, index), words)
 
     def training_session(self, index: int) -> SuiteSession:
-        """Start where the level says; a fourth starts as evaluation does."""
+        """Start in the level's spread of states; a quarter starts as evaluation does."""
         session = self.session("train", index)
         if self.level.spread and index % 4:
             spread = np.array(self.level.spread)
@@ -205,7 +205,7 @@ class SuiteTask(SessionTask):
         return session
 
     def slip(self, session: Session, rng: np.random.Generator) -> np.ndarray:
-        """Any action, or one near the expert's where others could not be made good."""
+        """Any action, or one near the expert's if others are not recoverable."""
         assert isinstance(session, SuiteSession)
         if self.level.nudge is None:
             return session.random(rng)
@@ -213,7 +213,7 @@ class SuiteTask(SessionTask):
         return session.actions.encode(rng.normal(meant, self.level.nudge))
 
     def identity(self, split: Split, index: int) -> bytes:
-        """What is seen first, before it is put into bins."""
+        """The first observation before binning."""
         return self.session(split, index).state.tobytes()
 
     def constants(self) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""What each task of Meta-World shows, how long it lasts and how its expert is damped.
+"""Observation, time limit and damping of the expert of each task of Meta-World.
 
 The limits were measured over episodes of the expert, with and without slips, and of random play. A task shows
 the floats that its expert reads and that vary: it is then as easy to imitate as it can be in few tokens.
@@ -50,7 +50,7 @@ class ArmLevel:
 
     @property
     def columns(self) -> tuple[int, ...]:
-        """Indices of what is seen among the environment's floats."""
+        """Indices of the observed floats in the environment's observation."""
         found: list[int] = []
         for part in self.sight.split():
             thing, _, axes = part.partition(".")
@@ -59,7 +59,7 @@ class ArmLevel:
 
     @property
     def scale(self) -> Linear:
-        """Limits of what is seen, in metres."""
+        """Limits of the observed floats, in metres."""
         return Linear(tuple(low / 100 for low in self.low), tuple(high / 100 for high in self.high))
 
     @property

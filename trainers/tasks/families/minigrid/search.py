@@ -1,4 +1,4 @@
-"""Find the way in a grid of MiniGrid's by breadth-first search over what an agent has seen so far.
+"""Breadth-first search for ways over the cells of a MiniGrid that an agent has seen.
 
 What was never seen is taken for free floor until it is seen, so a plan is the shortest one as far as anybody
 could know who stands where the agent stands.
@@ -33,7 +33,7 @@ class Scout:
     def restrict(
         self, avoid: Collection[Cell] = (), may_open: Callable[[Any], bool] = lambda door: True
     ) -> None:
-        """Say which cells no way may lead over, and which closed doors it may lead through."""
+        """Set the cells that ways avoid, and the closed doors that they may pass."""
         self._avoid, self._may_open = avoid, may_open
         self._ways: list[tuple[State, int]] = []  # states in the order of their distance, with a first action
         self._known: set[State] = set()
@@ -47,11 +47,11 @@ class Scout:
 
     @property
     def carried(self) -> Any:
-        """What the agent carries; None for nothing."""
+        """The carried object; None if there is none."""
         return self.env.carrying
 
     def look(self) -> None:
-        """Remember which cells are in sight now."""
+        """Add the cells in view to the memory."""
         _, mask = self.env.gen_obs_grid()
         column, row, direction = self.state
         (ahead_x, ahead_y), (right_x, right_y) = HEADINGS[direction], HEADINGS[(direction + 1) % 4]
@@ -85,7 +85,7 @@ class Scout:
         return self._route(lambda state: state[:2] == cell)
 
     def face(self, cells: Collection[Cell], then: int) -> int | None:
-        """The next action on the way to look at one of the cells from next to it; `then` when it does."""
+        """The next action on the way to face one of the cells; `then` on arrival."""
         return self._reach(lambda state: ahead_of(state) in cells, then) if cells else None
 
     def beside(self, cell: Cell, then: int) -> int | None:
@@ -132,7 +132,7 @@ class Scout:
         raise AssertionError("a grid has finitely many states")
 
     def _grow(self) -> bool:
-        """Append the neighbours of one more state to the ways; False when no state is left."""
+        """Expand one more state; return False if none is left."""
         start = self.state
         if not self._known:
             self._known.add(start)
@@ -156,19 +156,19 @@ class Scout:
             yield FORWARD, (*ahead, direction)
 
     def _opened_first(self, action: int) -> int:
-        """The action itself, or what opens the door in its way."""
+        """The action, or the one that opens a door in its way."""
         thing = self._things.get(ahead_of(self.state)) if action == FORWARD else None
         closed = thing is not None and thing.type == "door" and not thing.is_open
         return TOGGLE if closed else action
 
 
 def ahead_of(state: State) -> Cell:
-    """The cell that an agent looks at."""
+    """The cell in front of an agent."""
     column, row, direction = state
     return column + HEADINGS[direction][0], row + HEADINGS[direction][1]
 
 
 def _beside_ahead(state: State) -> tuple[Cell, Cell]:
-    """The cells to the left and right of the one that an agent looks at."""
+    """The cells to the left and right of the one in front of an agent."""
     (column, row), (across, along) = ahead_of(state), HEADINGS[(state[2] + 1) % 4]
     return (column + across, row + along), (column - across, row - along)

@@ -1,4 +1,4 @@
-"""Hear what was dialled, keyed or played: log-mel patches in, a word out; experts analyse the signal."""
+"""Recognise dialled keys, Morse code and tones: log-mel patches in, a word out; experts analyse signals."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -140,7 +140,7 @@ class SoundQuestion(Question):
 
 
 class SoundTask(QuestionTask[SoundQuestion]):
-    """Questions on sounds under noise, which is drawn anew for each, so that no two splits share a sound.
+    """Questions on sounds under noise; each sound has new noise, so splits share no sound.
 
     The expert of the training questions knows their answers; that of the others hears them.
     """
@@ -241,7 +241,7 @@ def ask_longer(rng: np.random.Generator) -> SoundQuestion:
 
 
 def hear_longer(sound: np.ndarray) -> str:
-    """Compare the stretches that speak most for a tone in the two halves of the envelope."""
+    """Compare the likeliest intervals of a tone in the two halves of the envelope."""
     first, second = np.split(tones.evidence(_levels(sound)), [len(_levels(sound)) // 2])
     return ORDINALS[int(tones.longest_run(second) > tones.longest_run(first))]
 

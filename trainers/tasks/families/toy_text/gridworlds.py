@@ -53,7 +53,7 @@ class WorldLevel:
 
 
 class WorldTask(SessionTask):
-    """What tasks on grids share."""
+    """Base class of tasks on grids."""
 
     family = "toy-text"
     domain = "discrete"
@@ -96,19 +96,19 @@ class GridWorld(WorldTask):
         super().__init__(suite, tokenizer, train_episodes)
 
     def session(self, split: Split, index: int) -> MarkovSession:
-        """Start where the environment starts, or in one of the split's own cells."""
+        """Start as the environment does, or in one of the split's cells."""
         starts = start_states(self.level)[split]
         return self._open(int(starts[index % len(starts)]), self.rng(split, index))
 
     def training_session(self, index: int) -> MarkovSession:
-        """On ice, start anywhere; a fourth starts as evaluation does."""
+        """On ice, start anywhere; a quarter starts as evaluation does."""
         if self.level.start is None or index % 4 == 0:
             return self.session("train", index)
         rng = self.rng("train", index)
         return self._open(int(rng.choice(open_states(world_of(self.level)))), rng)
 
     def identity(self, split: Split, index: int) -> bytes:
-        """The start, and the luck where there is any."""
+        """The start, and the random numbers if there is chance."""
         session = self.session(split, index)
         luck = b"" if self.level.start is None else self.seed(split, index).to_bytes(4, "big")
         return bytes([session.state]) + luck
@@ -128,7 +128,7 @@ class LakeMaps(WorldTask):
     limit = 25
 
     def session(self, split: Split, index: int) -> MarkovSession:
-        """Draw a map and a start until the split owns them."""
+        """Draw a map and a start until they belong to the split."""
         rng = self.rng(split, index)
         while True:
             lake = rng.choice([FROZEN, HOLE], size=MAP_SIZE**2, p=[FROZEN_SHARE, 1 - FROZEN_SHARE])
@@ -167,7 +167,7 @@ def rows(lake: np.ndarray, start: int) -> list[str]:
 
 
 def lake_world(drawn: list[str] | None, slippery: bool, size: str = "4x4") -> World:
-    """FrozenLake on a map that was drawn, or on its own of a size."""
+    """FrozenLake on a given map, or on its own map of a size."""
     env = FrozenLakeEnv(desc=drawn, map_name=size, is_slippery=slippery)
     cells = np.indices((env.nrow, env.ncol)).reshape(2, -1).T
     return World.of(env.P, lambda outcome: (outcome[3], outcome[2] > 0), cells)
@@ -185,7 +185,7 @@ def cliff_world(slippery: bool) -> World:
 
 
 def open_states(world: World) -> np.ndarray:
-    """States from which success is possible and is not there yet."""
+    """States from which success is possible but not reached."""
     states = np.flatnonzero(world.success().max(1) > 0)
     entered = np.unique(world.after[world.well])
     return np.setdiff1d(states, entered)
