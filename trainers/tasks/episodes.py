@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import overload
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64, Int, UInt8
 
 from trainers.tokens.sequence import Chunk
 
@@ -27,11 +28,11 @@ class PatchStore:
         scale: (4,) float64: value of level 0, value of a level, size of a patch, 1 where stored as bits.
     """
 
-    stored: np.ndarray
-    scale: np.ndarray
+    stored: UInt8[np.ndarray, "patches bytes"]
+    scale: Float64[np.ndarray, " 4"]
 
     @classmethod
-    def of(cls, patches: np.ndarray) -> "PatchStore":
+    def of(cls, patches: Float[np.ndarray, "patches size"]) -> "PatchStore":
         """Keep patches (patches, size)."""
         low, high = (float(patches.min()), float(patches.max())) if patches.size else (0.0, 0.0)
         size = patches.shape[1]
@@ -44,7 +45,7 @@ class PatchStore:
     def __len__(self) -> int:
         return len(self.stored)
 
-    def rows(self, which: np.ndarray | slice) -> np.ndarray:
+    def rows(self, which: Int[np.ndarray, " chosen"] | slice) -> Float32[np.ndarray, "chosen size"]:
         """The values of some patches, (patches, size) float32."""
         low, step, size, bits = self.scale
         rows = self.stored[which]
@@ -130,7 +131,7 @@ class Episodes(Sequence[Chunk]):
     def __iter__(self) -> Iterator[Chunk]:
         return (self[i] for i in range(len(self)))
 
-    def chunk(self, index: np.ndarray) -> Chunk:
+    def chunk(self, index: Int[np.ndarray, " length"]) -> Chunk:
         """The tokens at places (length,) of the long arrays, as a chunk."""
         patches = {name: self.patches_at(name, index) for name in self.placeholders}
         patches = {name: found for name, found in patches.items() if len(found)}
@@ -140,7 +141,9 @@ class Episodes(Sequence[Chunk]):
             placeholders={name: self.placeholders[name] for name in patches},
         )
 
-    def patches_at(self, encoder: str, index: np.ndarray) -> np.ndarray:
+    def patches_at(
+        self, encoder: str, index: Int[np.ndarray, " length"]
+    ) -> Float32[np.ndarray, "patches size"]:
         """The patches of an encoder among some tokens, (patches, size) float32."""
         here = index[self.tokens[index] == self.placeholders[encoder]]
         return self.patches[encoder].rows(np.searchsorted(self.places[encoder], here))

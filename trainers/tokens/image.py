@@ -1,9 +1,12 @@
 """Images become patches in raster order (Gato section 2.1)."""
 
 import numpy as np
+from jaxtyping import Float, Float32
 
 
-def image_patches(pixels: np.ndarray, side: int) -> np.ndarray:
+def image_patches(
+    pixels: Float[np.ndarray, "height width channels"], side: int
+) -> Float32[np.ndarray, "patches size"]:
     """(height, width, channels) in [0, 1] -> (patches, side * side * channels) float32.
 
     Pixels are scaled to [-1, 1] and divided by the square root of the patch's side; patches are in raster

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Int16, Int32
 
 from trainers.tokens.vocabulary import Vocabulary
 
@@ -30,11 +31,11 @@ class Chunk:
         placeholders: encoder -> the id of the placeholders of its patches, for each encoder in `patches`.
     """
 
-    tokens: np.ndarray
-    local: np.ndarray
-    scored: np.ndarray
-    starts: np.ndarray
-    patches: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tokens: Int32[np.ndarray, " length"]
+    local: Int16[np.ndarray, " length"]
+    scored: Bool[np.ndarray, " length"]
+    starts: Bool[np.ndarray, " length"]
+    patches: Mapping[str, Float[np.ndarray, "count size"]] = field(default_factory=dict)
     placeholders: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -80,7 +81,7 @@ class Chunk:
         )
 
 
-def text(ids: Sequence[int] | np.ndarray, scored: bool, starts: bool = False) -> Chunk:
+def text(ids: Sequence[int] | Int[np.ndarray, " length"], scored: bool, starts: bool = False) -> Chunk:
     """Running text; with `starts`, a training window may begin at any of its tokens."""
     tokens = np.asarray(ids, dtype=np.int32)
     length = len(tokens)
@@ -92,7 +93,7 @@ def text(ids: Sequence[int] | np.ndarray, scored: bool, starts: bool = False) ->
     )
 
 
-def instruction(ids: Sequence[int] | np.ndarray) -> Chunk:
+def instruction(ids: Sequence[int] | Int[np.ndarray, " length"]) -> Chunk:
     """The instruction of an episode, in text; it is part of each of its windows."""
     return text(ids, scored=False)
 
@@ -100,9 +101,9 @@ def instruction(ids: Sequence[int] | np.ndarray) -> Chunk:
 def observation(
     vocabulary: Vocabulary,
     *,
-    prompt: Sequence[int] | np.ndarray = (),
-    patches: Mapping[str, np.ndarray] | None = None,
-    ids: Sequence[int] | np.ndarray = (),
+    prompt: Sequence[int] | Int[np.ndarray, " pieces"] = (),
+    patches: Mapping[str, Float[np.ndarray, "count size"]] | None = None,
+    ids: Sequence[int] | Int[np.ndarray, " values"] = (),
 ) -> Chunk:
     """What a policy sees before it acts: text, patches, values, separator; a window may begin here.
 
@@ -130,7 +131,9 @@ def observation(
     )
 
 
-def action(ids: Sequence[int] | np.ndarray, local: np.ndarray, scored: bool = True) -> Chunk:
+def action(
+    ids: Sequence[int] | Int[np.ndarray, " length"], local: Int[np.ndarray, " places"], scored: bool = True
+) -> Chunk:
     """An action's tokens at their local positions, (length,) each; unscored where no expert chose it."""
     tokens = np.asarray(ids, dtype=np.int32)
     return Chunk(
@@ -141,7 +144,7 @@ def action(ids: Sequence[int] | np.ndarray, local: np.ndarray, scored: bool = Tr
     )
 
 
-def action_local(observed: Chunk, length: int) -> np.ndarray:
+def action_local(observed: Chunk, length: int) -> Int16[np.ndarray, " length"]:
     """Local positions of the `length` tokens that follow an observation in its timestep, (length,) int16."""
     return np.minimum(observed.local[-1] + 1 + np.arange(length), MAX_LOCAL - 1).astype(np.int16)
 

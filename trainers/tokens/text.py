@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import sentencepiece
+from jaxtyping import Int, Int32
 
 BOS = 1
 STOP = 2  # ends a text answer
@@ -26,11 +27,11 @@ class Tokenizer:
         """Number of pieces."""
         return self._pieces.get_piece_size()
 
-    def encode(self, text: str) -> np.ndarray:
+    def encode(self, text: str) -> Int32[np.ndarray, " length"]:
         """Text -> ids of pieces, (length,) int32."""
         return np.asarray(self._pieces.encode(text), dtype=np.int32)
 
-    def decode(self, ids: np.ndarray | list[int]) -> str:
+    def decode(self, ids: Int[np.ndarray, " length"] | list[int]) -> str:
         """Ids of pieces -> text; ids beyond the vocabulary of text are left out."""
         return self._pieces.decode([int(i) for i in ids if 0 <= i < self.size])
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from jaxtyping import Int, Int32
 
 from space.records import SuiteRecord
 
@@ -68,7 +69,7 @@ class Vocabulary:
         """
         return self.separator + 1 + self.encoders.index(encoder)
 
-    def continuous_ids(self, bins: np.ndarray) -> np.ndarray:
+    def continuous_ids(self, bins: Int[np.ndarray, "*shape"]) -> Int32[np.ndarray, "*shape"]:
         """Bins in [0, bins) -> ids, of the same shape.
 
         Raises:
@@ -76,7 +77,7 @@ class Vocabulary:
         """
         return _shift(bins, self.bins, self.continuous_range[0], "bin")
 
-    def continuous_bins(self, ids: np.ndarray) -> np.ndarray:
+    def continuous_bins(self, ids: Int[np.ndarray, "*shape"]) -> Int32[np.ndarray, "*shape"]:
         """Ids -> bins in [0, bins), of the same shape.
 
         Raises:
@@ -84,7 +85,7 @@ class Vocabulary:
         """
         return _unshift(ids, self.continuous_range, "bin")
 
-    def discrete_ids(self, values: np.ndarray) -> np.ndarray:
+    def discrete_ids(self, values: Int[np.ndarray, "*shape"]) -> Int32[np.ndarray, "*shape"]:
         """Discrete values in [0, discrete) -> ids, of the same shape.
 
         Raises:
@@ -92,7 +93,7 @@ class Vocabulary:
         """
         return _shift(values, self.discrete, self.discrete_range[0], "discrete value")
 
-    def discrete_values(self, ids: np.ndarray) -> np.ndarray:
+    def discrete_values(self, ids: Int[np.ndarray, "*shape"]) -> Int32[np.ndarray, "*shape"]:
         """Ids -> discrete values in [0, discrete), of the same shape.
 
         Raises:
