@@ -1,4 +1,4 @@
-"""`pathfront data`: data sets of one's own as tasks."""
+"""`pathfront data`: data sets of the user as tasks."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -171,7 +171,7 @@ def list_datasets(json: Json = False) -> None:
 
 
 def _check_places() -> None:
-    """Look whether everything can be kept, before minutes go into making it.
+    """Check that all folders can be written, before minutes are spent on making data.
 
     Raises:
         MachineError: a folder cannot be written; the message names it and what moves it.
@@ -186,7 +186,7 @@ def _check_places() -> None:
 
 
 def _sha256(name: str) -> str | None:
-    """Digest of the data set of a name, as it is now; None where there is none, or none that can be read."""
+    """Digest of a data set; None if it does not exist or cannot be read."""
     from space.errors import NotFoundError, TaskError
     from trainers.tasks.datasets.library import open_dataset
 
@@ -197,7 +197,7 @@ def _sha256(name: str) -> str | None:
 
 
 def _say_replaced(dataset: "Dataset", former: str | None) -> None:
-    """Where other data have taken a data set's place, forget its references and say what that means."""
+    """If a data set was replaced by other data, delete its references and say so."""
     from search.commands import output
     from space.catalog import forget_local
 
@@ -238,7 +238,7 @@ def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
 
 
 def _warn_of_few(name: str, kind: str, count: int) -> None:
-    """Say so where too few held-out items or excerpts score a trial."""
+    """Warn if too few held-out items or excerpts score a trial."""
     from search.commands import output
     from trainers.tasks.datasets.content import ENOUGH_HELD_OUT
     from trainers.tasks.datasets.texts import ENOUGH_EXCERPTS
@@ -252,7 +252,7 @@ def _warn_of_few(name: str, kind: str, count: int) -> None:
 
 
 def _row(dataset: "Dataset", measured: "Measured | None") -> dict[str, object]:
-    """What is said of a data set; floor and expert are None where they were not measured here."""
+    """The row of a data set; floor and expert are None if they were not measured here."""
     floor, expert = measured.record.checked("report") if measured else (None, None)
     return dataset.manifest.model_dump() | {
         "floor": floor and floor.mean,

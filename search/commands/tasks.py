@@ -1,4 +1,4 @@
-"""`pathfront tasks`: what is known of the tasks, what 0 and 1 mean on them, and whether they keep rules."""
+"""`pathfront tasks`: list tasks, measure their floor and expert, and check that they keep the rules."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,12 +11,13 @@ from space.words import counted
 if TYPE_CHECKING:
     from space.catalog import Measured
     from space.records import Baseline, SuiteRecord
+    from trainers.tasks.contract import Verdict
 
 SAMPLE_SEED = 0
 MOST_DEVIATION = 3.0  # standard errors
 ROLES = ("floor", "expert")
 
-app = typer.Typer(help="What is known of the tasks; measure and check them.", rich_markup_mode=None)
+app = typer.Typer(help="List, measure and check tasks.", rich_markup_mode=None)
 
 Names = Annotated[
     list[str] | None,
@@ -32,7 +33,7 @@ Suite = Annotated[str | None, typer.Option(metavar="S", help="Suite whose sequen
 
 @app.command("list", epilog=examples(["pathfront tasks list", "pathfront tasks list --family babyai --json"]))
 def list_tasks(family: Family = None, json: Json = False) -> None:
-    """List the tasks with floor and expert on the report episodes; your own ones stand at the end."""
+    """List the tasks with floor and expert on the report episodes; your own tasks come last."""
     from search.commands import output
     from space.catalog import load_catalog, local_catalog
     from space.errors import NotFoundError, nearest
@@ -128,7 +129,7 @@ def measure_tasks(
     from trainers.tasks.registry import ships
 
     if specialist is not None:
-        measure.load_specialist(specialist)  # or this says why it cannot, before anything is measured
+        measure.load_specialist(specialist)  # raises before anything is measured
     chosen = _chosen(names, family, everything, sample, seed)
     settings = load_catalog().suite(suite) if suite else measure.own_suite()
     shipped = {name for name in chosen if ships(name)}
@@ -150,7 +151,14 @@ def measure_tasks(
 
 
 @app.command(
-    "check", epilog=examples(["pathfront tasks check my_package.mine:Reverse", "pathfront tasks check --all"])
+    "check",
+    epilog=examples(
+        [
+            "pathfront tasks check my_package.mine:Reverse",
+            "pathfront tasks check --family text --json",
+            "pathfront tasks check --all",
+        ]
+    ),
 )
 def check_tasks(
     names: Names = None,
@@ -158,22 +166,57 @@ def check_tasks(
     everything: Everything = False,
     suite: Suite = None,
     workers: Workers = None,
+    json: Json = False,
 ) -> None:
-    """Check that tasks keep the rules.
+    """Check that tasks keep the rules, and print the verdict of each rule.
 
     Deterministic for a seed; train, select and report disjoint; tokens legal and coming back; lengths
-    bounded; the expert above its floor and in time; nothing printed; no answer in the input.
+    bounded; the expert above its floor and in time; nothing printed; no answer in the input. Where a rule
+    cannot apply to a task, the reason is printed.
     """
     from functools import partial
 
+    from search.commands import output
     from space.catalog import load_catalog
     from trainers.tasks import measure
-    from trainers.tasks.contract import CHECKED_EPISODES, check_by_name
+    from trainers.tasks.contract import CHECKED_EPISODES, verdicts_by_name
 
     chosen = _chosen(names, family, everything, None, 0)
     settings = load_catalog().suite(suite) if suite else measure.own_suite()
-    one = partial(check_by_name, suite=settings, train_episodes=CHECKED_EPISODES)
-    _conclude(_each(one, chosen, "checked", workers, lambda name, _: None), chosen)
+    one = partial(verdicts_by_name, suite=settings, train_episodes=CHECKED_EPISODES)
+    found: dict[str, tuple[Verdict, ...]] = {}
+    failed = _each(one, chosen, "checked", workers, found.__setitem__)
+    found = {name: found[name] for name in chosen if name in found}
+    for name, verdicts in found.items():
+        broken = [verdict.reason for verdict in verdicts if verdict.result == "failed"]
+        if broken:
+            failed[name] = "\n".join(broken)
+    if json:
+        rows = [{"task": name, "rules": verdicts} for name, verdicts in found.items()]
+        output.print_json(rows)
+    else:
+        _print_verdicts(found)
+    _conclude(failed, chosen)
+
+
+def _print_verdicts(found: "dict[str, tuple[Verdict, ...]]") -> None:
+    """A table of tasks and rules, and below it why rules cannot apply."""
+    from search.commands import output
+    from trainers.tasks.contract import ALL_RULES
+
+    if not found:
+        return
+    marks = {"passed": "ok", "failed": "FAILED", "inapplicable": "-"}
+    rows = [[name, *(marks[verdict.result] for verdict in verdicts)] for name, verdicts in found.items()]
+    output.print_table(["task", *ALL_RULES], rows)
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for name, verdicts in found.items():
+        for verdict in verdicts:
+            if verdict.result == "inapplicable":
+                reasons.setdefault((verdict.rule, verdict.reason), []).append(name)
+    for (rule, reason), tasks in reasons.items():
+        others = f" and {len(tasks) - 1:,} more" if len(tasks) > 1 else ""
+        print(f"'{rule}' cannot apply to {tasks[0]}{others}: {reason}")
 
 
 def _chosen(
@@ -209,7 +252,7 @@ def _each(
     workers: int | None,
     done: Callable[[str, Any], None],
 ) -> dict[str, str]:
-    """Call a function with each task in processes of its own; those that failed, with the reason."""
+    """Call a function with each task in other processes; return the failed tasks with the reasons."""
     from search.commands import output
     from space.errors import MachineError, PathfrontError
     from space.machine import cpu_count
@@ -221,7 +264,7 @@ def _each(
         for count, (name, result) in enumerate(results, start=1):
             try:
                 done(name, result())
-            except MachineError:  # the next task would meet it too
+            except MachineError:  # all other tasks would fail as well
                 raise
             except PathfrontError as error:
                 failed[name] = str(error)
@@ -230,7 +273,7 @@ def _each(
 
 
 def _freeze(measured: "Measured", suite: "SuiteRecord", ships: bool) -> None:
-    """Put a measured task where it belongs, and say what was found."""
+    """Write a measured task into its catalog, and print its references."""
     from search.commands import output
     from space.catalog import write_local
     from trainers.tasks import measure
@@ -249,7 +292,7 @@ def _freeze(measured: "Measured", suite: "SuiteRecord", ships: bool) -> None:
 
 
 def _compare(names: list[str], suite: "SuiteRecord", workers: int | None) -> None:
-    """Measure tasks that ship on further episodes, and say how far they lie from the catalog."""
+    """Measure tasks that ship on further episodes, and print how far they are from the catalog."""
     from functools import partial
 
     from search.commands import output

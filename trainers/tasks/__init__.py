@@ -1,1 +1,1 @@
-"""Where expert episodes come from, and how a policy is scored; one file a family, no torch."""
+"""Tasks: expert episodes, and how a policy is scored on them. No torch. See README.md."""

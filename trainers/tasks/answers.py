@@ -1,4 +1,4 @@
-"""What tasks share whose episodes are one question, in any senses, and one answer in text."""
+"""Tasks whose episodes are one question, in any senses, and one answer in text."""
 
 from abc import abstractmethod
 from collections import Counter
@@ -105,7 +105,7 @@ class AnswerTask(SessionTask):
 
     @abstractmethod
     def example(self, split: Split, index: int) -> Example:
-        """An example; the same one for the same arguments, and splits share none."""
+        """An example; deterministic in its arguments. Splits share no example."""
 
     @abstractmethod
     def answer(self, split: Split, index: int) -> str:
@@ -126,7 +126,7 @@ class AnswerTask(SessionTask):
         return self.spec_for(self.training_answers)
 
     def spec_for(self, answers: Iterable[str]) -> ActionSpec:
-        """Room for the longest of some answers and for its stop piece; one piece where none is longer."""
+        """Room for the longest answer and its stop piece; one piece and no stop if all have one piece."""
         longest = max(len(self.tokenizer.encode(answer)) for answer in set(answers))
         text = (self.vocabulary.text_range,)
         return ActionSpec(1, text) if longest == 1 else ActionSpec(longest + 1, text, STOP)
@@ -149,12 +149,12 @@ class AnswerTask(SessionTask):
 
 
 def exact_match(answer: str, right: str) -> float:
-    """1 where the answer is right but for white space around it."""
+    """1 if the answer equals the right one, apart from white space around it."""
     return float(answer.strip() == right)
 
 
 def token_f1(answer: str, right: str) -> float:
-    """Harmonic mean of precision and recall of the answer's words, each counted as often as it stands."""
+    """Harmonic mean of precision and recall of the answer's words, with repetitions."""
     said, asked = Counter(answer.split()), Counter(right.split())
     shared = (said & asked).total()
     return 2 * shared / (said.total() + asked.total()) if shared else 0.0

@@ -1,6 +1,6 @@
-"""What a task is: it gives expert episodes as tokens, and scores a policy that sees tokens only.
+"""Protocols: a task gives expert episodes as tokens, and scores a policy that sees tokens only.
 
-These are the protocols; `sessions` holds what shipped tasks share. Nothing here knows any one environment.
+`sessions` has the base classes of the tasks that ship. Nothing here depends on an environment.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from trainers.tokens.vocabulary import IdRange
 
 @dataclass(frozen=True)
 class ActionSpec:
-    """What a policy must answer.
+    """The form of an action.
 
     Attributes:
         length: tokens at most.
@@ -45,11 +45,11 @@ class Session(Protocol):
     value: float
 
     def observe(self) -> Chunk:
-        """What was added since the last action; the action's first token must be predicted after it."""
+        """Return what was added since the last action; the next token is the first of the action."""
         ...
 
     def act(self, tokens: np.ndarray) -> bool:
-        """Take an action's ids, as generated before `stop`, (length,); True when the episode is over."""
+        """Take an action, ids (length,) before `stop`; return True when the episode is over."""
         ...
 
     def action_local(self) -> np.ndarray:
@@ -66,10 +66,10 @@ class Session(Protocol):
 
 
 class Policy(Protocol):
-    """Plays many sessions of one task side by side, or says how likely tokens are."""
+    """Plays many sessions of one task side by side, or gives the likelihood of tokens."""
 
     def begin(self, count: int) -> None:
-        """Forget everything; `count` sessions follow, of which some are played side by side."""
+        """Reset; `count` sessions follow, some of them side by side."""
         ...
 
     def act(
@@ -78,7 +78,7 @@ class Policy(Protocol):
         """Action ids for each of the sessions that still run.
 
         Args:
-            live: their numbers among those begun; who was live and is not any more has ended.
+            live: their numbers among the `count` sessions; a session that is no longer listed has ended.
             observations: what was added to each since its last action.
             sessions: the sessions themselves, for their `spec` and `action_local`.
         """
@@ -117,7 +117,7 @@ class Task(Protocol):
         ...
 
     def floor_policies(self) -> dict[str, Policy]:
-        """The policies of which the better one is the floor, by name."""
+        """Policies by name; the best one is the floor."""
         ...
 
     def expert_policy(self) -> tuple[str, Policy]:

@@ -1,18 +1,15 @@
-"""Generated data on disk: made once, checked on every read, made again when damaged.
+"""Generated data on disk: made once, checked on every read, made again if damaged.
 
-A file's name comes from a digest of everything that its content depends on, so nothing is ever stale; its
-header states the SHA-256 of its arrays. Files appear whole (temporary file, fsync, rename), so any number of
-processes may make and read the same one at once; they are mapped into memory, so that processes share them.
-A folder that cannot be used is found out before anything is made, and is an error of the machine.
+A file's name has a digest of everything that its content depends on, so a file is never out of date. Its
+header states the SHA-256 of its arrays. Files are written atomically (temporary file, fsync, rename), so any
+number of processes may make and read the same file at once. They are mapped into memory, which processes
+share. A folder that cannot be written is reported as a MachineError before anything is made.
 """
 
 import hashlib
-import inspect
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +24,8 @@ from trainers.tokens.sequence import Chunk
 
 ENVIRONMENT = "PATHFRONT_CACHE"
 CACHE = Place("generated data", ENVIRONMENT, lambda: platformdirs.user_cache_dir("pathfront"))
-PLUMBING = ("builtins", "abc", "typing")
 KINDS = {"BOOL": "?", "U8": "u1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
-TORN = (ValueError, KeyError, TypeError, OverflowError)  # whatever a torn header may say
+TORN = (ValueError, KeyError, TypeError, OverflowError)  # errors that a damaged header can cause
 
 Arrays = dict[str, np.ndarray]
 
@@ -59,7 +55,7 @@ def is_intact(path: Path) -> bool:
 
 
 def stated_digest(path: Path) -> str | None:
-    """The SHA-256 that a file's header states of its arrays, unchecked; None where it has no such header.
+    """The SHA-256 of the arrays as the file's header states it, unchecked; None if there is no such header.
 
     Raises:
         MachineError: the cache cannot be read.
@@ -104,29 +100,8 @@ def cached_episodes(name: str, key: Mapping[str, object], make: Callable[[], lis
     return Episodes.from_arrays(cached_arrays(name, key, lambda: Episodes.of(make()).arrays()))
 
 
-@cache
-def code_fingerprint(cls: type) -> str:
-    """A digest of the source of a class, its bases, and what their modules use of their own package."""
-    waiting = [base.__module__ for base in cls.__mro__ if base.__module__ not in PLUMBING]
-    packages = {name.partition(".")[0] for name in waiting}
-    found: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in found or name.partition(".")[0] not in packages:
-            continue
-        found.add(name)
-        for value in vars(sys.modules[name]).values():
-            used = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
-            if isinstance(used, str) and used in sys.modules:
-                waiting.append(used)
-    digest = hashlib.sha256()
-    for name in sorted(found):
-        digest.update(Path(inspect.getfile(sys.modules[name])).read_bytes())
-    return digest.hexdigest()
-
-
 def _read(path: Path) -> Arrays | None:
-    """The arrays of a file, on the disk until they are needed; None where it does not exist or is damaged."""
+    """The arrays of a file, mapped into memory; None if it does not exist or is damaged."""
     with CACHE.errors():
         try:
             arrays, stated = _map(path)

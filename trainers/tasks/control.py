@@ -1,4 +1,4 @@
-"""What sessions of control share: time, and actions among choices or in a box."""
+"""Base class of sessions of control: a limit on time, and actions among choices or in a box."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -52,10 +52,10 @@ class ControlSession(ABC):
 
     @abstractmethod
     def step(self, tokens: np.ndarray) -> bool:
-        """Do what the ids say, (length,), and keep `value` up to date; True when nothing more can change."""
+        """Take an action, ids (length,), and update `value`; return True if the episode is over."""
 
     def observe(self) -> Chunk:
-        """What is seen now; at first the instruction before it."""
+        """The observation; the first one has the instruction before it."""
         self._seen = self.look()
         if self.steps or not len(self.instruction):
             return self._seen
@@ -124,6 +124,6 @@ class Box:
         return self.encode(self.scale.expand(rng.uniform(-1, 1, self.size)))
 
     def constants(self) -> list[np.ndarray]:
-        """Ids (size,) of standing still and of going to either end of each axis."""
+        """Ids (size,) of no motion and of either end of each axis."""
         ends = np.concatenate([np.zeros((1, self.size)), np.eye(self.size), -np.eye(self.size)])
         return [self.encode(self.scale.expand(end)) for end in ends]

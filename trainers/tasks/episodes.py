@@ -1,7 +1,7 @@
-"""Expert episodes end to end in a few long arrays: small on a disk, and shared between processes.
+"""Expert episodes end to end in a few long arrays: small on disk, and shared between processes.
 
-Patches are kept as levels of eight bits, or as single bits where they are one-hot: a quarter or a thirtieth
-of their size, and their values come back within half a level.
+Patches are stored as levels of eight bits, or as single bits if they are one-hot: a quarter or a thirtieth of
+their size. Restored values are within half a level of the original ones.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import overload
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64, Int, UInt8
 
 from trainers.tokens.sequence import Chunk
 
@@ -20,18 +21,18 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class PatchStore:
-    """Patches of one encoder, small.
+    """Patches of one encoder, compressed.
 
     Attributes:
         stored: (patches, size) uint8 levels, or (patches, ceil(size / 8)) uint8 where each is a bit.
         scale: (4,) float64: value of level 0, value of a level, size of a patch, 1 where stored as bits.
     """
 
-    stored: np.ndarray
-    scale: np.ndarray
+    stored: UInt8[np.ndarray, "patches bytes"]
+    scale: Float64[np.ndarray, " 4"]
 
     @classmethod
-    def of(cls, patches: np.ndarray) -> "PatchStore":
+    def of(cls, patches: Float[np.ndarray, "patches size"]) -> "PatchStore":
         """Keep patches (patches, size)."""
         low, high = (float(patches.min()), float(patches.max())) if patches.size else (0.0, 0.0)
         size = patches.shape[1]
@@ -44,7 +45,7 @@ class PatchStore:
     def __len__(self) -> int:
         return len(self.stored)
 
-    def rows(self, which: np.ndarray | slice) -> np.ndarray:
+    def rows(self, which: Int[np.ndarray, " chosen"] | slice) -> Float32[np.ndarray, "chosen size"]:
         """The values of some patches, (patches, size) float32."""
         low, step, size, bits = self.scale
         rows = self.stored[which]
@@ -82,7 +83,7 @@ class Episodes(Sequence[Chunk]):
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk]) -> "Episodes":
-        """Lay episodes end to end, unless they lie so already."""
+        """Put episodes end to end; `Episodes` are returned as they are."""
         if isinstance(chunks, Episodes):
             return chunks
         whole = Chunk.concat(chunks)
@@ -130,8 +131,8 @@ class Episodes(Sequence[Chunk]):
     def __iter__(self) -> Iterator[Chunk]:
         return (self[i] for i in range(len(self)))
 
-    def chunk(self, index: np.ndarray) -> Chunk:
-        """Some tokens, by their places (length,) in the long arrays, as a chunk."""
+    def chunk(self, index: Int[np.ndarray, " length"]) -> Chunk:
+        """The tokens at places (length,) of the long arrays, as a chunk."""
         patches = {name: self.patches_at(name, index) for name in self.placeholders}
         patches = {name: found for name, found in patches.items() if len(found)}
         return Chunk(
@@ -140,7 +141,9 @@ class Episodes(Sequence[Chunk]):
             placeholders={name: self.placeholders[name] for name in patches},
         )
 
-    def patches_at(self, encoder: str, index: np.ndarray) -> np.ndarray:
-        """The patches of an encoder that stand among some tokens, (patches, size) float32."""
+    def patches_at(
+        self, encoder: str, index: Int[np.ndarray, " length"]
+    ) -> Float32[np.ndarray, "patches size"]:
+        """The patches of an encoder among some tokens, (patches, size) float32."""
         here = index[self.tokens[index] == self.placeholders[encoder]]
         return self.patches[encoder].rows(np.searchsorted(self.places[encoder], here))

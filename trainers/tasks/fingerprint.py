@@ -1,8 +1,8 @@
-"""Which data the tasks of a suite really yield on this machine, as short digests to compare with another's.
+"""Digests of the data that the tasks of a suite have on this machine, to compare machines.
 
-A digest is of content alone: of all documents of a text, of the training episodes of other tasks, and of what
-is seen and answered in held-out episodes. Folders, times, versions and the last bits of a processor's
-arithmetic do not enter it, so machines with the same data agree; python-docs under another Python does not.
+A digest covers content only: all documents of a text, the training episodes of other tasks, and the
+observations and answers of held-out episodes. It does not depend on folders, times, versions or the last bits
+of floating-point arithmetic, so machines with the same data agree. python-docs differs between Pythons.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,14 +23,17 @@ from trainers.tokens.sequence import Chunk
 SCHEME = 1  # of what enters a digest
 LENGTH = 16  # hexadecimal digits
 SIMULATED = 64  # training episodes of a simulation; the rest comes from the same rules
-LEVELS, SHIFT = 61.7, 0.123  # of a patch's value; odd, so that no exact value lies between two levels
+LEVELS, SHIFT = (
+    61.7,
+    0.123,
+)  # of a patch's value; odd numbers, so that no exact value is at the border of two levels
 
 
 def data_fingerprints(suite: SuiteRecord) -> dict[str, str]:
-    """Digests of the data of each task of a suite, as this machine yields them.
+    """Digests of the data of each task of a suite on this machine.
 
-    They are kept beside the cached data, so this takes milliseconds where the data were prepared. Where they
-    were not, the data are made here, one task after the other.
+    They are kept beside the cached data, so this takes milliseconds for prepared data. Other data are made
+    here, one task after the other.
 
     Args:
         suite: the tasks and their sequence settings.

@@ -1,7 +1,6 @@
-"""Measure what 0 and 1 mean: floor, expert and baselines, by the evaluator that scores candidates.
+"""Measure floor, expert and baselines of tasks, by the evaluator that scores candidates.
 
-`pathfront tasks measure` is the command. The catalog that ships, and the file of a user's own tasks, come
-from nothing else.
+`pathfront tasks measure` is the command. It writes the catalog that ships and the file of a user's own tasks.
 """
 
 import json
@@ -70,7 +69,7 @@ def measure(task: Task, specialist: Specialist | None = None) -> TaskRecord:
 
 
 def measure_own(task: Task, specialist: Specialist | None = None, name: str | None = None) -> Measured:
-    """Measure a task with all that a suite says of it.
+    """Measure a task with the facts that a suite records of it.
 
     Args:
         task: opened under the settings of its suite, for a user's own task those of `own_suite`.
@@ -92,9 +91,9 @@ def measure_own(task: Task, specialist: Specialist | None = None, name: str | No
 
 
 def measure_sampled(name: str, suite: SuiteRecord, specialist: Specialist | None = None) -> Measured:
-    """Measure a task with a sample of its training episodes, since simulation takes its time.
+    """Measure a task with a sample of its training episodes, because simulation is slow.
 
-    Shares are those of the sample, and so are tokens, scaled to all of its episodes.
+    Shares and tokens are estimated from the sample; tokens are scaled to all episodes.
 
     Raises:
         TaskError: the expert does not clear its floor by two standard errors.
@@ -109,7 +108,7 @@ def measure_sampled(name: str, suite: SuiteRecord, specialist: Specialist | None
 
 
 def measure_by_name(name: str, suite: SuiteRecord, specialist: str | None = None) -> Measured:
-    """Measure a task, in whatever process this is.
+    """Measure a task by its name, in this process.
 
     Args:
         name: as study files call it.
@@ -152,7 +151,7 @@ def own_suite() -> SuiteRecord:
 
 
 def record_of(task: Task, references: dict[Split, References]) -> TaskRecord:
-    """What the catalog says of a task."""
+    """The catalog's record of a task."""
     return TaskRecord(
         name=task.name,
         family=task.family,
@@ -179,7 +178,7 @@ def patch_share(task: Task) -> dict[str, float]:
 
 
 def read_shipped() -> Catalog:
-    """The catalog that ships, as its file stands now."""
+    """The catalog that ships, read from its file now."""
     return Catalog.model_validate_json(CATALOG.read_text(encoding="utf-8"))
 
 
@@ -204,7 +203,7 @@ def with_measured(catalog: Catalog, suite: str, measured: Measured) -> Catalog:
 
 
 def with_generalist(catalog: Catalog) -> Catalog:
-    """The catalog with the suite `generalist` as its rule has it."""
+    """The catalog with the suite `generalist`, chosen by its rule."""
     others = {name: suite for name, suite in catalog.suites.items() if name != GENERALIST}
     whole = others.pop(OWN_SETTINGS)
     chosen = Catalog(tasks=catalog.tasks, suites={OWN_SETTINGS: whole}).of_tasks(
@@ -215,7 +214,7 @@ def with_generalist(catalog: Catalog) -> Catalog:
 
 
 def write(path: Path, catalog: Catalog) -> None:
-    """Write a catalog whole; the records that suites carry within a study are left out."""
+    """Write a catalog atomically, without the records that suites have within a study."""
     data = {
         "tasks": {name: record.model_dump(mode="json") for name, record in sorted(catalog.tasks.items())},
         "suites": {
@@ -226,13 +225,13 @@ def write(path: Path, catalog: Catalog) -> None:
 
 
 def deviation(task: Task, record: TaskRecord, split: Split) -> dict[str, float]:
-    """How far floor and expert lie from the catalog's on episodes that it was not measured on.
+    """How far floor and expert are from the catalog's, on episodes that were not used to measure it.
 
-    Where a task has no further episodes, they are the same ones.
+    If a task has no further episodes, the same ones are used.
 
     Returns:
         "floor" and "expert" -> the difference in standard errors of a difference; 0 where there is no noise
-        and no difference. An expert that was trained is left out: it is frozen, and nobody has its weights.
+        and no difference. A trained expert is left out: its weights do not ship.
     """
     policies = dict([task.expert_policy()]) | task.floor_policies()
     found = {}
@@ -250,13 +249,13 @@ def deviation(task: Task, record: TaskRecord, split: Split) -> dict[str, float]:
 
 
 def deviations_by_name(name: str, suite: SuiteRecord) -> dict[str, dict[str, float]]:
-    """`deviation` on both splits of a task that ships, in whatever process this is."""
+    """`deviation` on both splits of a task that ships, in this process."""
     record, task = load_catalog().task(name), load_task(name, suite)
     return {split: deviation(task, record, split) for split in SPLITS}
 
 
 def _further(task: Task, policy: Policy, split: Split, count: int) -> np.ndarray:
-    """Values of the `count` episodes after the first `count`, or of the first where there are no more."""
+    """Values of the `count` episodes after the first `count`; of the first ones if there are no more."""
     try:
         return task.score(policy, split, 2 * count)[count:]
     except TaskError:

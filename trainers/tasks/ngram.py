@@ -26,20 +26,18 @@ class NGramPolicy:
         self._size = size
         assert order * self._bits <= MAX_BITS, "an n-gram's code fits an integer"
         grams = [_count(self._codes(documents, n)) for n in range(1, order + 1)]
-        for n in range(
-            1, order
-        ):  # below the highest order, count what stands before an n-gram, not the n-gram
+        for n in range(1, order):  # below the highest order, count the distinct tokens before an n-gram
             before = grams[n][0] & ((1 << self._bits * n) - 1)
             grams[n - 1] = _count(before)
         self._orders = [_Order(codes, counts, self._bits) for codes, counts in grams]
 
     def begin(self, count: int) -> None:
-        """Nothing to forget."""
+        """Do nothing: there is no state."""
 
     def act(
         self, live: Sequence[int], observations: Sequence[Chunk], sessions: Sequence[Session]
     ) -> list[np.ndarray]:
-        """Refused: an n-gram only models text."""
+        """Raise TypeError: an n-gram only models text."""
         raise TypeError("an n-gram gives tokens a likelihood, and does not act")
 
     def nats(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
@@ -57,7 +55,7 @@ class NGramPolicy:
         return found
 
     def _codes(self, documents: Sequence[np.ndarray], n: int) -> np.ndarray:
-        """Codes of all n-grams that lie within a document."""
+        """Codes of all n-grams; none crosses documents."""
         parts = []
         for ids in documents:
             length = max(0, len(ids) - n + 1)
@@ -95,7 +93,7 @@ def _count(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _find(table: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of codes in a sorted table, and whether they are there at all."""
+    """Places of codes in a sorted table, and whether they are in it."""
     place = np.minimum(np.searchsorted(table, codes), len(table) - 1)
     return place, table[place] == codes
 

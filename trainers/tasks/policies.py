@@ -1,4 +1,4 @@
-"""Policies that need no model: what 0 and 1 of a task's scale are measured with."""
+"""Policies without a model, which measure floor and expert of a task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ from trainers.tokens.sequence import Chunk
 
 
 class ActingPolicy(ABC):
-    """A policy that acts on the session itself and models no tokens."""
+    """A policy that acts on the session itself and gives no likelihood of tokens."""
 
     @abstractmethod
     def choose(self, session: Session) -> np.ndarray:
         """The action for one session, ids (length,)."""
 
-    def begin(self, count: int) -> None:  # noqa: B027 - nothing to forget, for any of them
-        """Nothing to forget."""
+    def begin(self, count: int) -> None:  # noqa: B027 - none of them has state
+        """Do nothing: there is no state."""
 
     def act(
         self, live: Sequence[int], observations: Sequence[Chunk], sessions: Sequence[Session]
@@ -26,7 +26,7 @@ class ActingPolicy(ABC):
         return [self.choose(session) for session in sessions]
 
     def nats(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
-        """Refused: a policy that only acts gives tokens no likelihood."""
+        """Raise TypeError: the policy only acts."""
         raise TypeError(f"{type(self).__name__} acts, and gives tokens no likelihood")
 
 
@@ -34,18 +34,18 @@ class ExpertPolicy(ActingPolicy):
     """Takes the expert's action."""
 
     def choose(self, session: Session) -> np.ndarray:
-        """Ask the session's expert."""
+        """Return the expert's action."""
         return session.expert()
 
 
 class RandomPolicy(ActingPolicy):
-    """Takes a random legal action; the same ones after each construction with the same seed."""
+    """Takes random legal actions, deterministic in the seed."""
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
 
     def choose(self, session: Session) -> np.ndarray:
-        """Draw one."""
+        """Draw a legal action."""
         return session.random(self._rng)
 
 
@@ -56,5 +56,5 @@ class ConstantPolicy(ActingPolicy):
         self.ids = ids
 
     def choose(self, session: Session) -> np.ndarray:
-        """The one action."""
+        """Return the constant action."""
         return self.ids

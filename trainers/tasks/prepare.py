@@ -15,12 +15,12 @@ Progress = Callable[[str, int, int], None]
 
 
 def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
-    """Make every task's expert episodes and their fingerprint, unless they are on the disk, undamaged.
+    """Make every task's expert episodes and their fingerprint, unless they are on disk and undamaged.
 
     Args:
         suite: the tasks and their sequence settings.
         workers: processes that make data side by side.
-        progress: is told the task that has just become ready, how many are ready, and how many there are.
+        progress: called with the name of a finished task, the number of finished tasks, and their total.
 
     Raises:
         TaskError: a process died.

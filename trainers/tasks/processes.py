@@ -29,8 +29,8 @@ def in_processes(
         workers: processes.
 
     Yields:
-        A task that has just been done, and what gives its result or raises its error: `TaskError` where the
-        process has died.
+        The name of a finished task, and a function that returns its result or raises its error, which is
+        `TaskError` if the process died.
     """
     if not tasks:
         return
@@ -49,7 +49,7 @@ def _result(future: "Future[Result]", task: str) -> Result:
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that die at once where the block fails."""
+    """A pool whose processes are killed at once if the block fails."""
     with _safe_path():
         pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin)
         try:
@@ -64,10 +64,10 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def _safe_path() -> Iterator[None]:
-    """Let Python processes start without the working folder in `sys.path`; then they get their parent's.
+    """Start Python processes without the working folder in `sys.path`; they then get their parent's path.
 
-    `multiprocessing` starts them with `python -c`, which puts the working folder first: a file there named
-    `pickle.py` would stand in for the standard library's.
+    `multiprocessing` starts them with `python -c`, which puts the working folder first: a file `pickle.py` in
+    it would hide the standard library's.
     """
     before = os.environ.get(SAFE_PATH)
     os.environ[SAFE_PATH] = "1"
@@ -81,7 +81,7 @@ def _safe_path() -> Iterator[None]:
 
 
 def _begin() -> None:
-    """In a process: one thread, Ctrl-C left to the parent, and an end when it ends, however that comes about.
+    """Set a process up: one thread, Ctrl-C left to the parent, and an end as soon as the parent ends.
 
     The processes share the cores; numpy and scikit-learn, not yet imported, read the variable.
     """

@@ -1,6 +1,6 @@
-"""From a name to the task: of a family that ships, a class by its path, an entry point, an added data set.
+"""Find a task by name: in a family that ships, by class path, by entry point, or among added data sets.
 
-A family is a module with a dict `TASKS`: the name of a task -> what opens it, a class or a partial of one.
+A family is a module with a dict `TASKS`: name of a task -> a class or a partial of one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -62,7 +62,7 @@ def load_task(
 
 
 def task_factory(name: str) -> Factory:
-    """What opens a task.
+    """The class of a task, or a partial of it.
 
     Raises:
         NotFoundError: there is no such task, module or class.
@@ -72,7 +72,7 @@ def task_factory(name: str) -> Factory:
     if ":" in name:
         return _by_path(name, name)
     known = load_catalog().tasks.get(name)
-    if known is not None and known.family in FAMILIES:  # the catalog spares importing the other families
+    if known is not None and known.family in FAMILIES:  # so that other families are not imported
         found = family_tasks(known.family).get(name)
         if found is not None:
             return found
@@ -90,7 +90,7 @@ def task_factory(name: str) -> Factory:
 
 
 def require(tasks: Iterable[str]) -> None:
-    """Import what opens each of some tasks, before anything is made for them.
+    """Import the classes of some tasks, so that a missing one is found before anything is made.
 
     Raises:
         NotFoundError: one of them does not exist, as when its file is in another folder.
@@ -105,7 +105,7 @@ def family_tasks(family: str) -> Mapping[str, Factory]:
     """The tasks of a family that ships, by name.
 
     Raises:
-        NotFoundError: no family bears that name.
+        NotFoundError: there is no family of that name.
         MachineError: the simulator of its tasks cannot be imported here; the message says how to install it.
     """
     if family not in FAMILIES:
@@ -129,17 +129,17 @@ def shipped_tasks() -> dict[str, Factory]:
 
 
 def ships(name: str) -> bool:
-    """Whether a task ships, and is none of the user's own."""
+    """Whether a task ships with Pathfront."""
     return ":" not in name and (name in load_catalog().tasks or name in _importable_tasks())
 
 
 @contextmanager
 def blamed(task: str) -> Iterator[None]:
-    """Turn what a task's own code raises into one line that names the task, the file and the line.
+    """Convert errors of a task's own code to one line that names the task, the file and the line.
 
     Raises:
         MachineError: an import fails on this machine.
-        TaskError: anything else that is neither an error of ours nor one of the operating system.
+        TaskError: any other error, except those of Pathfront and of the operating system.
     """
     try:
         yield

@@ -1,6 +1,6 @@
-"""The nearest expert example as a policy: what memory alone reaches, beside floor and expert.
+"""The nearest expert example as a policy: a baseline of memory, beside floor and expert.
 
-It looks at the present observation and the episode's instruction, never at what came before.
+It uses the present observation and the episode's instruction, not the history.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ class RetrievalPolicy:
     """Does what the expert did after the observation that is nearest to the present one.
 
     Args:
-        episodes: the expert's; slips are no examples.
+        episodes: the expert's; slips are not used as examples.
         vocabulary: the suite's.
-        shuffle: draws an expert's observation for each that is seen, and takes its place: shows what can be
-            scored without seeing the right one. None answers to what is seen.
+        shuffle: replaces each observation by a random one of the expert, which measures what can be scored
+            without the right observation. None uses the observations as they are.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class RetrievalPolicy:
     def act(
         self, live: Sequence[int], observations: Sequence[Chunk], sessions: Sequence[Session]
     ) -> list[np.ndarray]:
-        """The answer of each one's nearest example, (length,)."""
+        """The action of the nearest example of each session, (length,)."""
         if self.shuffle is not None:
             drawn = self.shuffle.integers(len(self._answers), size=len(sessions))
             return [self._fit(self._answers[i], session) for i, session in zip(drawn, sessions, strict=True)]
@@ -73,15 +73,15 @@ class RetrievalPolicy:
         ]
 
     def nats(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
-        """Refused: an example gives tokens no likelihood."""
+        """Raise TypeError: an example gives no likelihood of tokens."""
         raise TypeError("a retrieved example acts, and gives tokens no likelihood")
 
     def _begins(self, seen: Chunk) -> bool:
-        """Whether an observation brings its episode's instruction along."""
+        """Whether an observation contains its episode's instruction."""
         return not seen.starts[0]
 
     def _fit(self, answer: np.ndarray, session: Session) -> np.ndarray:
-        """An answer without what stops it, each token moved to the nearest legal one."""
+        """An answer without its stop token, with each token moved to the nearest legal one."""
         spec = session.spec
         answer = answer[answer != spec.stop] if spec.stop is not None else answer
         low, high = np.array([spec.range_at(i) for i in range(len(answer))]).reshape(-1, 2).T
@@ -115,7 +115,7 @@ class RetrievalPolicy:
 
 
 def _scored_timesteps(whole: Episodes) -> np.ndarray:
-    """Timesteps that the expert answered.
+    """Timesteps with an action of the expert.
 
     Returns:
         (timesteps, 5) int64: where the episode begins and its instruction ends, where the timestep begins,

@@ -1,19 +1,23 @@
-"""What shipped tasks share: expert episodes cached on disk, and sessions played side by side.
+"""Base classes of tasks: expert episodes are cached on disk, and sessions are played side by side.
 
 A new task of control or of answers is a `SessionTask` whose `session` opens one episode.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from inspect import signature
+from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 
 from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.base import Policy, Session
-from trainers.tasks.cache import cache_path, cached_episodes, code_fingerprint, is_intact
+from trainers.tasks.cache import cache_path, cached_episodes, is_intact
+from trainers.tasks.code.fingerprints import code_fingerprint, object_fingerprint
 from trainers.tasks.episodes import Episodes
 from trainers.tasks.policies import ConstantPolicy, ExpertPolicy, RandomPolicy
 from trainers.tasks.versions import versions_of
@@ -22,9 +26,11 @@ from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import Tokenizer
 from trainers.tokens.vocabulary import Vocabulary
 
+CACHED = frozenset({"episodes", "is_prepared", "cache_key"})  # members that read and write the cache
+
 
 class BaseTask(ABC):
-    """What all shipped tasks share: a record, a vocabulary, and episodes that are cached on disk.
+    """Base class of all shipped tasks: a record, a vocabulary, and episodes that are cached on disk.
 
     Args:
         suite: sequence settings.
@@ -45,6 +51,14 @@ class BaseTask(ABC):
     reference_episodes: int = 300
     num_train_episodes: int = 1000
     packages: tuple[str, ...] = ("numpy",)
+    inapplicable: Mapping[str, str] = MappingProxyType({})
+    _made_with: tuple[tuple[object, ...], dict[str, object]]
+
+    def __new__(cls, *arguments: object, **named: object) -> Self:
+        """Keep the constructor's arguments for the cache key."""
+        task = super().__new__(cls)
+        task._made_with = (arguments, named)
+        return task
 
     def __init__(self, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None) -> None:
         self.suite = suite
@@ -62,7 +76,7 @@ class BaseTask(ABC):
 
     @abstractmethod
     def floor_policies(self) -> dict[str, Policy]:
-        """The policies of which the better one is the floor, by name."""
+        """Policies by name; the best one is the floor."""
 
     @abstractmethod
     def expert_policy(self) -> tuple[str, Policy]:
@@ -71,6 +85,19 @@ class BaseTask(ABC):
     def episodes(self) -> Episodes:
         """Expert episodes of the train split, made once and then read from the disk."""
         return cached_episodes(self.name, self.cache_key(), self.demonstrations)
+
+    def _settings(self) -> dict[str, object]:
+        """The constructor's arguments, except sequence settings and the number of episodes."""
+        arguments, named = self._made_with
+        bound = signature(type(self).__init__).bind(self, *arguments, **named).arguments
+        given = {
+            name: value if isinstance(value, tuple) else (value,) for name, value in [*bound.items()][1:]
+        }
+        given.pop("train_episodes", None)
+        return {
+            name: [value for value in values if not isinstance(value, SuiteRecord | Tokenizer)]
+            for name, values in given.items()
+        }
 
     def is_prepared(self) -> bool:
         """Whether the expert episodes are on the disk, undamaged."""
@@ -84,16 +111,17 @@ class BaseTask(ABC):
             "vocabulary": repr(self.vocabulary),
             "patches": self.suite.encoders,
             "tokenizer": sha256(self.tokenizer.model).hexdigest(),
-            "code": code_fingerprint(type(self)),
+            "code": code_fingerprint(type(self), "demonstrations", self._settings(), CACHED),
+            "format": [object_fingerprint(kind) for kind in (Episodes, type(self.tokenizer))],
             "versions": versions_of(self.packages),
         }
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Slips of a demonstrating expert: random actions that stand in the tokens and are no targets.
+    """Slips of a demonstrating expert: random actions that are in the tokens but are not targets.
 
-    A student that has seen them knows how to go on after its own errors.
+    A student that has seen slips learns to recover from its own errors.
 
     Attributes:
         rate: probability that a slip begins at a timestep.
@@ -113,18 +141,18 @@ class SessionTask(BaseTask):
 
     @abstractmethod
     def session(self, split: Split, index: int) -> Session:
-        """Open an episode; the same one for the same arguments, and splits share none."""
+        """Open an episode; deterministic in its arguments. Splits share no episode."""
 
     @abstractmethod
     def constants(self) -> list[np.ndarray]:
         """Actions of which the best constant policy is one, ids (length,) each."""
 
     def training_session(self, index: int) -> Session:
-        """Open an episode to demonstrate in; it may start where no evaluation starts."""
+        """Open an episode for a demonstration; it may start in states in which no evaluation starts."""
         return self.session("train", index)
 
     def identity(self, split: Split, index: int) -> bytes:
-        """What tells an episode from all others: splits share none. By default what is seen first."""
+        """What distinguishes an episode from all others; by default, its first observation."""
         seen = self.session(split, index).observe()
         return seen.tokens.tobytes() + b"".join(seen.patches[name].tobytes() for name in sorted(seen.patches))
 
@@ -141,7 +169,7 @@ class SessionTask(BaseTask):
         return play(policy, [partial(self.session, split, index) for index in range(count)], self.lanes)
 
     def floor_policies(self) -> dict[str, Policy]:
-        """Random play and the action that is best when it is always taken, chosen on train episodes."""
+        """Random play, and the best constant action, chosen on train episodes."""
         constants = [ConstantPolicy(ids) for ids in self.constants()]
         best = max(constants, key=lambda policy: self.score(policy, "train", self.eval_episodes).mean())
         return {"random": RandomPolicy(0), "best constant": best}
@@ -151,12 +179,12 @@ class SessionTask(BaseTask):
         return self.expert_name, ExpertPolicy()
 
     def _demonstrate(self, index: int) -> Chunk:
-        """A training session with slips; without them where slips alone ended it, with nothing to learn."""
+        """A training session with slips; without slips if they ended it before anything could be learnt."""
         shown = self._show(index, self.noise.rate)
         return shown if shown.scored.any() else self._show(index, 0.0)
 
     def _show(self, index: int, rate: float) -> Chunk:
-        """Let the expert play a training session, slips included, and write everything down."""
+        """Record the expert in a training session, slips included."""
         session, rng = self.training_session(index), self.rng("slips", index)
         stop = [] if session.spec.stop is None else [session.spec.stop]
         parts: list[Chunk] = []
@@ -166,7 +194,7 @@ class SessionTask(BaseTask):
             if not slips and rng.random() < rate:
                 slips = int(rng.integers(1, self.noise.longest + 1))
                 wrong = self.slip(session, rng)
-            right = session.expert()  # asked even when it is not heeded: some experts remember
+            right = session.expert()  # asked even if its action is not taken: some experts keep state
             taken = wrong if slips else right
             written = np.concatenate([taken, stop])
             parts.append(sequence.action(written, session.action_local(), scored=not slips))
@@ -190,7 +218,7 @@ def play(
     lanes: int,
     between: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """Play sessions side by side; where one ends, the next one begins.
+    """Play sessions side by side; when one ends, the next one begins.
 
     Args:
         policy: plays them all.

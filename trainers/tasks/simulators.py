@@ -1,4 +1,4 @@
-"""Which packages simulate the tasks of a family, and how to install one that is missing."""
+"""The packages that simulate the tasks of a family, and how to install a missing one."""
 
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ SIMULATORS = {  # family -> module to import -> distribution that has it
 
 
 def missing_simulator(family: str) -> str | None:
-    """The package that a family's tasks lack here, with the command that installs it; None if none is."""
+    """The missing package of a family, with the command that installs it; None if none is missing."""
     for module, distribution in SIMULATORS.get(family, {}).items():
         if find_spec(module) is None:
             return (
@@ -26,7 +26,7 @@ def missing_simulator(family: str) -> str | None:
 
 
 def _requirement(distribution: str) -> str:
-    """The version that Pathfront was made with, as its own metadata states it."""
+    """The requirement of a distribution in Pathfront's own metadata."""
     try:
         stated = requires(DISTRIBUTION) or []
     except PackageNotFoundError:  # a checkout that was never installed

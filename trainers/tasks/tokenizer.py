@@ -1,4 +1,4 @@
-"""The tokenizers that suites share: frozen files, since the meaning of every weight hangs on them.
+"""The tokenizers that suites share. The files are frozen, because all trained weights depend on them.
 
 A suite names a file that ships; nothing is trained at run time. `trainers.tasks.train_tokenizer` makes them.
 """
@@ -18,8 +18,8 @@ def suite_tokenizer(suite: SuiteRecord) -> Tokenizer:
     """The tokenizer that a suite names.
 
     Raises:
-        NotFoundError: no tokenizer bears that name.
-        TaskError: it has another number of pieces than the suite says.
+        NotFoundError: there is no tokenizer of that name.
+        TaskError: its number of pieces differs from the suite's.
     """
     tokenizer = _tokenizer(suite.tokenizer)
     if tokenizer.size != suite.text_vocab:
@@ -34,7 +34,7 @@ def tokenizer_model(name: str) -> bytes:
     """The file of a tokenizer that ships.
 
     Raises:
-        NotFoundError: no tokenizer bears that name.
+        NotFoundError: there is no tokenizer of that name.
     """
     path = MODELS / f"{name}.model"
     if not path.is_file():

@@ -1,7 +1,7 @@
 """Train a tokenizer that ships: `python -m trainers.tasks.train_tokenizer generalist-1024`.
 
-Its text is Python's documentation and what tasks say and ask, so the result depends on the Python that runs
-it. Suites name a file that ships; nothing is trained at run time.
+It is trained on Python's documentation and on the text of tasks, so the result depends on the version of
+Python. Suites name a file that ships; nothing is trained at run time.
 """
 
 import sys
@@ -17,22 +17,20 @@ from trainers.tasks.tokenizer import MODELS, suite_tokenizer
 from trainers.tokens.text import Tokenizer, train_tokenizer
 
 SAMPLED = 60  # episodes of a task
-
-
-RARE = 4  # a word that tasks say less often is no whole piece
+RARE = 4  # a rarer word of the tasks gets no piece of its own
 
 
 def train(size: int) -> Tokenizer:
-    """Train on Python's documentation and on what tasks say and ask; words of the latter are whole pieces."""
-    told = list(_told())
-    counts = Counter(word for line in told for word in line.split() if word.isalpha() and len(word) > 1)
+    """Train on Python's documentation and the text of tasks; frequent words of tasks become whole pieces."""
+    said = list(_task_lines())
+    counts = Counter(word for line in said for word in line.split() if word.isalpha() and len(word) > 1)
     words = [f"▁{word}" for word, count in sorted(counts.items()) if count >= RARE]
     digits = [f"▁{digit}" for digit in range(10)]
     lines = (line for document in text.texts("train") for line in document.split("\n") if line)
-    return train_tokenizer([*lines, *told], size, [*digits, *words])
+    return train_tokenizer([*lines, *said], size, [*digits, *words])
 
 
-def _told() -> Iterator[str]:
+def _task_lines() -> Iterator[str]:
     """Instructions, questions and answers of some training episodes of every task that ships."""
     suite = load_catalog().suite("quick")
     known = suite_tokenizer(suite)

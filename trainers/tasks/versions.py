@@ -1,4 +1,4 @@
-"""Versions of what data and references were made with."""
+"""Versions of the packages that data and references were made with."""
 
 import platform
 from collections.abc import Iterable

@@ -1,1 +1,1 @@
-"""Everything becomes a token, as in Gato: text, values, patches, and the order in which they stand."""
+"""Everything becomes a token, as in Gato: text, values, patches, and their order."""

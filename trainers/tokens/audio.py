@@ -3,18 +3,19 @@
 from functools import cache
 
 import numpy as np
+from jaxtyping import Float, Float32
 
 DYNAMIC_RANGE = 8.0  # nepers of power below the loudest cell that stay audible, about 35 dB
 
 
 def log_mel(
-    samples: np.ndarray,
+    samples: Float[np.ndarray, " samples"],
     rate: int,
     bands: int,
     frame: int,
     hop: int,
     limits: tuple[float, float],
-) -> np.ndarray:
+) -> Float32[np.ndarray, "frames bands"]:
     """(samples,) -> (frames, bands) float32 in [-1, 1].
 
     The loudest cell of a sound is 1 and `DYNAMIC_RANGE` below it is -1, so that loudness carries nothing.
@@ -34,7 +35,7 @@ def log_mel(
     return np.clip(level, -1, 1).astype(np.float32)
 
 
-def audio_patches(mel: np.ndarray, frames: int) -> np.ndarray:
+def audio_patches(mel: Float[np.ndarray, "frames bands"], frames: int) -> Float32[np.ndarray, "patches size"]:
     """(frames in all, bands) in [-1, 1] -> (patches, frames * bands) float32, divided by sqrt(bands) / 4.
 
     Raises:

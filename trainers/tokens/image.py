@@ -1,12 +1,15 @@
 """Images become patches in raster order (Gato section 2.1)."""
 
 import numpy as np
+from jaxtyping import Float, Float32
 
 
-def image_patches(pixels: np.ndarray, side: int) -> np.ndarray:
+def image_patches(
+    pixels: Float[np.ndarray, "height width channels"], side: int
+) -> Float32[np.ndarray, "patches size"]:
     """(height, width, channels) in [0, 1] -> (patches, side * side * channels) float32.
 
-    Pixels are scaled to [-1, 1] and divided by the square root of the patch's side; patches stand in raster
+    Pixels are scaled to [-1, 1] and divided by the square root of the patch's side; patches are in raster
     order, and each is flattened row by row.
 
     Raises:
@@ -18,11 +21,3 @@ def image_patches(pixels: np.ndarray, side: int) -> np.ndarray:
     scaled = (pixels.astype(np.float32) * 2 - 1) / np.float32(np.sqrt(side))
     tiles = scaled.reshape(height // side, side, width // side, side, channels).swapaxes(1, 2)
     return tiles.reshape(-1, side * side * channels)
-
-
-def image_pixels(patches: np.ndarray, side: int, width: int) -> np.ndarray:
-    """The inverse of `image_patches` for an image of this width: (height, width, channels) in [0, 1]."""
-    columns = width // side
-    channels = patches.shape[1] // (side * side)
-    tiles = patches.reshape(-1, columns, side, side, channels).swapaxes(1, 2)
-    return (tiles.reshape(-1, width, channels) * np.sqrt(side) + 1) / 2

@@ -1,8 +1,8 @@
-"""Runs of tokens, and the order in which a timestep's parts stand in them.
+"""Runs of tokens, and the order of the parts of a timestep.
 
 A timestep is observation, separator, action. An observation is text, then patches in raster order, then
-values row by row; parts of a nested observation stand in the lexicographic order of their keys (Gato
-section 2.1). What stands before the first timestep of an episode is its instruction.
+values row by row; parts of a nested observation are in the lexicographic order of their keys (Gato
+section 2.1). The tokens before the first timestep of an episode are its instruction.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, Int16, Int32
 
 from trainers.tokens.vocabulary import Vocabulary
 
@@ -21,20 +22,20 @@ class Chunk:
     """A run of tokens: an observation, an action, a whole episode.
 
     Attributes:
-        tokens: (length,) int32, vocabulary ids; where a patch stands, its encoder's placeholder.
+        tokens: (length,) int32, vocabulary ids; for a patch, its encoder's placeholder.
         local: (length,) int16, position within the timestep, below `MAX_LOCAL`; 0 in running text.
         scored: (length,) bool, whether the token is a target of the loss.
-        starts: (length,) bool, whether a training window may begin at the token. What stands before an
-            episode's first start is its instruction, and stands before each of its windows.
+        starts: (length,) bool, whether a training window may begin at the token. The tokens before an
+            episode's first start are its instruction, which is put before each of its windows.
         patches: encoder -> (count, size) float32, in the order of their placeholders.
-        placeholders: encoder -> the id that stands for its patches, for each encoder in `patches`.
+        placeholders: encoder -> the id of the placeholders of its patches, for each encoder in `patches`.
     """
 
-    tokens: np.ndarray
-    local: np.ndarray
-    scored: np.ndarray
-    starts: np.ndarray
-    patches: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tokens: Int32[np.ndarray, " length"]
+    local: Int16[np.ndarray, " length"]
+    scored: Bool[np.ndarray, " length"]
+    starts: Bool[np.ndarray, " length"]
+    patches: Mapping[str, Float[np.ndarray, "count size"]] = field(default_factory=dict)
     placeholders: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -49,7 +50,7 @@ class Chunk:
 
     @staticmethod
     def concat(chunks: "Sequence[Chunk]") -> "Chunk":
-        """Chunks one after the other; none gives the empty chunk."""
+        """Concatenate chunks; no chunks give the empty chunk."""
         if not chunks:
             return text([], scored=False)
         names = sorted({name for chunk in chunks for name in chunk.patches})
@@ -63,7 +64,7 @@ class Chunk:
         )
 
     def slice(self, start: int, stop: int) -> "Chunk":
-        """Tokens start <= i < stop with the patches that stand among them."""
+        """Tokens start <= i < stop with their patches."""
         patches = {}
         for name, placeholder in self.placeholders.items():
             here = self.tokens == placeholder
@@ -80,7 +81,7 @@ class Chunk:
         )
 
 
-def text(ids: Sequence[int] | np.ndarray, scored: bool, starts: bool = False) -> Chunk:
+def text(ids: Sequence[int] | Int[np.ndarray, " length"], scored: bool, starts: bool = False) -> Chunk:
     """Running text; with `starts`, a training window may begin at any of its tokens."""
     tokens = np.asarray(ids, dtype=np.int32)
     length = len(tokens)
@@ -92,17 +93,17 @@ def text(ids: Sequence[int] | np.ndarray, scored: bool, starts: bool = False) ->
     )
 
 
-def instruction(ids: Sequence[int] | np.ndarray) -> Chunk:
-    """What an episode is about, in text: it stays in sight for as long as the episode lasts."""
+def instruction(ids: Sequence[int] | Int[np.ndarray, " length"]) -> Chunk:
+    """The instruction of an episode, in text; it is part of each of its windows."""
     return text(ids, scored=False)
 
 
 def observation(
     vocabulary: Vocabulary,
     *,
-    prompt: Sequence[int] | np.ndarray = (),
-    patches: Mapping[str, np.ndarray] | None = None,
-    ids: Sequence[int] | np.ndarray = (),
+    prompt: Sequence[int] | Int[np.ndarray, " pieces"] = (),
+    patches: Mapping[str, Float[np.ndarray, "count size"]] | None = None,
+    ids: Sequence[int] | Int[np.ndarray, " values"] = (),
 ) -> Chunk:
     """What a policy sees before it acts: text, patches, values, separator; a window may begin here.
 
@@ -130,7 +131,9 @@ def observation(
     )
 
 
-def action(ids: Sequence[int] | np.ndarray, local: np.ndarray, scored: bool = True) -> Chunk:
+def action(
+    ids: Sequence[int] | Int[np.ndarray, " length"], local: Int[np.ndarray, " places"], scored: bool = True
+) -> Chunk:
     """An action's tokens at their local positions, (length,) each; unscored where no expert chose it."""
     tokens = np.asarray(ids, dtype=np.int32)
     return Chunk(
@@ -141,7 +144,7 @@ def action(ids: Sequence[int] | np.ndarray, local: np.ndarray, scored: bool = Tr
     )
 
 
-def action_local(observed: Chunk, length: int) -> np.ndarray:
+def action_local(observed: Chunk, length: int) -> Int16[np.ndarray, " length"]:
     """Local positions of the `length` tokens that follow an observation in its timestep, (length,) int16."""
     return np.minimum(observed.local[-1] + 1 + np.arange(length), MAX_LOCAL - 1).astype(np.int16)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import sentencepiece
+from jaxtyping import Int, Int32
 
 BOS = 1
 STOP = 2  # ends a text answer
@@ -14,7 +15,7 @@ class Tokenizer:
     """A trained SentencePiece model.
 
     Attributes:
-        model: its bytes, as they stand in a `tokenizer.model` file.
+        model: its bytes, the content of a `tokenizer.model` file.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -26,11 +27,11 @@ class Tokenizer:
         """Number of pieces."""
         return self._pieces.get_piece_size()
 
-    def encode(self, text: str) -> np.ndarray:
+    def encode(self, text: str) -> Int32[np.ndarray, " length"]:
         """Text -> ids of pieces, (length,) int32."""
         return np.asarray(self._pieces.encode(text), dtype=np.int32)
 
-    def decode(self, ids: np.ndarray | list[int]) -> str:
+    def decode(self, ids: Int[np.ndarray, " length"] | list[int]) -> str:
         """Ids of pieces -> text; ids beyond the vocabulary of text are left out."""
         return self._pieces.decode([int(i) for i in ids if 0 <= i < self.size])
 
@@ -42,12 +43,12 @@ class Tokenizer:
 def train_tokenizer(lines: Iterable[str], size: int, words: Iterable[str] = ()) -> Tokenizer:
     """Train on lines of text; the same lines give the same bytes.
 
-    White space, line breaks among them, is kept as it stands.
+    White space is kept unchanged, including line breaks.
 
     Args:
         lines: texts, each shorter than 64 kB.
         size: number of pieces, 256 bytes and three controls among them.
-        words: what is one piece wherever it stands.
+        words: strings that are always one piece.
     """
     buffer = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(

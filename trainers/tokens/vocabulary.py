@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from jaxtyping import Int, Int32
 
 from space.records import SuiteRecord
 
@@ -61,14 +62,14 @@ class Vocabulary:
         return self.separator + 1 + len(self.encoders)
 
     def placeholder(self, encoder: str) -> int:
-        """The id that stands where a patch of this encoder stands.
+        """The id of the placeholder for a patch of this encoder.
 
         Raises:
-            ValueError: no encoder bears that name.
+            ValueError: there is no encoder of that name.
         """
         return self.separator + 1 + self.encoders.index(encoder)
 
-    def continuous_ids(self, bins: np.ndarray) -> np.ndarray:
+    def continuous_ids(self, bins: Int[np.ndarray, "*shape"]) -> Int32[np.ndarray, "*shape"]:
         """Bins in [0, bins) -> ids, of the same shape.
 
         Raises:
@@ -76,15 +77,15 @@ class Vocabulary:
         """
         return _shift(bins, self.bins, self.continuous_range[0], "bin")
 
-    def continuous_bins(self, ids: np.ndarray) -> np.ndarray:
+    def continuous_bins(self, ids: Int[np.ndarray, "*shape"]) -> Int32[np.ndarray, "*shape"]:
         """Ids -> bins in [0, bins), of the same shape.
 
         Raises:
-            ValueError: an id is no bin.
+            ValueError: an id is not a bin.
         """
         return _unshift(ids, self.continuous_range, "bin")
 
-    def discrete_ids(self, values: np.ndarray) -> np.ndarray:
+    def discrete_ids(self, values: Int[np.ndarray, "*shape"]) -> Int32[np.ndarray, "*shape"]:
         """Discrete values in [0, discrete) -> ids, of the same shape.
 
         Raises:
@@ -92,11 +93,11 @@ class Vocabulary:
         """
         return _shift(values, self.discrete, self.discrete_range[0], "discrete value")
 
-    def discrete_values(self, ids: np.ndarray) -> np.ndarray:
+    def discrete_values(self, ids: Int[np.ndarray, "*shape"]) -> Int32[np.ndarray, "*shape"]:
         """Ids -> discrete values in [0, discrete), of the same shape.
 
         Raises:
-            ValueError: an id is no discrete value.
+            ValueError: an id is not a discrete value.
         """
         return _unshift(ids, self.discrete_range, "discrete value")
 

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import wavfile
 
 from space.errors import MachineError, NotFoundError, StudyFileError, TaskError
-from trainers.tasks.contract import check_reference, check_task
+from trainers.tasks.contract import check_task
 from trainers.tasks.datasets import library as datasets
 from trainers.tasks.datasets import texts
 from trainers.tasks.datasets.content import SPLITS, Item, assign_splits
@@ -25,6 +25,7 @@ from trainers.tasks.datasets.library import add_dataset, dataset_names, open_dat
 from trainers.tasks.datasets.sounds import RATE, SAMPLES, one_second, read_sound
 from trainers.tasks.datasets.tasks import added_names, open_added
 from trainers.tasks.families.text import REPEATABLE, paragraphs
+from trainers.tasks.rules import check_reference
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
@@ -503,7 +504,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
         (source / "b.txt").write_text(prose(12_000))
     (source / name).unlink(missing_ok=True)
     (source / name).symlink_to("/proc/self/mem")
-    with pytest.raises(TaskError, match=rf"can be read, '.*{name}' cannot: .*mend it or take it away"):
+    with pytest.raises(TaskError, match=rf"can be read, '.*{name}' cannot: .*repair or remove it"):
         add("mine", source)
 
 

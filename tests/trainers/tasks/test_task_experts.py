@@ -6,7 +6,7 @@ from gymnasium.envs.toy_text.taxi import TaxiEnv
 
 from trainers.tasks.answers import exact_match, token_f1
 from trainers.tasks.families import images, shapes
-from trainers.tasks.families.shapes import Thing
+from trainers.tasks.families.shapes import DrawnShape
 from trainers.tasks.families.sounds import tasks as sounds
 from trainers.tasks.families.toy_text import tasks as toy_text
 from trainers.tasks.registry import load_task
@@ -80,10 +80,13 @@ def test_training_varies_a_scan_after_its_first_round(quick, tokenizer):
 @pytest.mark.parametrize(
     ("scene", "caption"),
     [
-        ([Thing(3, "cross", "pink")], "pink cross"),
-        ([Thing(0, "circle", "red"), Thing(1, "square", "blue")], "red circle beside blue square"),
-        ([Thing(1, "circle", "red"), Thing(2, "square", "blue")], "red circle above blue square"),
-        ([Thing(2, "triangle", "red"), Thing(3, "cross", "white")], "red triangle beside white cross"),
+        ([DrawnShape(3, "cross", "pink")], "pink cross"),
+        ([DrawnShape(0, "circle", "red"), DrawnShape(1, "square", "blue")], "red circle beside blue square"),
+        ([DrawnShape(1, "circle", "red"), DrawnShape(2, "square", "blue")], "red circle above blue square"),
+        (
+            [DrawnShape(2, "triangle", "red"), DrawnShape(3, "cross", "white")],
+            "red triangle beside white cross",
+        ),
     ],
 )
 def test_captions_say_what_is_where(scene, caption):
@@ -92,7 +95,7 @@ def test_captions_say_what_is_where(scene, caption):
 
 def test_shapes_are_drawn_where_and_as_they_should_be():
     rng = np.random.default_rng(0)
-    picture = shapes.render((Thing(1, "square", "green"),), rng)
+    picture = shapes.render((DrawnShape(1, "square", "green"),), rng)
     assert picture.shape == (16, 16, 3)
     assert picture[3:5, 11:13, 1].mean() > 0.5
     assert picture[3:5, 11:13, 0].mean() < 0.3

@@ -1,4 +1,4 @@
-"""What a source of data is read into: labelled items or documents, each in one split.
+"""The content of a data set: labelled items or documents, each in one split.
 
 Nothing here knows a file format, where data sets are kept, or how they are played.
 """
@@ -37,7 +37,7 @@ ABOUT = re.compile(r"(README|LICEN[SC]E|COPYING)(\.\w+)?", re.IGNORECASE)
 LONGEST_LABEL = 48  # bytes
 MOST_ITEMS = 100_000
 FEWEST_HELD_OUT = 2
-"""Different items or excerpts of a split: with fewer there is no standard error."""
+"""Different items or excerpts of a split; fewer have no standard error."""
 ENOUGH_HELD_OUT = 20
 """Different items of a split; with fewer, every fifth is held out, and the scores are coarse."""
 
@@ -51,9 +51,9 @@ class Content:
         arrays: `splits` (count,), places in `SPLITS`. Of images also `items` (count, side, side, 3) uint8, of
             sounds `items` (count, frames, bands) float16 in [-1, 1], of both `labels` (count,); of a text
             `text` (bytes,) uint8 and the `ends` (count,) of its documents.
-        labels: their names, by place; none of a text.
-        rule: how the splits are told apart, in words.
-        left_out: items and paragraphs that stand more than once and are kept once.
+        labels: their names, by index; empty for text.
+        rule: how the splits were chosen, in words.
+        left_out: repeated items and paragraphs that were removed.
     """
 
     kind: Kind
@@ -70,7 +70,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Item:
-    """One labelled thing.
+    """One labelled item.
 
     Attributes:
         read: makes its array.
@@ -86,9 +86,9 @@ class Item:
 
 
 def items_by_folder(source: Path, paths: Sequence[Path], read: Callable[[Path], np.ndarray]) -> list[Item]:
-    """Items whose labels are the folders that they lie in: LABEL/... or train/LABEL/... and test/LABEL/...
+    """Items whose labels are the names of their folders: LABEL/... or train/LABEL/... and test/LABEL/...
 
-    One folder that holds all others, as archives have it, is passed over.
+    One folder that holds all others, as in archives, is skipped.
     """
     if not paths:
         return []
@@ -109,14 +109,14 @@ def items_by_folder(source: Path, paths: Sequence[Path], read: Callable[[Path], 
 
 
 def collect(kind: Kind, source: Path, items: Sequence[Item], progress: Progress, rule: str = "") -> Content:
-    """Read labelled items, and put each into a split; of those that are the same one is kept.
+    """Read labelled items, remove duplicates, and assign each to a split.
 
     Args:
         kind: what they are.
         source: where they come from, for messages.
         items: all of them.
-        progress: is told how many are read, and how many there are.
-        rule: how the source's own splits are told apart, in words.
+        progress: called with the number of items read and their total.
+        rule: how the source's own splits were found, in words.
 
     Raises:
         TaskError: there are too few or too many, or a label has nothing to train on.
@@ -145,7 +145,7 @@ def collect(kind: Kind, source: Path, items: Sequence[Item], progress: Progress,
 
 
 def assign_splits(items: Sequence[Item], every: int = TENTH) -> tuple[np.ndarray, str]:
-    """Put items where their source has them, or else 80% into train, 10% into select and 10% into report.
+    """Assign items to the source's own splits; otherwise 80% to train, 10% to select and 10% to report.
 
     Of the items in the order of their labels, then of their keys' hashes, every tenth is held out: each label
     has its share, and the source's order does not matter.
@@ -169,7 +169,7 @@ def assign_splits(items: Sequence[Item], every: int = TENTH) -> tuple[np.ndarray
 
 
 def _spread(items: Sequence[Item]) -> tuple[np.ndarray, str]:
-    """As `assign_splits`, with more held out where every tenth item is too few."""
+    """As `assign_splits`, with more items held out if every tenth is too few."""
     splits, rule = assign_splits(items)
     given = {item.split for item in items}
     counts = [int((splits == i).sum()) for i, split in enumerate(SPLITS) if split not in given | {"train"}]
@@ -181,18 +181,18 @@ def _spread(items: Sequence[Item]) -> tuple[np.ndarray, str]:
 
 
 def unreadable(path: Path, error: OSError) -> TaskError:
-    """One line about a file or a folder that the operating system does not let be read."""
+    """The error for a file or a folder that the operating system cannot read."""
     why = error.strerror or error
-    return TaskError(f"files of a data set can be read, '{path}' cannot: {why}; mend it or take it away")
+    return TaskError(f"files of a data set can be read, '{path}' cannot: {why}; repair or remove it")
 
 
 def is_about(path: Path, source: Path) -> bool:
-    """Whether a file tells of the data and is no part of them: a README or a licence beside them."""
+    """Whether a file describes the data and is not part of them: a README or a licence."""
     return path.parent == source and ABOUT.fullmatch(path.name) is not None
 
 
 def _shared(parts: Sequence[tuple[str, ...]]) -> int:
-    """How many folders all of them lie in, above their labels."""
+    """Number of folders above the labels that all items share."""
     top = 0
     while min(map(len, parts)) > top + 2 and len({part[top] for part in parts}) == 1:
         top += 1

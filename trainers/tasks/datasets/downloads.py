@@ -1,4 +1,4 @@
-"""Data sets by URL, each pinned by a SHA-256: of the file, or of what is unpacked from it.
+"""Data sets by URL, each pinned by a SHA-256 of the file or of its unpacked content.
 
 GitHub packs its archives anew now and then, so an archive of it is pinned by the files that are in it.
 """
@@ -27,13 +27,13 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Download:
-    """What is known of a data set before it is there.
+    """A data set that can be downloaded.
 
     Attributes:
         url: of a file or of a zip or tar archive.
         sha256: digest of the downloaded file; None where `content_sha256` pins what is in it.
         content_sha256: digest of the files of `folder`, as `content_digest` takes it.
-        folder: where the data lie in an archive.
+        folder: folder of the data in an archive.
         kind: what they are; found from what is there when None.
         licence: of the data.
     """
@@ -64,11 +64,11 @@ KNOWN = {
 
 
 def find_download(name: str, url: str | None, sha256: str | None, kind: Kind | None) -> Download:
-    """What to download: a known data set, one from another address, or a user's own.
+    """Find what to download: a known data set, possibly from another URL, or a data set of the user.
 
     Raises:
         NotFoundError: the name is not known, and no address is given.
-        StudyFileError: an own address comes without a SHA-256, or that is none.
+        StudyFileError: a URL of the user has no SHA-256, or not a valid one.
     """
     known = KNOWN.get(name)
     if sha256 is not None and (url is None or not SHA256.fullmatch(sha256.lower())):
@@ -88,11 +88,11 @@ def find_download(name: str, url: str | None, sha256: str | None, kind: Kind | N
 
 @contextmanager
 def downloaded(wanted: Download, progress: Bytes) -> Iterator[Path]:
-    """The folder or file of a download, as long as the block runs.
+    """Context manager: the downloaded folder or file, deleted at the end of the block.
 
     Args:
         wanted: what to download.
-        progress: is told bytes so far, and bytes in all, 0 where that is not known.
+        progress: called with the bytes so far and in total, 0 if unknown.
 
     Raises:
         TaskError: it cannot be downloaded or unpacked, or is not what was pinned.
@@ -118,7 +118,7 @@ def content_digest(folder: Path) -> str:
 
 
 def _retrieved(wanted: Download, folder: Path, progress: Bytes) -> Path:
-    """The downloaded file, of the digest that is pinned if one is."""
+    """The downloaded file, checked against the pinned digest if there is one."""
     import requests
 
     path = folder / (Path(wanted.url.partition("?")[0]).name or "data")
@@ -141,7 +141,7 @@ def _retrieved(wanted: Download, folder: Path, progress: Bytes) -> Path:
 
 
 def _unpacked(wanted: Download, path: Path, folder: Path) -> Path:
-    """The file itself, or the folder of an archive, below those that hold nothing but one folder."""
+    """The file itself, or the first folder of an archive that holds more than one folder."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""From a folder or a file to its content: what kind it is, and who reads it."""
+"""Read a folder or a file as a data set: find its kind and call the reader of that kind."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ def read_folder(source: Path, kind: Kind | None, progress: Progress) -> Content:
     Args:
         source: images or sounds in one folder for each label, or text.
         kind: what it is; found from what is there when None.
-        progress: is told how many items are read, and how many there are.
+        progress: called with the number of items read and their total.
 
     Raises:
         TaskError: it is not clear what it holds, it holds too little, or a file cannot be read.
@@ -41,10 +41,10 @@ def read_folder(source: Path, kind: Kind | None, progress: Progress) -> Content:
 
 
 def visible_files(source: Path) -> list[Path]:
-    """A file itself, or all files below a folder, in order; links are followed, what is hidden is left out.
+    """A file itself, or all files below a folder, in order; links are followed, hidden files are skipped.
 
     Raises:
-        TaskError: a folder cannot be read, or has a link in a circle, a link to nothing, or what is no file.
+        TaskError: a folder cannot be read, or has a circular link, a broken link or a special file.
     """
     if source.is_file():
         return [source]
@@ -58,7 +58,7 @@ def visible_files(source: Path) -> list[Path]:
             if identity in above:
                 raise TaskError(
                     f"links lead to files or to other folders, '{folder}' leads back to a folder that it"
-                    " lies in; take it away"
+                    " lies in; remove it"
                 )
             for path, is_folder in _entries(folder):
                 if is_folder:
@@ -71,7 +71,7 @@ def visible_files(source: Path) -> list[Path]:
 
 
 def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
-    """What is visible in a folder, and whether it is a folder itself."""
+    """Visible entries of a folder, each with whether it is a folder."""
     with os.scandir(folder) as entries:
         for entry in entries:
             path = folder / entry.name
@@ -82,14 +82,12 @@ def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
             is_folder = entry.is_dir()
             if not is_folder and not entry.is_file():
                 what = "a link to nothing" if entry.is_symlink() else "neither a file nor a folder"
-                raise TaskError(
-                    f"a data set has files and folders, '{path}' is {what}; mend it or take it away"
-                )
+                raise TaskError(f"a data set has files and folders, '{path}' is {what}; repair or remove it")
             yield path, is_folder
 
 
 def find_kind(source: Path, files: Sequence[Path]) -> Kind:
-    """What a folder holds, by the endings of its files.
+    """The kind of content of a folder, by the suffixes of its files.
 
     Raises:
         TaskError: nothing that is known, or several kinds.
@@ -112,7 +110,7 @@ def find_kind(source: Path, files: Sequence[Path]) -> Kind:
 
 
 def find_licence(source: Path) -> str | None:
-    """What the licence in a folder of data is called: its file's first line, or a README's line about it.
+    """The licence of a folder of data: the first line of its licence file, or a README's line about it.
 
     Raises:
         TaskError: such a file cannot be read.

@@ -37,7 +37,7 @@ def image_items(source: Path, files: Sequence[Path]) -> list[Item]:
     """Pictures in folders of labels, and scans of IDX files, not yet converted.
 
     Raises:
-        TaskError: a file cannot be read, or lies in no folder of a label.
+        TaskError: a file cannot be read, or is not in the folder of a label.
     """
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
     idx = [path for path in files if IDX_IMAGES.fullmatch(path.name)]
@@ -50,7 +50,7 @@ def image_items(source: Path, files: Sequence[Path]) -> list[Item]:
 
 
 def to_pixels(image: "Image", side: int) -> np.ndarray:
-    """An image of any size and mode -> (side, side, 3) uint8, whole, with black beside it if not square."""
+    """An image of any size and mode -> (side, side, 3) uint8; uncropped, padded with black if not square."""
     from PIL import Image, ImageOps
 
     if image.mode.startswith(("I", "F")):  # more than 8 bits, which a plain conversion clips
@@ -83,7 +83,7 @@ def _picture(path: Path, side: int) -> np.ndarray:
 
 
 def _scans(path: Path, with_train: bool) -> Iterator[Item]:
-    """The scans of a pair of IDX files; the t10k pair reports where there is one to train on."""
+    """The scans of a pair of IDX files; the t10k pair is the report split if there is a train pair."""
     from PIL import Image
 
     match = IDX_IMAGES.fullmatch(path.name)
@@ -125,4 +125,4 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
 
 def _unreadable(path: Path, error: Exception) -> TaskError:
     why = getattr(error, "strerror", None) or error
-    return TaskError(f"an image can be read, '{path}' cannot: {why}; mend it or take it away")
+    return TaskError(f"an image can be read, '{path}' cannot: {why}; repair or remove it")

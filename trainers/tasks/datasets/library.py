@@ -1,7 +1,7 @@
 """Data sets of the user: each a folder with a manifest and arrays, made once and checked on every read.
 
-A folder appears whole (temporary folder, fsync, rename), and its arrays' digest stands in its manifest.
-Nothing here knows how a file of a user is read (`sources`) or how a data set is played (`families.added`).
+A folder is written atomically (temporary folder, fsync, rename); its manifest has the digest of its arrays.
+`folders` reads the files of the user, `tasks` makes a task of a data set.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ SCHEMA_VERSION = 1
 
 
 class Manifest(Frozen):
-    """What is known of a data set without reading it.
+    """Facts of a data set, without its arrays.
 
     Attributes:
         schema_version: of this record.
@@ -49,10 +49,10 @@ class Manifest(Frozen):
         source: the folder or the URL that it came from.
         items: images, sounds or documents in all.
         splits: how many of them each split has.
-        rule: how the splits are told apart, in words.
-        left_out: items and paragraphs that stood more than once and were kept once.
-        labels: names of the labels, by place; none of a text.
-        licence: what the source says of its licence, if it does.
+        rule: how the splits were chosen, in words.
+        left_out: repeated items and paragraphs that were removed.
+        labels: names of the labels, by index; empty for text.
+        licence: as the source states it, if it does.
         sha256: digest of kind, labels and arrays.
     """
 
@@ -70,7 +70,7 @@ class Manifest(Frozen):
 
 
 def data_folder() -> Path:
-    """The folder of all data sets: $PATHFRONT_DATA, or one of the user's own.
+    """The folder of all data sets: $PATHFRONT_DATA, or a folder in the user's home.
 
     Raises:
         MachineError: the user has no home folder.
@@ -90,7 +90,7 @@ def dataset_names() -> list[str]:
 
 
 class Dataset:
-    """A data set on disk, whose arrays are read when they are first needed, and once.
+    """A data set on disk; its arrays are read once, when they are first needed.
 
     Args:
         folder: with manifest and arrays.
@@ -103,7 +103,7 @@ class Dataset:
 
     @cached_property
     def arrays(self) -> Arrays:
-        """As in `Content`; not to be written to.
+        """As in `Content`; read-only.
 
         Raises:
             TaskError: they are damaged, or were replaced since the data set was opened.
@@ -122,6 +122,11 @@ class Dataset:
         for array in arrays.values():
             array.flags.writeable = False
         return arrays
+
+    @property
+    def content_digest(self) -> str:
+        """SHA-256 of the data, used in cache keys instead of the data."""
+        return self.manifest.sha256
 
     @property
     def size(self) -> int:
@@ -146,10 +151,10 @@ class Dataset:
 
 
 def open_dataset(name: str) -> Dataset:
-    """A data set by its name; the same object as long as its manifest is the same.
+    """A data set by its name; the same object while its manifest is unchanged.
 
     Raises:
-        NotFoundError: there is none of that name.
+        NotFoundError: there is no data set of that name.
         TaskError: its manifest is damaged, or of another version of Pathfront.
         MachineError: it cannot be read.
     """
@@ -163,10 +168,10 @@ def open_dataset(name: str) -> Dataset:
 
 
 def check_name(name: str) -> None:
-    """A data set's name is a task's, and no other task bears it.
+    """Check that a name is valid and that no task or suite has it.
 
     Raises:
-        StudyFileError: it is none, or is taken.
+        StudyFileError: it is invalid or taken.
     """
     if not NAME.fullmatch(name):
         raise StudyFileError(f"a data set's name has small letters, digits and single hyphens, got '{name}'")
@@ -175,7 +180,7 @@ def check_name(name: str) -> None:
 
 
 def taken_by(name: str) -> str | None:
-    """What else bears a name and comes before a data set of that name, in words; None where nothing does."""
+    """What has this name and takes precedence over a data set, in words; None if nothing does."""
     if name in load_catalog().tasks:
         return "a task that ships"
     if name in load_catalog().suites:
@@ -200,14 +205,14 @@ def add_dataset(
     Args:
         name: small letters, digits and hyphens.
         source: the folder or the file.
-        progress: is told how many items are read, and how many there are.
-        kind: what it holds; found from what is there when None.
-        replace: whether another data set of that name gives way.
+        progress: called with the number of items read and their total.
+        kind: of its content; found from the files if None.
+        replace: whether to replace another data set of that name.
         origin: where the source comes from; its path when None.
         licence: of the data; read from the files beside them when None.
 
     Raises:
-        StudyFileError: the name is none, or belongs to other data.
+        StudyFileError: the name is invalid, or belongs to other data.
         NotFoundError: there is no such folder.
         TaskError: the source cannot be read as a data set.
         MachineError: the folder of data sets cannot be written, or its disk is full.
@@ -245,7 +250,7 @@ def add_dataset(
 
 
 def _write(manifest: Manifest, content: Content) -> None:
-    """Write a data set into a folder of its own, which then takes the place of any other."""
+    """Write a data set into a new folder, which then replaces any other of its name."""
     parent = data_folder()
     with DATA.errors():
         parent.mkdir(parents=True, exist_ok=True)
@@ -263,7 +268,7 @@ def _write(manifest: Manifest, content: Content) -> None:
 
 
 def _swap(new: Path, place: Path, aside: Path) -> None:
-    """Put a folder in the place of another, which goes aside; whoever does so last, of several, stays."""
+    """Replace a folder by another one; of several processes at once, the last one wins."""
     for number in itertools.count():
         with contextlib.suppress(FileNotFoundError):
             place.rename(aside / f"old-{number}")
@@ -276,7 +281,7 @@ def _swap(new: Path, place: Path, aside: Path) -> None:
 
 
 def _bytes(path: Path) -> bytes:
-    """A file of a data set: damaged where it is missing, the machine's fault where it cannot be read."""
+    """Read a file of a data set; a missing one is a damaged data set, an unreadable one a MachineError."""
     with DATA.errors():
         try:
             return path.read_bytes()
@@ -304,7 +309,7 @@ def _opened(folder: Path, text: bytes) -> Dataset:
 
 
 def _digest(kind: Kind, labels: tuple[str, ...], arrays: Arrays) -> str:
-    """SHA-256 over what a data set is, whatever it was compressed with."""
+    """SHA-256 of the content of a data set, independent of its compression."""
     digest = hashlib.sha256(json.dumps([kind, labels]).encode())
     for name, array in sorted(arrays.items()):
         digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())

@@ -33,10 +33,10 @@ def is_sound(path: Path) -> bool:
 
 
 def sound_items(source: Path, files: Sequence[Path]) -> tuple[list[Item], str]:
-    """WAV files with their labels, not yet converted, and how their names put them into splits, if they do.
+    """WAV files with their labels, not yet converted, and the rule by which names state splits, if any.
 
     Raises:
-        TaskError: a file lies in no folder of a label.
+        TaskError: a file is not in the folder of a label.
     """
     paths = [path for path in files if is_sound(path)]
     names = [NUMBERED.fullmatch(path.stem) for path in paths]
@@ -57,7 +57,7 @@ def read_sound(path: Path) -> np.ndarray:
     """A WAV file -> log-mel (FRAMES, BANDS) float16 in [-1, 1]: of one second.
 
     Raises:
-        TaskError: the file cannot be read, or holds no sound.
+        TaskError: the file cannot be read, or has no samples.
     """
     from scipy.io import wavfile
 
@@ -108,4 +108,4 @@ def _numbered_split(number: int) -> Split:
 
 def _unreadable(path: Path, error: object) -> TaskError:
     why = getattr(error, "strerror", None) or error
-    return TaskError(f"a WAV file can be read, '{path}' cannot: {why}; mend it or take it away")
+    return TaskError(f"a WAV file can be read, '{path}' cannot: {why}; repair or remove it")

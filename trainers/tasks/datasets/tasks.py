@@ -1,6 +1,6 @@
-"""Data sets that the user added, as tasks: name what you see, name what you hear, and text in bits per byte.
+"""Data sets that the user added, as tasks: labels of images and sounds, and text in bits per byte.
 
-There is one task for each folder of `datasets`, opened by its name; none of them ships.
+Each data set is one task, opened by its name. None of them ships.
 """
 
 from abc import abstractmethod
@@ -31,9 +31,9 @@ Factory = Callable[[SuiteRecord, Tokenizer, int | None], Task]
 
 
 class LabelledItems(AnswerTask):
-    """One item and its label, a word; the expert is a support vector machine that learnt the train split.
+    """Items and their labels, which are words; the expert is a support vector machine.
 
-    Training shows each item as it is, then again varied a little.
+    The expert is trained on the train split. Training episodes show each item as it is, then varied.
 
     Args:
         dataset: the data.
@@ -62,14 +62,14 @@ class LabelledItems(AnswerTask):
 
     @abstractmethod
     def patches(self, item: np.ndarray) -> dict[str, np.ndarray]:
-        """What is seen or heard of an item."""
+        """The patches of an item."""
 
     @abstractmethod
     def vary(self, item: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """An item that has changed a little and keeps its label."""
+        """A slightly varied item with the same label."""
 
     def example(self, split: Split, index: int) -> Example:
-        """An item of the split, one after the other and round again."""
+        """The items of the split in turn, repeated."""
         places = shuffled_places(self.dataset, split)
         round_, which = divmod(index, len(places))
         item, answer = self.dataset.arrays["items"][places[which]], self.answer(split, which)
@@ -91,12 +91,12 @@ class LabelledItems(AnswerTask):
         return exact_match(answer, right)
 
     def cache_key(self) -> dict[str, object]:
-        """As of any task, and the digest of the data."""
+        """The key of any task, with the digest of the data."""
         return super().cache_key() | {"data": self.dataset.manifest.sha256}
 
 
 class LabelledImages(LabelledItems):
-    """Four patches of an image, or one where it is small."""
+    """Images as four patches, or as one if they are small."""
 
     domain = "image"
     modality: Sense = "image"
@@ -106,7 +106,7 @@ class LabelledImages(LabelledItems):
         return {"image": image_patches(item / 255, PATCH_SIDE)}
 
     def vary(self, item: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Shift by a pixel and change the contrast; edges go on where pixels are missing."""
+        """Shift by a pixel and change the contrast; missing pixels repeat the edge."""
         down, right = rng.integers(0, 2 * SHIFT_PIXELS + 1, 2)
         side = len(item)
         wide = np.pad(item, ((SHIFT_PIXELS, SHIFT_PIXELS), (SHIFT_PIXELS, SHIFT_PIXELS), (0, 0)), mode="edge")
@@ -116,7 +116,7 @@ class LabelledImages(LabelledItems):
 
 
 class LabelledSounds(LabelledItems):
-    """Eight patches of a sound's log-mel, in the order of time."""
+    """Sounds as eight log-mel patches in the order of time."""
 
     domain = "audio"
     modality: Sense = "audio"
@@ -126,7 +126,7 @@ class LabelledSounds(LabelledItems):
         return {"audio": audio_patches(item.astype(np.float32), PATCH_FRAMES)}
 
     def vary(self, item: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Shift in time by a few frames, with silence where there are none, and change the contrast."""
+        """Shift in time by a few frames, filled with silence, and change the contrast."""
         later = int(rng.integers(0, 2 * SHIFT_FRAMES + 1))
         long = np.pad(item, ((SHIFT_FRAMES, SHIFT_FRAMES), (0, 0)), constant_values=-1)
         shifted = long[later : later + len(item)].astype(np.float64)
@@ -164,7 +164,7 @@ class AddedText(TextTask):
         return excerpts(self.dataset, split)
 
     def cache_key(self) -> dict[str, object]:
-        """As of any task, and the digest of the data."""
+        """The key of any task, with the digest of the data."""
         return super().cache_key() | {"data": self.dataset.manifest.sha256}
 
 
@@ -181,7 +181,7 @@ def added_names() -> list[str]:
 
 
 def open_added(name: str) -> Factory | None:
-    """What opens the task of a data set; None where none bears the name.
+    """The class of a data set's task; None if there is no data set of that name.
 
     Raises:
         TaskError: the data set is damaged.
@@ -200,7 +200,7 @@ def shuffled_places(dataset: Dataset, split: Split) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def expert_labels(dataset: Dataset, split: Split) -> list[str]:
-    """What a support vector machine that learnt the train split says of another one."""
+    """Labels that a support vector machine trained on the train split gives another split."""
     from sklearn.svm import SVC
 
     train, asked = shuffled_places(dataset, "train")[:MOST_FITTED], shuffled_places(dataset, split)

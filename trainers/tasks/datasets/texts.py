@@ -37,8 +37,8 @@ def is_text(path: Path) -> bool:
 def read_text(source: Path, files: Sequence[Path], progress: Progress) -> Content:
     """Read files as documents.
 
-    A paragraph that stands twice is kept where it stands first, so that no split repeats another; neighbours
-    stay together in a block, so that few paragraphs have the next one in another split.
+    A repeated paragraph is kept at its first place only, so no split repeats another. Neighbours stay in one
+    block, so few paragraphs continue in another split.
 
     Raises:
         TaskError: a file cannot be read or is not UTF-8, or there is too little text for three splits.
@@ -75,17 +75,17 @@ def _decoded(path: Path) -> str:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise TaskError(
-            f"text is UTF-8, '{path}' is not at byte {error.start}; convert it or take it away"
+            f"text is UTF-8, '{path}' is not at byte {error.start}; convert it or remove it"
         ) from None
     except OSError as error:
         raise unreadable(path, error) from None
     if "\0" in text:
-        raise TaskError(f"text has no NUL characters, '{path}' has; take it away")
+        raise TaskError(f"text has no NUL characters, '{path}' has; remove it")
     return text
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Paragraphs; those longer than the smallest block are cut, at ends of lines or of words if they can."""
+    """Paragraphs; those longer than the smallest block are cut, if possible at ends of lines or words."""
     for paragraph in paragraphs(text):
         start, length = 0, len(paragraph)  # a text of one long line is walked along, never copied whole
         while length - start > SMALLEST_BLOCK:
@@ -102,7 +102,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _blocks(text: str, limit: int) -> Iterator[str]:
-    """Paragraphs that stand together, about `limit` characters in each block."""
+    """Blocks of neighbouring paragraphs, of about `limit` characters each."""
     block: list[str] = []
     size = 0
     for paragraph in paragraphs(text):

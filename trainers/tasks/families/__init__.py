@@ -1,1 +1,1 @@
-"""The tasks that ship, one file a family; `registry` says which."""
+"""The tasks that ship, one module or package for each family; `registry` lists them."""

@@ -1,4 +1,4 @@
-"""Atari's games from their memory: a few of its 128 bytes in, one of the game's own actions out.
+"""Atari games from their memory: a few of 128 bytes in, one of the game's actions out.
 
 The emulator (ale-py, GPL-2.0) is an extra, so these tasks ship without references and are named by path, as
 one's own are: `trainers.tasks.families.ale:Breakout`. The experts are rules over the same bytes.
@@ -14,7 +14,7 @@ from gymnasium import Env
 
 from space.errors import NotFoundError
 from space.records import Split, SuiteRecord
-from trainers.tasks.parts.gymnasium_control import GymnasiumSession, GymnasiumTask, Level
+from trainers.tasks.parts.gymnasium_control import ControlLevel, GymnasiumSession, GymnasiumTask
 from trainers.tasks.sessions import Noise
 from trainers.tokens import values
 from trainers.tokens.text import Tokenizer
@@ -27,7 +27,7 @@ except ModuleNotFoundError:
 SPLITS = get_args(Split)
 OPENING, HELD = (2, 9), 8  # random actions that an episode starts with, in threes; frames that each lasts
 
-# Where the games keep things: Anand 2019, https://arxiv.org/abs/1906.08226, appendix
+# Addresses of the games' variables: Anand 2019, https://arxiv.org/abs/1906.08226, appendix
 PADDLE_X, BALL_X, BALL_Y = 72, 99, 101
 PONG_BALL_X, RIVAL_Y, OWN_Y, PONG_BALL_Y = 49, 50, 51, 54
 CHICKEN_Y, CARS = 14, tuple(range(108, 118))
@@ -74,7 +74,7 @@ class Game(Env):
 
 
 def points(env: Game, over: bool) -> float:
-    """What the frame brought."""
+    """The reward of a frame."""
     return env.gained
 
 
@@ -113,9 +113,9 @@ def game(
     repeat: int,
     expert: Callable[[np.ndarray], int],
     unit: str,
-) -> Level:
-    """A game as a level; its expert is called what its function is."""
-    return Level(
+) -> ControlLevel:
+    """A game as a level; its expert has the name of its function."""
+    return ControlLevel(
         name=name,
         family="atari",
         make=partial(Game, name),
@@ -135,16 +135,16 @@ def game(
 
 
 class Atari(GymnasiumTask):
-    """A game for a limited time; subclasses say which."""
+    """A game for a limited time; subclasses name the game."""
 
-    level: Level
+    level: ControlLevel
     reference_episodes = 100
 
     def __init__(self, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None) -> None:
         super().__init__(self.level, suite, tokenizer, train_episodes)
 
     def session(self, split: Split, index: int) -> GymnasiumSession:
-        """Start where no other split starts."""
+        """Start in a state that no other split starts in."""
         level = replace(self.level, make=partial(Game, self.level.name, SPLITS.index(split)))
         return GymnasiumSession(self.vocabulary, level, self.seed(split, index), self.instruction)
 

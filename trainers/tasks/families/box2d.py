@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from gymnasium import Env
 
-from trainers.tasks.parts.gymnasium_control import GymnasiumTask, Level
+from trainers.tasks.parts.gymnasium_control import ControlLevel, GymnasiumTask
 from trainers.tasks.sessions import Noise
 from trainers.tokens import values
 
@@ -21,7 +21,7 @@ SCALE = values.Linear((-1, -0.3, -1.2, -1.6, -1, -2, 0, 0), (1, 1.7, 1.2, 0.6, 1
 
 @cache
 def _module() -> ModuleType:
-    """Gymnasium's module of the lander; Box2D warns as it loads, and crashes where that is an error."""
+    """Gymnasium's module of the lander; Box2D warns on import, and crashes if warnings are errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return import_module("gymnasium.envs.box2d.lunar_lander")
@@ -33,12 +33,12 @@ def lander(continuous: bool) -> Env:
 
 
 def steer(continuous: bool, state: np.ndarray) -> Any:
-    """What the environment's `heuristic` does."""
+    """The action of the environment's `heuristic`."""
     return _module().heuristic(_Form(continuous), state)
 
 
 class _Form:
-    """All that the heuristic asks of an environment."""
+    """The part of an environment that the heuristic uses."""
 
     def __init__(self, continuous: bool) -> None:
         self.continuous = continuous
@@ -46,12 +46,12 @@ class _Form:
 
 
 def landed(env: Any, over: bool) -> float:
-    """1 when the lander has come to rest, unbroken and in sight."""
+    """1 if the lander is at rest, intact and within the picture."""
     return float(over and not env.game_over and not env.lander.awake)
 
 
 LEVELS = (
-    Level(
+    ControlLevel(
         name="lunar-lander",
         family="box2d",
         make=partial(lander, False),
@@ -66,7 +66,7 @@ LEVELS = (
         noise=Noise(rate=0.01),
         packages=("box2d", "gymnasium", "numpy"),
     ),
-    Level(
+    ControlLevel(
         name="lunar-lander-continuous",
         family="box2d",
         make=partial(lander, True),

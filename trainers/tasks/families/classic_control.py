@@ -13,7 +13,7 @@ from gymnasium.envs.classic_control.continuous_mountain_car import Continuous_Mo
 from gymnasium.envs.classic_control.mountain_car import MountainCarEnv
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
-from trainers.tasks.parts.gymnasium_control import GymnasiumTask, Level
+from trainers.tasks.parts.gymnasium_control import ControlLevel, GymnasiumTask
 from trainers.tasks.parts.regulators import linearise, lqr_gain
 from trainers.tasks.sessions import Noise
 from trainers.tokens import values
@@ -25,7 +25,7 @@ STATE_COST, FORCE_COST = (1.0, 1.0, 10.0, 1.0), 0.1
 
 
 def lasted(env: CartPoleEnv, over: bool) -> float:
-    """1 for each step, the last one too."""
+    """1 for each step, including the last one."""
     return 1.0
 
 
@@ -35,7 +35,7 @@ def balance(state: np.ndarray) -> int:
 
 
 def disturb(env: CartPoleEnv, rng: np.random.Generator) -> np.ndarray:
-    """Start anywhere from which the pole can mostly be saved, (4,)."""
+    """Start in a state from which the pole can mostly be saved, (4,)."""
     spread = np.array(WIDE_START)
     env.state = rng.uniform(-spread, spread)
     return env.state
@@ -56,7 +56,7 @@ def _gain() -> np.ndarray:
 
 
 def ended(env: Env, over: bool) -> float:
-    """1 when the environment ends, which it does at the top only."""
+    """1 when the environment ends, which happens only at the top."""
     return float(over)
 
 
@@ -71,7 +71,7 @@ def drive(state: np.ndarray) -> int:
 
 
 def throttle(state: np.ndarray) -> np.ndarray:
-    """Push the way that the car rolls, and no harder than it takes."""
+    """Push in the direction of motion, no harder than necessary."""
     return np.array([0.6 if state[1] >= 0 else -0.6])
 
 
@@ -99,7 +99,7 @@ UPRIGHT_COSINE = 0.95
 PENDULUM_LIMIT, PENDULUM_REPEAT = 50, 4  # together the 200 steps of Pendulum-v1
 FAMILY = "classic-control"
 LEVELS = (
-    Level(
+    ControlLevel(
         name="cartpole",
         family=FAMILY,
         make=CartPoleEnv,
@@ -119,7 +119,7 @@ LEVELS = (
         disturb=disturb,
         packages=("gymnasium", "numpy", "scipy"),
     ),
-    Level(
+    ControlLevel(
         name="mountain-car",
         family=FAMILY,
         make=MountainCarEnv,
@@ -133,7 +133,7 @@ LEVELS = (
         episodes=1000,
         noise=Noise(rate=0.08, longest=3),
     ),
-    Level(
+    ControlLevel(
         name="mountain-car-continuous",
         family=FAMILY,
         make=Continuous_MountainCarEnv,
@@ -147,7 +147,7 @@ LEVELS = (
         episodes=1000,
         noise=Noise(rate=0.08, longest=3),
     ),
-    Level(
+    ControlLevel(
         name="acrobot",
         family=FAMILY,
         make=AcrobotEnv,
@@ -161,7 +161,7 @@ LEVELS = (
         episodes=400,
         noise=Noise(rate=0.08, longest=3),
     ),
-    Level(
+    ControlLevel(
         name="pendulum",
         family=FAMILY,
         make=PendulumEnv,

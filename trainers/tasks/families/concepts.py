@@ -10,13 +10,14 @@ from functools import cache, partial
 
 import numpy as np
 
-from space.records import Sense, Split
+from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.answers import Example
 from trainers.tasks.families import images
 from trainers.tasks.families.sounds import tasks as sounds
-from trainers.tasks.parts.questions import YES_NO, Level, Question, QuestionTask, spaced
+from trainers.tasks.parts.questions import YES_NO, Question, QuestionKind, QuestionTask, spaced
 from trainers.tokens.audio import audio_patches, log_mel
 from trainers.tokens.image import image_patches
+from trainers.tokens.text import Tokenizer
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 ORDINALS = ("first", "second", "third")
@@ -43,14 +44,21 @@ class DigitQuestion(Question):
 
 
 class DigitTask(QuestionTask[DigitQuestion]):
-    """Questions on scans of the split and on keys that are dialled anew; training scans are varied."""
+    """Questions on scans of the split and on newly dialled keys; training scans are varied."""
 
     family = "concepts"
     packages = ("numpy", "scikit-learn", "scipy")
     modality: Sense
 
-    def __init__(self, modality: Sense, *arguments) -> None:
-        super().__init__(*arguments)
+    def __init__(
+        self,
+        modality: Sense,
+        level: QuestionKind[DigitQuestion],
+        suite: SuiteRecord,
+        tokenizer: Tokenizer,
+        train_episodes: int | None = None,
+    ) -> None:
+        super().__init__(level, suite, tokenizer, train_episodes)
         self.domain = self.modality = modality
 
     def show(self, question: DigitQuestion, split: Split, rng: np.random.Generator) -> Example:
@@ -144,7 +152,7 @@ def _pair(rng: np.random.Generator) -> Digits:
 
 
 def _other(rng: np.random.Generator, digit: int) -> int:
-    """Another digit than this one."""
+    """A different digit."""
     return (digit + int(rng.integers(1, 10))) % 10
 
 
@@ -174,14 +182,14 @@ def _sound_patches(sound: np.ndarray) -> np.ndarray:
 
 READ, HEARD = "SVC", "Goertzel's algorithm"
 BOTH = f"{READ} and {HEARD}"
-LEVELS: tuple[tuple[Sense, Level[DigitQuestion]], ...] = (
-    ("audio", Level("digit-same", ask_same, YES_NO, expert=BOTH)),
-    ("image", Level("digit-sum", ask_sum, (LARGEST_SUM,), expert=READ)),
-    ("audio", Level("digit-sum-heard", ask_sum_heard, (LARGEST_SUM,), expert=BOTH)),
-    ("image", Level("digit-word-match", ask_word, YES_NO, expert=READ)),
-    ("image", Level("digit-larger", ask_larger, (*ORDINALS[:2], SAME), expert=READ)),
-    ("audio", Level("digit-heard-larger", ask_larger_heard, (*SENSES, SAME), expert=BOTH)),
-    ("image", Level("digit-pick", ask_pick, ORDINALS, expert=READ)),
-    ("audio", Level("digit-successor", ask_next, (spaced(10),), expert=HEARD)),
+LEVELS: tuple[tuple[Sense, QuestionKind[DigitQuestion]], ...] = (
+    ("audio", QuestionKind("digit-same", ask_same, YES_NO, expert=BOTH)),
+    ("image", QuestionKind("digit-sum", ask_sum, (LARGEST_SUM,), expert=READ)),
+    ("audio", QuestionKind("digit-sum-heard", ask_sum_heard, (LARGEST_SUM,), expert=BOTH)),
+    ("image", QuestionKind("digit-word-match", ask_word, YES_NO, expert=READ)),
+    ("image", QuestionKind("digit-larger", ask_larger, (*ORDINALS[:2], SAME), expert=READ)),
+    ("audio", QuestionKind("digit-heard-larger", ask_larger_heard, (*SENSES, SAME), expert=BOTH)),
+    ("image", QuestionKind("digit-pick", ask_pick, ORDINALS, expert=READ)),
+    ("audio", QuestionKind("digit-successor", ask_next, (spaced(10),), expert=HEARD)),
 )
 TASKS = {level.name: partial(DigitTask, modality, level) for modality, level in LEVELS}

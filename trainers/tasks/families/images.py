@@ -26,7 +26,7 @@ class Scans(NamedTuple):
 
 
 class Digits(AnswerTask):
-    """Scikit-learn's 1,797 digits; training sees its share turned, stretched and shifted a little."""
+    """Scikit-learn's 1,797 digits; training images are slightly rotated, scaled and shifted."""
 
     name = "digits"
     family = "images"
@@ -40,7 +40,7 @@ class Digits(AnswerTask):
     packages = ("numpy", "scikit-learn", "scipy")
 
     def example(self, split: Split, index: int) -> Example:
-        """A scan of the split, one after the other and round again; its repeats in training are varied."""
+        """The scans of the split in turn, repeated; repeats in training are varied."""
         scans = load_scans(split)
         round_, which = divmod(index, len(scans.images))
         image, answer = scans.images[which], self.answer(split, which)
@@ -54,7 +54,7 @@ class Digits(AnswerTask):
         )
 
     def answer(self, split: Split, index: int) -> str:
-        """What the scan is labelled."""
+        """The label of the scan."""
         labels = load_scans(split).labels
         return WORDS[labels[index % len(labels)]]
 
@@ -80,7 +80,7 @@ def load_scans(split: Split) -> Scans:
 
 @cache
 def expert_labels(split: Split) -> np.ndarray:
-    """What a support vector machine that learnt the train split says of another one, (count,)."""
+    """Labels that a support vector machine trained on the train split gives another split, (count,)."""
     from sklearn.svm import SVC
 
     train, asked = load_scans("train"), load_scans(split)
@@ -90,12 +90,12 @@ def expert_labels(split: Split) -> np.ndarray:
 
 
 def vary(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Turn, stretch and shift a scan about its centre."""
+    """Rotate, scale and shift a scan about its centre."""
     from scipy.ndimage import affine_transform
 
     angle = rng.uniform(-TURN, TURN)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     matrix = turn * rng.uniform(1 - STRETCH, 1 + STRETCH, 2)
     centre = np.full(2, (SIDE - 1) / 2)
-    offset: Any = centre - matrix @ centre + rng.uniform(-SHIFT, SHIFT, 2)  # an array, likewise
+    offset: Any = centre - matrix @ centre + rng.uniform(-SHIFT, SHIFT, 2)  # an array too
     return affine_transform(image, matrix, offset, order=1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.tasks.parts.gymnasium_control import GymnasiumTask, Level
+from trainers.tasks.parts.gymnasium_control import ControlLevel, GymnasiumTask
 from trainers.tasks.parts.regulators import linearise, lqr_gain
 from trainers.tasks.sessions import Noise
 from trainers.tokens import values
@@ -60,18 +60,18 @@ def gain(make: Callable[[], Any], state_cost: tuple[float, ...], control_cost: f
 
 
 def stands(env: Any, over: bool) -> float:
-    """A step's share of the episode, unless the poles have fallen with it."""
+    """The share of one step in the episode; 0 if the poles fell."""
     return float(not over) / LIMIT
 
 
 def disturb(spread: tuple[float, ...], env: Any, rng: np.random.Generator) -> np.ndarray:
-    """Start anywhere within some spread of places and speeds, (state,)."""
+    """Start within a spread of places and speeds, (state,)."""
     env.set_state(*np.split(rng.uniform(-1, 1, len(spread)) * spread, [env.model.nq]))
     return env._get_obs()
 
 
 LEVELS = (
-    Level(
+    ControlLevel(
         name="inverted-pendulum",
         family="mujoco",
         make=single,
@@ -90,7 +90,7 @@ LEVELS = (
         disturb=partial(disturb, (0.5, 0.08, 0.5, 0.5)),
         packages=("gymnasium", "mujoco", "numpy", "scipy"),
     ),
-    Level(
+    ControlLevel(
         name="inverted-double-pendulum",
         family="mujoco",
         make=double,

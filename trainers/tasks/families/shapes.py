@@ -1,4 +1,4 @@
-"""Say what is drawn on 16x16 pictures of coloured shapes, answer questions on it, and find what is said."""
+"""Describe 16x16 pictures of coloured shapes, answer questions on them, and match captions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 
 from space.records import Sense, Split
 from trainers.tasks.answers import AnswerTask, Example, token_f1
-from trainers.tasks.parts.questions import YES_NO, Level, Question, QuestionTask, draw_one, pick
+from trainers.tasks.parts.questions import YES_NO, Question, QuestionKind, QuestionTask, draw_one, pick
 from trainers.tokens.image import image_patches
 
 COLOURS = {
@@ -22,7 +22,6 @@ COLOURS = {
     "white": (0.95, 0.95, 0.95),
 }
 SHAPES = ("circle", "square", "triangle", "cross")
-RELATIONS = ("above", "beside")
 SIDES = ("above", "below", "left", "right")
 QUARTERS = ("top left", "top right", "bottom left", "bottom right")
 SHARED = ("colour", "shape", "both", "neither")
@@ -36,7 +35,7 @@ SINGLE_SHARE = 0.25
 DARKEST_BACKGROUND, GRAIN, SHADE = 0.2, 0.04, 0.15
 
 
-class Thing(NamedTuple):
+class DrawnShape(NamedTuple):
     """A shape in one of the four quarters of a picture, numbered in raster order."""
 
     quarter: int
@@ -44,12 +43,12 @@ class Thing(NamedTuple):
     colour: str
 
 
-Scene = tuple[Thing, ...]  # in raster order
+Scene = tuple[DrawnShape, ...]  # in raster order
 Kind = tuple[str, str]  # colour and shape
 
 
 class ShapeCaptions(AnswerTask):
-    """Captions of drawn shapes, by the words shared with the right one; no split has a scene of another."""
+    """Captions of drawn shapes, scored by the words shared with the right one; splits share no scene."""
 
     name = "shape-captions"
     family = "shapes"
@@ -86,18 +85,20 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     number = 1 if rng.random() < SINGLE_SHARE else 2
     quarters = sorted(rng.choice(4, number, replace=False).tolist())
     colours = list(COLOURS)
-    return tuple(Thing(q, SHAPES[rng.integers(4)], colours[rng.integers(len(colours))]) for q in quarters)
+    return tuple(
+        DrawnShape(q, SHAPES[rng.integers(4)], colours[rng.integers(len(colours))]) for q in quarters
+    )
 
 
 def draw_scene_of(split: Split, rng: np.random.Generator) -> Scene:
-    """One or two random shapes that a split shows."""
+    """One or two random shapes of a split."""
     while scene_split(scene := draw_scene(rng)) != split:
         pass
     return scene
 
 
 def scene_split(scene: Scene) -> Split:
-    """The only split that shows this scene: 80% train, 10% select, 10% report."""
+    """The split of a scene: 80% train, 10% select, 10% report."""
     share = sha256(repr([tuple(thing) for thing in scene]).encode()).digest()[0] / 256
     return "train" if share < 0.8 else "select" if share < 0.9 else "report"
 
@@ -151,18 +152,18 @@ class SceneQuestion(Question):
 
 
 class SceneTask(QuestionTask[SceneQuestion]):
-    """Questions on drawn shapes; no split has a scene of another, and all tasks split them alike."""
+    """Questions on drawn shapes; splits share no scene, and all tasks split scenes alike."""
 
     family = "shapes"
     domain = "image"
     modality: Sense = "image"
 
     def belongs(self, question: SceneQuestion, split: Split) -> bool:
-        """Whether the split shows all of its scenes."""
+        """Whether all of its scenes are of the split."""
         return all(scene_split(scene) == split for scene in question.scenes)
 
     def identity(self, split: Split, index: int) -> bytes:
-        """The scenes, however they are rendered and whatever is asked on them."""
+        """The scenes, regardless of rendering and question."""
         return repr(self.draw(split, self.rng(split, index)).scenes).encode()
 
     def show(self, question: SceneQuestion, split: Split, rng: np.random.Generator) -> Example:
@@ -184,14 +185,14 @@ def ask_colour(rng: np.random.Generator) -> SceneQuestion:
 
 
 def ask_shape(rng: np.random.Generator) -> SceneQuestion:
-    """The shape of one of two or three things, of which each has a colour of its own."""
+    """The shape of one of two or three shapes, all of different colours."""
     colours = pick(rng, tuple(COLOURS), int(rng.integers(2, 4)))
     kinds = [(colour, draw_one(rng, SHAPES)) for colour in colours]
     return SceneQuestion(f"shape of {colours[0]}", kinds[0][1], (place(kinds, rng),))
 
 
 def ask_count(rng: np.random.Generator) -> SceneQuestion:
-    """How many of up to four things have a colour or a shape: none to four, each as often."""
+    """How many of up to four objects have a colour or a shape: 0 to 4, equally often."""
     number = int(rng.integers(5))
     colours, shapes = pick(rng, tuple(COLOURS), len(COLOURS)), pick(rng, SHAPES, len(SHAPES))
     by_colour = rng.random() < 0.5
@@ -207,7 +208,7 @@ def ask_count(rng: np.random.Generator) -> SceneQuestion:
 
 
 def ask_relation(rng: np.random.Generator) -> SceneQuestion:
-    """Where one thing is from another; left and right only where both stand side by side."""
+    """Where one object is from another; left and right only if both are side by side."""
     first, second = _two_kinds(rng)
     answer = draw_one(rng, SIDES)
     if answer in ("left", "right"):
@@ -221,7 +222,7 @@ def ask_relation(rng: np.random.Generator) -> SceneQuestion:
 
 
 def ask_yes_no(rng: np.random.Generator) -> SceneQuestion:
-    """Whether a thing is among two; a wrong one has the colour or the shape of one of them, or a mix."""
+    """Whether a shape is among two; a wrong one has the colour or the shape of one of them, or a mix."""
     colours, shapes = pick(rng, tuple(COLOURS), 3), pick(rng, SHAPES, 3)
     answer = draw_one(rng, YES_NO)
     wrong = ((colours[0], shapes[1]), (colours[2], shapes[0]), (colours[0], shapes[2]))
@@ -231,7 +232,7 @@ def ask_yes_no(rng: np.random.Generator) -> SceneQuestion:
 
 
 def ask_quarter(rng: np.random.Generator) -> SceneQuestion:
-    """In which quarter one of two or three things is, whose shapes differ."""
+    """In which quarter one of two or three different shapes is."""
     shapes = pick(rng, SHAPES, int(rng.integers(2, 4)))
     kinds = [(draw_one(rng, tuple(COLOURS)), shape) for shape in shapes]
     scene = place(kinds, rng)
@@ -240,7 +241,7 @@ def ask_quarter(rng: np.random.Generator) -> SceneQuestion:
 
 
 def ask_match(rng: np.random.Generator) -> SceneQuestion:
-    """To which of two pictures a caption belongs; they share one thing and its place."""
+    """To which of two pictures a caption belongs; they share one shape and its place."""
     shared, right, wrong = (_kind(rng) for _ in range(3))
     while wrong == right:
         wrong = _kind(rng)
@@ -252,7 +253,7 @@ def ask_match(rng: np.random.Generator) -> SceneQuestion:
 
 
 def ask_odd(rng: np.random.Generator) -> SceneQuestion:
-    """Where the one of four things is whose colour or shape differs from that of the others."""
+    """Where the shape is whose colour or form differs from that of three others."""
     colours, shapes = pick(rng, tuple(COLOURS), 2), pick(rng, SHAPES, 2)
     other = (colours[1], shapes[0]) if rng.random() < 0.5 else (colours[0], shapes[1])
     odd = int(rng.integers(4))
@@ -261,7 +262,7 @@ def ask_odd(rng: np.random.Generator) -> SceneQuestion:
 
 
 def ask_same(rng: np.random.Generator) -> SceneQuestion:
-    """What two things share."""
+    """What two shapes have in common."""
     colours, shapes = pick(rng, tuple(COLOURS), 2), pick(rng, SHAPES, 2)
     answer = draw_one(rng, SHARED)
     second = (
@@ -272,14 +273,14 @@ def ask_same(rng: np.random.Generator) -> SceneQuestion:
 
 
 def place(kinds: Sequence[Kind], rng: np.random.Generator) -> Scene:
-    """Things in different quarters at random."""
+    """Shapes in different quarters at random."""
     quarters = rng.permutation(4)[: len(kinds)].tolist()
     return _sorted(list(zip(quarters, kinds, strict=True)))
 
 
 def _sorted(placed: list[tuple[int, Kind]]) -> Scene:
-    """Things at their quarters -> the scene, in raster order."""
-    return tuple(Thing(quarter, shape, colour) for quarter, (colour, shape) in sorted(placed))
+    """Shapes at their quarters -> the scene, in raster order."""
+    return tuple(DrawnShape(quarter, shape, colour) for quarter, (colour, shape) in sorted(placed))
 
 
 def _kind(rng: np.random.Generator) -> Kind:
@@ -287,7 +288,7 @@ def _kind(rng: np.random.Generator) -> Kind:
 
 
 def _two_kinds(rng: np.random.Generator) -> tuple[Kind, Kind]:
-    """Two kinds of thing that differ in colour, in shape or in both."""
+    """Two kinds of shapes that differ in colour, in form or in both."""
     first = second = _kind(rng)
     while second == first:
         second = _kind(rng)
@@ -296,8 +297,8 @@ def _two_kinds(rng: np.random.Generator) -> tuple[Kind, Kind]:
 
 def _level(
     name: str, ask: Callable[[np.random.Generator], SceneQuestion], answers: tuple[str, ...]
-) -> Level[SceneQuestion]:
-    return Level(f"shape-{name}", ask, answers)
+) -> QuestionKind[SceneQuestion]:
+    return QuestionKind(f"shape-{name}", ask, answers)
 
 
 LEVELS = (

@@ -1,4 +1,4 @@
-"""Text in, text out, worked out exactly: sums, orders, counts, dates, brackets and calls of functions.
+"""Text in, text out, with exact answers: sums, orders, counts, dates, brackets and calls of functions.
 
 Numbers and words are spelt with spaces, so that each character is one piece of text. A hash of the question
 says which split asks it.
@@ -12,7 +12,15 @@ import numpy as np
 
 from space.records import Sense, Split
 from trainers.tasks.answers import Example
-from trainers.tasks.parts.questions import YES_NO, Level, Question, QuestionTask, draw_one, pick, spaced
+from trainers.tasks.parts.questions import (
+    YES_NO,
+    Question,
+    QuestionKind,
+    QuestionTask,
+    draw_one,
+    pick,
+    spaced,
+)
 
 LETTERS = tuple("abcdefghij")
 DIGITS = tuple("0123456789")
@@ -47,7 +55,7 @@ PAIRS = (2, 5)  # of brackets
 
 
 class SymbolTask(QuestionTask[Question]):
-    """Questions in text alone; no split asks what another does."""
+    """Questions in text alone; splits share no question."""
 
     family = "symbols"
     domain = "text"
@@ -59,7 +67,7 @@ class SymbolTask(QuestionTask[Question]):
         return split == ("train" if share < 0.6 else "select" if share < 0.8 else "report")
 
     def show(self, question: Question, split: Split, rng: np.random.Generator) -> Example:
-        """The question is all there is."""
+        """The prompt alone."""
         return Example(question.answer, lambda: question.answer, prompt=question.prompt)
 
 
@@ -173,7 +181,7 @@ def roman(number: int) -> str:
 
 
 def is_balanced(word: list[str]) -> bool:
-    """Whether each bracket is closed by its like, the last one opened first."""
+    """Whether each bracket is closed by one of its kind, the last one opened first."""
     awaited: list[str] = []
     for bracket in word:
         if bracket in BRACKETS:
@@ -184,7 +192,7 @@ def is_balanced(word: list[str]) -> bool:
 
 
 def _balanced(rng: np.random.Generator, pairs: int) -> list[str]:
-    """A random balanced word: brackets open or close as long as they may."""
+    """A random balanced word: each bracket opens or closes at random where both are possible."""
     word: list[str] = []
     awaited: list[str] = []
     while len(word) < 2 * pairs:
@@ -208,8 +216,8 @@ def _joined(parts: list) -> str:
 
 def _level(
     name: str, ask: Callable[[np.random.Generator], Question], answers: tuple[str, ...]
-) -> Level[Question]:
-    return Level(f"symbols-{name}", ask, answers, num_train_episodes=24_000)
+) -> QuestionKind[Question]:
+    return QuestionKind(f"symbols-{name}", ask, answers, num_train_episodes=24_000)
 
 
 LEVELS = (

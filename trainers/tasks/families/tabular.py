@@ -38,7 +38,7 @@ class Table:
         loader: of the function in `sklearn.datasets`.
         prompt: what tells it from other tables.
         held_out: rows in each held-out split.
-        labels: words for its classes; none where the target is a number.
+        labels: words for its classes; empty if the target is a number.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Rows(NamedTuple):
 
 
 class TableTask(SessionTask):
-    """What tasks on a table share: training repeats its rows with noise and with values of other rows.
+    """Base class of tasks on a table: training repeats its rows with noise and with values of other rows.
 
     Args:
         table: where the rows come from.
@@ -87,7 +87,7 @@ class TableTask(SessionTask):
         self.eval_episodes = self.reference_episodes = table.held_out
 
     def expert_policy(self) -> tuple[str, Policy]:
-        """What cross-validation chose."""
+        """The estimator that cross-validation chose."""
         return fitted(self.table).name, ExpertPolicy()
 
 
@@ -98,7 +98,7 @@ class Labels(TableTask, AnswerTask):
     unit = "rate"
 
     def example(self, split: Split, index: int) -> Example:
-        """A row of the split, one after the other and round again."""
+        """The rows of the split in turn, repeated."""
         answer, which = self.answer(split, index), index % len(rows_of(self.table, split).targets)
         return Example(
             answer,
@@ -185,7 +185,7 @@ class Estimates(TableTask):
         return values.Linear(float(targets.min()), float(targets.max()))
 
     def session(self, split: Split, index: int) -> EstimateSession:
-        """A row of the split, one after the other and round again."""
+        """The rows of the split in turn, repeated."""
         targets = rows_of(self.table, split).targets
         target = float(targets[index % len(targets)])
         ids = feature_ids(self.table, self.vocabulary, split, index, self.rng("vary", index))
@@ -245,7 +245,7 @@ def feature_ids(
 
 
 class Fitted(NamedTuple):
-    """An expert: what it is called, and an estimator of scikit-learn that is fitted."""
+    """An expert: its name, and a fitted estimator of scikit-learn."""
 
     name: str
     model: Any
@@ -268,7 +268,7 @@ def fitted(table: Table) -> Fitted:
 
 @cache
 def predicted(table: Table, split: Split) -> np.ndarray:
-    """What the expert says of each row of a split, (count,)."""
+    """The expert's prediction for each row of a split, (count,)."""
     return fitted(table).model.predict(rows_of(table, split).features)
 
 

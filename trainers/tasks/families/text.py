@@ -1,8 +1,7 @@
 """Python's own documentation as text, in bits per byte: language topics, and docstrings from the sources.
 
-Nothing is imported to read its docstrings, so reading has no side effects and prints nothing. A paragraph
-that stands twice (topics quote each other, docstrings are copied) is kept where it stands first, so that no
-split repeats another.
+Docstrings are parsed from source files, so no module is imported. A repeated paragraph (topics quote each
+other, docstrings are copied) is kept at its first place only, so no split repeats another.
 """
 
 import ast
@@ -21,6 +20,7 @@ from space.errors import TaskError
 from space.records import Sense, Split
 from trainers.tasks.base import Policy
 from trainers.tasks.cache import cached_arrays
+from trainers.tasks.code.fingerprints import object_fingerprint
 from trainers.tasks.ngram import NGramPolicy
 from trainers.tasks.sessions import BaseTask
 from trainers.tasks.versions import versions_of
@@ -30,7 +30,7 @@ from trainers.tokens.text import BOS
 
 EXCERPT = 1000  # characters
 SHORTEST_EXCERPT = 400
-REPEATABLE = 40  # characters; shorter paragraphs may stand twice
+REPEATABLE = 40  # characters; shorter paragraphs may be repeated
 ORDER = 6
 MOST_READ = 10_000_000  # tokens; an n-gram of more takes gigabytes and minutes
 SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "idlelib", "lib2to3", "turtledemo"}
@@ -47,7 +47,7 @@ class TextTask(BaseTask):
     lower_is_better = True
     eval_episodes = 32
     reference_episodes = 120
-    num_train_episodes = 100_000  # all there are
+    num_train_episodes = 100_000  # more than there are: all documents
 
     @abstractmethod
     def texts(self, split: Split) -> list[str]:
@@ -145,7 +145,7 @@ def overlapping(length: int, context: int) -> Iterator[tuple[int, int, int]]:
 
 
 def document_split(name: str) -> Split:
-    """The only split that shows this document: 80% train, 10% select, 10% report."""
+    """The split of a document: 80% train, 10% select, 10% report."""
     share = sha256(name.encode()).digest()[0] / 256
     return "train" if share < 0.8 else "select" if share < 0.9 else "report"
 
@@ -163,7 +163,7 @@ def excerpts(split: Split) -> list[str]:
 
 
 def cut_excerpts(documents: Iterable[str]) -> list[str]:
-    """Pieces of documents that do not overlap, in random order; what is too short at an end is left out."""
+    """Pieces of documents that do not overlap, in random order, without short ends."""
     cut = [text[i : i + EXCERPT] for text in documents for i in range(0, len(text), EXCERPT)]
     long = [piece for piece in cut if len(piece) >= SHORTEST_EXCERPT]
     return [long[i] for i in np.random.default_rng(0).permutation(len(long))]
@@ -171,8 +171,8 @@ def cut_excerpts(documents: Iterable[str]) -> list[str]:
 
 @cache
 def _documents() -> list[tuple[str, str]]:
-    """(name, text) of each document, read from the disk once they are extracted."""
-    key = {"code": sha256(Path(__file__).read_bytes()).hexdigest(), "versions": versions_of([])}
+    """(name, text) of each document, read from the cache once they are extracted."""
+    key = {"code": object_fingerprint(_extract), "versions": versions_of([])}
     arrays = cached_arrays("documents", key, _extract)
     names = arrays["names"].tobytes().decode().split("\n")
     text = arrays["text"].tobytes()
@@ -198,7 +198,7 @@ def paragraphs(text: str) -> list[str]:
 
 
 def fresh(text: str, known: set[str]) -> str:
-    """A text without the paragraphs that are known, which from now on knows its own."""
+    """A text without the paragraphs in `known`; its own paragraphs are added to `known`."""
     kept = []
     for paragraph in paragraphs(text):
         words = " ".join(paragraph.split())

@@ -1,1 +1,1 @@
-"""What families are made of: worlds, levels, plans of experts, signals; the families stand in `families`."""
+"""Parts that several families share: grids, questions, Gymnasium environments, regulators."""

@@ -1,4 +1,4 @@
-"""What tasks on MiniGrid's grids share: what is seen, which split shows a layout, tasks and their sessions.
+"""Base classes of tasks on MiniGrid's grids: observations, splits of layouts, tasks and sessions.
 
 It knows no level and no expert: those are the families' own.
 """
@@ -28,20 +28,20 @@ from trainers.tokens.vocabulary import Vocabulary
 
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 NUM_ACTIONS = 7
-NUM_TURNS, NUM_MOVES = 2, 3  # left and right stand first, then forward
+NUM_TURNS, NUM_MOVES = 2, 3  # left and right come first, then forward
 VIEW = 7
 NUM_THINGS, NUM_COLOURS, NUM_STATES = 11, 6, 3
-EMPTY, DOOR = 1, 4  # among the things
+EMPTY, DOOR = 1, 4  # indices of kinds of objects
 CELL_SIZE = NUM_THINGS + NUM_COLOURS + NUM_STATES
 GRID_SIZE = VIEW * VIEW * CELL_SIZE
 TRAIN_SHARE, SELECT_SHARE = 0.5, 0.25  # of the layouts; larger shares of train cost more resets
 SHORT = 64  # timesteps; where an episode may last longer, fewer of them score a trial
 
-Environment = Any  # a MiniGridEnv: minigrid is imported by those who open one
+Environment = Any  # a MiniGridEnv; minigrid is imported only when one is opened
 
 
 @dataclass(frozen=True)
-class Level:
+class GridLevel:
     """One level of a family.
 
     Attributes:
@@ -86,12 +86,12 @@ class GridSession(ControlSession):
         """The expert's action now, asked at most once a timestep; `taken` is the last one, None at first."""
 
     def give_up(self) -> int:
-        """The expert sees no way: it waits once, and the episode ends with what was accomplished."""
+        """The expert has no plan: it waits once, and the episode ends with the value so far."""
         self._given_up = True
         return DONE
 
     def look(self) -> Chunk:
-        """What stands in front of the agent and where it looks."""
+        """The cells in view of the agent, and its heading."""
         return sequence.observation(
             self.vocabulary,
             patches={"grid": grid_patch(self._seen_now["image"])},
@@ -109,7 +109,7 @@ class GridSession(ControlSession):
         return self.actions.random(rng)
 
     def step(self, tokens: np.ndarray) -> bool:
-        """Turn, walk, pick up, drop, toggle or say that it is done; True when the mission has ended."""
+        """Take one of the seven actions; return True when the mission has ended."""
         self._taken, self._advice = self.actions.decode(tokens), None
         self._seen_now, reward, terminated, truncated, _ = self.env.step(self._taken)
         self.value = float(float(reward) > 0)
@@ -117,10 +117,10 @@ class GridSession(ControlSession):
 
 
 class GridTask(SessionTask):
-    """A level of a family of grids; no split has a layout of another.
+    """A level of a family of grids; splits share no layout.
 
     Args:
-        level: which one.
+        level: the level.
         suite: sequence settings.
         tokenizer: the suite's.
         train_episodes: how many expert episodes to make; None for the level's own number.
@@ -133,7 +133,7 @@ class GridTask(SessionTask):
     packages = ("gymnasium", "minigrid", "numpy")
 
     def __init__(
-        self, level: Level, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+        self, level: GridLevel, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
         self.level = level
         self.name = level.name
@@ -149,7 +149,7 @@ class GridTask(SessionTask):
         """Begin an episode in an environment that has just been reset."""
 
     def prepare(self, env: Environment, seen: dict[str, Any]) -> dict[str, Any]:
-        """Change a layout that was just drawn, and say what is seen in it; by default it stays as it is."""
+        """Change a new layout and return its observation; by default, change nothing."""
         return seen
 
     def session(self, split: Split, index: int) -> GridSession:
@@ -161,12 +161,12 @@ class GridTask(SessionTask):
         return layout(self._draw(split, index)[0])
 
     def slip(self, session: Session, rng: np.random.Generator) -> np.ndarray:
-        """Turn or walk: what was wrongly opened, picked up or dropped may not be mended."""
+        """Turn or walk: a wrong opening, pick-up or drop may be irreversible."""
         moves = NUM_TURNS if self.level.treacherous else NUM_MOVES
         return Choices(self.vocabulary, NUM_ACTIONS).encode(int(rng.integers(moves)))
 
     def constants(self) -> list[np.ndarray]:
-        """Those actions that may accomplish something when they are all that is done."""
+        """Actions that may accomplish something if they are repeated."""
         choices = Choices(self.vocabulary, NUM_ACTIONS)
         return [choices.encode(action) for action in self.level.constants]
 
@@ -200,7 +200,7 @@ def _maker(name: str) -> tuple[Any, dict[str, Any]]:
 
 @cache
 def _one_hot() -> np.ndarray:
-    """Thing, colour and state -> what a patch says of a cell, (11, 6, 3, CELL_SIZE) float32."""
+    """Kind, colour and state of a cell -> its part of a patch, (11, 6, 3, CELL_SIZE) float32."""
     table = np.zeros((NUM_THINGS, NUM_COLOURS, NUM_STATES, CELL_SIZE), dtype=np.float32)
     thing, colour, state = np.indices(table.shape[:3])
     things, colours, states = np.split(table, [NUM_THINGS, NUM_THINGS + NUM_COLOURS], axis=-1)
@@ -221,7 +221,7 @@ def grid_patch(cells: np.ndarray) -> np.ndarray:
 
 
 def layout_split(env: Environment) -> Split:
-    """The only split that shows this layout."""
+    """The split of a layout."""
     share = sha256(layout(env)).digest()[0] / 256
     if share < TRAIN_SHARE:
         return "train"
@@ -229,14 +229,14 @@ def layout_split(env: Environment) -> Split:
 
 
 def layout(env: Environment) -> bytes:
-    """Everything that stands in the grid, and where the agent stands and looks."""
+    """All objects of the grid, and place and heading of the agent."""
     agent = (*env.unwrapped.agent_pos, env.unwrapped.agent_dir)
     return env.unwrapped.grid.encode().tobytes() + bytes(int(x) for x in agent)
 
 
 @contextlib.contextmanager
 def time_limit(seconds: float, what: str) -> Iterator[None]:
-    """Interrupt what takes longer; only a process's main thread can be interrupted, others run on.
+    """Interrupt the block after a time; this works in the main thread only.
 
     Raises:
         TaskError: the time is over.

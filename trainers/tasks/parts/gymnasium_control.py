@@ -1,4 +1,4 @@
-"""What Gymnasium's environments of control share: their own numbers in, an action for several steps out.
+"""Base classes of Gymnasium's control tasks: the environment's floats in, an action for several steps out.
 
 A level says everything that tells one environment from another; each session has an environment of its own.
 """
@@ -22,7 +22,7 @@ NO_SLIPS = Noise()
 
 
 @dataclass(frozen=True)
-class Level:
+class ControlLevel:
     """An environment as a task.
 
     Attributes:
@@ -75,7 +75,9 @@ class Level:
 class GymnasiumSession(ControlSession):
     """One episode; its value is the sum of what its steps add."""
 
-    def __init__(self, vocabulary: Vocabulary, level: Level, seed: int, instruction: np.ndarray) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, level: ControlLevel, seed: int, instruction: np.ndarray
+    ) -> None:
         self.level = level
         self.env: Any = level.make()
         self.actions = actions_of(vocabulary, level, self.env)
@@ -83,13 +85,13 @@ class GymnasiumSession(ControlSession):
         self.state: np.ndarray = self.env.reset(seed=seed)[0]
 
     def look(self) -> Chunk:
-        """What the environment shows, in its order."""
+        """The environment's observation."""
         seen = self.state if self.level.fields is None else self.state[list(self.level.fields)]
         bins = values.encode(seen, self.vocabulary.bins, self.level.scale)
         return sequence.observation(self.vocabulary, ids=self.vocabulary.continuous_ids(bins))
 
     def expert(self) -> np.ndarray:
-        """What the level's expert does."""
+        """The action of the level's expert."""
         return self.actions.encode(self.level.expert(self.state))
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
@@ -97,7 +99,7 @@ class GymnasiumSession(ControlSession):
         return self.actions.random(rng)
 
     def step(self, tokens: np.ndarray) -> bool:
-        """Act for some steps; True when the environment says that it is over."""
+        """Act for some steps; return True when the environment has ended."""
         action = self.actions.decode(tokens)
         if self.level.choices is None:
             action = np.asarray(action, dtype=np.float32)
@@ -117,7 +119,7 @@ class GymnasiumTask(SessionTask):
     reference_episodes = 200
 
     def __init__(
-        self, level: Level, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+        self, level: ControlLevel, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
         self.level = level
         self.name, self.family, self.variant = level.name, level.family, level.variant
@@ -128,11 +130,11 @@ class GymnasiumTask(SessionTask):
         self.instruction = tokenizer.encode(level.words) if level.words else np.empty(0, dtype=np.int32)
 
     def session(self, split: Split, index: int) -> GymnasiumSession:
-        """Start as the environment starts."""
+        """Start as the environment does."""
         return GymnasiumSession(self.vocabulary, self.level, self.seed(split, index), self.instruction)
 
     def training_session(self, index: int) -> GymnasiumSession:
-        """Start where the level says; a fourth starts as evaluation does."""
+        """Start in the level's spread of states; a quarter starts as evaluation does."""
         session = self.session("train", index)
         session.limit = self.level.train_limit or self.level.limit
         if self.level.disturb is not None and index % 4:
@@ -140,7 +142,7 @@ class GymnasiumTask(SessionTask):
         return session
 
     def identity(self, split: Split, index: int) -> bytes:
-        """The state in which the episode starts, before it is put into bins."""
+        """The first state before binning."""
         return self.session(split, index).state.tobytes()
 
     def constants(self) -> list[np.ndarray]:
@@ -148,8 +150,8 @@ class GymnasiumTask(SessionTask):
         return actions_of(self.vocabulary, self.level, self.level.make()).constants()
 
 
-def actions_of(vocabulary: Vocabulary, level: Level, env: Any) -> Choices | Box:
-    """A level's actions; those that are floats lie evenly about zero."""
+def actions_of(vocabulary: Vocabulary, level: ControlLevel, env: Any) -> Choices | Box:
+    """A level's actions; floats are symmetric about zero."""
     if level.choices is not None:
         return Choices(vocabulary, level.choices)
     return Box(vocabulary, np.asarray(env.action_space.high, dtype=np.float64))

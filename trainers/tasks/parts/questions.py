@@ -1,6 +1,6 @@
-"""What the families of questions share: one class of task, and a level for each kind of question.
+"""Base classes of the families of questions: how a question is drawn, asked and scored.
 
-It knows how a question is drawn, asked and scored, and nothing of what is seen or heard in it.
+Families add the pictures or sounds of a question.
 """
 
 from abc import abstractmethod
@@ -21,7 +21,7 @@ YES_NO = ("yes", "no")
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, before it is drawn or sounded; families add what is to be seen or heard.
+    """A question before its pictures or sounds are made; families add fields for them.
 
     Attributes:
         prompt: the question in text.
@@ -36,7 +36,7 @@ Asked = TypeVar("Asked", bound=Question)
 
 
 @dataclass(frozen=True)
-class Level(Generic[Asked]):
+class QuestionKind(Generic[Asked]):
     """A kind of question.
 
     Attributes:
@@ -74,7 +74,7 @@ class QuestionTask(AnswerTask, Generic[Asked]):
 
     def __init__(
         self,
-        level: Level[Asked],
+        level: QuestionKind[Asked],
         suite: SuiteRecord,
         tokenizer: Tokenizer,
         train_episodes: int | None = None,
@@ -88,10 +88,10 @@ class QuestionTask(AnswerTask, Generic[Asked]):
 
     @abstractmethod
     def show(self, question: Asked, split: Split, rng: np.random.Generator) -> Example:
-        """Make what is seen and heard of a question."""
+        """Make the pictures and sounds of a question."""
 
     def belongs(self, question: Asked, split: Split) -> bool:
-        """Whether a split may ask this; any may where what is seen or heard is drawn anew."""
+        """Whether a question belongs to a split; by default all do, because pictures and sounds differ."""
         return True
 
     def draw(self, split: Split, rng: np.random.Generator) -> Asked:

@@ -1,4 +1,4 @@
-"""Linear-quadratic regulators of simulated systems; it knows no simulator, only a function that steps one."""
+"""Linear-quadratic regulators of simulated systems, each given as a function that makes one step."""
 
 from collections.abc import Callable
 

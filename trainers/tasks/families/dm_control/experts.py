@@ -1,4 +1,4 @@
-"""Experts for the control suite: regulators, pumps of energy, inverse kinematics; smooth, so as to be learnt.
+"""Smooth experts for the control suite: regulators, pumps of energy, inverse kinematics.
 
 Each is made from a stage and the steps that an action lasts, and maps what is seen to an action in [-1, 1].
 """
@@ -16,7 +16,7 @@ DAMPING = 0.004  # square metres
 
 
 class Plant(Protocol):
-    """What an expert may know of a simulator."""
+    """What an expert may use of a simulator."""
 
     def dynamics(self, repeat: int) -> Step:
         """Places and speeds, an action -> places and speeds after it."""
@@ -58,9 +58,9 @@ def swing_cart(plant: Plant, repeat: int) -> Expert:
 
 
 def swing_pendulum(plant: Plant, repeat: int) -> Expert:
-    """Push the way the pendulum turns until it has the energy for the top, and a little more; then regulate.
+    """Push in the direction of motion until there is enough energy for the top; then regulate.
 
-    The push is smooth in energy and speed, so that who copies it with an error still arrives.
+    The push is smooth in energy and speed, so an imitator with small errors still arrives.
     """
     gain = regulator(plant, repeat, [1.0, 0.1], [0.1])
 

@@ -38,7 +38,7 @@ Situation = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Level:
+class SuiteLevel:
     """A task of the suite.
 
     Attributes:
@@ -53,7 +53,7 @@ class Level:
         episodes: demonstrations.
         noise: the expert's slips in demonstrations.
         nudge: standard deviation of a slip about the expert's action; None for slips to any action.
-        spread: of the places and speeds in which three of four demonstrations start; none for the suite's.
+        spread: of places and speeds at the start of three of four demonstrations; None for the suite's own.
         variant: differs from another task of the domain only by a size.
     """
 
@@ -93,18 +93,18 @@ class Stage:
         return self.save()
 
     def put(self, state: np.ndarray) -> Situation:
-        """Start an episode in places and speeds of one's own, (n,)."""
+        """Start an episode in given places and speeds, (n,)."""
         with self.physics.reset_context():
             self.physics.set_state(state)
         return self.save()
 
     def look(self, situation: Situation) -> np.ndarray:
-        """What the suite shows, (fields,), in the order of the names."""
+        """The suite's observation, (fields,), in the order of names."""
         self.load(situation)
         return sequence.flatten(self.env.task.get_observation(self.physics))
 
     def move(self, situation: Situation, action: np.ndarray, repeat: int) -> tuple[Situation, float]:
-        """Do an action for some steps: the situation, and the reward of the last of them."""
+        """Apply an action for some steps: the state, and the reward of the last step."""
         self.load(situation)
         self.env.task.before_step(action, self.physics)
         self.physics.step(self._substeps * repeat)
@@ -120,14 +120,14 @@ class Stage:
         return step
 
     def save(self) -> Situation:
-        """The situation in numbers."""
+        """The state of the simulator as numbers."""
         model, data = self.physics.model.ptr, self.physics.data.ptr
         state = np.empty(mujoco.mj_stateSize(model, STATE))
         mujoco.mj_getState(model, data, state, STATE)
         return state, np.array(model.geom_pos)
 
     def load(self, situation: Situation) -> None:
-        """Put the simulator into a situation."""
+        """Restore a state of the simulator."""
         model, data = self.physics.model.ptr, self.physics.data.ptr
         state, places = situation
         model.geom_pos[:] = places
@@ -138,7 +138,7 @@ class Stage:
 class SuiteSession(ControlSession):
     """One episode; its value is the mean reward."""
 
-    def __init__(self, vocabulary: Vocabulary, level: Level, seed: int, instruction: np.ndarray) -> None:
+    def __init__(self, vocabulary: Vocabulary, level: SuiteLevel, seed: int, instruction: np.ndarray) -> None:
         self.level = level
         self.stage = stage_of(level)
         self.actions = Box(vocabulary, np.ones(self.stage.num_controls))
@@ -146,17 +146,17 @@ class SuiteSession(ControlSession):
         self.start(self.stage.begin(seed))
 
     def start(self, situation: Situation) -> None:
-        """Begin in a situation."""
+        """Begin in a state."""
         self._situation = situation
         self.state = self.stage.look(situation)
 
     def look(self) -> Chunk:
-        """What the suite shows."""
+        """The suite's observation."""
         bins = values.encode(self.state, self.vocabulary.bins, self.level.scale)
         return sequence.observation(self.vocabulary, ids=self.vocabulary.continuous_ids(bins))
 
     def expert(self) -> np.ndarray:
-        """What the level's expert does."""
+        """The action of the level's expert."""
         return self.actions.encode(expert_of(self.level)(self.state))
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
@@ -184,7 +184,7 @@ class SuiteTask(SessionTask):
     packages = ("dm_control", "mujoco", "numpy", "scipy")
 
     def __init__(
-        self, level: Level, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+        self, level: SuiteLevel, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
         self.level = level
         self.name, self.variant, self.expert_name = level.name, level.variant, level.expert_name
@@ -192,12 +192,12 @@ class SuiteTask(SessionTask):
         super().__init__(suite, tokenizer, train_episodes)
 
     def session(self, split: Split, index: int) -> SuiteSession:
-        """Start as the suite starts."""
+        """Start as the suite does."""
         words = self.tokenizer.encode(self.level.words)
         return SuiteSession(self.vocabulary, self.level, self.seed(split, index), words)
 
     def training_session(self, index: int) -> SuiteSession:
-        """Start where the level says; a fourth starts as evaluation does."""
+        """Start in the level's spread of states; a quarter starts as evaluation does."""
         session = self.session("train", index)
         if self.level.spread and index % 4:
             spread = np.array(self.level.spread)
@@ -205,7 +205,7 @@ class SuiteTask(SessionTask):
         return session
 
     def slip(self, session: Session, rng: np.random.Generator) -> np.ndarray:
-        """Any action, or one near the expert's where others could not be made good."""
+        """Any action, or one near the expert's if others are not recoverable."""
         assert isinstance(session, SuiteSession)
         if self.level.nudge is None:
             return session.random(rng)
@@ -213,7 +213,7 @@ class SuiteTask(SessionTask):
         return session.actions.encode(rng.normal(meant, self.level.nudge))
 
     def identity(self, split: Split, index: int) -> bytes:
-        """What is seen first, before it is put into bins."""
+        """The first observation before binning."""
         return self.session(split, index).state.tobytes()
 
     def constants(self) -> list[np.ndarray]:
@@ -223,7 +223,7 @@ class SuiteTask(SessionTask):
 
 @cache
 def _suite() -> ModuleType:
-    """The control suite without its renderers, which look for a display as they load and warn of none."""
+    """The control suite without its renderers, which warn on import if there is no display."""
     kept = os.environ.get(RENDERER)
     os.environ[RENDERER] = "disable"
     try:
@@ -240,18 +240,18 @@ def _stage(domain: str, task: str) -> Stage:
     return Stage(domain, task)
 
 
-def stage_of(level: Level) -> Stage:
+def stage_of(level: SuiteLevel) -> Stage:
     """The simulator of a level, made once."""
     return _stage(level.domain, level.task)
 
 
 @cache
-def expert_of(level: Level) -> Callable[[np.ndarray], np.ndarray]:
+def expert_of(level: SuiteLevel) -> Callable[[np.ndarray], np.ndarray]:
     """The expert of a level, made once."""
     return level.expert(stage_of(level), level.repeat)
 
 
-REACHER = Level(
+REACHER = SuiteLevel(
     domain="reacher",
     task="easy",
     words="reach near",
@@ -265,7 +265,7 @@ REACHER = Level(
     nudge=0.4,
 )
 LEVELS = (
-    Level(
+    SuiteLevel(
         domain="cartpole",
         task="balance_sparse",
         words="balance the pole",
@@ -279,7 +279,7 @@ LEVELS = (
         nudge=0.4,
         spread=(0.6, 0.2, 0.6, 0.8),
     ),
-    Level(
+    SuiteLevel(
         domain="cartpole",
         task="swingup",
         words="swing the pole up",
@@ -293,7 +293,7 @@ LEVELS = (
         nudge=0.4,
         spread=(0.8, 1.0, 0.8, 2.0),
     ),
-    Level(
+    SuiteLevel(
         domain="pendulum",
         task="swingup",
         words="swing up",
@@ -307,7 +307,7 @@ LEVELS = (
         nudge=0.4,
         spread=(1.0, 2.5),
     ),
-    Level(
+    SuiteLevel(
         domain="point_mass",
         task="easy",
         words="",

@@ -1,4 +1,4 @@
-"""What each task of Meta-World shows, how long it lasts and how its expert is damped.
+"""Observation, time limit and damping of the expert of each task of Meta-World.
 
 The limits were measured over episodes of the expert, with and without slips, and of random play. A task shows
 the floats that its expert reads and that vary: it is then as easy to imitate as it can be in few tokens.
@@ -17,22 +17,22 @@ COLUMNS = {
     "object": (4, 5, 6),
     "second": (11, 12, 13),
 }
-"""Where things stand among the environment's floats; places in metres, x to the right, y forward, z up."""
+"""Columns of the environment's observation; places in metres, x to the right, y forward, z up."""
 
 
 @dataclass(frozen=True)
-class Level:
+class ArmLevel:
     """A task of Meta-World.
 
     Attributes:
         name: Meta-World's, without the version.
-        sight: what is seen, things with their axes, in lexicographic order: "goal.xy hand.xyz".
+        sight: what is observed, objects with their axes, in lexicographic order: "goal.xy hand.xyz".
         low: lower limit of each float that is seen, in hundredths: centimetres, or percent of an open grip.
-        high: upper limit, likewise.
+        high: upper limits in the same form.
         limit: actions after which an episode ends, twice what the expert needs.
         steps: environment steps that an action is held for.
         gain: factors on the scripted policy's moves, level and upright. It was written for one step an
-            action, and overshoots or drops what it holds where an action is held for longer.
+            action, and overshoots or drops what it holds if an action is held for longer.
         slip: how far a slip of a demonstration leads astray, as part of the largest move; 0 for no slips.
         aside: metres that the hand may start to either side of where Meta-World has it, where one push from
             there solves most episodes.
@@ -50,7 +50,7 @@ class Level:
 
     @property
     def columns(self) -> tuple[int, ...]:
-        """Indices of what is seen among the environment's floats."""
+        """Indices of the observed floats in the environment's observation."""
         found: list[int] = []
         for part in self.sight.split():
             thing, _, axes = part.partition(".")
@@ -59,7 +59,7 @@ class Level:
 
     @property
     def scale(self) -> Linear:
-        """Limits of what is seen, in metres."""
+        """Limits of the observed floats, in metres."""
         return Linear(tuple(low / 100 for low in self.low), tuple(high / 100 for high in self.high))
 
     @property
@@ -70,7 +70,7 @@ class Level:
 
 
 LEVELS = (
-    Level(
+    ArmLevel(
         "assembly",
         "goal.xy hand.xyz object.xyz",
         (-11, 74, -23, 46, 4, 1, 56, 0),
@@ -78,7 +78,7 @@ LEVELS = (
         limit=40,
         slip=0.15,
     ),
-    Level(
+    ArmLevel(
         "basketball",
         "goal.x hand.xyz object.xyz",
         (-11, -25, 43, 4, -17, 55, 0),
@@ -88,7 +88,7 @@ LEVELS = (
         gain=(0.6, 0.3),
         slip=0.3,
     ),
-    Level(
+    ArmLevel(
         "bin-picking",
         "hand.xyz object.xyz",
         (-22, 42, 5, -22, 64, 2),
@@ -97,7 +97,7 @@ LEVELS = (
         gain=(0.4, 0.15),
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "box-close",
         "goal.xy hand.xyz object.xyz",
         (-11, 72, -27, 42, 7, -28, 43, 0),
@@ -107,24 +107,24 @@ LEVELS = (
         gain=(0.45, 0.45),
         slip=0.15,
     ),
-    Level("button-press", "hand.xyz object.xy", (-14, 38, 3, -11, 65), (15, 76, 38, 11, 79), limit=35),
-    Level(
+    ArmLevel("button-press", "hand.xyz object.xy", (-14, 38, 3, -11, 65), (15, 76, 38, 11, 79), limit=35),
+    ArmLevel(
         "button-press-topdown",
         "hand.xyz object.xyz",
         (-14, 38, 6, -11, 79, 23),
         (15, 91, 48, 11, 91, 32),
         limit=35,
     ),
-    Level(
+    ArmLevel(
         "button-press-topdown-wall",
         "hand.xyz object.xyz",
         (-18, 38, 5, -11, 79, 23),
         (15, 87, 49, 11, 91, 32),
         limit=30,
     ),
-    Level("button-press-wall", "hand.xyz object.xy", (-22, 39, 5, -6, 65), (18, 73, 37, 6, 78), limit=40),
-    Level("coffee-button", "hand.xyz object.xy", (-12, 39, 8, -11, 57), (17, 66, 32, 11, 71), limit=20),
-    Level(
+    ArmLevel("button-press-wall", "hand.xyz object.xy", (-22, 39, 5, -6, 65), (18, 73, 37, 6, 78), limit=40),
+    ArmLevel("coffee-button", "hand.xyz object.xy", (-12, 39, 8, -11, 57), (17, 66, 32, 11, 71), limit=20),
+    ArmLevel(
         "coffee-pull",
         "goal.xy hand.xyz object.xyz",
         (-11, 54, -53, 38, 3, -67, 22, -2),
@@ -132,7 +132,7 @@ LEVELS = (
         limit=35,
         slip=0.3,
     ),
-    Level(
+    ArmLevel(
         "coffee-push",
         "goal.xy hand.xyz object.xyz",
         (-6, 69, -12, 39, 4, -11, 43, -3),
@@ -140,8 +140,10 @@ LEVELS = (
         limit=30,
         slip=0.15,
     ),
-    Level("dial-turn", "hand.xyz object.xy", (-18, 42, 6, -16, 64), (22, 81, 32, 11, 80), limit=50, slip=0.6),
-    Level(
+    ArmLevel(
+        "dial-turn", "hand.xyz object.xy", (-18, 42, 6, -16, 64), (22, 81, 32, 11, 80), limit=50, slip=0.6
+    ),
+    ArmLevel(
         "disassemble",
         "hand.xyz object.xyz",
         (-21, 39, 4, 2, 45, 0),
@@ -151,14 +153,14 @@ LEVELS = (
         gain=(0.8, 0.8),
         slip=0.3,
     ),
-    Level(
+    ArmLevel(
         "door-close",
         "goal.xy hand.xyz object.xy",
         (19, 64, -52, 50, 7, -31, 35),
         (31, 76, 19, 78, 37, 28, 69),
         limit=35,
     ),
-    Level(
+    ArmLevel(
         "door-lock",
         "hand.xyz object.xyz",
         (-17, 42, 3, -7, 63, 12),
@@ -166,15 +168,15 @@ LEVELS = (
         limit=50,
         slip=0.6,
     ),
-    Level("door-open", "hand.xyz object.xy", (-22, 37, 5, -24, 35), (35, 79, 46, 31, 76), limit=40),
-    Level(
+    ArmLevel("door-open", "hand.xyz object.xy", (-22, 37, 5, -24, 35), (35, 79, 46, 31, 76), limit=40),
+    ArmLevel(
         "door-unlock", "hand.xyz object.xyz", (-28, 41, 4, -16, 63, 11), (21, 69, 30, 19, 70, 19), limit=25
     ),
-    Level("drawer-close", "hand.xyz object.xy", (-14, 44, 6, -11, 56), (14, 79, 41, 11, 74), limit=35),
-    Level("drawer-open", "hand.xyz object.xy", (-22, 44, 4, -11, 55), (19, 79, 37, 11, 74), limit=40),
-    Level("faucet-close", "hand.xyz object.xy", (-23, 39, 3, -28, 61), (20, 80, 38, 13, 80), limit=55),
-    Level("faucet-open", "hand.xyz object.xy", (-15, 39, 5, -8, 61), (20, 79, 38, 23, 81), limit=35),
-    Level(
+    ArmLevel("drawer-close", "hand.xyz object.xy", (-14, 44, 6, -11, 56), (14, 79, 41, 11, 74), limit=35),
+    ArmLevel("drawer-open", "hand.xyz object.xy", (-22, 44, 4, -11, 55), (19, 79, 37, 11, 74), limit=40),
+    ArmLevel("faucet-close", "hand.xyz object.xy", (-23, 39, 3, -28, 61), (20, 80, 38, 13, 80), limit=55),
+    ArmLevel("faucet-open", "hand.xyz object.xy", (-15, 39, 5, -8, 61), (20, 79, 38, 23, 81), limit=35),
+    ArmLevel(
         "hammer",
         "hand.xyz object.xyz",
         (-23, 39, 4, -11, 37, -1),
@@ -182,7 +184,7 @@ LEVELS = (
         limit=45,
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "hand-insert",
         "goal.xy hand.xyz object.xyz",
         (-5, 79, -12, 44, 4, -11, 59, 0),
@@ -190,7 +192,7 @@ LEVELS = (
         limit=30,
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "handle-press",
         "hand.xyz object.xyz",
         (-33, 52, 4, -11, 58, 8),
@@ -198,7 +200,7 @@ LEVELS = (
         limit=45,
         aside=0.3,
     ),
-    Level(
+    ArmLevel(
         "handle-press-side",
         "hand.xyz object.xyz",
         (-18, 53, 5, -14, 64, 7),
@@ -206,7 +208,7 @@ LEVELS = (
         limit=30,
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "handle-pull",
         "hand.xyz object.xyz",
         (-17, 42, 3, -6, 58, 3),
@@ -215,7 +217,7 @@ LEVELS = (
         gain=(0.8, 0.8),
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "handle-pull-side",
         "hand.xyz object.xyz",
         (-20, 47, 4, -19, 64, -2),
@@ -225,7 +227,7 @@ LEVELS = (
         gain=(0.45, 0.65),
         slip=0.15,
     ),
-    Level(
+    ArmLevel(
         "lever-pull",
         "hand.xyz object.xyz",
         (-24, 38, 2, 1, 48, 4),
@@ -235,7 +237,7 @@ LEVELS = (
         gain=(0.5, 0.5),
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "peg-insert-side",
         "goal.y hand.xyz object.xyz",
         (39, -16, 38, 3, -17, 39, 0),
@@ -244,7 +246,7 @@ LEVELS = (
         gain=(0.5, 0.5),
         slip=0.3,
     ),
-    Level(
+    ArmLevel(
         "peg-unplug-side",
         "hand.xyz object.xyz",
         (-29, 40, 9, -18, 59, 3),
@@ -253,7 +255,7 @@ LEVELS = (
         gain=(0.45, 0.45),
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "pick-out-of-hole",
         "goal.xyz hand.xyz object.xyz",
         (-11, 49, 14, -31, 42, 3, -13, 54, -1),
@@ -261,7 +263,7 @@ LEVELS = (
         limit=60,
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "pick-place",
         "goal.xyz grip hand.xyz object.xyz",
         (-11, 79, 4, 27, -13, 44, 3, -12, 59, 0),
@@ -269,7 +271,7 @@ LEVELS = (
         limit=30,
         slip=0.3,
     ),
-    Level(
+    ArmLevel(
         "pick-place-wall",
         "goal.xyz hand.xyz object.xyz",
         (-6, 84, 4, -32, 42, 3, -33, 57, 0),
@@ -277,14 +279,14 @@ LEVELS = (
         limit=45,
         slip=0.3,
     ),
-    Level(
+    ArmLevel(
         "plate-slide",
         "goal.x hand.xyz object.xy",
         (-11, -16, 44, 6, -10, 59),
         (11, 12, 79, 36, 12, 85),
         limit=25,
     ),
-    Level(
+    ArmLevel(
         "plate-slide-back",
         "hand.xyz object.xy",
         (-13, 51, 6, -5, 59),
@@ -292,7 +294,7 @@ LEVELS = (
         limit=30,
         slip=0.3,
     ),
-    Level(
+    ArmLevel(
         "plate-slide-back-side",
         "hand.xyz object.xy",
         (-16, 44, 6, -18, 58),
@@ -300,7 +302,7 @@ LEVELS = (
         limit=25,
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "plate-slide-side",
         "hand.xyz object.xy",
         (-21, 44, 3, -28, 58),
@@ -309,7 +311,7 @@ LEVELS = (
         gain=(0.6, 0.6),
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "push",
         "goal.xy hand.xyz object.xyz",
         (-11, 79, -21, 44, 4, -21, 59, 1),
@@ -317,7 +319,7 @@ LEVELS = (
         limit=30,
         slip=0.3,
     ),
-    Level(
+    ArmLevel(
         "push-back",
         "goal.xy hand.xyz object.xyz",
         (-11, 59, -25, 41, 4, -11, 64, 1),
@@ -326,7 +328,7 @@ LEVELS = (
         gain=(0.5, 0.5),
         slip=0.3,
     ),
-    Level(
+    ArmLevel(
         "push-wall",
         "goal.xy hand.xyz object.xyz",
         (-6, 84, -23, 46, 4, -18, 57, 1),
@@ -334,9 +336,9 @@ LEVELS = (
         limit=40,
         slip=0.3,
     ),
-    Level("reach", "goal.xyz hand.xyz", (-20, 50, 0, -20, 50, 0), (20, 95, 40, 20, 95, 40), limit=20),
-    Level("reach-wall", "goal.xyz hand.xyz", (-6, 84, 4, -16, 43, 8), (6, 91, 31, 8, 89, 36), limit=25),
-    Level(
+    ArmLevel("reach", "goal.xyz hand.xyz", (-20, 50, 0, -20, 50, 0), (20, 95, 40, 20, 95, 40), limit=20),
+    ArmLevel("reach-wall", "goal.xyz hand.xyz", (-6, 84, 4, -16, 43, 8), (6, 91, 31, 8, 89, 36), limit=25),
+    ArmLevel(
         "shelf-place",
         "goal.x hand.xyz object.xyz",
         (-11, -30, 38, 4, -29, 32, -2),
@@ -345,7 +347,7 @@ LEVELS = (
         gain=(0.5, 0.5),
         slip=0.3,
     ),
-    Level(
+    ArmLevel(
         "soccer",
         "goal.x hand.xyz object.xy",
         (-11, -54, 39, 3, -69, 23),
@@ -354,7 +356,7 @@ LEVELS = (
         gain=(0.6, 0.6),
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "stick-pull",
         "goal.xy hand.xyz object.xyz second.xy",
         (34, 44, -23, 39, 3, -22, 43, -2, 13, 44),
@@ -363,7 +365,7 @@ LEVELS = (
         gain=(0.6, 0.6),
         slip=0.3,
     ),
-    Level(
+    ArmLevel(
         "stick-push",
         "hand.xyz object.xyz second.xy",
         (-15, 42, 4, -17, 57, -1, 19, 59),
@@ -371,7 +373,7 @@ LEVELS = (
         limit=35,
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "sweep",
         "goal.y hand.xyz object.xyz",
         (59, -24, 41, 4, -14, 58, -2),
@@ -379,7 +381,7 @@ LEVELS = (
         limit=55,
         slip=0.6,
     ),
-    Level(
+    ArmLevel(
         "sweep-into",
         "hand.xyz object.xyz",
         (-13, 41, 6, -11, 40, 0),
@@ -389,6 +391,6 @@ LEVELS = (
         gain=(0.5, 0.5),
         slip=0.3,
     ),
-    Level("window-close", "hand.xyz object.xy", (-22, 39, 5, 3, 65), (32, 80, 44, 22, 81), limit=40),
-    Level("window-open", "hand.xyz object.xy", (-23, 39, 4, -15, 59), (30, 81, 45, 26, 81), limit=45),
+    ArmLevel("window-close", "hand.xyz object.xy", (-22, 39, 5, 3, 65), (32, 80, 44, 22, 81), limit=40),
+    ArmLevel("window-open", "hand.xyz object.xy", (-23, 39, 4, -15, 59), (30, 81, 45, 26, 81), limit=45),
 )

@@ -24,7 +24,7 @@ class ScriptedPolicy(Protocol):
 
 @dataclass
 class Episode:
-    """An episode between two actions.
+    """The state of an episode between two actions.
 
     Attributes:
         drawn: what is random about it, the places that the environment drew.
@@ -45,7 +45,7 @@ class Episode:
 
 
 class Sawyer:
-    """One of Meta-World's environments with its goal in sight.
+    """One of Meta-World's environments with a visible goal.
 
     Args:
         name: Meta-World's, without the version.
@@ -68,7 +68,7 @@ class Sawyer:
         self._fresh = self._save(np.empty(0))
 
     def begin(self, rng: np.random.Generator, aside: float = 0.0) -> Episode:
-        """Draw an episode as the environment's own `reset` does.
+        """Start an episode as the environment's `reset` does.
 
         Args:
             rng: where the random places come from.
@@ -129,7 +129,7 @@ class Sawyer:
     def _save(self, drawn: np.ndarray) -> Episode:
         return Episode(
             drawn=drawn,
-            attributes=self.env.__dict__.copy(),  # a reset binds attributes anew and changes none in place
+            attributes=self.env.__dict__.copy(),  # a reset rebinds attributes and changes none in place
             bodies=self.env.model.body_pos.copy(),
             sites=self.env.model.site_pos.copy(),
             physics=self._physics(),
@@ -145,13 +145,13 @@ class Sawyer:
 
 @cache
 def sawyer(name: str) -> Sawyer:
-    """The arm of a task, which takes seconds to make, one in a process."""
+    """The arm of a task, made once in a process because that takes seconds."""
     return Sawyer(name)
 
 
 @cache
 def scripted_policy(name: str) -> ScriptedPolicy:
-    """The policy that Meta-World bundles for a task; it remembers nothing."""
+    """Meta-World's own policy for a task; it has no state."""
     from metaworld.policies import ENV_POLICY_MAP
 
     return ENV_POLICY_MAP[f"{name}-v3"]()

@@ -1,4 +1,4 @@
-"""A robot's hand at fifty tasks on a table: a handful of floats in, four out.
+"""Meta-World: fifty tasks of a robot arm at a table; a few floats in, four floats out.
 
 The experts are Meta-World's scripted policies (Yu 2019, https://arxiv.org/abs/1910.10897). They see all that
 the environment observes; a policy sees the floats that they read. What each task shows and how long it lasts
@@ -14,7 +14,7 @@ import numpy as np
 from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.base import Session
 from trainers.tasks.control import Box, ControlSession
-from trainers.tasks.families.metaworld.levels import LEVELS, Level
+from trainers.tasks.families.metaworld.levels import LEVELS, ArmLevel
 from trainers.tasks.families.metaworld.sawyer import sawyer, scripted_policy
 from trainers.tasks.sessions import Noise, SessionTask
 from trainers.tokens import sequence, values
@@ -37,7 +37,7 @@ class ArmSession(ControlSession):
 
     def __init__(
         self,
-        level: Level,
+        level: ArmLevel,
         vocabulary: Vocabulary,
         rng: np.random.Generator,
         instruction: Sequence[int] | np.ndarray = (),
@@ -50,7 +50,7 @@ class ArmSession(ControlSession):
 
     @property
     def sight(self) -> np.ndarray:
-        """All that the environment observes, (39,), in metres; the expert's."""
+        """The environment's whole observation, (39,), in metres, which the expert uses."""
         return self._episode.sight
 
     def look(self) -> Chunk:
@@ -60,11 +60,11 @@ class ArmSession(ControlSession):
         return sequence.observation(self.vocabulary, ids=self.vocabulary.continuous_ids(bins))
 
     def expert(self) -> np.ndarray:
-        """What the scripted policy does, damped where an action that is held would overshoot."""
+        """The scripted policy's action, damped where a held action would overshoot."""
         return self.actions.encode(self._scripted())
 
     def slip(self, rng: np.random.Generator) -> np.ndarray:
-        """The expert's action with its move disturbed and its grip as it is: what is held is not dropped."""
+        """The expert's action with a disturbed move and the same grip, so that nothing is dropped."""
         action = self._scripted()
         action[:3] += self.level.slip * rng.uniform(-1, 1, 3)
         return self.actions.encode(np.clip(action, -1, 1))
@@ -89,7 +89,7 @@ class ArmSession(ControlSession):
 
 
 class MetaWorld(SessionTask):
-    """A task of Meta-World with its goal in sight; each episode has places of its own."""
+    """A task of Meta-World with a visible goal; each episode has its own places of objects."""
 
     family = "metaworld"
     domain = "continuous"
@@ -102,7 +102,7 @@ class MetaWorld(SessionTask):
     packages = ("metaworld", "mujoco", "numpy")
 
     def __init__(
-        self, level: Level, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+        self, level: ArmLevel, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
         self.name = f"metaworld-{level.name}"
         self.level = level
@@ -116,7 +116,7 @@ class MetaWorld(SessionTask):
         return ArmSession(self.level, self.vocabulary, self.rng(split, index), self._instruction)
 
     def identity(self, split: Split, index: int) -> bytes:
-        """The places that were drawn: what is seen first is coarser."""
+        """The drawn places, which are finer than the first observation."""
         return self.session(split, index).drawn.tobytes()
 
     def slip(self, session: Session, rng: np.random.Generator) -> np.ndarray:
@@ -125,20 +125,20 @@ class MetaWorld(SessionTask):
         return session.slip(rng)
 
     def constants(self) -> list[np.ndarray]:
-        """Standing still, and the pushes that can solve something."""
+        """No motion, and the pushes that can solve some episodes."""
         box = Box(self.vocabulary, np.ones(NUM_CONTROLS))
         return [box.encode(np.array(push, dtype=float)) for push in (REST, *PUSHES)]
 
 
 class Reach(MetaWorld):
-    """The plainest of them: no other task looks like it, so no instruction is needed; any slip is mended."""
+    """The simplest task: its observation is unique, so it needs no instruction; any slip is recoverable."""
 
     eval_episodes = 48
     reference_episodes = 300
     num_train_episodes = 1600
 
     def __init__(
-        self, level: Level, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+        self, level: ArmLevel, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
         super().__init__(level, suite, tokenizer, train_episodes)
         self.expert_name = "SawyerReachV3Policy"
@@ -149,7 +149,7 @@ class Reach(MetaWorld):
         return session.random(rng)
 
     def constants(self) -> list[np.ndarray]:
-        """Standing still, and either end of each axis."""
+        """No motion, and either end of each axis."""
         return Box(self.vocabulary, np.ones(NUM_CONTROLS)).constants()
 
 
@@ -159,6 +159,6 @@ TASKS = {
 }
 
 
-def _noise(level: Level) -> Noise:
-    """Slips last for one action where the task is so delicate that they are small."""
+def _noise(level: ArmLevel) -> Noise:
+    """Slips last for one action in delicate tasks, where they are small."""
     return Noise(rate=0.1, longest=2 if level.slip == 1 else 1) if level.slip else Noise()

@@ -1,4 +1,4 @@
-"""What an expert does on the grids of MiniGrid: a plan for each kind of mission, made anew at every timestep.
+"""Plans of the expert of MiniGrid, one for each kind of mission; computed anew at every timestep.
 
 A plan knows what an agent has seen and what its mission says, and nothing that is hidden: an expert that knew
 more would teach moves that nobody understands who sees 7x7 cells.
@@ -32,7 +32,7 @@ def reach_goal(scout: Scout) -> int | None:
 
 
 def dodge(scout: Scout) -> int | None:
-    """Go to the goal around what moves, which never harms an agent that walks onto a free cell; else turn."""
+    """Go to the goal around moving obstacles; a step onto a free cell is safe, else turn."""
     step = reach_corner(scout)
     return LEFT if step is None else step
 
@@ -46,7 +46,7 @@ def unlock_and_reach(scout: Scout) -> int | None:
 
 
 def unlock_room(scout: Scout) -> int | None:
-    """Get the key from the room that the mission names, open the room that it fits, go to the goal in it."""
+    """Get the key from the mission's room, open the locked room and go to the goal in it."""
     words = re.fullmatch(r"get the (\w+) key from the (\w+) room, .*", scout.env.mission)
     assert words is not None, f"a mission of LockedRoom, got {scout.env.mission!r}"
     key, room = words.groups()
@@ -60,13 +60,13 @@ def unlock_room(scout: Scout) -> int | None:
 
 
 def go_to_door(scout: Scout) -> int | None:
-    """Stand next to the door of the colour, then say so."""
+    """Go next to the door of the colour, then do `done`."""
     scout.restrict(may_open=lambda door: False)
     return _beside(scout, scout.find("door", scout.env.target_color))
 
 
 def go_to_object(scout: Scout) -> int | None:
-    """Stand next to the object, then say so."""
+    """Go next to the object, then do `done`."""
     return _beside(scout, scout.find(scout.env.targetType, scout.env.target_color))
 
 
@@ -96,7 +96,7 @@ def open_in_order(scout: Scout) -> int | None:
 
 
 def remember(scout: Scout) -> int | None:
-    """Look at the object in the room, walk along the hallway, turn to where the same object lies."""
+    """Look at the object in the room, walk along the hallway, turn to the same object."""
     env = scout.env
     model = (1, env.height // 2 - 1)
     if not scout.seen[model]:
@@ -135,13 +135,13 @@ def fetch_behind_doors(scout: Scout) -> int | None:
         lambda: scout.face(fitting, PICKUP),
         lambda: scout.face(closed, TOGGLE) if locked else None,
         scout.explore,
-        lambda: scout.face(movable, PICKUP),  # it lies in the way
+        lambda: scout.face(movable, PICKUP),  # it blocks the way
     )
     return next((step for step in (ask() for ask in steps) if step is not None), None)
 
 
 def _put_away(scout: Scout, before: set[Cell], goals: set[Cell]) -> int | None:
-    """Drop what is carried where it stands in nobody's way.
+    """Drop what is carried where it blocks no way.
 
     Args:
         scout: whose hands are full.
@@ -163,13 +163,13 @@ def _put_away(scout: Scout, before: set[Cell], goals: set[Cell]) -> int | None:
 
 
 def _parts_nothing(scout: Scout, cell: Cell) -> bool:
-    """Whether the free cells around a cell hang together without it."""
+    """Whether the free cells around a cell stay connected without it."""
     ring = [scout.passable((cell[0] + column, cell[1] + row)) for column, row in RING]
     return sum(free and not ring[i - 1] for i, free in enumerate(ring)) <= 1
 
 
 def _approach(scout: Scout, kind: str, colour: str | None, then: int) -> int | None:
-    """Look for a thing, stand before it, do something to it."""
+    """Look for an object, go next to it and act on it."""
     found = scout.find(kind, colour)
     return scout.face(found, then) if found else scout.explore()
 

@@ -1,4 +1,4 @@
-"""Find the way in a grid of MiniGrid's by breadth-first search over what an agent has seen so far.
+"""Breadth-first search for ways over the cells of a MiniGrid that an agent has seen.
 
 What was never seen is taken for free floor until it is seen, so a plan is the shortest one as far as anybody
 could know who stands where the agent stands.
@@ -18,7 +18,7 @@ HEADINGS: tuple[Cell, ...] = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 
 class Scout:
-    """An agent's memory of where it looked, and its ways from where it stands.
+    """An agent's memory of the cells that it saw, and shortest ways over them.
 
     Args:
         env: where the agent is; only what it has seen is read from the grid.
@@ -33,7 +33,7 @@ class Scout:
     def restrict(
         self, avoid: Collection[Cell] = (), may_open: Callable[[Any], bool] = lambda door: True
     ) -> None:
-        """Say which cells no way may lead over, and which closed doors it may lead through."""
+        """Set the cells that ways avoid, and the closed doors that they may pass."""
         self._avoid, self._may_open = avoid, may_open
         self._ways: list[tuple[State, int]] = []  # states in the order of their distance, with a first action
         self._known: set[State] = set()
@@ -41,17 +41,17 @@ class Scout:
 
     @property
     def state(self) -> State:
-        """Where the agent stands and looks."""
+        """Place and heading of the agent."""
         column, row = self.env.agent_pos
         return int(column), int(row), int(self.env.agent_dir)
 
     @property
     def carried(self) -> Any:
-        """What the agent carries; None for nothing."""
+        """The carried object; None if there is none."""
         return self.env.carrying
 
     def look(self) -> None:
-        """Remember which cells are in sight now."""
+        """Add the cells in view to the memory."""
         _, mask = self.env.gen_obs_grid()
         column, row, direction = self.state
         (ahead_x, ahead_y), (right_x, right_y) = HEADINGS[direction], HEADINGS[(direction + 1) % 4]
@@ -68,7 +68,7 @@ class Scout:
         self.restrict()
 
     def find(self, kind: str, colour: str | None = None) -> dict[Cell, Any]:
-        """What was seen of a kind, and of a colour where one is given: its cell -> the thing."""
+        """The objects seen of a kind, and of a colour if one is given: cell -> object."""
         return {
             cell: thing
             for cell, thing in self._things.items()
@@ -76,26 +76,26 @@ class Scout:
         }
 
     def empty(self) -> set[Cell]:
-        """The cells that were seen and on which nothing stands."""
+        """The cells that were seen to be empty."""
         seen = {(column, row) for column, row in np.argwhere(self.seen).tolist()}
         return seen - self._things.keys()
 
     def stand(self, cell: Cell) -> int | None:
-        """The next action on the way onto a cell; None where there is none, or where the agent is there."""
+        """The next action on the way onto a cell; None if there is no way or the agent is there."""
         return self._route(lambda state: state[:2] == cell)
 
     def face(self, cells: Collection[Cell], then: int) -> int | None:
-        """The next action on the way to look at one of the cells from next to it; `then` when it does."""
+        """The next action on the way to face one of the cells; `then` on arrival."""
         return self._reach(lambda state: ahead_of(state) in cells, then) if cells else None
 
     def beside(self, cell: Cell, then: int) -> int | None:
-        """The next action on the way next to a cell, whatever the agent looks at; `then` when it is there."""
+        """The next action on the way next to a cell, with any heading; `then` on arrival."""
         return self._reach(lambda state: abs(state[0] - cell[0]) + abs(state[1] - cell[1]) == 1, then)
 
     def explore(self) -> int | None:
-        """The next action on the way to the nearest cell that was not seen; None when none can be seen.
+        """The next action on the way to the nearest unseen cell; None if none can be reached.
 
-        What stands right ahead is seen for sure, and so is what stands to the left and right of that.
+        The cell straight ahead is always visible, and so are the cells left and right of it.
         """
         step = self._route(lambda state: self._unseen(ahead_of(state)))
         if step is None:
@@ -121,7 +121,7 @@ class Scout:
         return then if accept(self.state) else self._route(accept)
 
     def _route(self, accept: Callable[[State], bool]) -> int | None:
-        """The first action of the shortest way to a state that is accepted; None where there is none."""
+        """The first action of the shortest way to an accepted state; None if there is no way."""
         for index in count():
             while index >= len(self._ways):
                 if not self._grow():
@@ -132,7 +132,7 @@ class Scout:
         raise AssertionError("a grid has finitely many states")
 
     def _grow(self) -> bool:
-        """Append the neighbours of one more state to the ways; False when no state is left."""
+        """Expand one more state; return False if none is left."""
         start = self.state
         if not self._known:
             self._known.add(start)
@@ -156,19 +156,19 @@ class Scout:
             yield FORWARD, (*ahead, direction)
 
     def _opened_first(self, action: int) -> int:
-        """The action itself, or what opens the door in its way."""
+        """The action, or the one that opens a door in its way."""
         thing = self._things.get(ahead_of(self.state)) if action == FORWARD else None
         closed = thing is not None and thing.type == "door" and not thing.is_open
         return TOGGLE if closed else action
 
 
 def ahead_of(state: State) -> Cell:
-    """The cell that an agent looks at."""
+    """The cell in front of an agent."""
     column, row, direction = state
     return column + HEADINGS[direction][0], row + HEADINGS[direction][1]
 
 
 def _beside_ahead(state: State) -> tuple[Cell, Cell]:
-    """The cells to the left and right of the one that an agent looks at."""
+    """The cells to the left and right of the one in front of an agent."""
     (column, row), (across, along) = ahead_of(state), HEADINGS[(state[2] + 1) % 4]
     return (column + across, row + along), (column - across, row - along)

@@ -1,7 +1,7 @@
 """MiniGrid: reach, fetch, open or remember something; the expert searches the map as far as it has seen it.
 
-Left out are Playground, which has no mission, the levels that minigrid builds from files that it does not
-ship (WFC), the longest mazes (ObstructedMaze-2Q and Full) and the levels that a later version mends.
+Left out: Playground, which has no mission; levels built from files that minigrid does not ship (WFC); the
+longest mazes (ObstructedMaze-2Q and Full); and levels that a later version fixes.
 """
 
 from dataclasses import dataclass
@@ -32,21 +32,21 @@ from trainers.tasks.parts.grids import (
     LEFT,
     PICKUP,
     Environment,
+    GridLevel,
     GridSession,
     GridTask,
-    Level,
 )
 from trainers.tokens.text import Tokenizer
 from trainers.tokens.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class MiniGridLevel(Level):
+class MiniGridLevel(GridLevel):
     """One level of MiniGrid.
 
     Attributes:
         plan: what the expert does.
-        scattered: whether the agent starts anywhere, since with the level's own start it has few layouts.
+        scattered: whether the agent starts in a random cell, for levels with few layouts.
     """
 
     plan: Plan = reach_corner
@@ -69,7 +69,7 @@ class MiniGridSession(GridSession):
         self._plan = level.plan
 
     def advise(self, taken: int | None) -> int:
-        """What its plan says, after a look at what is ahead."""
+        """The plan's next action, after a look ahead."""
         self._scout.look()
         step = self._plan(self._scout)
         return self.give_up() if step is None else step
@@ -83,11 +83,11 @@ class MiniGridTask(GridTask):
     level: MiniGridLevel
 
     def open(self, env: Environment, seen: dict[str, Any]) -> MiniGridSession:
-        """Begin an episode; its expert has seen what the agent sees and no more."""
+        """Begin an episode; its expert sees only what the agent sees."""
         return MiniGridSession(self.vocabulary, self.tokenizer, env, seen, self.level)
 
     def prepare(self, env: Environment, seen: dict[str, Any]) -> dict[str, Any]:
-        """Let the agent start anywhere that it can walk to, where the level says so."""
+        """Move the agent to a random reachable cell if the level is scattered."""
         if not self.level.scattered:
             return seen
         starts = _walkable(env)
@@ -97,7 +97,7 @@ class MiniGridTask(GridTask):
 
 
 def _walkable(env: Environment) -> list[Cell]:
-    """Empty cells that are connected with where the agent stands, and where no episode ends, in order."""
+    """Empty cells that the agent can reach and on which no episode ends, in order."""
     ends = {tuple(getattr(env, name)) for name in ("success_pos", "failure_pos") if hasattr(env, name)}
     found = [(int(env.agent_pos[0]), int(env.agent_pos[1]))]
     for cell in found:
@@ -113,7 +113,7 @@ def _levels(
     Args:
         plan: what the expert does on them.
         rows: name, environment, timesteps at most, demonstrations.
-        base: whether the first one is a task of its own; the others are its variants.
+        base: whether the first one is a base task; the others are its variants.
         settings: what else is the same for all.
     """
     return tuple(
@@ -265,7 +265,7 @@ LEVELS = (
         fetch_behind_doors,
         ("obstructed-maze-1dlhb", "ObstructedMaze-1Dlhb-v0", 88, 700),
     ),
-    # BabyAI has the like of these, or they are longer
+    # similar ones are in BabyAI, or they are longer variants
     *_levels(
         fetch_behind_doors,
         ("unlock-pickup", "UnlockPickup-v0", 60, 1100),

@@ -1,4 +1,4 @@
-"""Hear what was dialled, keyed or played: log-mel patches in, a word out; experts analyse the signal."""
+"""Recognise dialled keys, Morse code and tones: log-mel patches in, a word out; experts analyse signals."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from space.records import Sense, Split
 from trainers.tasks.answers import AnswerTask, Example, exact_match
 from trainers.tasks.families.sounds import morse, tones
-from trainers.tasks.parts.questions import Level, Question, QuestionTask, draw_one
+from trainers.tasks.parts.questions import Question, QuestionKind, QuestionTask, draw_one
 from trainers.tokens.audio import audio_patches, log_mel
 
 DIGITS = tuple(str(digit) for digit in range(10))
@@ -140,7 +140,7 @@ class SoundQuestion(Question):
 
 
 class SoundTask(QuestionTask[SoundQuestion]):
-    """Questions on sounds under noise, which is drawn anew for each, so that no two splits share a sound.
+    """Questions on sounds under noise; each sound has new noise, so splits share no sound.
 
     The expert of the training questions knows their answers; that of the others hears them.
     """
@@ -241,7 +241,7 @@ def ask_longer(rng: np.random.Generator) -> SoundQuestion:
 
 
 def hear_longer(sound: np.ndarray) -> str:
-    """Compare the stretches that speak most for a tone in the two halves of the envelope."""
+    """Compare the likeliest intervals of a tone in the two halves of the envelope."""
     first, second = np.split(tones.evidence(_levels(sound)), [len(_levels(sound)) // 2])
     return ORDINALS[int(tones.longest_run(second) > tones.longest_run(first))]
 
@@ -320,9 +320,9 @@ def _halves(beeps: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
 
 
 LEVELS = (
-    Level("dialled-pairs", ask_pair, ("0 0",), variant=True, expert="Goertzel's algorithm"),
-    Level("morse-letters", ask_letter, morse.LETTERS, expert="maximum likelihood"),
-    Level(
+    QuestionKind("dialled-pairs", ask_pair, ("0 0",), variant=True, expert="Goertzel's algorithm"),
+    QuestionKind("morse-letters", ask_letter, morse.LETTERS, expert="maximum likelihood"),
+    QuestionKind(
         "morse-words",
         ask_word,
         tuple(" ".join([letter] * WORD_LENGTH) for letter in SHORT_LETTERS),
@@ -330,10 +330,10 @@ LEVELS = (
         expert="maximum likelihood",
         num_train_episodes=8000,
     ),
-    Level("tone-order", ask_higher, ORDINALS, expert="spectral peaks"),
-    Level("tone-length", ask_longer, ORDINALS, expert="envelope"),
-    Level("beat-count", ask_beats, DIGITS[1 : MOST_BEATS + 1], expert="envelope"),
-    Level("tone-glide", ask_glide, GLIDES, expert="dechirping"),
-    Level("tone-wave", ask_wave, tuple(tones.WAVES), expert="harmonics"),
+    QuestionKind("tone-order", ask_higher, ORDINALS, expert="spectral peaks"),
+    QuestionKind("tone-length", ask_longer, ORDINALS, expert="envelope"),
+    QuestionKind("beat-count", ask_beats, DIGITS[1 : MOST_BEATS + 1], expert="envelope"),
+    QuestionKind("tone-glide", ask_glide, GLIDES, expert="dechirping"),
+    QuestionKind("tone-wave", ask_wave, tuple(tones.WAVES), expert="harmonics"),
 )
 TASKS = {"dialled-digits": DialledDigits, **{level.name: partial(SoundTask, level) for level in LEVELS}}

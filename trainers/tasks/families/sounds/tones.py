@@ -74,7 +74,7 @@ def envelope(sound: np.ndarray, frequency: float, smoothing: int = SMOOTHING) ->
 
 
 def evidence(levels: np.ndarray) -> np.ndarray:
-    """How far each value of an envelope speaks for a tone: its distance from midway between two levels.
+    """Evidence of a tone in each value of an envelope: the distance from the middle of two levels.
 
     The levels are the means of the two groups into which the values fall best (Otsu 1979).
     """
@@ -113,7 +113,7 @@ def runs(for_tone: np.ndarray, shortest: int) -> int:
 
 
 def glide(sound: np.ndarray) -> float:
-    """How fast a tone rises, in Hz per second: the rate that, undone, leaves the sharpest peak."""
+    """How fast a tone rises, in Hz per second: the rate whose removal leaves the sharpest peak."""
     size = SPECTRUM // 2
     power = np.abs(np.fft.fft(sound * _turns(len(sound)), n=size, axis=1)) ** 2
     low, high = (int(limit * size / RATE) for limit in (PITCHES[0] / 2, PITCHES[1] * 1.5))
@@ -140,6 +140,6 @@ def _strongest(power: np.ndarray) -> float:
 
 @cache
 def _turns(samples: int) -> np.ndarray:
-    """What undoes each of `GLIDES` in a sound, (glides, samples)."""
+    """Factors that remove each of `GLIDES` from a sound, (glides, samples)."""
     time = np.arange(samples) / RATE
     return np.exp(-1j * np.pi * GLIDES[:, None] * time**2)

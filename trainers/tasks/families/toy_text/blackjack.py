@@ -34,7 +34,7 @@ Hand = tuple[int, int]
 
 @dataclass(frozen=True)
 class Deal:
-    """What the player sees.
+    """The player's observation.
 
     Attributes:
         total: sum of the player's cards.
@@ -58,7 +58,7 @@ def add(hand: Hand, card: int) -> Hand:
 
 @cache
 def dealer(hand: Hand) -> np.ndarray:
-    """Chances of the dealer's last sum from a hand on, (BUST + 1,); bust is the last."""
+    """Probabilities of the dealer's final sum after a hand, (BUST + 1,); bust is the last."""
     total, _ = hand
     if total >= DEALER_STANDS:
         return np.eye(BUST + 1)[min(total, BUST)]
@@ -79,7 +79,7 @@ def returns(deal: Deal) -> tuple[float, float]:
 
 
 class BlackjackSession(ControlSession):
-    """One game; its value is what optimal play gains on average, less what was given away."""
+    """One game; its value is the expected return of optimal play, less the expected loss of each mistake."""
 
     def __init__(self, vocabulary: Vocabulary, deal: Deal, rng: np.random.Generator) -> None:
         self.actions = Choices(vocabulary, 2)
@@ -131,7 +131,7 @@ class Blackjack(SessionTask):
     packages = ("numpy",)
 
     def session(self, split: Split, index: int) -> BlackjackSession:
-        """Deal one of the split's own beginnings, each as often as the deck deals it."""
+        """Draw one of the split's deals, with the deck's probabilities."""
         rng = self.rng(split, index)
         deals, chances = deals_of(split)
         return BlackjackSession(self.vocabulary, deals[int(rng.choice(len(deals), p=chances))], rng)
@@ -143,7 +143,7 @@ class Blackjack(SessionTask):
 
 @cache
 def all_deals() -> tuple[list[Deal], np.ndarray]:
-    """Every beginning and its chance."""
+    """Every deal and its probability."""
     chances: dict[Deal, float] = {}
     for first, second, shown in product(CARDS, CARDS, CARDS):
         total, usable = add(add((0, 0), int(first)), int(second))
@@ -154,7 +154,7 @@ def all_deals() -> tuple[list[Deal], np.ndarray]:
 
 @cache
 def deals_of(split: Split) -> tuple[list[Deal], np.ndarray]:
-    """A split's share of the beginnings, and their chances among each other."""
+    """A split's share of the deals, and their relative probabilities."""
     deals, chances = all_deals()
     order = np.random.default_rng(0).permutation(len(deals))
     ends = np.cumsum([round((1 - 2 * HELD_OUT) * len(deals)), round(HELD_OUT * len(deals))])

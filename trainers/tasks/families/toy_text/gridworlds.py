@@ -22,7 +22,7 @@ from trainers.tokens.text import Tokenizer
 DIRECTIONS = 4
 SLIPS = Noise(rate=0.1)  # where the ground is firm; elsewhere chance leads astray often enough
 HELD_OUT = 1 / 4  # of the starts, for each of select and report
-FALL = -100.0  # the reward of CliffWalking that stands for a fall
+FALL = -100.0  # CliffWalking's reward for a fall
 MAP_SIZE = 5
 FROZEN_SHARE = 0.7
 FROZEN, HOLE, GOAL, PLAYER = range(4)
@@ -30,7 +30,7 @@ MAP_SPLITS: tuple[Split, ...] = ("train", "train", "select", "report")
 
 
 @dataclass(frozen=True)
-class Level:
+class WorldLevel:
     """A map that never changes.
 
     Attributes:
@@ -53,7 +53,7 @@ class Level:
 
 
 class WorldTask(SessionTask):
-    """What tasks on grids share."""
+    """Base class of tasks on grids."""
 
     family = "toy-text"
     domain = "discrete"
@@ -80,13 +80,13 @@ class GridWorld(WorldTask):
     """A map that never changes.
 
     Where chance decides what a step does, evaluation starts where the environment starts and episodes differ
-    by their luck; where it does not, each split has starts of its own.
+    by their luck; where it does not, each split has its own starts.
     """
 
     memorisable = True
 
     def __init__(
-        self, level: Level, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+        self, level: WorldLevel, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
         self.level = level
         self.name = level.name
@@ -96,19 +96,19 @@ class GridWorld(WorldTask):
         super().__init__(suite, tokenizer, train_episodes)
 
     def session(self, split: Split, index: int) -> MarkovSession:
-        """Start where the environment starts, or in one of the split's own cells."""
+        """Start as the environment does, or in one of the split's cells."""
         starts = start_states(self.level)[split]
         return self._open(int(starts[index % len(starts)]), self.rng(split, index))
 
     def training_session(self, index: int) -> MarkovSession:
-        """On ice, start anywhere; a fourth starts as evaluation does."""
+        """On ice, start anywhere; a quarter starts as evaluation does."""
         if self.level.start is None or index % 4 == 0:
             return self.session("train", index)
         rng = self.rng("train", index)
         return self._open(int(rng.choice(open_states(world_of(self.level)))), rng)
 
     def identity(self, split: Split, index: int) -> bytes:
-        """The start, and the luck where there is any."""
+        """The start, and the random numbers if there is chance."""
         session = self.session(split, index)
         luck = b"" if self.level.start is None else self.seed(split, index).to_bytes(4, "big")
         return bytes([session.state]) + luck
@@ -120,7 +120,7 @@ class GridWorld(WorldTask):
 
 
 class LakeMaps(WorldTask):
-    """FrozenLake on a map of its own in each episode; the whole map is seen, and the player in it."""
+    """FrozenLake on a new map in each episode; the whole map and the player are observed."""
 
     name = "frozen-lake-maps"
     num_train_episodes = 3000
@@ -128,7 +128,7 @@ class LakeMaps(WorldTask):
     limit = 25
 
     def session(self, split: Split, index: int) -> MarkovSession:
-        """Draw a map and a start until the split owns them."""
+        """Draw a map and a start until they belong to the split."""
         rng = self.rng(split, index)
         while True:
             lake = rng.choice([FROZEN, HOLE], size=MAP_SIZE**2, p=[FROZEN_SHARE, 1 - FROZEN_SHARE])
@@ -167,7 +167,7 @@ def rows(lake: np.ndarray, start: int) -> list[str]:
 
 
 def lake_world(drawn: list[str] | None, slippery: bool, size: str = "4x4") -> World:
-    """FrozenLake on a map that was drawn, or on its own of a size."""
+    """FrozenLake on a given map, or on its own map of a size."""
     env = FrozenLakeEnv(desc=drawn, map_name=size, is_slippery=slippery)
     cells = np.indices((env.nrow, env.ncol)).reshape(2, -1).T
     return World.of(env.P, lambda outcome: (outcome[3], outcome[2] > 0), cells)
@@ -185,14 +185,14 @@ def cliff_world(slippery: bool) -> World:
 
 
 def open_states(world: World) -> np.ndarray:
-    """States from which success is possible and is not there yet."""
+    """States from which success is possible but not reached."""
     states = np.flatnonzero(world.success().max(1) > 0)
     entered = np.unique(world.after[world.well])
     return np.setdiff1d(states, entered)
 
 
 @cache
-def start_states(level: Level) -> dict[Split, np.ndarray]:
+def start_states(level: WorldLevel) -> dict[Split, np.ndarray]:
     """Where the episodes of each split start, in random order."""
     world = world_of(level)
     if level.start is not None:
@@ -205,23 +205,27 @@ def start_states(level: Level) -> dict[Split, np.ndarray]:
 
 
 @cache
-def world_of(level: Level) -> World:
+def world_of(level: WorldLevel) -> World:
     """A level's world, made once."""
     return level.world()
 
 
 @cache
-def policy_of(level: Level) -> np.ndarray:
+def policy_of(level: WorldLevel) -> np.ndarray:
     """The expert's action in each state of a level, (states,)."""
     return world_of(level).policy()
 
 
 LEVELS = (
-    Level("frozen-lake", "slippery lake", partial(lake_world, None, True), 100, 800, (0, 0), variant=False),
-    Level("frozen-lake-8x8", "large slippery lake", partial(lake_world, None, True, "8x8"), 200, 600, (0, 0)),
-    Level("frozen-lake-firm", "firm lake", partial(lake_world, None, False), 20, 1500),
-    Level("frozen-lake-firm-8x8", "large firm lake", partial(lake_world, None, False, "8x8"), 40, 1500),
-    Level("cliff-walking", "cliff", partial(cliff_world, False), 40, 1500, variant=False),
-    Level("cliff-walking-slippery", "slippery cliff", partial(cliff_world, True), 160, 800, (3, 0)),
+    WorldLevel(
+        "frozen-lake", "slippery lake", partial(lake_world, None, True), 100, 800, (0, 0), variant=False
+    ),
+    WorldLevel(
+        "frozen-lake-8x8", "large slippery lake", partial(lake_world, None, True, "8x8"), 200, 600, (0, 0)
+    ),
+    WorldLevel("frozen-lake-firm", "firm lake", partial(lake_world, None, False), 20, 1500),
+    WorldLevel("frozen-lake-firm-8x8", "large firm lake", partial(lake_world, None, False, "8x8"), 40, 1500),
+    WorldLevel("cliff-walking", "cliff", partial(cliff_world, False), 40, 1500, variant=False),
+    WorldLevel("cliff-walking-slippery", "slippery cliff", partial(cliff_world, True), 160, 800, (3, 0)),
 )
 TASKS = {level.name: partial(GridWorld, level) for level in LEVELS} | {"frozen-lake-maps": LakeMaps}

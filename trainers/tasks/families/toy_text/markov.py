@@ -1,4 +1,4 @@
-"""Worlds whose every transition is known: finite states, chances as tables, value iteration as the expert.
+"""Finite Markov decision processes with known transitions; value iteration is the expert.
 
 It knows no environment: Gymnasium's `env.P` comes in, and who calls says which outcomes end well.
 """
@@ -79,7 +79,7 @@ class World:
         return self.success().round(DIGITS).argmax(1)
 
     def step(self, state: int, action: int, rng: np.random.Generator) -> tuple[int, bool, bool]:
-        """Draw what an action does: next state, whether the episode is over, whether it ended well."""
+        """Draw the result of an action: next state, whether the episode is over, whether it succeeded."""
         drawn = rng.random() < self.chance[state, action].cumsum()
         place = int(drawn.argmax()) if drawn.any() else int(self.chance[state, action].argmax())
         where = state, action, place
@@ -131,7 +131,7 @@ class MarkovSession(ControlSession):
         return self.actions.random(rng)
 
     def step(self, tokens: np.ndarray) -> bool:
-        """Act; True when the episode has ended, well or not."""
+        """Take an action; return True when the episode is over."""
         self.state, over, well = self.world.step(self.state, self.actions.decode(tokens), self._rng)
         self.value = float(well)
         return over

@@ -43,7 +43,7 @@ class Taxi(SessionTask):
     packages = ("gymnasium", "numpy")
 
     def session(self, split: Split, index: int) -> MarkovSession:
-        """Start in one of the split's own states, one after the other and round again."""
+        """Start in the split's states in turn, repeated."""
         starts = start_states(split)
         start, rng = int(starts[index % len(starts)]), self.rng(split, index)
         return MarkovSession(self.vocabulary, *world_of(FAIR), start, rng, LIMIT)
@@ -54,7 +54,7 @@ class Taxi(SessionTask):
 
 
 class UnsureTaxi(Taxi):
-    """Taxi-v4 where chance has a say: rain drives the taxi aside, or the passenger has second thoughts.
+    """Taxi-v4 with chance: rain moves the taxi sideways, or the passenger changes the destination.
 
     Args:
         weather: `RAINY` or `FICKLE`.
@@ -76,7 +76,7 @@ class UnsureTaxi(Taxi):
         super().__init__(suite, tokenizer, train_episodes)
 
     def session(self, split: Split, index: int) -> MarkovSession:
-        """Start in one of the split's own states."""
+        """Start in one of the split's states."""
         starts, rng = start_states(split), self.rng(split, index)
         start = int(starts[index % len(starts)])
         if self.weather == FICKLE and rng.random() < _taxi().fickle_probability:
@@ -96,7 +96,7 @@ TASKS = {
 
 @cache
 def world_of(weather: str) -> tuple[World, np.ndarray]:
-    """Where a taxi drives, and the expert's action in each state."""
+    """A taxi's world, and the expert's action in each state."""
     taxi = TaxiEnv(is_rainy=weather == RAINY)
     fields = np.array([list(taxi.decode(state)) for state in range(len(taxi.P))])
     world = World.of(taxi.P, lambda outcome: (outcome[3], outcome[3]), fields)
@@ -107,7 +107,7 @@ def world_of(weather: str) -> tuple[World, np.ndarray]:
 
 
 def _fickle(world: World) -> World:
-    """The same world, and behind it once more with a passenger who will change the destination once.
+    """The world twice: as it is, and with a passenger who will still change the destination once.
 
     It happens on the first move with the passenger on board, as in the environment's `step`.
     """
