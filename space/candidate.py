@@ -287,7 +287,7 @@ class CandidateConfig(Frozen):
         Literal["adamw", "muon"],
         Knob(
             only("adamw"),
-            "adamw, or muon for the matrices of the layers and adamw for the rest",
+            "`adamw`, or `muon` for the matrices of the layers and `adamw` for the rest",
             title="Optimizer",
             said="{0.optimizer}",
         ),

@@ -1,6 +1,12 @@
-"""Reference of the keys under `space:` and `limits:` of a study file, derived from their declarations."""
+"""Reference of the keys under `space:` and `limits:` of a study file, derived from their declarations.
 
-from collections.abc import Iterator
+`python -m space.reference studies/README.md` renews the tables of that page.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from space.declared import KNOBS, Kind, allowed, kind
@@ -73,3 +79,41 @@ def _scalar(value: Scalar) -> str:
         if isinstance(value, float)
         else str(value)
     )
+
+
+def knobs_table() -> str:
+    """The knobs as a Markdown table, as `studies/README.md` holds it."""
+    return _table(knob_reference())
+
+
+def other_table(section: str) -> str:
+    """The keys of `space.mixture` or `limits` as a Markdown table."""
+    return _table(key for key in space_reference() if key.path.startswith(f"{section}."))
+
+
+def with_tables(document: str) -> str:
+    """A document whose blocks `<!-- table: knobs -->` ... `<!-- end -->` hold today's tables."""
+
+    def block(found: re.Match[str]) -> str:
+        name = found[1]
+        table = knobs_table() if name == "knobs" else other_table(name)
+        return f"<!-- table: {name} -->\n{table}<!-- end -->"
+
+    return re.sub(r"<!-- table: ([a-z.]+) -->\n.*?<!-- end -->", block, document, flags=re.DOTALL)
+
+
+def _table(keys: Iterable[Key]) -> str:
+    lines = ["| key | default | allowed | unit | meaning |", "|---|---|---|---|---|"]
+    for key in keys:
+        default = key.default if key.default == "none" else f"`{key.default}`"
+        lines.append(f"| `{key.path}` | {default} | {key.allowed} | {key.unit} | {_sentence(key.meaning)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -9,8 +9,12 @@ from installed import User, page
 
 from search.cli import app
 
-README = Path(__file__).parents[2] / "README.md"
-TEXT = README.read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+TEXT, STUDIES, TASKS = (
+    path.read_text(encoding="utf-8")
+    for path in (README, ROOT / "studies/README.md", ROOT / "trainers/tasks/README.md")
+)
 
 STUDY = """
 study: {name}
@@ -23,8 +27,8 @@ trainer: {trainer}
 """
 
 
-def section(title: str) -> str:
-    return TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
+def section(title: str, document: str = TEXT) -> str:
+    return document.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
 def files(text: str) -> dict[str, str]:
@@ -33,10 +37,8 @@ def files(text: str) -> dict[str, str]:
 
 
 def commands(text: str) -> list[str]:
-    """The lines of a section that a user types, in its order; those with PLACEHOLDERS left out."""
-    shown = re.findall(r"^    (pathfront .*)$|`(pathfront [^`]+)`", text, re.MULTILINE)
-    lines = [block or inline for block, inline in shown]
-    return [line for line in lines if not re.search(r"\b[A-Z]{4,}\b", line)]
+    """The lines of a section that a user types, in its order."""
+    return re.findall(r"^    (pathfront .*)$", text, re.MULTILINE)
 
 
 def study(name="mine", suite="[digits]", tokens=(8192,), candidates=1, trainer="null") -> str:
@@ -60,7 +62,7 @@ def test_the_commands_of_the_first_page_are_these():
 
 @pytest.mark.timeout(900)  # ten commands, of which three import torch: 40 s of one core
 def test_tasks_of_ones_own_are_checked_measured_searched_exported_and_trained(user: User):
-    own = section("Your own task")
+    own = section("Your own task", TASKS)
     for name, text in files(own).items():
         user.write(name, text)
     (suite,) = re.findall(r"`suite: (\[.*?\])`", own)
@@ -84,7 +86,7 @@ def test_tasks_of_ones_own_are_checked_measured_searched_exported_and_trained(us
 
 
 def test_a_function_of_ones_own_is_searched_and_shown(user: User):
-    model = section("Your own model")
+    model = section("Your own model", STUDIES)
     for name, text in files(model).items():
         user.write(name, text)
     (trainer,) = re.findall(r"`trainer: (.*?)`", model)
@@ -111,14 +113,14 @@ def test_the_commands_of_the_first_page_as_they_stand(user: User):
 
 
 def test_every_command_of_the_readme_exists():
-    shown = set(re.findall(r"^ *pathfront ([a-z]+)", TEXT, re.MULTILINE))
+    shown = set(re.findall(r"(?:^ +|`)pathfront ([a-z]+)", TEXT + STUDIES + TASKS, re.MULTILINE))
     known = {command.name for command in app.registered_commands} | {g.name for g in app.registered_groups}
     assert shown
     assert shown <= known
 
 
 def test_every_file_of_the_tree_exists():
-    root = README.parent
+    root = ROOT
     tree = re.search(r"```\n(space/ .*?)```", TEXT, re.DOTALL)
     assert tree
     package = folder = root

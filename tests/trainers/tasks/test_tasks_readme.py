@@ -1,13 +1,7 @@
-"""What the README of tasks states is true, and its examples run from an empty folder of a user."""
+"""What the README of tasks states is true; `tests/search/test_readme.py` runs its examples."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
 
 import trainers
 from space.catalog import load_catalog
@@ -18,7 +12,6 @@ from trainers.tokens import values
 
 README = Path(str(trainers.__file__)).parent / "tasks" / "README.md"
 TEXT = README.read_text(encoding="utf-8")
-PATHFRONT = Path(sys.executable).with_name("pathfront")
 SENSES = ("text", "image", "audio", "discrete", "continuous")
 
 
@@ -62,38 +55,3 @@ def test_stated_defaults_are_those_of_the_code():
     assert all(hasattr(SessionTask, name.partition("(")[0]) for name in stated)
     for name in re.findall(r"`values\.(\w+)\(", TEXT):
         assert hasattr(values, name)
-
-
-def test_all_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        assert (README.parent / target).exists(), target
-
-
-@pytest.mark.timeout(600)
-def test_the_examples_are_checked_and_measured_in_a_folder_of_the_user(tmp_path, cache):
-    own = section("Your own task")
-    for name, text in re.findall(r"`(\w+\.py)`[^\n]*:\n\n```python\n(.*?)```", own, re.DOTALL):
-        (tmp_path / name).write_text(text)
-    assert len(list(tmp_path.iterdir())) == 2
-    (suite,) = re.findall(r"`suite: (\[.*?\])`", own)
-    (tmp_path / "mine.yaml").write_text(
-        f"study: mine\nsuite: {suite}\nspace: {{depth: 1, width: 32, head_dim: 16}}\n"
-        "rungs: {tokens: [65_536], eta: 2}\nstop: {candidates: 1}\nworkers: 1\n"
-    )
-    check, measure = re.findall(r"^    pathfront (tasks (?:check|measure) [^#\n]*)", own, re.MULTILINE)
-    assert "ok" in typed(tmp_path, check)
-    typed(tmp_path, measure)
-    listed = {row["name"]: row for row in json.loads(typed(tmp_path, "tasks list --json"))}
-    assert listed["thermostat:Thermostat"]["expert"] > 0.6
-    assert listed["mime:MimeKinds"]["expert"] == 1.0
-    assert "mine" in typed(tmp_path, "launch mine.yaml --dry-run")
-
-
-def typed(folder, line):
-    """What a command prints, typed in a folder of the user without PYTHONPATH."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [PATHFRONT, *line.split()], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
