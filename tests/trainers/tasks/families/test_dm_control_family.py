@@ -107,7 +107,7 @@ def test_the_arm_goes_to_where_the_target_is():
 
 def test_the_suite_loads_without_a_renderer():
     code = (
-        "from trainers.tasks.families import dm_control; dm_control._suite();"
+        "from trainers.tasks.families.dm_control import tasks; tasks._suite();"
         "import os, sys; from dm_control import _render;"
         "sys.exit(_render.BACKEND != 'off' or 'MUJOCO_GL' in os.environ)"
     )
