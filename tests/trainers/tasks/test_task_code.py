@@ -288,6 +288,15 @@ def test_values_and_functions_that_are_reached_count(monkeypatch, name, value):
     assert of_source() != before
 
 
+def test_a_list_may_hold_itself(monkeypatch):
+    circle = [1]
+    circle.append(circle)
+    monkeypatch.setitem(globals(), "TABLE", {"a": circle})
+    before = of_source()
+    circle[0] = 2
+    assert of_source() != before
+
+
 def test_what_a_function_remembers_does_not_count():
     before = of_source()
     remembered(7)

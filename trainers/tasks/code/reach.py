@@ -110,8 +110,8 @@ class Reach:
             self.write(kind.__name__, repr(value))
         elif isinstance(value, CodeType):
             self._code(value, {}, {})
-        elif kind in (tuple, list):
-            self.write(kind.__name__, str(len(value)))
+        elif kind is tuple:
+            self.write("tuple", str(len(value)))
             for item in value:
                 self.value(item)
         elif isinstance(value, np.ndarray) and value.dtype != object:
