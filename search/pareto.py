@@ -90,8 +90,8 @@ def hypervolume(points: ArrayLike, least_score: float, most_flops: float) -> flo
 def nondominated_rank(points: ArrayLike) -> np.ndarray:
     """Layer of each point: 0 on the front, 1 on the front of what is left without it, and so on.
 
-    Walks from the cheapest point to the dearest and keeps the best score of each layer: a point belongs to
-    the first layer whose best it beats. O(n log n).
+    Goes from the cheapest point to the most expensive and keeps the best score of each layer: a point belongs
+    to the first layer whose best score it exceeds. O(n log n).
 
     Returns:
         (points,) int64; equal points share a layer.

@@ -34,7 +34,7 @@ class Retried:
     Attributes:
         trials: failed trials that may be tried again.
         forgotten: checkpoints without files whose rows were deleted.
-        opened: whether the study was halted or finished, and goes on at its next launch.
+        opened: whether the study was halted or finished, and resumes at its next launch.
     """
 
     trials: int
@@ -66,7 +66,7 @@ def retry(url: str, study: str, number: int | None = None, forget_checkpoints: b
         url: the database's URL.
         study: name of the study.
         number: of one trial; None for all.
-        forget_checkpoints: also delete the rows of checkpoints without files; their trials start anew.
+        forget_checkpoints: also delete the rows of checkpoints without files; their trials start over.
 
     Raises:
         NotFoundError: there is no such study or trial.

@@ -33,7 +33,7 @@ class StudyHalted(PathfrontError):  # noqa: N818 - an event
 
 
 def may_be_replaced(error: Exception) -> bool:
-    """Whether a new worker may go on where one ended with an error: a crash, or a device that failed."""
+    """Whether a new worker may replace one that ended with an error: a crash, or a device that failed."""
     return isinstance(error, DeviceLost) or not isinstance(error, PathfrontError)
 
 

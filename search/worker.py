@@ -90,7 +90,7 @@ def run_worker(url: str | None, study: str, artifacts: str | None = None, name: 
         finally:
             worker.close()
     if worker.asked_to_stop:
-        raise request.error("stopped as asked; launch the study again to go on")
+        raise request.error("stopped as asked; launch the study again to resume it")
     return finished
 
 
@@ -342,7 +342,7 @@ class Worker:
                 return None
 
     def _budget(self, claim: Claim, resumed: int | None) -> Budget:
-        """What an attempt may spend that resumes from the trunk of a rung, or starts anew."""
+        """What an attempt may spend that resumes from the trunk of a rung, or starts from the beginning."""
         config = self.config
         budget = config.rungs.budget(
             claim.rung,

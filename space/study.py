@@ -316,7 +316,7 @@ class _StudyLoader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
-            problem = f"the key '{twice.pop()}' stands twice"
+            problem = f"the key '{twice.pop()}' appears twice"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 

@@ -60,7 +60,7 @@ class Corpus:
     Attributes:
         episodes: end to end.
         starts: (starts,) int64, tokens where a window may begin.
-        firsts: (episodes,) int64, the first start of each episode; its instruction stands before it.
+        firsts: (episodes,) int64, the first start of each episode; its instruction precedes it.
         prompt_share: share of the windows that begin with a demonstration.
     """
 
@@ -98,7 +98,7 @@ class Corpus:
     def window(self, rng: np.random.Generator, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw a window: tokens from a random start on, then random episodes from their beginnings.
 
-        A start is drawn among all, so an episode in proportion to its own. Its episode's instruction stands
+        A start is drawn among all, so an episode in proportion to its own. Its episode's instruction comes
         before it, and before that a demonstration in `prompt_share` of the windows.
 
         Returns:
@@ -122,7 +122,7 @@ class Corpus:
     def prompt(self, rng: np.random.Generator, most: int) -> np.ndarray:
         """Draw a demonstration: whole timesteps of an episode, half of the time its last ones.
 
-        Its instruction stands before it (Gato, https://arxiv.org/abs/2205.06175, section 2.3).
+        Its instruction precedes it (Gato, https://arxiv.org/abs/2205.06175, section 2.3).
 
         Args:
             rng: what draws it.

@@ -354,7 +354,7 @@ class _Window:
     def _shorten(self, chunk: Chunk, room: int) -> None:
         """Drop timesteps until the chunk included, what stays fills half of what the instruction leaves.
 
-        What stands before the first timestep, instruction and demonstration, always stays.
+        Tokens before the first timestep (instruction and demonstration) always stay.
         """
         boundaries = np.flatnonzero(self._starts[: self.length])
         head = int(boundaries[0]) if len(boundaries) else 0
@@ -390,7 +390,7 @@ def _median(logits: Tensor) -> Tensor:
 
 
 def _open(spec: ActionSpec, answer: Sequence[int], position: int) -> bool:
-    """Whether an answer goes on at a position."""
+    """Whether an answer continues at a position."""
     return position < spec.length and not (answer and answer[-1] == spec.stop)
 
 

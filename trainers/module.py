@@ -151,7 +151,7 @@ class LossMeter:
         self._sums[:, -1] += torch.stack([loss.float(), torch.ones_like(loss, dtype=torch.float32)])
 
     def read(self) -> tuple[float, dict[str, float]]:
-        """Mean loss a step, and mean loss a target of each task that was seen; starts anew."""
+        """Mean loss a step, and mean loss a target of each task that was seen; resets the sums."""
         assert self._sums is not None, "a meter is read after a step"
         means = [value / count if count else None for value, count in self._sums.T.tolist()]
         self._sums.zero_()

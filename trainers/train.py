@@ -1,7 +1,7 @@
-"""One candidate's way from one rung to the next: trunk, decay branch, score.
+"""Train one candidate from one rung to the next: trunk, decay branch, score.
 
-`train_candidate` is the one public call of the search. It knows neither studies nor databases: whoever calls
-it gives a budget and a report, and gets a scorecard.
+`train_candidate` is the function that the search calls. It takes a budget and a report and returns a
+scorecard; it knows neither studies nor databases.
 """
 
 import time

@@ -65,7 +65,7 @@ class Trial(L.Callback):
             Interrupted: a stop was requested.
         """
         if self.report.stopping:
-            raise Interrupted("stopped as asked; the trial goes on from its last checkpoint")
+            raise Interrupted("stopped as asked; the trial resumes from its last checkpoint")
 
     def check_resumable(self, path: Path) -> int:
         """Check that a checkpoint is intact, this candidate's, and of this trial's trunk or decay branch.

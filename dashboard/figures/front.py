@@ -88,11 +88,11 @@ def trial_at(point: dict) -> int | None:
     return int(data[str(place)] if isinstance(data, dict) else data[place])  # packed rows are objects
 
 
-def front_steps(front: Sequence[FrontRow], dearest: float) -> tuple[list[float], list[float]]:
-    """FLOPs and scores of the staircase's corners, cheapest first, extended to `dearest` FLOPs."""
+def front_steps(front: Sequence[FrontRow], most: float) -> tuple[list[float], list[float]]:
+    """FLOPs and scores of the staircase's corners, cheapest first, extended to `most` FLOPs."""
     corners = staircase([(row.score, row.flops_per_token) for row in front])
     flops, scores = corners[:, 1].tolist(), corners[:, 0].tolist()
-    return [*flops, max(dearest, flops[-1])], [*scores, scores[-1]]
+    return [*flops, max(most, flops[-1])], [*scores, scores[-1]]
 
 
 def _points(trials: list[TrialRow], tokens: int) -> dict[str, Any]:
@@ -185,15 +185,15 @@ def _add_selection(
     chosen = next((t for t in scored if t.number == selected), None)
     if chosen is None:
         return
-    climb = sorted((t for t in scored if t.candidate == chosen.candidate), key=lambda t: t.rung)
+    path = sorted((t for t in scored if t.candidate == chosen.candidate), key=lambda t: t.rung)
     draw(
-        x=[t.flops_per_token for t in climb],
-        y=[t.score for t in climb],
+        x=[t.flops_per_token for t in path],
+        y=[t.score for t in path],
         mode="lines",
         line={"color": palette.selected, "width": 1, "dash": "dot"},
         showlegend=False,
         hoverinfo="skip",
-        name="climb of the selected candidate",
+        name="rungs of the selected candidate",
     )
     draw(
         x=[chosen.flops_per_token],

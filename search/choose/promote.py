@@ -1,4 +1,4 @@
-"""Promotion: of the candidates that ended at a rung, one in `eta` goes on to the next rung.
+"""Promotion: of the candidates that ended at a rung, one in `eta` is promoted to the next rung.
 
 Candidates are ordered by non-dominated rank in (score, FLOPs per token); within a rank by crowding distance
 (Deb 2002, https://doi.org/10.1109/4235.996017), then by score, then at random. Candidates within one standard

@@ -2,7 +2,7 @@
 
 A sampler is made once for each worker, as `Class(problem, **sampler_args)`, and asked again whenever the
 study may try another candidate. It holds no state that a new process would lack: the same problem and the
-same snapshot give the same suggestions, so that a study goes on alike after a restart.
+same snapshot give the same suggestions, so that a study continues in the same way after a restart.
 """
 
 from collections.abc import Iterator, Mapping

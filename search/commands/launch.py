@@ -113,7 +113,7 @@ def _launch(
     except (Interrupted, KeyboardInterrupt) as error:
         kind = type(error) if isinstance(error, Interrupted) else Interrupted
         again = _again(spec, url, artifacts, engine)
-        raise kind(f"study '{config.study}' waits at its checkpoints; go on with: {again}") from None
+        raise kind(f"study '{config.study}' waits at its checkpoints; resume with: {again}") from None
     _conclude(reader, config.study, json)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from search.read.rows import RunningTrial, StudyStatus
 
 
-STOPPING = "stopping: running trials go on to a checkpoint; Ctrl-C again stops at once"
+STOPPING = "stopping: running trials continue to their next checkpoint; Ctrl-C again stops at once"
 
 
 class LaunchDisplay:

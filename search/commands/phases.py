@@ -111,8 +111,8 @@ def ending_at_a_checkpoint(again: str) -> Iterator[Callable[[], bool]]:
     """
     with stop_with_message(
         _say_stopping,
-        at_once=f"stopped at once; from the last checkpoint, go on with: {again}",
-        at_checkpoint=f"stopped at a checkpoint; go on with: {again}",
+        at_once=f"stopped at once; from the last checkpoint, resume with: {again}",
+        at_checkpoint=f"stopped at a checkpoint; resume with: {again}",
     ) as request:
         yield lambda: request.asked
 

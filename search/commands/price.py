@@ -106,7 +106,7 @@ def _standing(study: str, existing: dict[str, Any]) -> str:
         return f"{line}; this specification is refused: {existing['differs']}"
     if existing["finished"]:
         return f"{line}; its specification agrees, and a larger `stop` takes it further"
-    return f"{line}; its specification agrees, so launching it goes on with it"
+    return f"{line}; its specification agrees, so launching it resumes it"
 
 
 def _print(price: "Forecast") -> None:

@@ -1,7 +1,7 @@
 """Import and build everything that a launch needs, before anything is written.
 
 A misspelt logger or a trainer that cannot be imported would fail every candidate. So trainer, tasks and
-logger are created here as a worker creates them, and the cheapest and the dearest network are built on
+logger are created here as a worker creates them, and the cheapest and the most expensive network are built on
 torch's meta device. Nothing is trained, and no data is generated.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from space.study import StudyConfig
 
 ARGUMENTS = ("candidate", "suite", "budget", "resume", "report")
-ENDS = ("cheapest", "dearest")
+ENDS = ("cheapest", "most expensive")
 
 
 def rehearse(config: "StudyConfig") -> None:

@@ -47,6 +47,8 @@ def run(
     elif trial is not None:
         print(f"trial {trial} has attempts left and is tried again anyway")
     else:
-        print(f"no trial of study '{study}' failed for good{'; it may go on' if done.opened else ''}")
+        print(
+            f"no trial of study '{study}' failed permanently{'; the study may resume' if done.opened else ''}"
+        )
     if done.trials or done.forgotten or done.opened:
-        print(f"go on with: {launch_command(study, url)}")
+        print(f"resume with: {launch_command(study, url)}")

@@ -80,7 +80,7 @@ def run(
     again = command_line("shrink", folder, **given, device=None if device == "auto" else device)
     with Phases() as phases:
         choice = threads_of(threads, phases, work_folder(target) / NOTE)
-        with ending_at_once(f"stopped; go on with: {again}"):
+        with ending_at_once(f"stopped; resume with: {again}"):
             prepare_data(plan.recipe.suite, phases)
         with ending_at_a_checkpoint(again) as stopping:
             shrunk = shrink_export(path, plan, lambda *point: None, stopping, device, phases, choice)

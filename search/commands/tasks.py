@@ -120,7 +120,7 @@ def measure_tasks(
     """Measure floor, expert and baselines on the select and the report episodes, if `check` finds no fault.
 
     Your own tasks go into pathfront-tasks.json, where study files find them. Tasks that ship are measured on
-    further episodes and compared with the catalog, unless --write freezes them anew.
+    further episodes and compared with the catalog, unless --write stores them in the catalog again.
     """
     from functools import partial
 

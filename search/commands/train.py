@@ -56,7 +56,7 @@ def run(
     again = command_line("train", folder, **given)
     with Phases() as phases:
         choice = threads_of(threads, phases, path / FOLDER / NOTE)
-        with ending_at_once(f"stopped; go on with: {again}"):
+        with ending_at_once(f"stopped; resume with: {again}"):
             if not finished:
                 prepare_data(recipe.suite, phases)
         with ending_at_a_checkpoint(again) as stopping:

@@ -32,7 +32,7 @@ POSTGRESQL_PASSES = (
     "57P05",  # or ended an idle session
 )
 POSTGRESQL_DISK_FULL = "53100"
-REFUSALS = (  # words of a connection that failed for good
+REFUSALS = (  # words of a connection that failed permanently
     "authentication failed",
     "no password supplied",
     "does not exist",

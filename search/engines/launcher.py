@@ -247,7 +247,7 @@ class Launcher:
             PathfrontError: it is not finished; the message says why.
         """
         if self.request.asked:
-            raise self.request.error("stopped as asked; launch the study again to go on")
+            raise self.request.error("stopped as asked; launch the study again to resume it")
         row = self.patiently(self._row)
         if row.halted is not None:
             raise StudyHalted(row.halted)
@@ -256,7 +256,7 @@ class Launcher:
         if self._refused is not None:
             raise self._refused
         if row.stop_requested:
-            raise Interrupted(f"somebody asked study '{self._study}' to stop; launch it again to go on")
+            raise Interrupted(f"somebody asked study '{self._study}' to stop; launch it again to resume it")
         place = self._given_up or self._places[0]
         raise PathfrontError(
             f"study '{self._study}' is unfinished and its workers are gone: the last one {place.ended};"

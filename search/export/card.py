@@ -186,7 +186,7 @@ def _cost(recipe: Recipe, detail: TrialDetail) -> list[str]:
 
 def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
     numbers = [row.trial for row in front]
-    lines = ["## Where it stands on the front", ""]
+    lines = ["## Its place on the front", ""]
     if detail.row.number in numbers:
         place = numbers.index(detail.row.number) + 1
         lines.append(f"Number {place} of {len(front)} on the front, best score first; it is marked.")

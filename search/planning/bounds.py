@@ -51,7 +51,7 @@ def most_flops_per_token(
 
     if all_priced(config):
         return max(most(cost) for _, cost in priced)
-    corner = price(dearest(config), suite)
+    corner = price(most_expensive(config), suite)
     limit = config.limits.flops_per_token
     over = 0.0 if limit is None else max(0.0, corner.flops_per_token - limit)
     return most(corner) - TRAINING_FACTOR * over
@@ -75,9 +75,9 @@ def max_patch_flops(config: StudyConfig, suite: SuiteRecord, cost: Cost) -> floa
         return PATCHES * float(_mixed(np.log(prior), space.floor) @ costs)
     order = np.argsort(-costs)
     found = []
-    for dear in range(len(order)):  # the ratio is largest where the dearest tasks stand high and others low
+    for count in range(len(order)):  # the ratio is largest if the most expensive tasks are high, others low
         logits = np.full(len(order), -space.spread)
-        logits[order[:dear]] = space.spread
+        logits[order[:count]] = space.spread
         found.append(float(_mixed(np.log(prior) + logits, space.floor) @ costs))
     return PATCHES * max(found)
 
@@ -135,7 +135,7 @@ def all_priced(config: StudyConfig) -> bool:
     return space.points <= MOST_ARCHITECTURES and space.expert_ratio.values() is not None
 
 
-def dearest(config: StudyConfig) -> Architecture:
+def most_expensive(config: StudyConfig) -> Architecture:
     """An architecture with the most expensive value of every knob; it need not be in the space."""
 
     def end(name: str, largest: bool) -> float:

@@ -16,9 +16,9 @@ import numpy as np
 from search.pareto import pareto
 from search.planning.bounds import (
     all_priced,
-    dearest,
     expected_trials,
     most_candidates,
+    most_expensive,
     most_flops,
     most_flops_per_token,
     most_tokens,
@@ -273,7 +273,7 @@ def _disk(
     sizes = [files(arch, word) for arch in archs for word in optimizers]
     trunks = _by_rung(expected.courses, config.rungs, lambda trial: of_trial(trial)[0])
     weights = _by_rung(expected.courses, config.rungs, lambda trial: of_trial(trial)[1])
-    left = [count - after for count, after in pairwise(expected.trials)]  # none of the last rung goes on
+    left = [count - after for count, after in pairwise(expected.trials)]  # none of the last rung is promoted
     kept = sum(count * each for count, each in zip(expected.trials, weights, strict=True))
     if config.keep == "front":
         kept = min(kept, float(np.mean([_front_bytes(course, of_trial) for course in expected.courses])))
@@ -284,7 +284,7 @@ def _disk(
     least, largest = (tuple(map(end, zip(*sizes, strict=True))) for end in (min, max))
     bound = None
     if most is not None:
-        corner = largest if all_priced(config) else files(dearest(config), "adamw")
+        corner = largest if all_priced(config) else files(most_expensive(config), "adamw")
         trials = sum(expected_trials(config.rungs, most))
         bound = trials * corner[1] + most * corner[0] + workers * ((SPARE_TRUNKS + 1) * corner[0] + corner[1])
     return DiskForecast(

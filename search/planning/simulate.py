@@ -202,7 +202,7 @@ def _trial(proposer: _FromPool, proposal: Feasible, candidate: str, rung: int, s
 
 
 def _standing(trial: Trial) -> Standing:
-    """How a trial stands once it is done."""
+    """The state of a trial after it is done."""
     return Standing(
         candidate=str(trial.candidate),
         rung=trial.rung,

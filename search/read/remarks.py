@@ -42,7 +42,7 @@ def remarks(status: StudyStatus, url: str) -> list[str]:
     said += _shortfall(status)
     said += at_floor(status)
     if state(status) in ("open", "stopped", "halted"):
-        said.append(f"no worker is at work; go on with: {launch_command(status.study, url)}")
+        said.append(f"no worker is at work; resume with: {launch_command(status.study, url)}")
     return said
 
 
@@ -63,7 +63,7 @@ def failures(status: StudyStatus, url: str) -> list[str]:
         said.append(f"{reasons}: pathfront trials {status.study} --state failed{option}")
     if status.failed_for_good:
         said.append(
-            f"{counted(status.failed_for_good, 'trial')} failed for good; once the cause is mended, try"
+            f"{counted(status.failed_for_good, 'trial')} failed permanently; once the cause is mended, try"
             f" again: pathfront retry {status.study}{option}"
         )
     return said

@@ -38,7 +38,7 @@ _AWAY = {
     )
     if hasattr(errno, name)
 }
-_MAKE_ROOM = "make room, then launch the study again to go on"
+_MAKE_ROOM = "make room, then launch the study again to resume it"
 _AWAY_NAMES = ("Connect", "Timeout")  # parts of the names of errors of fsspec's backends
 
 

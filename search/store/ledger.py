@@ -163,7 +163,7 @@ class Ledger(Transactions):
                 error = row.error or f"its worker was lost {crashes} times; is it out of memory?"
                 values = {"state": "failed", "final": True, "error": error, "finished_at": clock()}
             else:
-                error = f"worker {row.worker} was lost; the trial goes on" if lost else ""
+                error = f"worker {row.worker} was lost; the trial is resumed" if lost else ""
                 values = {
                     "state": "running",
                     "attempt": row.attempt + 1,

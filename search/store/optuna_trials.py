@@ -1,4 +1,4 @@
-"""Optuna's study: one RUNNING trial for each attempt in progress, which is told once how it ended.
+"""Optuna's study: one RUNNING trial for each attempt in progress, finished once with its result.
 
 Only Optuna's public API is used, and never inside a transaction of the ledger. The ledger commits before
 anything here is called; what a killed worker left undone is completed from the ledger.
@@ -95,7 +95,7 @@ class OptunaTrials:
 
 
         Raises:
-            StorageError: the trial cannot be told.
+            StorageError: the result cannot be reported.
         """
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState

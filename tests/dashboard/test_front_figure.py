@@ -125,7 +125,7 @@ def test_the_selected_trial_is_ringed_with_its_climb():
     figure = figures.front_figure([*TRIALS, lower], FRONT, RUNGS, selected=1)
     ring = traces(figure, "trial 1, selected")[0]
     assert (ring.x[0], ring.y[0]) == (4e5, 0.5)
-    climb = traces(figure, "climb of the selected candidate")[0]
+    climb = traces(figure, "rungs of the selected candidate")[0]
     assert list(climb.y) == [0.35, 0.5]
     assert not traces(figures.front_figure(TRIALS, FRONT, RUNGS), "trial 1, selected")
 

@@ -22,7 +22,7 @@ class Nice:
         """Start one worker; Ctrl-C in the terminal does not reach it, but the launcher passes it on."""
         environment = {**os.environ, **job.environment}
         with job.log.open("ab") as log:
-            command = ["nice", *job.command]
+            command = ["nice", "-n", "1", *job.command]
             return Child(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 

@@ -12,7 +12,7 @@ from toy_trainers import toy_config
 from search.choose.promote import promote
 from search.choose.propose import Proposer
 from search.choose.snapshot import Candidate, Snapshot, Standing
-from search.planning.bounds import dearest, most_tokens, step_tokens
+from search.planning.bounds import most_expensive, most_tokens, step_tokens
 from search.planning.forecast import Speed, forecast
 from search.planning.simulate import executed_flops_per_token
 from space.cost import checkpoint_bytes, price
@@ -205,7 +205,7 @@ def test_a_long_study_goes_on_as_it_begins(stop):
 
 def test_the_dearest_is_dearer_than_all_of_a_space():
     config = toy_config(space={"width": {"low": 32, "high": 200}, "expert_ratio": {"low": 0.5, "high": 3}})
-    corner = price(dearest(config), suite())
+    corner = price(most_expensive(config), suite())
     for _, cost in config.space.feasible(suite(), config.limits):
         assert cost.flops_per_token <= corner.flops_per_token
         assert cost.total_params <= corner.total_params
@@ -224,7 +224,7 @@ def test_quick_takes_what_was_measured(monkeypatch):
 def test_only_the_front_takes_less_disk():
     kept = {keep: forecast(toy_config(keep=keep), 2, "cpu", SPEED).disk_bytes for keep in ("all", "front")}
     assert kept["front"].final < kept["all"].final
-    trunk, weights = checkpoint_bytes(dearest(toy_config()), suite(), "adamw", 2)
+    trunk, weights = checkpoint_bytes(most_expensive(toy_config()), suite(), "adamw", 2)
     half = forecast(toy_config(precision="bf16-true"), 2, "cpu", SPEED).disk_bytes
     assert half.weights[1] < 0.51 * kept["all"].weights[1]
     assert (half.trunk[1], half.weights[1]) <= (trunk, weights)

@@ -52,7 +52,7 @@ def fails(result: tuple[int, str, str], code: int, *words: str) -> None:
         ("suite: quikc\n", ["suite", "no suite is called 'quikc'", "did you mean 'quick'?"]),
         ("search: {sampler: tpee}\n", ["search.sampler", "did you mean 'tpe'?"]),
         ("limits: {flops_per_token: 5}\n", ["limits", "at least one architecture"]),
-        ("study: again\n", ["stands twice"]),
+        ("study: again\n", ["appears twice"]),
         ("a: [\n", ["not YAML"]),
     ],
 )

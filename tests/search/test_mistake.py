@@ -56,7 +56,7 @@ def test_a_mistake_in_a_trainer_is_named_mended_tried_again_and_the_study_delete
     (tmp_path / "mended").touch()
     code, out, err = user("retry", "mine")
     assert code == 0, err
-    assert "go on with: pathfront launch SPEC" in out
+    assert "resume with: pathfront launch SPEC" in out
     code, out, err = user("launch", "mine.yaml")
     assert code == 0, err
     assert "1 worker" in user("launch", "mine.yaml", "--dry-run")[1]

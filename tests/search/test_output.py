@@ -90,7 +90,7 @@ def test_the_first_ctrl_c_asks_and_the_second_stops(capfd):
             assert "stopping at a checkpoint" in capfd.readouterr().err
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Interrupted, match=r"stopped at once.*go on with: pathfront again") as error:
+    with pytest.raises(Interrupted, match=r"stopped at once.*resume with: pathfront again") as error:
         interrupted_twice()
     assert error.value.exit_code == 130
     assert signal.getsignal(signal.SIGINT) is before

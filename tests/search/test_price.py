@@ -33,7 +33,7 @@ def test_a_study_that_was_begun_says_how_far_it_is(launch, priced):
     data, text = priced(launch())
     assert (data["existing"]["trials"], data["existing"]["differs"]) == (0, None)
     assert "study 'toy' is there already, 0% done: 0 trials of 0 candidates done" in text
-    assert "its specification agrees, so launching it goes on with it" in text
+    assert "its specification agrees, so launching it resumes it" in text
 
 
 def test_a_finished_study_says_so_and_what_another_specification_meets(launch, priced, url):

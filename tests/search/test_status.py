@@ -82,7 +82,7 @@ def test_reasons_of_failures_are_grouped_and_name_the_log(url, change, say):
     two = f"2 trials failed: OSError: [Errno 28] no space for 1002 bytes (trial {last})"
     assert f"{two}; log: /logs/worker-2.log\n" in out
     assert f"1 trial failed: RuntimeError: odd (trial {numbers[0]}); log: /logs/worker-0.log\n" in out
-    assert "3 trials failed for good; once the cause is mended, try again: pathfront retry quick" in out
+    assert "3 trials failed permanently; once the cause is mended, try again: pathfront retry quick" in out
     found = json.loads(say("status", "quick", "--json"))["failures"]
     assert [(row["count"], row["trial"], row["number"]) for row in found] == [
         (2, last, last),
@@ -109,7 +109,7 @@ def test_reasons_beyond_three_are_counted(url, change):
     assert said[0].startswith("3 trials failed: a ")
     assert said[1].startswith("2 trials failed: b (trial ")
     assert said[3].startswith("3 other reasons: pathfront trials quick --state failed")
-    assert said[4].startswith("9 trials failed for good")
+    assert said[4].startswith("9 trials failed permanently")
 
 
 def test_a_trial_that_goes_on_after_a_failure_is_not_called_failed(url, change, say):
@@ -177,7 +177,7 @@ def test_a_study_without_a_candidate_says_how_it_is_run(url, say):
     out = say("status", "quick")
     assert "open, 0% done" in out
     assert "0 candidates, 0 trials done" in out
-    assert "no worker is at work; go on with: pathfront launch quick" in out
+    assert "no worker is at work; resume with: pathfront launch quick" in out
     assert say("trials", "quick") == ""
 
 

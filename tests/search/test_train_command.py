@@ -117,7 +117,7 @@ def test_whatever_ends_a_training_the_same_command_goes_on_and_nothing_differs(b
     code, said = stopped(here, signal.SIGTERM, "training:", *train(best))
     assert code == 143, said
     again = f"pathfront train best --tokens {TOKENS}"
-    assert said.splitlines()[-1] == f"interrupted: stopped at a checkpoint; go on with: {again}"
+    assert said.splitlines()[-1] == f"interrupted: stopped at a checkpoint; resume with: {again}"
     assert 0 < trunk_tokens(best) < 192 * STEP
     code, said = stopped(here, signal.SIGHUP, "decay:", *again.split()[1:])
     assert code == 130, said
@@ -146,7 +146,7 @@ def test_whatever_ends_a_training_the_same_command_goes_on_and_nothing_differs(b
 def test_sigterm_stops_a_shrink_and_the_same_command_goes_on(best, pathfront):
     code, said = stopped(best.parent, signal.SIGTERM, "retraining:", "shrink", "best", "--tokens", 100 * STEP)
     assert code == 143, said
-    again = said.splitlines()[-1].partition("go on with: pathfront ")[2]
+    again = said.splitlines()[-1].partition("resume with: pathfront ")[2]
     assert not best.with_name("best-half").exists()
     code, _, err = pathfront(*shlex.split(again))
     assert code == 0, err

@@ -120,7 +120,7 @@ def test_a_retry_forgets_crashes_and_leaves_the_running_alone(sqlite_url, pathfr
     code, out, err = pathfront("retry", "quick", "--storage", sqlite_url)
     assert (code, err) == (0, "")
     assert "3 failed trials of study 'quick' may be tried again" in out
-    assert "go on with: pathfront launch quick --storage" in out
+    assert "resume with: pathfront launch quick --storage" in out
     for row in read(sqlite_url, tables.trials):
         if row["state"] == "failed":
             assert (row["final"], row["crashes"], row["durable_tokens"]) == (False, 0, None)
@@ -157,11 +157,11 @@ def test_nothing_to_retry_is_said_and_changes_nothing(sqlite_url, pathfront):
     make_study(sqlite_url, trials=4)
     before = [read(sqlite_url, table) for table in OF_STUDY]
     code, out, err = pathfront("retry", "quick", "--storage", sqlite_url)
-    assert (code, out, err) == (0, "no trial of study 'quick' failed for good\n", "")
+    assert (code, out, err) == (0, "no trial of study 'quick' failed permanently\n", "")
     assert [read(sqlite_url, table) for table in OF_STUDY] == before
     change(sqlite_url, tables.studies, {"halted": "the disk is full", "finished_at": None})
     code, out, _ = pathfront("retry", "quick", "--storage", sqlite_url)
-    assert (code, out.splitlines()[0]) == (0, "no trial of study 'quick' failed for good; it may go on")
+    assert (code, out.splitlines()[0]) == (0, "no trial of study 'quick' failed permanently; it may go on")
     assert read(sqlite_url, tables.studies)[0]["halted"] is None
 
 

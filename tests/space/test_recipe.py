@@ -36,7 +36,7 @@ def test_what_is_written_is_read(tmp_path, written):
         (
             "precision: 32-true\n",
             "precision: 32-true\nprecision: x\n",
-            "not YAML: the key 'precision' stands twice",
+            "not YAML: the key 'precision' appears twice",
         ),
         ("precision: ", "precison: ", "precison: unknown key; did you mean 'precision'?"),
         ("decay: 0.2\n", "decay: 2\n", "decay: input should be less than or equal to 1, got 2"),

@@ -60,7 +60,7 @@ def grouped(x: Tensor, routing: Routing, gate_up: Tensor, down: Tensor) -> Tenso
 
 
 class Slots(NamedTuple):
-    """Where each visit stands among the rows that the experts' slices are made of.
+    """The position of each visit among the rows that the experts' slices are made of.
 
     Attributes:
         rows: rows of each expert's slice; where a quantum is asked for, a multiple of it.

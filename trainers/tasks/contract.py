@@ -130,7 +130,7 @@ def check_task(make: Callable[[], Task], vocabulary: Vocabulary, context: int) -
     """Run every check on a task.
 
     Args:
-        make: opens the task, anew each time.
+        make: opens the task, once per call.
         vocabulary: of its suite.
         context: of its suite.
 

@@ -64,7 +64,7 @@ class Episodes(Sequence[Chunk]):
         starts: (length,) bool.
         offsets: (episodes + 1,) int64, where each episode begins, and the end.
         patches: encoder -> its patches in the order of their placeholders.
-        placeholders: encoder -> the id that stands for its patches.
+        placeholders: encoder -> the id of its placeholder.
         places: encoder -> (patches,) int64, the tokens where they stand.
     """
 

@@ -240,7 +240,9 @@ def deviation(task: Task, record: TaskRecord, split: Split) -> dict[str, float]:
         if frozen.policy == SPECIALIST:
             continue
         if frozen.policy not in policies:
-            raise TaskError(f"task '{record.name}' has no policy '{frozen.policy}' any more; measure it anew")
+            raise TaskError(
+                f"task '{record.name}' has no policy '{frozen.policy}' any more; measure it again"
+            )
         values = _further(task, policies[frozen.policy], split, frozen.n)
         noise = float(frozen.stderr**2 + values.var(ddof=1) / len(values)) ** 0.5
         difference = abs(_rounded(values.mean()) - frozen.mean)

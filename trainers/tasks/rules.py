@@ -44,7 +44,7 @@ class Checked:
     """A task under check.
 
     Attributes:
-        make: opens the task, anew each time.
+        make: opens the task, once per call.
         vocabulary: of its suite.
         context: tokens that a window holds.
     """
@@ -331,7 +331,7 @@ def _check_documents(task: TextTask) -> None:
 
 
 def _check_passages(checked: Checked) -> None:
-    """No held-out text stands whole in training text or in the text of the other held-out split."""
+    """No held-out text is contained in training text or in the text of the other held-out split."""
     select, report = ([*_held_out_text(checked, split)] for split in HELD_OUT)
     for one, first, other, second in (
         ("train", _training_text(checked), "select", select),
@@ -360,7 +360,7 @@ def _held_out_text(checked: Checked, split: Split) -> list[np.ndarray]:
 
 
 def _demonstrate(task: Task) -> Sequence[Chunk]:
-    """A few demonstrations, made anew if the task can be asked to."""
+    """A few demonstrations, regenerated if the task allows it."""
     if not isinstance(task, BaseTask):
         return task.episodes()[:EPISODES]
     task.train_episodes = min(EPISODES, task.train_episodes)

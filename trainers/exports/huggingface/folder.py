@@ -44,7 +44,7 @@ from trainers.tasks.tokenizer import tokenizer_model
 EMBEDDING_FILE = "embedding.safetensors"
 CONFIG_FILE = "config.json"
 SOURCE = "weights_sha256"  # in the header of EMBEDDING_FILE: of the weights that the folder was made from
-OURS = "embedding."  # before the names of what stands in EMBEDDING_FILE
+OURS = "embedding."  # prefix of the names in EMBEDDING_FILE
 TABLE = "embedding.table.weight"
 CONSTANTS = Constants(
     rope_base=ROPE_BASE,

@@ -13,7 +13,7 @@ TEXT = """\
 Pathfront's decoder does ({words}): in float32 its logits are the same but for rounding.{filler}
 Its weights are those of trial {trial} of study `{study}`, {state}.
 
-What has no place in that class stands in `embedding.safetensors`: {extra}. A token enters the decoder as \
+Weights without a place in that class are in `embedding.safetensors`: {extra}. A token enters the decoder as \
 its row of the table plus the row of its local position{patches}, so give the model `inputs_embeds`.
 
 ## A timestep of control
@@ -101,7 +101,7 @@ def readme(recipe: Recipe, in_full: bool) -> str:
         study=recipe.origin.study,
         state="trained in full" if in_full else "as the search left them",
         extra="patch encoders and local positions" if names else "local positions",
-        patches=" and, where a placeholder stands, its encoded patch" if names else "",
+        patches=" and, at each placeholder, its encoded patch" if names else "",
         what=f"One patch of `{names[0]}`, a value, the separator" if names else "Two values, the separator",
         last=MAX_LOCAL - 1,
         control=LOAD.format(functions=FUNCTIONS if names else "")

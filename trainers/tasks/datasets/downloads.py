@@ -1,6 +1,6 @@
 """Data sets by URL, each pinned by a SHA-256 of the file or of its unpacked content.
 
-GitHub packs its archives anew now and then, so an archive of it is pinned by the files that are in it.
+GitHub repacks its archives from time to time, so an archive is pinned by the files in it.
 """
 
 import hashlib
@@ -72,7 +72,7 @@ def find_download(name: str, url: str | None, sha256: str | None, kind: Kind | N
     """
     known = KNOWN.get(name)
     if sha256 is not None and (url is None or not SHA256.fullmatch(sha256.lower())):
-        raise StudyFileError(f"--sha256 has 64 hexadecimal digits and stands with --url, got '{sha256}'")
+        raise StudyFileError(f"--sha256 has 64 hexadecimal digits and needs --url, got '{sha256}'")
     if url is not None and sha256 is not None:
         return Download(url, sha256.lower(), kind=kind)
     if known is None and url is None:

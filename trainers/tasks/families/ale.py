@@ -1,7 +1,7 @@
 """Atari games from their memory: a few of 128 bytes in, one of the game's actions out.
 
 The emulator (ale-py, GPL-2.0) is an extra, so these tasks ship without references and are named by path, as
-one's own are: `trainers.tasks.families.ale:Breakout`. The experts are rules over the same bytes.
+your own tasks are: `trainers.tasks.families.ale:Breakout`. The experts are rules over the same bytes.
 """
 
 from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 The experts are Meta-World's scripted policies (Yu 2019, https://arxiv.org/abs/1910.10897). They see all that
 the environment observes; a policy sees the floats that they read. What each task shows and how long it lasts
-stands in `metaworld_levels`; the simulated arm is `sawyer`.
+is in `levels.py`; the simulated arm is in `sawyer.py`.
 """
 
 import warnings

@@ -1,4 +1,4 @@
-"""Plans of the expert of MiniGrid, one for each kind of mission; computed anew at every timestep.
+"""Plans of the expert of MiniGrid, one for each kind of mission; recomputed at every timestep.
 
 A plan knows what an agent has seen and what its mission says, and nothing that is hidden: an expert that knew
 more would teach moves that nobody understands who sees 7x7 cells.

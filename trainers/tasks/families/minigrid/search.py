@@ -1,7 +1,7 @@
 """Breadth-first search for ways over the cells of a MiniGrid that an agent has seen.
 
 What was never seen is taken for free floor until it is seen, so a plan is the shortest one as far as anybody
-could know who stands where the agent stands.
+could know from the agent's position.
 """
 
 from collections.abc import Callable, Collection, Iterator

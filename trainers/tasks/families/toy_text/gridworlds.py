@@ -1,6 +1,6 @@
 """Find a way over ice or along a cliff: row and column in, one of four directions out.
 
-The maps are Gymnasium's own, or drawn anew for each episode and then in sight. The expert is value iteration.
+The maps are Gymnasium's own, or drawn for each episode and then visible. The expert is value iteration.
 """
 
 from collections.abc import Callable
