@@ -118,7 +118,7 @@ class TrialReport:
         if self._lost is not None:
             raise self._lost
         if self._points:
-            self._ledger.beat(self._claim, self._points)
+            self._ledger.heartbeat(self._claim, self._points)
             self._points = []
             self._beaten = time.monotonic()
         self._written = time.monotonic()
@@ -142,7 +142,7 @@ class TrialReport:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop to renew the lease."""
+        """Stop renewing the lease."""
         self._over.set()
         self._thread.join()
 
@@ -156,7 +156,7 @@ class TrialReport:
                 self._alive()
                 self._study_stops = self._ledger.stop_requested()
                 if time.monotonic() - self._beaten >= self._ledger.lease / 3:
-                    self._ledger.beat(self._claim)
+                    self._ledger.heartbeat(self._claim)
                     self._beaten = time.monotonic()
             except LeaseLost as error:
                 self._lost = error

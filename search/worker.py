@@ -1,6 +1,7 @@
 """One worker of a study: it promotes or proposes a candidate, claims the trial, trains it, and starts again.
 
-This is the main path of the search, and the only place outside the commands that imports the trainers.
+This is the main path of the search. `search.trainer.load_trainer` imports the study's trainer, by default
+`trainers.train.train_candidate`.
 """
 
 import os
@@ -26,6 +27,7 @@ from search.database.storage import (
     resolve_url,
     settle,
 )
+from search.failure_policy import FailurePolicy, StudyHalted
 from search.planning.forecast import trial_tokens
 from search.report import StallLimits, TrialReport
 from search.signals import StopRequest, stop_signals
@@ -38,7 +40,6 @@ from search.store.studies import Study, finish_study, load_study
 from search.store.study_files import open_files
 from search.store.workers import Register, note_end
 from search.trainer import checked_card, load_trainer
-from search.verdict import Judge, StudyHalted
 from space.candidate import CandidateConfig
 from space.contract import Budget
 from space.cost import price
@@ -76,10 +77,10 @@ def run_worker(url: str | None, study: str, artifacts: str | None = None, name: 
         NotFoundError: there is no such study, or one of its tasks is not found here.
         MachineError: a task cannot be imported here.
         StudyFileError: the study's trainer or sampler cannot be imported, or its data or code differ here.
-        StorageError: the database or the artifacts cannot be used; the trial waits at its checkpoint.
+        StorageError: the database or the artifacts cannot be used; the trial is paused at its checkpoint.
         MachineError: trials fail here and not elsewhere; the trial waits for other workers.
         StudyHalted: the study's first attempts all failed with the same error.
-        Interrupted: it was asked to stop; its trial lies at a checkpoint.
+        Interrupted: it was asked to stop; its trial is saved at a checkpoint.
     """
     url = resolve_url(url)
     name = name or os.environ.get("PATHFRONT_WORKER") or worker_name()
@@ -126,10 +127,10 @@ class Worker:
         self.distributions = distributions(self.proposer.parameters)
         self.finished = 0
         self._request = request or StopRequest()
-        self._judge = Judge(self.ledger, log, lambda: self.asked_to_stop)
+        self._policy = FailurePolicy(self.ledger, log, lambda: self.asked_to_stop)
         self._launcher = os.environ.get("PATHFRONT_LAUNCHER")
         self._exhausted = False
-        self._mended = -float("inf")
+        self._reconciled_at = -float("inf")
         self.register.join(log)
         if differing is not None:
             self.ledger.marks["environment"] = differing.model_dump(mode="json")
@@ -225,7 +226,7 @@ class Worker:
             elif found.under_way:
                 time.sleep(POLL_SECONDS)
             else:
-                self.ledger.mend(thorough=True)
+                self.ledger.reconcile(thorough=True)
                 self.checkpoints.conclude()
                 self.ledger.patiently(self._finish_study)
                 return
@@ -238,7 +239,7 @@ class Worker:
         """Claim the next trial; without one, return the snapshot that showed that nothing can be started."""
         check_version(self.engine, self.url)
         while True:
-            self.mend()
+            self.reconcile()
             claim = self.ledger.take_over()
             if claim is not None:
                 return claim
@@ -271,12 +272,12 @@ class Worker:
                 return proposal
         return promote(view, rungs, seed, enough_peers=False)
 
-    def mend(self) -> None:
+    def reconcile(self) -> None:
         """Tell Optuna the results that it missed; once a lease, also look for trials without a worker."""
-        thorough = time.monotonic() - self._mended > self.ledger.lease
-        self.ledger.mend(thorough)
+        thorough = time.monotonic() - self._reconciled_at > self.ledger.lease
+        self.ledger.reconcile(thorough)
         if thorough:
-            self._mended = time.monotonic()
+            self._reconciled_at = time.monotonic()
 
     def view(self) -> Snapshot:
         """Read the study's candidates and trials."""
@@ -302,7 +303,7 @@ class Worker:
             if card is not None:
                 self.ledger.finish(claim, card)
                 self.finished += 1
-                self._judge.succeeded()
+                self._policy.succeeded()
                 _say(f"{claim.label}: scored {card.score:.3f}")
             self.checkpoints.settle(claim)
             self.ledger.patiently(lambda: settle(self.engine, self.url, wait=False))
@@ -376,7 +377,7 @@ class Worker:
         traceback.print_exception(error)
         self.ledger.fail(claim, failure)
         _say(f"{claim.label}: failed: {failure.reason}")
-        self._judge.failed(claim, failure)
+        self._policy.failed(claim, failure)
 
 
 def _say(text: str) -> None:

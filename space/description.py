@@ -4,7 +4,7 @@ The ledger stores a description as JSON, so tables, pages and cards need no colu
 """
 
 from space.candidate import EXPERTS, CandidateConfig
-from space.declared import KNOBS, is_of_architecture
+from space.knob_index import KNOBS, is_of_architecture
 from space.knobs import Scalar, in_words
 from space.records import Frozen
 

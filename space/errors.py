@@ -10,6 +10,7 @@ PathfrontError              exit 1
 ├── MachineError            exit 1   this machine cannot train: its disk, cache, device or an import
 ├── TaskError               exit 1   a task breaks the contract of tasks
 ├── CheckpointError         exit 1   a checkpoint or an export is damaged
+├── Diverged                exit 1   the training of a candidate diverged: a result, not a crash
 ├── LeaseLost               exit 1   another worker has taken this trial over
 └── Interrupted             exit 130 a signal or a user asked the run to stop
     └── Terminated          exit 143 by SIGTERM
@@ -71,6 +72,10 @@ class TaskError(PathfrontError):
 
 class CheckpointError(PathfrontError):
     """A checkpoint or an export is damaged."""
+
+
+class Diverged(PathfrontError):  # noqa: N818 - a result, not a fault
+    """The training of a candidate diverged. The trial fails without a retry, and counts as a result."""
 
 
 class LeaseLost(PathfrontError):  # noqa: N818 - an event, not a fault

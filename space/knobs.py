@@ -2,7 +2,7 @@
 
 A knob is a field of `Architecture` or `CandidateConfig` (`space.candidate`) whose annotation holds a `Knob`.
 Everything else derives from that field: the key of the study file with its default and its checks
-(`space.declared`, `space.ranges`), the words that describe a candidate (`space.description`), the reference
+(`space.knob_index`, `space.ranges`), the words that describe a candidate (`space.description`), the reference
 of the study file (`space.reference`) and the checks of exports.
 """
 

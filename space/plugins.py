@@ -39,7 +39,7 @@ def load_object(path: str, rule: str, error: type[PathfrontError] | None = None)
             raise broken(f"{rule}, and the import of '{path}' raises {describe(cause)}") from cause
         hint = _shadowed(module, folder) or nearest(cause.name, [file.stem for file in folder.glob("*.py")])
         raise missing(
-            f"{rule}, got '{path}': no module is called '{cause.name}', among the installed packages or in"
+            f"{rule}, got '{path}': no module is called '{cause.name}' in the installed packages or in"
             f" '{folder}'{hint}"
         ) from cause
     except PathfrontError:  # raised by a module of Pathfront's, with a message for the user

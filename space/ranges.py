@@ -16,8 +16,8 @@ from pydantic import Field, TypeAdapter, ValidationInfo, create_model, field_val
 from space.buildable import snapped
 from space.candidate import Architecture, CandidateConfig
 from space.cost import Cost, price
-from space.declared import KNOBS, checked, is_of_architecture
 from space.errors import StudyFileError, nearest
+from space.knob_index import KNOBS, checked, is_of_architecture
 from space.knobs import STORED, Between, Choices, Real, Scalar, Values, scalar
 from space.mixture import TaskMixture
 from space.records import Frozen, SuiteRecord
@@ -127,7 +127,11 @@ class Limits(Frozen):
         None, "all parameters", type="number", unit="parameters", allowed="above 0"
     )
     training_bytes: Bound = documented(
-        None, "peak memory of a training step", type="number", unit="bytes", allowed="above 0"
+        None,
+        "counted peak memory of a training step, for AdamW in float32",
+        type="number",
+        unit="bytes",
+        allowed="above 0",
     )
 
     def broken(self, cost: Cost) -> str | None:

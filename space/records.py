@@ -94,7 +94,7 @@ class TaskRecord(Frozen):
         noise = (floor.stderr**2 + expert.stderr**2) ** 0.5
         if gain <= 2 * noise or gain <= 0:
             raise TaskError(
-                f"task '{self.name}': an expert must clear its floor by two standard errors; on the {split}"
+                f"task '{self.name}': an expert must exceed its floor by two standard errors; on the {split}"
                 f" episodes expert {expert.mean:g} against floor {floor.mean:g}, standard error {noise:g}"
             )
         return floor, expert

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from space.declared import KNOBS, Kind, allowed, kind
+from space.knob_index import KNOBS, Kind, allowed, kind
 from space.knobs import Between, Choices, Scalar, only
 from space.ranges import Limits, MixtureSpace
 

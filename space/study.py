@@ -15,7 +15,7 @@ from space.errors import NotFoundError, PathfrontError, StudyFileError, nearest,
 from space.knobs import STORED, Real, Whole
 from space.ranges import Limits, SearchSpace
 from space.records import Frozen, SuiteRecord
-from space.seams import ENGINES, SAMPLERS, checked_name
+from space.shipped import ENGINES, SAMPLERS, checked_name
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -96,7 +96,7 @@ class Search(Frozen):
     """How candidates are proposed.
 
     Attributes:
-        sampler: a name in `space.seams.SAMPLERS`, or the path of a class: a sampler of the user's or any of
+        sampler: a name in `space.shipped.SAMPLERS`, or the path of a class: a sampler of the user's or any of
             Optuna's. Paths are kept as `package.module:Class`.
         sampler_args: arguments of its class.
         seed: seed of the sampler and of the trials.
@@ -143,7 +143,7 @@ class StudyConfig(Frozen):
         context: tokens in a training window; None uses the suite's.
         checkpoint_seconds: longest time between two checkpoints of a trial.
         stall_minutes: longest time that a running trial may go without progress; its worker then exits.
-        engine: a name in `space.seams.ENGINES`, or `package.module:Class`.
+        engine: a name in `space.shipped.ENGINES`, or `package.module:Class`.
         keep: "all" keeps the weights of every scored trial, "front" only those of candidates on the front.
         logger: "none", "csv", "tensorboard", or the path of a Lightning logger's class.
         trainer: `package.module:function` that replaces `train_candidate`; None uses Pathfront's.

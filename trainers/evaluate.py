@@ -20,13 +20,13 @@ from trainers.data import Corpus, load_corpora
 from trainers.model.attention import Cache, Slots
 from trainers.model.decoder import Decoder
 from trainers.model.embedding import Patches
+from trainers.phases import Watch, unwatched
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import ActionSpec, Session, Task
 from trainers.tasks.registry import load_task
 from trainers.tasks.sessions import SessionTask, play
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.vocabulary import Vocabulary
-from trainers.watch import Watch, unwatched
 
 NATS_ROWS = 32  # chunks that are scored in one forward pass
 LANES = 128  # sessions that are played side by side

@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from space.errors import PathfrontError
+from space.errors import MachineError
 
 CHATTER = (
     "The 'train_dataloader' does not have many workers",  # batches are made faster than passed on
@@ -23,11 +23,11 @@ def accelerator(device: str) -> str:
     """Lightning's name of a device that a budget names.
 
     Raises:
-        PathfrontError: CUDA is asked for where there is none.
+        MachineError: CUDA is asked for where there is none.
     """
     there = torch.cuda.is_available()
     if device == "cuda" and not there:
-        raise PathfrontError("device: cuda needs a CUDA device, and torch sees none; use device: cpu or auto")
+        raise MachineError("device: cuda needs a CUDA device, and torch sees none; use device: cpu or auto")
     return "gpu" if device in ("auto", "cuda") and there else "cpu"
 
 

@@ -26,9 +26,9 @@ from trainers.expert_load import measure_load
 from trainers.loggers import RunLog
 from trainers.model.decoder import Decoder
 from trainers.module import CandidateModule, Schedule, Work
+from trainers.phases import Watch, unwatched
 from trainers.runtime import KeepSigterm, accelerator, quiet
 from trainers.trial import Trial
-from trainers.watch import Watch, unwatched
 
 
 def train_candidate(

@@ -13,11 +13,11 @@ import torch
 
 from space.candidate import CandidateConfig
 from space.contract import Budget, Report
-from space.errors import CheckpointError, Interrupted, PathfrontError, one_line
+from space.errors import CheckpointError, Diverged, Interrupted, one_line
 from trainers.module import CandidateModule, Schedule, Work
 
 CURVE_POINTS = 50  # of a trial
-SILENCE_SECONDS = 5.0  # longest time between two curve points: they renew the lease
+REPORT_SECONDS = 5.0  # maximum time between two curve points, which renew the lease
 STATE = "pathfront"  # key of our part of a checkpoint
 UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
 
@@ -25,8 +25,8 @@ UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.Unpi
 class Trial(L.Callback):
     """Passes progress and checkpoints to the report while Lightning trains.
 
-    A checkpoint is Lightning's own plus the identity of the candidate, the work counted since the rung and
-    the random state. The position in the data follows from the step.
+    A checkpoint is Lightning's own plus the identity of the candidate, the work since the previous rung
+    and the random state. The position in the data is derived from the step.
 
     Args:
         candidate: what is trained.
@@ -56,7 +56,7 @@ class Trial(L.Callback):
         first = round(budget.start_tokens / step_tokens)
         self._first = first
         self._every = max(1, (schedule.steps - first) // CURVE_POINTS)
-        self._clock = self._saved = self._spoken = 0.0
+        self._clock = self._saved = self._reported_at = 0.0
 
     def stop_if_asked(self) -> None:
         """Raise Interrupted if a stop was requested, without saving.
@@ -87,30 +87,32 @@ class Trial(L.Callback):
         ours = self._identity()
         theirs = {key: state.get(key) for key in ours}
         if theirs != ours:
-            raise CheckpointError(f"checkpoint '{path.name}' is another run's: needs {ours}, got {theirs}")
+            raise CheckpointError(
+                f"checkpoint '{path.name}' belongs to another run: needs {ours}, got {theirs}"
+            )
         branch = state.get("branch")
         if branch is not None:
             if branch != self._branch():
                 raise CheckpointError(
-                    f"checkpoint '{path.name}' lies in the decay branch of another rung: needs"
+                    f"checkpoint '{path.name}' is from the decay branch of another rung: needs"
                     f" {self._branch()}, got {branch}"
                 )
         elif not self._first <= step <= self.schedule.trunk_steps:
             low, high = self._first * self.step_tokens, self.schedule.trunk_steps * self.step_tokens
             raise CheckpointError(
-                f"checkpoint '{path.name}' lies between the rungs {low} and {high} tokens,"
+                f"checkpoint '{path.name}' must be between the rungs at {low} and {high} tokens,"
                 f" got {step * self.step_tokens}"
             )
         return int(step)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clocks."""
-        self._clock = self._saved = self._spoken = time.monotonic()
+        self._clock = self._saved = self._reported_at = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Report, save and stop if it is time to."""
+        """Report progress, save a checkpoint and stop when due."""
         assert isinstance(pl_module, CandidateModule)
         now, step = time.monotonic(), trainer.global_step
         pl_module.work.seconds += now - self._clock
@@ -120,9 +122,9 @@ class Trial(L.Callback):
         milestone = step == self.schedule.trunk_steps or (self.keep_end and step == self.schedule.steps)
         save = milestone or stopping or now - self._saved >= self.budget.checkpoint_seconds
         regular = step % self._every == 0 or step == self.schedule.steps
-        if save or regular or now - self._spoken >= SILENCE_SECONDS:
-            self._speak(trainer, pl_module, step)
-            self._spoken = now
+        if save or regular or now - self._reported_at >= REPORT_SECONDS:
+            self._report_progress(trainer, pl_module, step)
+            self._reported_at = now
         if save:
             kind = "branch" if in_branch else "trunk"
             self.report.checkpoint(trainer.save_checkpoint, step * self.step_tokens, kind)
@@ -146,7 +148,7 @@ class Trial(L.Callback):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Restore the work counted since the rung, and the random state."""
+        """Restore the work since the previous rung and the random state."""
         assert isinstance(pl_module, CandidateModule)
         state = checkpoint[STATE]
         if state["start_tokens"] == self.budget.start_tokens:
@@ -165,12 +167,12 @@ class Trial(L.Callback):
         """Fields that distinguish this trial's decay branch from those of other rungs."""
         return {"trunk_steps": self.schedule.trunk_steps, "decay_steps": self.schedule.decay_steps}
 
-    def _speak(self, trainer: L.Trainer, module: CandidateModule, step: int) -> None:
+    def _report_progress(self, trainer: L.Trainer, module: CandidateModule, step: int) -> None:
         loss, task_losses = module.meter.read()
         if not math.isfinite(loss):
-            raise PathfrontError(
+            raise Diverged(
                 f"training diverged: the loss is {loss} before step {step} at learning rate"
-                f" {self.candidate.learning_rate:g}; a lower rate may hold"
+                f" {self.candidate.learning_rate:g}; try a lower learning rate"
             )
         stage = "decay/" if step > self.schedule.trunk_steps else ""
         by_task = {f"{stage}loss/{name}": value for name, value in task_losses.items()}

@@ -1,4 +1,4 @@
-"""What every sampler must do, as checks for tests and for authors of samplers.
+"""Contract checks for samplers, for tests and for authors of samplers.
 
 `check_sampler("my_package.my_module:MySampler")` runs them all. Nothing is trained: scores are made up.
 """
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from search.choose.propose import Proposal, Proposer
-from search.choose.snapshot import Candidate, Snapshot, Standing
+from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
 from space.catalog import load_catalog
 from space.errors import PathfrontError
 from space.study import StudyConfig
@@ -34,7 +34,7 @@ ONE_PARAMETER: dict[str, Any] = {
 }
 NO_LIMITS: dict[str, float] = {}
 LIMITS = {"total_params": 400_000}  # rules out the largest candidates of `SPACE`
-COUNT = 16  # candidates of a study that is played
+COUNT = 16  # candidates of a simulated study
 
 Score = Callable[[Proposal], float | None]
 
@@ -85,14 +85,14 @@ def check_sampler(sampler: str, arguments: Mapping[str, Any] | None = None) -> N
 
 def repeatable(subject: Subject) -> None:
     """The same seed and the same results give the same proposals."""
-    first, second = (_ids(_played(subject.proposer(seed=5), COUNT)[0]) for _ in range(2))
+    first, second = (_ids(_simulated(subject.proposer(seed=5), COUNT)[0]) for _ in range(2))
     _require(first == second, f"the same seed gives the same proposals, got {first} and {second}")
 
 
 def feasible_and_new(subject: Subject) -> None:
     """Every proposal can be built, is within the limits, is new, and has finite values of the space."""
     proposer = subject.proposer(limits=LIMITS)
-    proposals, _ = _played(proposer, COUNT)
+    proposals, _ = _simulated(proposer, COUNT)
     ids = _ids(proposals)
     _require(len(set(ids)) == len(ids), f"no candidate is proposed twice, got {ids}")
     for found in proposals:
@@ -106,13 +106,13 @@ def feasible_and_new(subject: Subject) -> None:
 def few_results(subject: Subject) -> None:
     """It proposes after 0, 1 and 3 scores, while many other candidates still train."""
     for scored in (0, 1, 3):
-        _played(subject.proposer(), COUNT, _first_scores(scored))
+        _simulated(subject.proposer(), COUNT, _first_scores(scored))
 
 
 def failed_trials(subject: Subject) -> None:
     """It proposes where half of the candidates have failed, and where all have."""
     proposer = subject.proposer()
-    _, view = _played(proposer, COUNT)
+    _, view = _simulated(proposer, COUNT)
     for every in (1, 2):
         trials = [_failed(t) if n % every == 0 else t for n, t in enumerate(view.trials)]
         _require_new(proposer.propose(replace(view, trials=tuple(trials))), view)
@@ -120,36 +120,36 @@ def failed_trials(subject: Subject) -> None:
 
 def equal_scores(subject: Subject) -> None:
     """It proposes where all scores are equal."""
-    _played(subject.proposer(), COUNT, lambda proposal: 0.5)
+    _simulated(subject.proposer(), COUNT, lambda proposal: 0.5)
 
 
 def several_rungs(subject: Subject) -> None:
     """It proposes where some candidates were promoted to higher rungs."""
     proposer = subject.proposer()
-    _, view = _played(proposer, COUNT)
+    _, view = _simulated(proposer, COUNT)
     higher = [replace(t, rung=r, score=(t.score or 0) + 0.1 * r) for t in view.trials[::3] for r in (1, 2)]
     _require_new(proposer.propose(replace(view, trials=(*view.trials, *higher))), view)
 
 
 def one_parameter(subject: Subject) -> None:
-    """It searches a space of one parameter until the space is used up."""
+    """It searches a space of one parameter until the space is exhausted."""
     proposer = subject.proposer(space=ONE_PARAMETER)
-    proposals, view = _played(proposer, 6)
+    proposals, view = _simulated(proposer, 6)
     depths = sorted(p.candidate.architecture.depth for p in proposals)
     _require(depths == list(range(1, 7)), f"every value of a small space is proposed once, got {depths}")
-    _require(proposer.propose(view) is None, "nothing is proposed once the space is used up")
+    _require(proposer.propose(view) is None, "nothing is proposed once the space is exhausted")
 
 
 def resumable(subject: Subject) -> None:
     """A new process makes the same next proposal in the middle of a study."""
     proposer = subject.proposer()
-    _, view = _played(proposer, COUNT)
+    _, view = _simulated(proposer, COUNT)
     here = proposer.propose(view)
     given = {**asdict(subject), "arguments": dict(subject.arguments), "view": asdict(view)}
     command = [sys.executable, "-P", "-m", "search.choose.contract"]
     done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False)
     there = done.stdout.strip()
-    _require(done.returncode == 0, f"a new process proposes as well, got {done.stderr.strip()[-500:]}")
+    _require(done.returncode == 0, f"the sampler works in a new process, got {done.stderr.strip()[-500:]}")
     expected = None if here is None else here.candidate.id
     _require(there == str(expected), f"a new process proposes the same, got {expected} here and {there}")
 
@@ -169,11 +169,11 @@ RULES: dict[str, Callable[[Subject], None]] = {
 }
 
 
-def _played(proposer: Proposer, count: int, score: Score | None = None) -> tuple[list[Proposal], Snapshot]:
-    """Propose `count` candidates, each with its score before the next; without a score it still trains."""
+def _simulated(proposer: Proposer, count: int, score: Score | None = None) -> tuple[list[Proposal], Snapshot]:
+    """Propose `count` candidates, each with its score before the next; one without a score is running."""
     score = score or _by_candidate
     candidates: list[Candidate] = []
-    trials: list[Standing] = []
+    trials: list[SnapshotTrial] = []
     proposals: list[Proposal] = []
     for ordinal in range(count):
         view = Snapshot(tuple(candidates), tuple(trials), 0.0)
@@ -185,7 +185,7 @@ def _played(proposer: Proposer, count: int, score: Score | None = None) -> tuple
         value = score(found)
         state = "running" if value is None else "done"
         stderr = None if value is None else 0.01
-        trials.append(Standing(name, 0, state, value is not None, value, stderr, flops, 1e5 * flops))
+        trials.append(SnapshotTrial(name, 0, state, value is not None, value, stderr, flops, 1e5 * flops))
     return proposals, Snapshot(tuple(candidates), tuple(trials), 0.0)
 
 
@@ -201,7 +201,7 @@ def _first_scores(count: int) -> Score:
     return lambda proposal: next(scores, None)
 
 
-def _failed(trial: Standing) -> Standing:
+def _failed(trial: SnapshotTrial) -> SnapshotTrial:
     return replace(trial, state="failed", final=True, score=None, stderr=None)
 
 
@@ -225,7 +225,7 @@ def _require(holds: bool, rule: str) -> None:
 def _propose_here(given: Mapping[str, Any]) -> str:
     """What this process proposes for a subject and a view, as `resumable` sends them."""
     candidates = tuple(Candidate(**row) for row in given["view"]["candidates"])
-    trials = tuple(Standing(**row) for row in given["view"]["trials"])
+    trials = tuple(SnapshotTrial(**row) for row in given["view"]["trials"])
     proposer = Subject(given["sampler"], given["arguments"]).proposer()
     found = proposer.propose(Snapshot(candidates, trials, 0.0))
     return str(None if found is None else found.candidate.id)

@@ -1,8 +1,8 @@
-"""Optuna's samplers, asked through a study in memory that holds one finished trial for each candidate.
+"""Optuna's samplers, run on an in-memory study that holds one finished trial for each candidate.
 
 They never see the study in SQL, where a candidate has one trial for each rung. A candidate enters with its
 corrected score (`search.choose.outcomes`). Choices of numbers are shown to a sampler as their rank, so that
-it knows their order. A sampler of a single objective sees the score alone.
+it knows their order. A sampler of a single objective uses only the score.
 """
 
 import inspect
@@ -45,9 +45,9 @@ class Use:
 
     Attributes:
         defaults: arguments where the study file gives none.
-        needs: the argument that says how many scored candidates it needs; None if it does not learn.
+        needs: argument that sets the minimum number of scored candidates; None if it does not learn.
         asks: how often it is asked for one proposal.
-        replays: whether it learns only from trials that it was asked for itself.
+        replays: whether it learns only from trials that it suggested.
         one_sequence: whether all proposals come from one sequence of points, so that its seed is constant.
         finite: whether it needs a finite number of values of each parameter.
     """
@@ -60,7 +60,7 @@ class Use:
     finite: bool = False
 
 
-QUIET = {"warn_independent_sampling": False}  # categories are drawn independently, as the reference says
+QUIET = {"warn_independent_sampling": False}  # categories are drawn independently, as studies/README.md says
 USES = {
     "TPESampler": Use({"multivariate": True, "n_startup_trials": 5}, needs="n_startup_trials"),
     "GPSampler": Use({"n_startup_trials": 5}, needs="n_startup_trials", asks=3),
@@ -124,8 +124,8 @@ class OptunaSampler:
     def _suggestions(self, view: Snapshot) -> Iterator[dict[str, Any]]:
         """Ask the sampler; follow each answer of a model by its neighbours.
 
-        An answer of a Gaussian process takes a second. Its neighbours differ in one to three knobs of the
-        architecture; the first of them that can be used is as good as another answer.
+        A suggestion of a Gaussian process takes about a second. Its neighbours differ in one to three knobs
+        of the architecture; the first of them that can be used is as good as another answer.
         """
         import optuna
 
@@ -141,7 +141,7 @@ class OptunaSampler:
             asked = self._decoded(trial.params)
             yield self._problem.space.snapped(asked)
             if not learns:
-                continue  # the trial stays RUNNING, so that the next answer is another one
+                continue  # the trial stays RUNNING, so that the next suggestion differs
             for changed in _neighbours(asked, self._problem.parameters, rng):
                 yield self._problem.space.snapped(changed)
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -207,7 +207,7 @@ class OptunaSampler:
 
 
 def refuse(kind: type) -> None:
-    """Refuse the classes of Optuna's that would state the space a second time.
+    """Reject Optuna's samplers that define their own search space.
 
     Raises:
         StudyFileError: it is one of them; the message says what to write instead.
@@ -241,7 +241,7 @@ def _neighbours(
 
 
 def _experiments_allowed() -> "warnings.catch_warnings[None]":
-    """A block without Optuna's warnings that a class is experimental: the study file has named it."""
+    """A block without Optuna's warnings that a class is experimental: the user chose it in the study file."""
     from optuna.exceptions import ExperimentalWarning
 
     return warnings.catch_warnings(action="ignore", category=ExperimentalWarning)

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from search.choose.snapshot import Snapshot, Standing
+from search.choose.snapshot import Snapshot, SnapshotTrial
 from search.pareto import nondominated_rank
 from space.study import Rungs
 
@@ -51,7 +51,7 @@ def quota(ended: int, eta: float) -> int:
     return math.floor(ended / eta + 1e-9)
 
 
-def ranked(ended: list[Standing], seed: int) -> list[Standing]:
+def ranked(ended: list[SnapshotTrial], seed: int) -> list[SnapshotTrial]:
     """The trials that may be promoted, best first; without failed ones and ones at their floor."""
     able = sorted((trial for trial in ended if not trial.at_floor), key=lambda trial: _tie(trial, seed))
     if not able:
@@ -67,7 +67,7 @@ def ranked(ended: list[Standing], seed: int) -> list[Standing]:
     return [able[i] for i in order]
 
 
-def _tie(trial: Standing, seed: int) -> bytes:
+def _tie(trial: SnapshotTrial, seed: int) -> bytes:
     """A random key that depends only on the seed and the trial."""
     return hashlib.sha256(f"{seed}/{trial.rung}/{trial.candidate}".encode()).digest()
 

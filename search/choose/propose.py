@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search.choose.drawn import Random, Stratified
 from search.choose.sampler import Feasible, Parameters, Problem
 from search.choose.samplers import blamed, make_sampler, origin
 from search.choose.snapshot import Snapshot
+from search.choose.stratified import Random, Stratified
 from space.candidate import CandidateConfig
 from space.cost import Cost
 from space.description import describe

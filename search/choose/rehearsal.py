@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from search.choose.drawn import Stratified
 from search.choose.propose import Proposer
 from search.choose.sampler import Problem
-from search.choose.snapshot import Candidate, Snapshot, Standing
+from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
+from search.choose.stratified import Stratified
 from space.records import SuiteRecord
-from space.seams import SAMPLERS
+from space.shipped import SAMPLERS
 from space.study import StudyConfig
 
 COUNT = 12  # candidates with made-up scores
@@ -38,7 +38,7 @@ def _made_up(problem: Problem) -> Snapshot:
             break
         name, flops = found.candidate.id, found.cost.flops_per_token
         sparse = found.candidate.architecture.sparse
-        trial = Standing(name, 0, "done", True, 0.3 + 0.01 * (ordinal * 7 % 10), 0.01, flops, flops)
+        trial = SnapshotTrial(name, 0, "done", True, 0.3 + 0.01 * (ordinal * 7 % 10), 0.01, flops, flops)
         if ordinal >= COUNT - 2:
             trial = replace(trial, state="running", final=False, score=None, stderr=None)
         candidate = Candidate(name, ordinal, found.params, flops, sparse)

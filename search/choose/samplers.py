@@ -9,7 +9,7 @@ from typing import Any
 from search.choose.sampler import Problem, Sampler
 from space.errors import PathfrontError, StudyFileError, nearest
 from space.plugins import describe, load_object
-from space.seams import SAMPLERS
+from space.shipped import SAMPLERS
 from space.study import Search
 
 RULE = "search.sampler: a sampler as package.module:Class"

@@ -24,7 +24,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SnapshotTrial:
     """A candidate's trial at a rung.
 
     Attributes:
@@ -65,13 +65,13 @@ class Snapshot:
     """
 
     candidates: tuple[Candidate, ...]
-    trials: tuple[Standing, ...]
+    trials: tuple[SnapshotTrial, ...]
     launched_seconds: float
 
     @cached_property
-    def rungs(self) -> dict[int, list[Standing]]:
+    def rungs(self) -> dict[int, list[SnapshotTrial]]:
         """Rung -> its trials."""
-        found: dict[int, list[Standing]] = defaultdict(list)
+        found: dict[int, list[SnapshotTrial]] = defaultdict(list)
         for trial in self.trials:
             found[trial.rung].append(trial)
         return dict(found)
@@ -108,7 +108,7 @@ class Snapshot:
 def take_snapshot(engine: Engine, study: str, seed: int) -> Snapshot:
     """Read a study's candidates and its trials with a seed."""
     spent = func.coalesce(trials.c.training_flops, trials.c.planned_flops).label("training_flops")
-    columns = [trials.c[name] for name in Standing.__dataclass_fields__ if name != "training_flops"]
+    columns = [trials.c[name] for name in SnapshotTrial.__dataclass_fields__ if name != "training_flops"]
     standings = select(*columns, spent).where(trials.c.study == study, trials.c.seed == seed)
     known = select(
         candidates.c.candidate.label("id"),
@@ -124,6 +124,6 @@ def take_snapshot(engine: Engine, study: str, seed: int) -> Snapshot:
         seconds = connection.scalar(since)
     return Snapshot(
         candidates=tuple(Candidate(**row._mapping) for row in found),
-        trials=tuple(Standing(**row._mapping) for row in rows),
+        trials=tuple(SnapshotTrial(**row._mapping) for row in rows),
         launched_seconds=seconds or 0.0,
     )

@@ -1,4 +1,4 @@
-"""`pathfront dashboard`: the page. It is a Streamlit process that ends together with this command."""
+"""`pathfront dashboard`: the page. It is a Streamlit process that stops with this command."""
 
 import errno
 import http.client
@@ -54,7 +54,7 @@ def run(
     if request.asked:
         error = request.error("the dashboard has ended")
         raise typer.Exit(0) if error.exit_code == 130 else error
-    raise PathfrontError(f"the page's process ended by itself, with exit code {server.returncode}")
+    raise PathfrontError(f"the dashboard process exited unexpectedly with code {server.returncode}")
 
 
 def _require_free(host: str, port: int) -> None:
@@ -62,7 +62,7 @@ def _require_free(host: str, port: int) -> None:
 
     Raises:
         StudyFileError: the host is not an address of this machine.
-        PathfrontError: the port is in use, or needs more rights.
+        PathfrontError: the port is in use, or requires elevated privileges.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
@@ -76,7 +76,9 @@ def _require_free(host: str, port: int) -> None:
                     f"port {port} of {host} is taken; choose another one with --port"
                 ) from None
             if error.errno == errno.EACCES:
-                raise PathfrontError(f"port {port} needs more rights; choose one from 1024 on") from None
+                raise PathfrontError(
+                    f"port {port} requires elevated privileges; choose a port from 1024 on"
+                ) from None
             raise StudyFileError(
                 f"--host is an address of this machine, got '{host}': {error.strerror}"
             ) from None

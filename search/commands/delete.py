@@ -30,7 +30,7 @@ def run(
     """
     from search.commands import output
     from search.database.storage import resolve_artifacts, resolve_url, shown
-    from search.upkeep import delete_all, plan_deletion
+    from search.maintenance import delete_all, plan_deletion
     from space.words import counted
 
     url = resolve_url(storage)

@@ -89,7 +89,7 @@ def _launch(
 
     require_writable(url)
     if _is_finished(url, config):
-        output.say(f"study '{config.study}' is finished; a larger `stop` in its file takes it further")
+        output.say(f"study '{config.study}' is finished; increase `stop` in its file to continue")
         _conclude(Reader(url), config.study, json)
         return
     suite = planned_suite(url, config)
@@ -106,14 +106,14 @@ def _launch(
             f"{counted(alive, 'worker')} of another launch at work on study '{config.study}'; adding more"
         )
     try:
-        output.say(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, twice at once")
+        output.say(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, a second one at once")
         with LaunchDisplay(reader, config.study) as display:
             place = resolve_artifacts(url, artifacts)
             launcher.run(url, config.study, workers, place, display.tick, display.stop)
     except (Interrupted, KeyboardInterrupt) as error:
         kind = type(error) if isinstance(error, Interrupted) else Interrupted
         again = _again(spec, url, artifacts, engine)
-        raise kind(f"study '{config.study}' waits at its checkpoints; resume with: {again}") from None
+        raise kind(f"study '{config.study}' is saved at its checkpoints; resume with: {again}") from None
     _conclude(reader, config.study, json)
 
 

@@ -87,7 +87,7 @@ class Ticker:
         self._last = -LINE_SECONDS
 
     def due(self) -> bool:
-        """Whether the next line is due; the first one is at once."""
+        """Whether the next line is due; the first one is due immediately."""
         now = time.monotonic()
         if now - self._last < LINE_SECONDS:
             return False
@@ -131,7 +131,7 @@ class Meter:
 
         Args:
             done: amount of work that is done.
-            note: a few words beside the bar.
+            note: short text beside the bar.
             total: a new total; None keeps it.
         """
         self._done, self._note = done, note

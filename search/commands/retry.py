@@ -32,16 +32,16 @@ def run(
     last checkpoint. A halted study may continue, too. Nothing runs until the study is launched again.
     """
     from search.database.storage import resolve_url
+    from search.maintenance import retry
     from search.read.remarks import launch_command
-    from search.upkeep import retry
     from space.words import counted
 
     url = resolve_url(storage)
     done = retry(url, study, trial, forget_checkpoints)
     if done.forgotten:
-        print(f"{counted(done.forgotten, 'checkpoint')} struck out: the files are gone")
+        print(f"{counted(done.forgotten, 'checkpoint')} removed from the database: their files are gone")
     elif forget_checkpoints:
-        print("every checkpoint is there: none was struck out")
+        print("every checkpoint is there: none was removed from the database")
     if done.trials:
         print(f"{counted(done.trials, 'failed trial')} of study '{study}' may be tried again")
     elif trial is not None:

@@ -72,7 +72,7 @@ def _print(status: "StudyStatus", url: str) -> None:
     )
     for trial in status.running:
         share = f"{output.short(trial.progress_tokens)} of {output.short(trial.tokens)} tokens"
-        name = "without a number yet" if trial.number is None else str(trial.number)
+        name = "not numbered yet" if trial.number is None else str(trial.number)
         print(f"running: trial {name}, rung {trial.rung}, {share}, worker {trial.worker}")
     for event in status.events:
         when = f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}"  # in local time
@@ -87,7 +87,7 @@ def _counts(status: "StudyStatus") -> str:
     rules = ", ".join(f"{count:,} {origin}" for origin, count in status.origins.items())
     trials = [f"{counted(status.states.get('done', 0), 'trial')} done", f"{len(status.running):,} running"]
     again = status.states.get("failed", 0) - status.failed_for_good
-    more = f" ({again:,} of them to be tried again)" if again else ""
+    more = f" ({again:,} of them will be retried)" if again else ""
     trials.append(f"{status.states.get('failed', 0):,} failed{more}")
     trials += [f"{status.states[name]:,} {name}" for name in ("paused", "lost") if status.states.get(name)]
     if status.workers:

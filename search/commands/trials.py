@@ -39,7 +39,7 @@ def run(
     from search.read.results import Reader
 
     if json and csv:
-        raise StudyFileError("--json and --csv are two forms of the same list: leave one out")
+        raise StudyFileError("--json and --csv cannot be combined: leave one out")
     rows = Reader(resolve_url(storage)).listed_trials(study, state)
     if json:
         output.print_json(rows)

@@ -23,7 +23,7 @@ def run(
 
     url = resolve_url(storage)
     set_patience(patience)
-    from search.verdict import CRASHED, may_be_replaced
+    from search.failure_policy import CRASHED, may_be_replaced
     from search.worker import run_worker
 
     try:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from space.errors import MachineError, PathfrontError, StudyFileError
 from space.plugins import describe, load_object
-from space.seams import ENGINES, checked_name
+from space.shipped import ENGINES, checked_name
 from space.study import StudyConfig
 
 RULE = "engine: an engine as package.module:Class"
@@ -131,7 +131,7 @@ def blamed(name: str, kind: type[PathfrontError] = MachineError) -> Iterator[Non
     """
     try:
         yield
-    except (PathfrontError, OSError):  # of a disk or a folder: the launcher looks what became of it
+    except (PathfrontError, OSError):  # of a disk or a folder: the launcher reads its exit status
         raise
     except Exception as error:
         raise kind(f"engine: '{name}' raises {describe(error)}") from error

@@ -1,8 +1,8 @@
 """Keep a study's workers running on its engine until the study ends, and say how it ended.
 
 The launcher sees its workers die, so it frees their trials at once instead of waiting for their leases. It
-trains nothing and imports no torch. What became of a worker it learns from the exit code and from what the
-worker wrote into the database (`pf_workers.left_because`), never from a log.
+trains nothing and imports no torch. It learns how a worker ended from the exit code and from
+`pf_workers.left_because` in the database, never from a log.
 
 | exit code of a worker | meaning | what follows |
 |---|---|---|
@@ -27,12 +27,12 @@ from search.database.storage import open_writer, reachable, settle
 from search.database.tables import clock, studies, trials, workers
 from search.engines.child import python
 from search.engines.engine import Engine, Job, RunningWorker, blamed, make_engine
+from search.failure_policy import StudyHalted
 from search.signals import StopRequest, stop_signals
 from search.store.leases import expire_leases, pause_trials
 from search.store.studies import load_study
 from search.store.study_files import open_files
 from search.store.workers import note_end
-from search.verdict import StudyHalted
 from search.worker import worker_name
 from space.errors import (
     Interrupted,
@@ -137,7 +137,7 @@ class _Place:
         name: of its last worker.
         worker: the one that runs; None if none does.
         early_deaths: of its workers, in a row.
-        blameless: whether its worker was killed by the launcher or could not use the storage: no crash.
+        excused: whether its end is no crash: the launcher killed it, or it could not use the storage.
         ended: how its last worker ended, in words.
     """
 
@@ -146,7 +146,7 @@ class _Place:
     name: str = ""
     worker: RunningWorker | None = None
     early_deaths: int = 0
-    blameless: bool = False
+    excused: bool = False
     ended: str = "has ended"
 
 
@@ -209,7 +209,7 @@ class Launcher:
         self._insisted = True
         for place in self._places:
             if place.worker is not None:
-                place.blameless = True
+                place.excused = True
                 place.worker.kill()
 
     def watch(self, on_tick: Callable[[], None]) -> None:
@@ -232,7 +232,7 @@ class Launcher:
         running = [place for place in self._places if place.worker is not None]
         for place in running:
             assert place.worker is not None
-            place.blameless = True
+            place.excused = True
             place.worker.kill()
         for place in running:
             while self._poll(place) is None:
@@ -274,7 +274,7 @@ class Launcher:
 
     def _start(self, place: _Place) -> None:
         place.name = worker_name()
-        place.blameless = False
+        place.excused = False
         environment = {
             "OMP_NUM_THREADS": "1",
             "PATHFRONT_STORAGE": self._url,
@@ -295,7 +295,7 @@ class Launcher:
         place.worker = None
         if code in ENDED:
             return
-        place.blameless = place.blameless or code == StorageError.exit_code
+        place.excused = place.excused or code == StorageError.exit_code
         ending = self.patiently(lambda: self._ending(place))
         place.ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
         place.ended += f": {ending.because}" if ending.because else ""
@@ -332,7 +332,7 @@ class Launcher:
     def _let_go(self, place: _Place) -> None:
         """Free the trial of a worker that is gone: as paused if it did not crash, else as lost."""
         place.worker = None
-        free = pause_trials if place.blameless else expire_leases
+        free = pause_trials if place.excused else expire_leases
 
         def let_go() -> None:
             with reachable(self._url):

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.choose.drawn import POOL as PEEK
-from search.choose.drawn import Stratified
 from search.choose.promote import promote
 from search.choose.sampler import Feasible, Problem
 from search.choose.samplers import make_sampler
-from search.choose.snapshot import Candidate, Snapshot, Standing
+from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
+from search.choose.stratified import POOL as PEEK
+from search.choose.stratified import Stratified
 from space.candidate import CandidateConfig
 from space.cost import TRAINING_FACTOR, Cost
 from space.mixture import TaskMixture
@@ -158,7 +158,7 @@ def _play(
     candidates: list[Candidate] = []
     proposals: list[Feasible] = []
     trials: list[Trial] = []
-    standings: list[Standing] = []
+    standings: list[SnapshotTrial] = []
     busy = 0.0
     while True:
         view = Snapshot(tuple(candidates), tuple(standings), launched_seconds=busy / workers)
@@ -201,9 +201,9 @@ def _trial(proposer: _FromPool, proposal: Feasible, candidate: str, rung: int, s
     )
 
 
-def _standing(trial: Trial) -> Standing:
+def _standing(trial: Trial) -> SnapshotTrial:
     """The state of a trial after it is done."""
-    return Standing(
+    return SnapshotTrial(
         candidate=str(trial.candidate),
         rung=trial.rung,
         state="done",

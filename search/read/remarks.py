@@ -63,7 +63,7 @@ def failures(status: StudyStatus, url: str) -> list[str]:
         said.append(f"{reasons}: pathfront trials {status.study} --state failed{option}")
     if status.failed_for_good:
         said.append(
-            f"{counted(status.failed_for_good, 'trial')} failed permanently; once the cause is mended, try"
+            f"{counted(status.failed_for_good, 'trial')} failed permanently; once the cause is fixed, try"
             f" again: pathfront retry {status.study}{option}"
         )
     return said

@@ -1,4 +1,4 @@
-"""Trials that a worker may claim, and the claim that it then has."""
+"""Records of trials that a worker may claim, and of claims."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ KEY = ("study", "candidate", "rung", "seed")  # columns that identify a trial in
 
 @dataclass(frozen=True)
 class NewTrial:
-    """A trial that no worker has begun.
+    """A trial that no worker has started.
 
     Attributes:
         tokens: trunk tokens at its end: the rung.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from space.errors import CheckpointError, MachineError, PathfrontError, StorageError, one_line
+from space.errors import CheckpointError, Diverged, MachineError, PathfrontError, StorageError, one_line
 
 Kind = Literal["crash", "permanent", "diverged", "machine"]
 
@@ -45,7 +45,7 @@ def _kind(error: BaseException) -> Kind:
         return "machine"
     if isinstance(error, CheckpointError):
         return "crash"
-    if isinstance(error, ArithmeticError) or type(error) is PathfrontError:
+    if isinstance(error, ArithmeticError | Diverged):
         return "diverged"
     return "permanent" if isinstance(error, PathfrontError) else "crash"
 

@@ -3,11 +3,12 @@
 One attempt at a trial goes through these calls, in this order:
 
 ```
-claim or take_over -> start -> rewind -> beat ... -> finish, fail, pause or give_up -> mend (tells Optuna)
+claim or take_over -> start -> rewind -> heartbeat ...
+-> finish, fail, pause or give_up -> reconcile (with Optuna)
 ```
 
 Each is a transaction of its own, and a worker may die between any two of them: `take_over` continues what is
-left of a trial, and `mend` brings Optuna's study up to date with the ledger.
+left of a trial, and `reconcile` brings Optuna's study up to date with the ledger.
 """
 
 from collections.abc import Mapping, Sequence
@@ -199,7 +200,7 @@ class Ledger(Transactions):
             LeaseLost: another worker has taken the trial over.
         """
         if claim.attempt > 1:
-            self.mend(thorough=True)
+            self.reconcile(thorough=True)
         attrs = {
             "candidate": claim.candidate,
             "rung": claim.rung,
@@ -233,7 +234,7 @@ class Ledger(Transactions):
             connection.execute(delete(curves).where(claim.of(curves), curves.c.tokens > tokens))
 
     @patient
-    def beat(self, claim: Claim, points: Sequence[Mapping[str, Any]] = ()) -> None:
+    def heartbeat(self, claim: Claim, points: Sequence[Mapping[str, Any]] = ()) -> None:
         """Renew the lease, and store points of the training curve.
 
         Args:
@@ -260,7 +261,7 @@ class Ledger(Transactions):
         """
         self._store_scores(claim, card)
         step("scored")
-        self.mend()
+        self.reconcile()
 
     @patient
     def _store_scores(self, claim: Claim, card: Scorecard) -> None:
@@ -292,7 +293,7 @@ class Ledger(Transactions):
         """
         self._store_failure(claim, failure)
         step("failed")
-        self.mend()
+        self.reconcile()
 
     @patient
     def _store_failure(self, claim: Claim, failure: Failure) -> None:
@@ -323,7 +324,7 @@ class Ledger(Transactions):
         # waits after a request to stop as well: a trial that is not stored as paused counts as a crash
         patiently(lambda: self._store_pause(claim), min(self.patience, PAUSE_SECONDS), self.on_wait)
         step("paused")
-        self.mend()
+        self.reconcile()
 
     def _store_pause(self, claim: Claim) -> None:
         with self.changed(claim, state="paused", told=False, finished_at=clock()) as connection:
@@ -340,7 +341,7 @@ class Ledger(Transactions):
             add_event(connection, self.study, "stalled", error, claim)
 
     @patient
-    def mend(self, thorough: bool = False) -> None:
+    def reconcile(self, thorough: bool = False) -> None:
         """Tell Optuna how attempts ended that it does not know about.
 
         Args:

@@ -11,7 +11,7 @@ from toy_trainers import toy_config
 
 from search.choose.promote import promote
 from search.choose.propose import Proposer
-from search.choose.snapshot import Candidate, Snapshot, Standing
+from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
 from search.planning.bounds import most_expensive, most_tokens, step_tokens
 from search.planning.forecast import Speed, forecast
 from search.planning.simulate import executed_flops_per_token
@@ -59,7 +59,9 @@ def play(config, workers, spend, score):
                 cost = proposals[choice[0]].cost
                 cost_of_trial = spend(proposals[choice[0]].candidate, cost, choice[1])
                 at = score(choice[0], cost.flops_per_token, choice[1])
-                begun.append(Standing(*choice, "done", True, at, 0.001, cost.flops_per_token, cost_of_trial))
+                begun.append(
+                    SnapshotTrial(*choice, "done", True, at, 0.001, cost.flops_per_token, cost_of_trial)
+                )
         if not begun:
             counts = [sum(t.rung == rung for t in trials) for rung in range(len(config.rungs.tokens))]
             return spent, counts

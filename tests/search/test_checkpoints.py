@@ -13,7 +13,7 @@ from search.export.write import export
 from search.read.results import Reader
 from search.store.leases import expire_leases
 from search.worker import Worker, run_worker
-from space.errors import CheckpointError, LeaseLost, PathfrontError, StorageError, StorageFull
+from space.errors import CheckpointError, Diverged, LeaseLost, StorageError, StorageFull
 
 SMALL = {"tokens": RUNGS[:2], "eta": 2}
 
@@ -27,7 +27,7 @@ def low(candidate, suite, budget, resume, report):
 def diverge_above(candidate, suite, budget, resume, report):
     """Diverges on its way to rung 1."""
     if budget.rung:
-        raise PathfrontError("training diverged: the loss is nan")
+        raise Diverged("training diverged: the loss is nan")
     return climb(candidate, suite, budget, resume, report)
 
 

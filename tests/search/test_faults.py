@@ -13,11 +13,11 @@ from test_kills import die, let_go
 from toy_trainers import RUNGS
 
 from search.database import tables
+from search.failure_policy import StudyHalted
 from search.report import STALLED
 from search.store.faults import Failure, same_cause
-from search.verdict import StudyHalted
 from search.worker import Worker, run_worker
-from space.errors import CheckpointError, MachineError, PathfrontError, StorageError, TaskError
+from space.errors import CheckpointError, Diverged, MachineError, StorageError, TaskError
 
 SMALL = {"stop": {"candidates": 4}, "rungs": {"tokens": list(RUNGS[:2]), "eta": 2}}
 
@@ -41,7 +41,7 @@ class AcceleratorError(RuntimeError):
         (MemoryError(), "crash"),
         (CheckpointError("not ours"), "crash"),
         (FloatingPointError("nan"), "diverged"),
-        (PathfrontError("training diverged"), "diverged"),
+        (Diverged("training diverged"), "diverged"),
         (TaskError("no such task"), "permanent"),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_clock_that_jumps_takes_no_trial_away(launch, url, rows, monkeypatch, 
     monkeypatch.setattr("search.store.leases.time.monotonic", lambda: now[0])
     shift(url, tables.trials, lease_until=until)  # as if the database's clock had jumped
     assert other.ledger.take_over() is None
-    holder.ledger.beat(claim)
+    holder.ledger.heartbeat(claim)
     now[0] += 1.1  # half a lease
     assert other.ledger.take_over() is None
     shift(url, tables.trials, lease_until=until + 1)

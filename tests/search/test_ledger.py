@@ -86,7 +86,7 @@ def test_a_live_lease_is_not_taken_over(worker):
     one, other = worker("one"), worker("other")
     claim = one.choose()
     assert other.ledger.take_over() is None
-    one.ledger.beat(claim)
+    one.ledger.heartbeat(claim)
 
 
 def test_whoever_stalls_past_the_lease_loses_everything(worker, url, audit):
@@ -99,7 +99,7 @@ def test_whoever_stalls_past_the_lease_loses_everything(worker, url, audit):
     point = {"tokens": 1, "loss": 1.0, "task_losses": {}}
     checkpoints = one.checkpoints
     for write in (
-        lambda: one.ledger.beat(claim, [point]),
+        lambda: one.ledger.heartbeat(claim, [point]),
         lambda: one.ledger.finish(claim, _card(one, claim)),
         lambda: one.ledger.fail(claim, Failure("permanent", "no")),
         lambda: one.ledger.pause(claim),
@@ -179,8 +179,8 @@ def test_curves_keep_one_point_a_token_and_no_nan(worker, rows):
     one = worker("one")
     claim = one.choose()
     point = {"tokens": 10, "loss": 1.0, "task_losses": {}}
-    one.ledger.beat(claim, [point, {**point, "loss": None}, {**point, "tokens": 20}])
-    one.ledger.beat(claim, [{**point, "loss": 2.0}])
+    one.ledger.heartbeat(claim, [point, {**point, "loss": None}, {**point, "tokens": 20}])
+    one.ledger.heartbeat(claim, [{**point, "loss": 2.0}])
     assert [(row["tokens"], row["loss"]) for row in rows(tables.curves)] == [(20, 1.0), (10, 2.0)]
     one.ledger.rewind(claim, 10)
     assert [row["tokens"] for row in rows(tables.curves)] == [10]

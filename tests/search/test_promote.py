@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.choose.promote import promote, quota, ranked
-from search.choose.snapshot import Snapshot, Standing
+from search.choose.snapshot import Snapshot, SnapshotTrial
 from space.study import Rungs
 
 RUNGS = Rungs(tokens=(1_000, 2_000, 4_000), eta=2)
 
 
 def standing(name, rung=0, score: float | None = 0.5, flops=1e6, state="done", stderr=0.01, diverged=False):
-    return Standing(name, rung, state, state in ("done", "failed"), score, stderr, flops, 1.0, diverged)
+    return SnapshotTrial(name, rung, state, state in ("done", "failed"), score, stderr, flops, 1.0, diverged)
 
 
 def test_those_that_crashed_make_no_place_for_others():

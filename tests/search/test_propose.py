@@ -11,7 +11,7 @@ from toy_trainers import toy_config
 from search.choose.optuna_samplers import distributions
 from search.choose.outcomes import corrected_scores
 from search.choose.propose import Proposer
-from search.choose.snapshot import Candidate, Snapshot, Standing
+from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
 from space.mixture import TaskMixture
 
 QUICK = {
@@ -32,7 +32,7 @@ def grow(proposer, count, ended=True):
         flops, sparse = proposal.cost.flops_per_token, proposal.candidate.architecture.sparse
         candidates.append(Candidate(proposal.candidate.id, ordinal, proposal.params, flops, sparse))
         state, score = ("done", min(1.0, flops / 1.5e6)) if ended else ("running", None)
-        trial = Standing(proposal.candidate.id, 0, state, ended, score, 0.01, flops, flops)
+        trial = SnapshotTrial(proposal.candidate.id, 0, state, ended, score, 0.01, flops, flops)
         trials.append(trial)
     return proposals, Snapshot(tuple(candidates), tuple(trials), 0.0)
 
@@ -130,7 +130,7 @@ def test_booleans_are_categorical():
 
 def test_scores_are_corrected_for_the_rung():
     def at(name, rung, score):
-        return Standing(name, rung, "done", True, score, 0.01, 1.0, 1.0)
+        return SnapshotTrial(name, rung, "done", True, score, 0.01, 1.0, 1.0)
 
     trials = [at("a", 0, 0.2), at("a", 1, 0.3), at("b", 0, 0.1), at("b", 1, 0.4), at("b", 2, 0.5)]
     scores = corrected_scores(Snapshot((), (*trials, at("c", 0, 0.3)), 0.0))

@@ -14,7 +14,7 @@ from search.choose.rehearsal import rehearse_sampler
 from search.choose.snapshot import Snapshot
 from space.catalog import load_catalog
 from space.errors import PathfrontError, StudyFileError
-from space.seams import SAMPLERS
+from space.shipped import SAMPLERS
 from space.study import Search
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -10,7 +10,7 @@ from factories import suite
 from toy_trainers import toy_config
 
 from search.choose.propose import Proposer
-from search.choose.snapshot import Candidate, Snapshot, Standing
+from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
 from search.planning.simulate import courses
 
 GOLDENS = Path(__file__).parents[1] / "data" / "proposals.json"
@@ -47,13 +47,15 @@ def proposed(sampler, space, seed):
         candidates.append(Candidate(name, ordinal, proposal.params, flops, sparse))
         score = round(0.2 + 0.1 * np.log10(flops / 1e5) + 0.05 * float(rng.random()), 6)
         if ordinal % 5 == 4:
-            trials.append(Standing(name, 0, "failed", True, None, None, flops, 1e9 * flops, ordinal % 2 == 0))
+            trials.append(
+                SnapshotTrial(name, 0, "failed", True, None, None, flops, 1e9 * flops, ordinal % 2 == 0)
+            )
         elif ordinal % 7 == 6:
-            trials.append(Standing(name, 0, "running", False, None, None, flops, 1e9 * flops))
+            trials.append(SnapshotTrial(name, 0, "running", False, None, None, flops, 1e9 * flops))
         else:
-            trials.append(Standing(name, 0, "done", True, score, 0.01, flops, 1e9 * flops))
+            trials.append(SnapshotTrial(name, 0, "done", True, score, 0.01, flops, 1e9 * flops))
             if ordinal % 3 == 0:
-                trials.append(Standing(name, 1, "done", True, score + 0.04, 0.01, flops, 1e9 * flops))
+                trials.append(SnapshotTrial(name, 1, "done", True, score + 0.04, 0.01, flops, 1e9 * flops))
     return found
 
 

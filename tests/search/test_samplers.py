@@ -12,7 +12,7 @@ from test_propose import grow, proposer
 from toy_trainers import toy_config
 
 from search.choose.propose import Proposer, fell_back
-from search.choose.snapshot import Candidate, Snapshot, Standing
+from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
 from search.database import tables
 from search.store.studies import create_or_resume
 from search.worker import run_worker
@@ -44,7 +44,7 @@ def seen(config, count, params=None):
         if candidate is None:
             continue
         candidates.append(Candidate(candidate.id, len(candidates), drawn, 1e5 + len(candidates), False))
-        trials.append(Standing(candidate.id, 0, "done", True, float(rng.random()), 0.01, 1e5, 1e9))
+        trials.append(SnapshotTrial(candidate.id, 0, "done", True, float(rng.random()), 0.01, 1e5, 1e9))
     return Snapshot(tuple(candidates), tuple(trials), 0.0)
 
 

@@ -105,7 +105,7 @@ def test_the_frozen_references_stay(url, toy_suite, monkeypatch):
     assert create_or_resume(url, toy_config()).suite == toy_suite
 
 
-def test_a_launcher_killed_between_its_two_steps_is_mended(url):
+def test_a_launcher_killed_between_its_two_steps_is_completed(url):
     create_or_resume(url, toy_config())
     optuna.delete_study(study_name="toy", storage=url)
     create_or_resume(url, toy_config())

@@ -14,9 +14,9 @@ from sqlalchemy import update
 from search.database import tables
 from search.database.storage import open_writer
 from search.engines import launcher
+from search.maintenance import retry
 from search.store.artifacts import Artifacts
 from search.store.study_files import open_files, study_folder
-from search.upkeep import retry
 from search.worker import Worker, run_worker
 from space.errors import StorageError
 
@@ -145,7 +145,7 @@ def at_rung_one(url, name="first"):
     while (claim := worker.choose()).rung == 0:
         worker.work(claim)
     worker.ledger.pause(claim)
-    worker.ledger.mend(thorough=True)
+    worker.ledger.reconcile(thorough=True)
     worker.close()
     return worker.files
 

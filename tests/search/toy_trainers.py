@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from space.contract import Spent
-from space.errors import Interrupted, PathfrontError
+from space.errors import Diverged, Interrupted, PathfrontError
 from space.scores import Scorecard
 from space.study import StudyConfig
 
@@ -121,7 +121,7 @@ def diverge(candidate, suite, budget, resume, report):
     """Dense candidates diverge."""
     if not candidate.architecture.sparse:
         report.progress(1, float("nan"), {"docs": float("inf")})
-        raise PathfrontError("training diverged: the loss is nan")
+        raise Diverged("training diverged: the loss is nan")
     return climb(candidate, suite, budget, resume, report)
 
 

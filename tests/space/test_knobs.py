@@ -6,8 +6,8 @@ from new_knobs import Sunk
 from pydantic import ValidationError
 
 from space.candidate import Architecture, CandidateConfig
-from space.declared import KNOBS, allowed, checked, is_of_architecture, kind, unhandled
 from space.description import describe
+from space.knob_index import KNOBS, allowed, checked, is_of_architecture, kind, unhandled
 from space.knobs import Between, Choices, in_words, only
 from space.mixture import TaskMixture
 from space.ranges import Limits, MixtureSpace, SearchSpace

@@ -23,9 +23,9 @@ from trainers.exports.load import FOLDER, SCORECARD_FILE, check_tokenizer, full_
 from trainers.exports.sealed import FolderReport, Progress, check_seal, remove_sealed, write_sealed
 from trainers.exports.threads import Threads, playing, training
 from trainers.loggers import RunLog
+from trainers.phases import Phases, no_phases
 from trainers.runtime import accelerator
 from trainers.train import fit_candidate, schedule_of, score_fitted
-from trainers.watch import Phases, no_phases
 
 PLAN_FILE = "plan.txt"
 CHECKPOINT_SECONDS = 60.0

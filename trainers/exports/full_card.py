@@ -29,7 +29,7 @@ def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
             f"Score {plus_minus(card.score, card.stderr)} on the {card.split} episodes: the mean"
             " over domains of the fraction of expert performance; 95% intervals.",
             f"{card.above(0.5)} of {len(card.tasks)} tasks are above half of their expert.",
-            *_beside_the_prediction(recipe, card, tokens),
+            *_compared_with_prediction(recipe, card, tokens),
             "",
             "| task | metric | value | episodes | fraction of expert | share of tokens | epochs |",
             "|---|---|---|---|---|---|---|",
@@ -37,7 +37,7 @@ def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
             "",
             f"Depth {arch.depth}, width {arch.width}, {arch.features};"
             f" {cost.total_params:,} parameters, {cost.active_params:,} active;"
-            f" {cost.flops_per_token:.3g} FLOPs a token.",
+            f" {cost.flops_per_token:.3g} FLOPs per token.",
             f"Trained with {card.spent.training_flops:.3g} FLOPs"
             f" in {card.spent.wall_seconds:,.0f} s on {card.spent.device}.",
             "",
@@ -45,7 +45,7 @@ def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
     )
 
 
-def _beside_the_prediction(recipe: Recipe, card: Scorecard, tokens: int) -> list[str]:
+def _compared_with_prediction(recipe: Recipe, card: Scorecard, tokens: int) -> list[str]:
     """A line that compares the score of a grown candidate with its prediction."""
     if recipe.grown is None:
         return []
@@ -56,6 +56,6 @@ def _beside_the_prediction(recipe: Recipe, card: Scorecard, tokens: int) -> list
     verdict = "within" if point.low <= card.score <= point.high else "outside"
     return [
         f"Predicted at {tokens:,} tokens: {point.score:.3f}, 90% interval {point.low:.3f} to"
-        f" {point.high:.3f}; the score is {verdict} it. The prediction is for the select episodes, others of"
-        " the same tasks."
+        f" {point.high:.3f}; the score is {verdict} it. The prediction is for the select episodes, which are"
+        " other episodes of the same tasks."
     ]

@@ -21,7 +21,7 @@ from trainers.model.experts import DenseNetwork, SparseNetwork
 from trainers.model.routing import Routing
 
 DAMPING = 0.01  # of each channel's own moment: what keeps the fit from trusting few visits
-LEAST_SHARE = 1e-9  # of the mean moment: added to each, so that channels which never speak can be inverted
+LEAST_SHARE = 1e-9  # of the mean moment: added to each, so that inactive channels can be inverted
 LEAST_MOMENT = 1e-30  # the same where no channel speaks
 
 Network = DenseNetwork | SparseNetwork

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from space.candidate import Architecture
-from space.declared import unhandled
 from space.errors import StudyFileError
+from space.knob_index import unhandled
 from space.records import SuiteRecord
 
 TORCHTITAN_FILE = "torchtitan.toml"

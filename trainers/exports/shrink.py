@@ -32,10 +32,10 @@ from trainers.exports.shrunk import Rating, Scores, Shrunk, Size, describe
 from trainers.exports.speed import measure_speeds
 from trainers.exports.threads import Threads, playing, training
 from trainers.model.decoder import Decoder
+from trainers.phases import Phases, no_phases
 from trainers.runtime import accelerator
 from trainers.tasks.tokenizer import tokenizer_model
 from trainers.train import save_weights
-from trainers.watch import Phases, no_phases
 
 TOKEN_SHARE = 0.1  # of the parent's training tokens, by default
 MOMENT_BATCHES = 64

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
 from space.candidate import Architecture
-from space.declared import unhandled
 from space.errors import NotFoundError, StudyFileError
+from space.knob_index import unhandled
 from space.records import SuiteRecord
 from trainers.model.attention import ROPE_BASE
 from trainers.model.norm import NORM_EPS

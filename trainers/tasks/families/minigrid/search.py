@@ -1,7 +1,6 @@
-"""Breadth-first search for ways over the cells of a MiniGrid that an agent has seen.
+"""Breadth-first search for paths over the cells of a MiniGrid that an agent has seen.
 
-What was never seen is taken for free floor until it is seen, so a plan is the shortest one as far as anybody
-could know from the agent's position.
+Cells that were not seen are assumed free, so a plan is the shortest one that the agent's observations allow.
 """
 
 from collections.abc import Callable, Collection, Iterator

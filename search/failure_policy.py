@@ -37,7 +37,7 @@ def may_be_replaced(error: Exception) -> bool:
     return isinstance(error, DeviceLost) or not isinstance(error, PathfrontError)
 
 
-class Judge:
+class FailurePolicy:
     """Decides what follows from one worker's failures.
 
     Args:
@@ -114,7 +114,7 @@ class Judge:
             where = f"; log: {self._log}" if self._log else ""
             reason = (
                 f"the first {len(same)} attempts all failed with the same error: {failure.reason}{where};"
-                " mend it and launch the study again"
+                " fix it and launch the study again"
             )
             unhalted = and_(studies.c.name == study, studies.c.halted.is_(None))
             if connection.execute(update(studies).where(unhalted).values(halted=reason)).rowcount:

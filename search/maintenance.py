@@ -84,7 +84,7 @@ def retry(url: str, study: str, number: int | None = None, forget_checkpoints: b
                     _require_failed(connection, study, number)
             if alive and forget_checkpoints:
                 raise PathfrontError(
-                    f"checkpoints are struck out while no worker is alive, and {_are(alive)}"
+                    f"rows of checkpoints are deleted while no worker is alive, and {_are(alive)}"
                 )
             gone = _gone(engine, url, study) if forget_checkpoints else None
             return _retry(engine, study, number, gone, alive)
@@ -130,7 +130,7 @@ def _retry(
         if changed:
             add_event(connection, study, "retried", f"{counted(changed, 'failed trial')} may be tried again")
         if gone is not None:
-            text = f"{counted(len(gone), 'checkpoint')} struck out as asked: the files are gone"
+            text = f"{counted(len(gone), 'checkpoint')} removed from the database: their files are gone"
             add_event(connection, study, "forgot", text)
     return Retried(changed, len(gone or ()), bool(opened))
 

@@ -14,10 +14,10 @@ from sqlalchemy import create_engine, select, update
 
 from search.database import tables
 from search.database.storage import optuna_storage
+from search.maintenance import delete_all, plan_deletion, retry
 from search.read.remarks import remarks
 from search.read.results import Reader
 from search.store.optuna_trials import close_storage
-from search.upkeep import delete_all, plan_deletion, retry
 from search.worker import run_worker
 from space.errors import PathfrontError, StorageError, StudyFileError
 

@@ -7,8 +7,8 @@ imported here; `search.choose.samplers` and `search.engines.engine` import what 
 from space.errors import nearest
 
 SAMPLERS = {
-    "stratified": "search.choose.drawn:Stratified",
-    "random": "search.choose.drawn:Random",
+    "stratified": "search.choose.stratified:Stratified",
+    "random": "search.choose.stratified:Random",
     "tpe": "optuna.samplers:TPESampler",
     "nsga2": "optuna.samplers:NSGAIISampler",
     "gp": "optuna.samplers:GPSampler",
