@@ -52,7 +52,7 @@ from space.errors import (
     StorageError,
     StudyFileError,
 )
-from space.plugins import describe as describe_error
+from space.plugins import describe_error
 from space.scores import Scorecard
 
 POLL_SECONDS = 0.5  # of a worker that waits for others

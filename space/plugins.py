@@ -36,7 +36,7 @@ def load_object(path: str, rule: str, error: type[PathfrontError] | None = None)
         found = importlib.import_module(module)
     except ModuleNotFoundError as cause:
         if cause.name is None or not f"{module}.".startswith(f"{cause.name}."):
-            raise broken(f"{rule}, and the import of '{path}' raises {describe(cause)}") from cause
+            raise broken(f"{rule}, and the import of '{path}' raises {describe_error(cause)}") from cause
         hint = _shadowed(module, folder) or nearest(cause.name, [file.stem for file in folder.glob("*.py")])
         raise missing(
             f"{rule}, got '{path}': no module is called '{cause.name}' in the installed packages or in"
@@ -45,7 +45,7 @@ def load_object(path: str, rule: str, error: type[PathfrontError] | None = None)
     except PathfrontError:  # raised by a module of Pathfront's, with a message for the user
         raise
     except (Exception, SystemExit) as cause:  # a script may call sys.exit when it is imported
-        raise broken(f"{rule}, and the import of '{path}' raises {describe(cause)}") from cause
+        raise broken(f"{rule}, and the import of '{path}' raises {describe_error(cause)}") from cause
     if not hasattr(found, name):
         near = nearest(name, _defined(found))
         raise missing(
@@ -54,7 +54,7 @@ def load_object(path: str, rule: str, error: type[PathfrontError] | None = None)
     return getattr(found, name)
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error and where it was raised, on one line: "ValueError: too few rooms (mine.py:12)".
 
     The place is the innermost stack frame in the working folder, else the innermost frame.

@@ -8,7 +8,7 @@ from typing import Any
 
 from search.choose.sampler import Problem, Sampler
 from space.errors import PathfrontError, StudyFileError, nearest
-from space.plugins import describe, load_object
+from space.plugins import describe_error, load_object
 from space.shipped import SAMPLERS
 from space.study import Search
 
@@ -80,12 +80,12 @@ def blamed(key: str, name: str) -> Iterator[None]:
         raise
     except ImportError as error:
         if error.name is None:
-            raise StudyFileError(f"{key}: '{name}' raises {describe(error)}") from error
+            raise StudyFileError(f"{key}: '{name}' raises {describe_error(error)}") from error
         raise StudyFileError(
             f"search.sampler: '{name}' needs the package '{error.name}', and it is not installed"
         ) from error
     except Exception as error:
-        raise StudyFileError(f"{key}: '{name}' raises {describe(error)}") from error
+        raise StudyFileError(f"{key}: '{name}' raises {describe_error(error)}") from error
 
 
 def _is_of_optuna(kind: object) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from space.errors import MachineError, PathfrontError, StudyFileError
-from space.plugins import describe, load_object
+from space.plugins import describe_error, load_object
 from space.shipped import ENGINES, checked_name
 from space.study import StudyConfig
 
@@ -134,4 +134,4 @@ def blamed(name: str, kind: type[PathfrontError] = MachineError) -> Iterator[Non
     except (PathfrontError, OSError):  # of a disk or a folder: the launcher reads its exit status
         raise
     except Exception as error:
-        raise kind(f"engine: '{name}' raises {describe(error)}") from error
+        raise kind(f"engine: '{name}' raises {describe_error(error)}") from error

@@ -16,7 +16,7 @@ from search.database.tables import candidates, checkpoints, clock, curves, event
 from search.planning.bounds import expected_trials
 from search.planning.forecast import trial_tokens
 from search.read import queries
-from search.read.rows import Event, Failure, RungStatus, RunningTrial, StudyStatus, TrialRow, WorkerRow
+from search.read.rows import Event, FailureGroup, RungStatus, RunningTrial, StudyStatus, TrialRow, WorkerRow
 from search.store.finalists import Finalist, best_of, highest_rungs
 from space.scores import at_floor
 from space.study import StudyConfig
@@ -196,7 +196,7 @@ def _origins(connection: Connection, study: str) -> dict[str, int]:
     return {row.origin: row.candidates for row in found}
 
 
-def _failures(connection: Connection, study: str) -> tuple[list[Failure], int]:
+def _failures(connection: Connection, study: str) -> tuple[list[FailureGroup], int]:
     """Failed trials grouped by error, the most frequent first, and how many will not be retried."""
     found = connection.execute(
         select(trials.c.error, trials.c.number, trials.c.candidate, trials.c.log, trials.c.final)
@@ -210,9 +210,9 @@ def _failures(connection: Connection, study: str) -> tuple[list[Failure], int]:
     return [_failure(rows) for rows in frequent], sum(row.final for row in found)
 
 
-def _failure(rows: Sequence[Any]) -> Failure:
+def _failure(rows: Sequence[Any]) -> FailureGroup:
     latest = rows[0]
-    return Failure(
+    return FailureGroup(
         reason=latest.error or UNNAMED,
         count=len(rows),
         trial=latest.number,

@@ -6,7 +6,7 @@ A study that makes progress without failures has no remarks.
 from collections.abc import Sequence
 
 from search.read.results import Reader, storage_option
-from search.read.rows import Failure, StudyStatus, TrialRow
+from search.read.rows import FailureGroup, StudyStatus, TrialRow
 from search.store.studies import DELETING
 from space.study import shipped_studies
 from space.words import counted
@@ -117,7 +117,7 @@ def _shortfall(status: StudyStatus) -> list[str]:
     return [f"finished with {status.candidates:,} of {counted(wanted, 'candidate')}{why}"]
 
 
-def _failed(failure: Failure) -> str:
+def _failed(failure: FailureGroup) -> str:
     latest = "" if failure.trial is None else f" (trial {failure.trial})"
     return f"{counted(failure.count, 'trial')} failed: {failure.reason}{latest}{_log(failure.log)}"
 

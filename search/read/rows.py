@@ -264,7 +264,7 @@ class WorkerRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class FailureGroup:
     """Failed trials with the same error, apart from numbers in it.
 
     Attributes:
@@ -335,7 +335,7 @@ class StudyStatus:
     events: list[Event]
     halted: str | None = None
     finished_because: str | None = None
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[FailureGroup] = field(default_factory=list)
     failed_for_good: int = 0
     at_floor: int = 0
     origins: dict[str, int] = field(default_factory=dict)

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from space.errors import MachineError, NotFoundError, StudyFileError
-from space.plugins import describe, load_object
+from space.plugins import describe_error, load_object
 
 RULE = "trainer: a function as package.module:function"
 
@@ -93,5 +93,5 @@ def test_what_a_study_file_names_is_an_error_of_the_study_file(folder, text):
 
 
 def test_an_error_without_message_or_place_is_described():
-    assert describe(ValueError()) == "ValueError"
-    assert describe(ValueError("too\nfew")) == "ValueError: too few"
+    assert describe_error(ValueError()) == "ValueError"
+    assert describe_error(ValueError("too\nfew")) == "ValueError: too few"

@@ -9,7 +9,7 @@ from toys import toy_suite
 from space.errors import CheckpointError, Interrupted, NotFoundError, StudyFileError
 from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Predicted, Recipe
 from trainers.exports.full import evaluate_export, finished_training, train_export
-from trainers.exports.full_card import describe
+from trainers.exports.full_card import full_card
 from trainers.model.decoder import Decoder
 from trainers.tasks.tokenizer import tokenizer_model
 from trainers.train import save_weights
@@ -61,10 +61,10 @@ def test_the_card_of_a_grown_export_sets_the_score_beside_the_prediction(grown):
     told = f"Predicted at {20 * STEP:,} tokens: 0.400, 90% interval -1.000 to 1.000; the score is within it."
     assert told in text
     recipe = Recipe.read(grown)
-    assert "the score is outside it" in describe(recipe, card.model_copy(update={"score": 1.5}), 20 * STEP)
-    assert "Nothing was predicted at 4,032 tokens" in describe(recipe, card, 21 * STEP)
+    assert "the score is outside it" in full_card(recipe, card.model_copy(update={"score": 1.5}), 20 * STEP)
+    assert "Nothing was predicted at 4,032 tokens" in full_card(recipe, card, 21 * STEP)
     alone = recipe.model_copy(update={"grown": None})
-    assert "redicted" not in describe(alone, card, 20 * STEP)
+    assert "redicted" not in full_card(alone, card, 20 * STEP)
 
 
 @pytest.mark.parametrize("content", [None, b"another"])

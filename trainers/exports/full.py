@@ -18,7 +18,7 @@ from space.records import Split
 from space.scores import Scorecard
 from trainers.data import step_tokens
 from trainers.evaluate import score_candidate
-from trainers.exports.full_card import describe
+from trainers.exports.full_card import full_card
 from trainers.exports.load import FOLDER, SCORECARD_FILE, check_tokenizer, full_scorecard, load_decoder
 from trainers.exports.sealed import FolderReport, Progress, check_seal, remove_sealed, write_sealed
 from trainers.exports.threads import Threads, playing, training
@@ -72,7 +72,7 @@ def train_export(
             recipe, home, _budget(recipe, tokens, home, device), progress, stopping, phases, threads
         )
         write_sealed(home / SCORECARD_FILE, done.model_dump_json(indent=2))
-    write_atomically(home / CARD_FILE, describe(recipe, done, tokens))
+    write_atomically(home / CARD_FILE, full_card(recipe, done, tokens))
     FolderReport(home, progress, stopping).drop_branch()
     return done
 

@@ -6,7 +6,7 @@ from space.scores import Scorecard
 from space.words import plus_minus
 
 
-def describe(recipe: Recipe, card: Scorecard, tokens: int) -> str:
+def full_card(recipe: Recipe, card: Scorecard, tokens: int) -> str:
     """Write the card of a full training, as Markdown.
 
     Args:

@@ -11,7 +11,7 @@ from typing import cast
 
 from space.catalog import load_catalog
 from space.errors import MachineError, NotFoundError, PathfrontError, TaskError, nearest
-from space.plugins import describe, load_object
+from space.plugins import describe_error, load_object
 from space.records import SuiteRecord
 from trainers.tasks.base import Task
 from trainers.tasks.simulators import missing_simulator
@@ -116,7 +116,9 @@ def family_tasks(family: str) -> Mapping[str, Factory]:
     try:
         return import_module(FAMILIES[family]).TASKS
     except (ImportError, OSError) as error:  # a library of the system that the simulator loads
-        raise MachineError(f"tasks of family '{family}' cannot be used here: {describe(error)}") from error
+        raise MachineError(
+            f"tasks of family '{family}' cannot be used here: {describe_error(error)}"
+        ) from error
 
 
 def shipped_tasks() -> dict[str, Factory]:
@@ -146,9 +148,9 @@ def blamed(task: str) -> Iterator[None]:
     except (PathfrontError, OSError, MemoryError):
         raise
     except ImportError as error:
-        raise MachineError(f"task '{task}' cannot be used here: {describe(error)}") from error
+        raise MachineError(f"task '{task}' cannot be used here: {describe_error(error)}") from error
     except Exception as error:
-        raise TaskError(f"task '{task}' raises {describe(error)}") from error
+        raise TaskError(f"task '{task}' raises {describe_error(error)}") from error
 
 
 def _importable_tasks() -> dict[str, Factory]:
