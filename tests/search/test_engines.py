@@ -36,6 +36,7 @@ class TestLocal(EngineContract):
     engine = "local"
 
 
+@pytest.mark.slow  # test_examples.py runs a study with it
 class TestExample(RunsWorkers):
     """The example of an engine."""
 

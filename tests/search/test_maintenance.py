@@ -161,13 +161,14 @@ def test_nothing_to_retry_is_said_and_changes_nothing(sqlite_url, pathfront):
     assert [read(sqlite_url, table) for table in OF_STUDY] == before
     change(sqlite_url, tables.studies, {"halted": "the disk is full", "finished_at": None})
     code, out, _ = pathfront("retry", "quick", "--storage", sqlite_url)
-    assert (code, out.splitlines()[0]) == (0, "no trial of study 'quick' failed permanently; it may go on")
+    assert (code, out.splitlines()[0]) == (
+        0,
+        "no trial of study 'quick' failed permanently; the study may resume",
+    )
     assert read(sqlite_url, tables.studies)[0]["halted"] is None
 
 
-def test_only_checkpoints_whose_files_are_gone_are_struck_out_and_only_if_asked(
-    sqlite_url, tmp_path, pathfront
-):
+def test_only_checkpoints_whose_files_are_gone_are_removed_and_only_if_asked(sqlite_url, tmp_path, pathfront):
     make_study(sqlite_url, trials=4, running=1, finished=False, artifacts=tmp_path / "art")
     kept, *gone = sorted((tmp_path / "art").iterdir())
     for path in gone:
@@ -182,10 +183,13 @@ def test_only_checkpoints_whose_files_are_gone_are_struck_out_and_only_if_asked(
     change(sqlite_url, tables.trials, {"lease_until": 0.0}, tables.trials.c.state == "running")
     code, out, err = pathfront("retry", "quick", "--forget-checkpoints", *option)
     assert (code, err) == (0, "")
-    assert f"{len(gone)} checkpoints struck out" in out
+    assert f"{len(gone)} checkpoints removed from the database" in out
     assert [row["uri"] for row in read(sqlite_url, tables.checkpoints)] == [kept.as_uri()]
     assert "forgot" in [row["kind"] for row in read(sqlite_url, tables.events)]
-    assert "none was struck out" in pathfront("retry", "quick", "--forget-checkpoints", *option)[1]
+    assert (
+        "none was removed from the database"
+        in pathfront("retry", "quick", "--forget-checkpoints", *option)[1]
+    )
 
 
 # delete
@@ -250,9 +254,9 @@ def test_a_deletion_that_was_killed_is_finished_by_the_same_command(
     (logs / "worker-0.log").write_text("scored")
     script = (
         "import os, signal, sys\n"
-        "from search import upkeep\n"
+        "from search import maintenance\n"
         "from search.cli import main\n"
-        "upkeep.step = lambda name: name == sys.argv[1] and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "maintenance.step = lambda name: name == sys.argv[1] and os.kill(os.getpid(), signal.SIGKILL)\n"
         "main(['delete', 'toy', '--yes'])\n"
     )
     environment = {**os.environ, "PATHFRONT_STORAGE": any_url, "PATHFRONT_ARTIFACTS": str(root)}

@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna._imports import _LazyImport
 
-from search.choose.contract import RULES, SPACE, Subject, _played, check_sampler
+from search.choose.contract import RULES, SPACE, Subject, _simulated, check_sampler
 from search.choose.rehearsal import rehearse_sampler
 from search.choose.snapshot import Snapshot
 from space.catalog import load_catalog
@@ -18,7 +18,7 @@ from space.shipped import SAMPLERS
 from space.study import Search
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-OF_OPTUNA = ("BruteForceSampler", "NSGAIIISampler", "QMCSampler", "RandomSampler", "TPESampler")
+OF_OPTUNA = ("BruteForceSampler", "NSGAIIISampler", "QMCSampler", "RandomSampler")  # tpe is TPESampler
 OTHERS = {
     **{f"optuna.samplers.{name}": {} for name in OF_OPTUNA},
     "optuna.samplers.CmaEsSampler": {"popsize": 4},
@@ -165,7 +165,7 @@ def test_cma_es_learns_from_the_scores():
     pytest.importorskip("cmaes")
     space = {**SPACE, "depth": {"low": 1, "high": 200}, "learning_rate": {"low": 1e-3, "high": 1e-2}}
     proposer = Subject("optuna.samplers.CmaEsSampler", {"popsize": 6}).proposer(space=space)
-    proposals, _ = _played(proposer, 60, lambda p: p.candidate.architecture.depth / 200)
+    proposals, _ = _simulated(proposer, 60, lambda p: p.candidate.architecture.depth / 200)
     depths = [p.candidate.architecture.depth for p in proposals]
     assert proposals[-1].origin == "CmaEs"
     assert sum(depths[-12:]) / 12 > 140
@@ -174,7 +174,7 @@ def test_cma_es_learns_from_the_scores():
 @pytest.mark.parametrize("name", ["tpe", "gp", *(f"optuna.samplers.NSGA{n}Sampler" for n in ("II", "III"))])
 def test_suggestions_depend_on_the_scores(name):
     proposer = Subject(name, {}).proposer()
-    _, view = _played(proposer, 26)
+    _, view = _simulated(proposer, 26)
     reversed_scores = [replace(trial, score=-trial.score) for trial in view.trials]
     other = replace(view, trials=tuple(reversed_scores))
     first, second = (list(islice(proposer.sampler.suggest(v), 1)) for v in (view, other))
