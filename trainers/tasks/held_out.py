@@ -3,7 +3,7 @@
 It works on any task, through a policy that records what `score` shows it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,3 +103,35 @@ def _hashes(ids: np.ndarray) -> np.ndarray:
     for place in range(size):
         found = found * HASH + tokens[place : place + len(found)]
     return found
+
+
+class HeldOutScores:
+    """Scores of a task's expert and floors on held-out episodes, larger is better; each is played once.
+
+    Args:
+        task: the task.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._sign = -1 if task.lower_is_better else 1
+        self._found: dict[tuple[str, Split, int], np.ndarray] = {}
+
+    def of(self, policy: Policy, split: Split, count: int) -> np.ndarray:
+        """Scores of any policy, (count,)."""
+        return self._sign * self._task.score(policy, split, count)
+
+    def expert(self, split: Split, count: int) -> np.ndarray:
+        """Scores of the expert, (count,)."""
+        return self._once("the expert", lambda: self._task.expert_policy()[1], split, count)
+
+    def floors(self, split: Split, count: int) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and scores, (count,), of each policy that looks at nothing."""
+        for name, policy in self._task.floor_policies().items():
+            yield name, self._once(f"floor {name}", lambda policy=policy: policy, split, count)
+
+    def _once(self, name: str, policy: Callable[[], Policy], split: Split, count: int) -> np.ndarray:
+        key = name, split, count
+        if key not in self._found:
+            self._found[key] = self.of(policy(), split, count)
+        return self._found[key]

@@ -20,7 +20,7 @@ from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Session, Task
 from trainers.tasks.control import Box, Choices
 from trainers.tasks.families.text import REPEATABLE, TextTask, paragraphs
-from trainers.tasks.held_out import WINDOW, Passages, Recorder, begins_with, record
+from trainers.tasks.held_out import WINDOW, HeldOutScores, Passages, Recorder, begins_with, record
 from trainers.tasks.retrieval import RetrievalPolicy
 from trainers.tasks.sessions import BaseTask, SessionTask
 from trainers.tokens.sequence import MAX_LOCAL, Chunk
@@ -64,6 +64,11 @@ class Checked:
         if split not in self._played:
             self._played[split] = record(self.task, split, EPISODES)
         return self._played[split]
+
+    @cached_property
+    def scores(self) -> HeldOutScores:
+        """Scores of the task's own policies, which several rules compare."""
+        return HeldOutScores(self.task)
 
     @property
     def acts(self) -> bool:
@@ -237,7 +242,7 @@ def check_disjoint(checked: Checked) -> None:
 def check_leakage(checked: Checked) -> None:
     """A policy that sees shuffled observations fails; held-out text does not repeat training text."""
     if checked.acts:
-        check_shuffled(checked.task, checked.vocabulary)
+        check_shuffled(checked.task, checked.vocabulary, checked.scores)
         return
     task = checked.task
     known = Passages(_training_text(checked))
@@ -252,7 +257,7 @@ def check_leakage(checked: Checked) -> None:
         )
 
 
-def check_shuffled(task: Task, vocabulary: Vocabulary) -> None:
+def check_shuffled(task: Task, vocabulary: Vocabulary, scores: HeldOutScores | None = None) -> None:
     """A policy that sees the wrong observations stays near the floor: nothing else reveals the answer.
 
     It does what the expert did after an observation drawn at random. A task of answers leaves it at the
@@ -261,12 +266,11 @@ def check_shuffled(task: Task, vocabulary: Vocabulary) -> None:
     Raises:
         TaskError: the policy scores more.
     """
-    sign = -1 if task.lower_is_better else 1
+    scores = scores or HeldOutScores(task)
     blind = RetrievalPolicy(task.episodes(), vocabulary, np.random.default_rng(0))
-    expert = sign * task.score(task.expert_policy()[1], "select", SHUFFLED)
-    seen = sign * task.score(blind, "select", SHUFFLED)
-    floors = [sign * task.score(policy, "select", SHUFFLED) for policy in task.floor_policies().values()]
-    floor = max(floors, key=np.mean)
+    expert = scores.expert("select", SHUFFLED)
+    seen = scores.of(blind, "select", SHUFFLED)
+    floor = max((floor for _, floor in scores.floors("select", SHUFFLED)), key=np.mean)
     gain = expert.mean() - floor.mean()
     noise = float(np.hypot(seen.std(), floor.std()) / SHUFFLED**0.5)
     share = SHUFFLED_ANSWER if isinstance(task, AnswerTask) else SHUFFLED_CONTROL
@@ -284,22 +288,21 @@ def check_expert(checked: Checked) -> None:
     count = min(SHUFFLED, task.reference_episodes)
     while count < task.reference_episodes:
         try:
-            return check_reference(task, "select", count)
+            return check_reference(task, "select", count, checked.scores)
         except TaskError:
             count = min(4 * count, task.reference_episodes)
-    return check_reference(task, "select", count)
+    return check_reference(task, "select", count, checked.scores)
 
 
-def check_reference(task: Task, split: Split, count: int) -> None:
+def check_reference(task: Task, split: Split, count: int, scores: HeldOutScores | None = None) -> None:
     """The expert scores better than each floor by two standard errors, on `count` episodes.
 
     Raises:
         TaskError: it does not.
     """
-    sign = -1 if task.lower_is_better else 1
-    expert = sign * task.score(task.expert_policy()[1], split, count)
-    for name, policy in task.floor_policies().items():
-        floor = sign * task.score(policy, split, count)
+    scores = scores or HeldOutScores(task)
+    expert = scores.expert(split, count)
+    for name, floor in scores.floors(split, count):
         noise = float(np.hypot(expert.std(), floor.std()) / count**0.5)
         clear = expert.mean() - floor.mean() > 2 * noise
         require(clear, task, f"the expert clears '{name}', got {expert.mean():g} and {floor.mean():g}")
