@@ -3,10 +3,19 @@
 The ledger stores a description as JSON, so tables, pages and cards need no column and no code for a knob.
 """
 
-from space.candidate import EXPERTS, CandidateConfig
+from pydantic import field_validator
+
+from space.candidate import EXPERTS, Architecture, CandidateConfig
 from space.knob_index import KNOBS, is_of_architecture
 from space.knobs import Scalar, in_words
 from space.records import Frozen
+
+DEFAULTS: dict[str, Scalar] = {
+    name: field.default
+    for model in (Architecture, CandidateConfig)
+    for name, field in model.model_fields.items()
+    if name in KNOBS and not field.is_required()
+}
 
 
 class Description(Frozen):
@@ -23,6 +32,13 @@ class Description(Frozen):
     sparse: bool
     knobs: dict[str, Scalar]
     facts: dict[str, str]
+
+    @field_validator("knobs")
+    @classmethod
+    def _with_later_knobs(cls, knobs: dict[str, Scalar]) -> dict[str, Scalar]:
+        """Add the default of each knob that did not exist when the description was stored."""
+        known = {**DEFAULTS, **knobs}
+        return {name: known[name] for name in KNOBS if name in known}
 
 
 def describe(candidate: CandidateConfig) -> Description:

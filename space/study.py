@@ -18,6 +18,11 @@ from space.records import Frozen, SuiteRecord
 from space.shipped import ENGINES, SAMPLERS, checked_name
 
 Model = TypeVar("Model", bound=BaseModel)
+PYDANTICS = (  # pydantic's words, and a study file's
+    (r"(?i)input should be a valid (tuple|list)", "a list"),
+    (r"(?i)input should be a valid dictionary( or instance of \w+)?", "a mapping of keys to values"),
+    (r"(?i)(tuple|list) should have at least 1 item after validation, not 0", "a list of at least one value"),
+)
 
 SCHEMA_VERSION = 1
 DEFAULT_SUITE = "quick"
@@ -181,7 +186,7 @@ class StudyConfig(Frozen):
         if workers == "auto":
             return workers
         if isinstance(workers, bool | str) or not isinstance(workers, int | float) or not workers >= 1:
-            raise ValueError(f"workers is 'auto' or at least 1, got {workers!r}")
+            raise ValueError(f"workers is 'auto' or a whole number of at least 1, got {workers!r}")
         if workers > MOST_WORKERS or workers != int(workers):
             raise ValueError(
                 f"workers is 'auto' or a whole number of at most {MOST_WORKERS}, got {workers!r}"
@@ -217,6 +222,10 @@ class StudyConfig(Frozen):
         Raises:
             StudyFileError: a rule is broken.
         """
+        if not self.suite:
+            raise StudyFileError("suite: a suite, or a list of at least one task, got an empty one")
+        if not isinstance(self.suite, str) and len(set(self.suite)) < len(self.suite):
+            raise StudyFileError(f"suite: each task is named once, got {list(self.suite)}")
         suite = self.suite_record()
         if self.search.seed > LARGEST_SEED:  # stored studies may have a larger one
             raise StudyFileError(f"search.seed: at most {LARGEST_SEED}, got {self.search.seed}")
@@ -331,22 +340,29 @@ _StudyLoader.add_implicit_resolver(
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first validation error on one line: the path of the key, the rule, the value, the nearest name."""
     first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"])))
-    path = [str(part) for part in first["loc"] if not _is_kind(part)]
+    path = [str(part) for place, part in enumerate(first["loc"]) if not _is_kind(part, place)]
     where = ".".join(path) or "study file"
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key{nearest(path[-1], _keys(model, path[:-1]))}"
     if first["type"] == "missing":
         return f"{where}: this key is needed"
     rule = first["msg"].removeprefix("Value error, ")
+    for theirs, ours in PYDANTICS:
+        rule = re.sub(theirs, ours, rule)
     value = first["input"]
     if first["type"] == "value_error" and "got" in rule:
         return f"{where}: {rule}"
     return f"{where}: {rule[:1].lower()}{rule[1:]}, got {value!r}"
 
 
-def _is_kind(part: int | str) -> bool:
-    """Whether a part of an error's path names the form of a knob (`Between`, `Choices`) and not a key."""
-    return part in ("Between", "Choices")
+def _is_kind(part: int | str, place: int) -> bool:
+    """Whether a part of an error's path names a form of value and not a key: `Choices`, `tuple[str, ...]`."""
+    text = str(part)
+    return (
+        text in ("Between", "Choices")
+        or "[" in text
+        or (place > 0 and text in ("str", "float", "int", "bool"))
+    )
 
 
 def _keys(model: type[BaseModel], path: list[str]) -> list[str]:

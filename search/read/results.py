@@ -199,7 +199,7 @@ class Reader:
                 tokens=ladder[row.rung],
                 tasks=fractions.get(row.candidate, {}),
                 mixture=details[row.candidate].config["mixture"]["weights"],
-                config=details[row.candidate].config,
+                config=CandidateConfig.model_validate(details[row.candidate].config).model_dump(mode="json"),
             )
             for row in front
             if row.candidate in details  # else the study was deleted in this moment

@@ -23,3 +23,9 @@ def test_a_dense_candidate_is_called_dense():
     made = describe(candidate())
     assert made.label == "3 x 96, dense"
     assert not made.sparse
+
+
+def test_a_description_that_is_older_than_a_knob_has_its_default():
+    made = describe(candidate())
+    old = made.model_dump() | {"knobs": {name: made.knobs[name] for name in made.knobs if name != "window"}}
+    assert Description.model_validate(old).knobs == made.knobs

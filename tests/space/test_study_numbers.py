@@ -132,7 +132,7 @@ def test_a_list_and_a_plain_value_of_a_knob_are_held_to_the_same_rule(read, knob
             "space.mixture.prior: at least one weight is above",
         ),
         ({"space": {"mixture": {"prior": {"digits": -1}}}}, "space.mixture.prior.digits: input should be gr"),
-        ({"space": {"mixture": 3}}, "space.mixture: input should be a valid dictionary"),
+        ({"space": {"mixture": 3}}, "space.mixture: a mapping of keys to values, got 3"),
         ({"search": {"seed": 2**31}}, "search.seed: at most 2147483647, got 2147483648"),
         ({"batch_tokens": 64}, "batch_tokens: a batch holds at least one context of 128 tokens, got 64"),
         ({"workers": 1.5}, "workers: workers is 'auto' or a whole number of at most 4096, got 1.5"),

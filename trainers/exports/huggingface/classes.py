@@ -186,10 +186,11 @@ def exact_class(arch: Architecture) -> PeerClass:
             "a sigmoid router has an exact class in transformers only with full attention, got window"
             f" {arch.window}; choose a candidate with window 0 or with a softmax router"
         )
+    sigmoid = ", or with a sigmoid router" if not arch.window else ""
     raise StudyFileError(
         "a softmax router with a shared expert has an exact class in transformers only without QK-norm, got"
-        f" shared_experts {arch.shared_experts} and qk_norm true; choose a candidate with qk_norm false,"
-        " without a shared expert, or with a sigmoid router"
+        f" shared_experts {arch.shared_experts} and qk_norm true; choose a candidate with qk_norm false"
+        f"{' or' if arch.window else ','} without a shared expert{sigmoid}"
     )
 
 
