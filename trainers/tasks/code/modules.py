@@ -21,12 +21,14 @@ def is_loose(top: str) -> bool:
     It need not be imported yet: it is searched for where an import searches. A module that is not found is
     searched for again in the next call, since `sys.path` may grow.
     """
+    if top in sys.stdlib_module_names:
+        return False
     if top not in _loose:
         files = _files(top)
         if not files:
             return False
         library = Path(sysconfig.get_path("stdlib")).resolve()
-        _loose[top] = top not in sys.stdlib_module_names and not any(
+        _loose[top] = not any(
             INSTALLED.intersection(file.parts) or file.is_relative_to(library) for file in files
         )
     return _loose[top]
