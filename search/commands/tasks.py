@@ -179,14 +179,15 @@ def check_tasks(
     from search.commands import output
     from space.catalog import load_catalog
     from trainers.tasks import measure
-    from trainers.tasks.contract import CHECKED_EPISODES, verdicts_by_name
+    from trainers.tasks.contract import CHECKED_EPISODES, unopened, verdicts_by_name
 
     chosen = _chosen(names, family, everything, None, 0)
     settings = load_catalog().suite(suite) if suite else measure.own_suite()
     one = partial(verdicts_by_name, suite=settings, train_episodes=CHECKED_EPISODES)
     found: dict[str, tuple[Verdict, ...]] = {}
     failed = _each(one, chosen, "checked", workers, found.__setitem__)
-    found = {name: found[name] for name in chosen if name in found}
+    found |= {name: unopened(reason) for name, reason in failed.items()}
+    found = {name: found[name] for name in chosen}
     for name, verdicts in found.items():
         broken = [verdict.reason for verdict in verdicts if verdict.result == "failed"]
         if broken:
@@ -202,7 +203,7 @@ def check_tasks(
 def _print_verdicts(found: "dict[str, tuple[Verdict, ...]]") -> None:
     """A table of tasks and rules, and below it why rules cannot apply."""
     from search.commands import output
-    from trainers.tasks.contract import ALL_RULES
+    from trainers.tasks.contract import ALL_RULES, NOT_RUN
 
     if not found:
         return
@@ -212,11 +213,14 @@ def _print_verdicts(found: "dict[str, tuple[Verdict, ...]]") -> None:
     reasons: dict[tuple[str, str], list[str]] = {}
     for name, verdicts in found.items():
         for verdict in verdicts:
-            if verdict.result == "inapplicable":
+            if verdict.result == "inapplicable" and verdict.reason != NOT_RUN:
                 reasons.setdefault((verdict.rule, verdict.reason), []).append(name)
     for (rule, reason), tasks in reasons.items():
         others = f" and {len(tasks) - 1:,} more" if len(tasks) > 1 else ""
         print(f"'{rule}' cannot apply to {tasks[0]}{others}: {reason}")
+    for name, verdicts in found.items():
+        if skipped := [f"'{verdict.rule}'" for verdict in verdicts if verdict.reason == NOT_RUN]:
+            print(f"{name}: {NOT_RUN}: {', '.join(skipped)}")
 
 
 def _chosen(

@@ -5,10 +5,11 @@ task gives the reason. A task may state the reason itself, in an attribute `inap
 rule's name to a sentence.
 """
 
-import contextlib
 import io
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from space.errors import TaskError, nearest
@@ -92,6 +93,7 @@ RULES = (
         rules.check_expert,
     ),
 )
+NOT_RUN = "not run, since an earlier rule raised an error"
 SILENT = "silent"  # holds while all others are checked
 ALL_RULES = {rule.name: rule.states for rule in RULES} | {SILENT: "A task prints nothing."}
 
@@ -115,15 +117,27 @@ def check_by_name(name: str, suite: SuiteRecord, train_episodes: int | None = No
 def verdicts_by_name(name: str, suite: SuiteRecord, train_episodes: int | None = None) -> tuple[Verdict, ...]:
     """The verdict of every rule on a task; arguments as those of `check_by_name`.
 
+    Where the task's code raises an error while a rule is checked, that rule fails with the error as the
+    reason, and the rules after it are not run.
+
     Raises:
-        TaskError: the task's code raises an error.
+        TaskError: the task's code raises an error when the task is opened.
         NotFoundError: there is no such task.
         MachineError: it cannot be imported here.
     """
     with blamed(name):
         return verdicts(
-            lambda: load_task(name, suite, train_episodes=train_episodes), Vocabulary.of(suite), suite.context
+            lambda: load_task(name, suite, train_episodes=train_episodes),
+            Vocabulary.of(suite),
+            suite.context,
+            partial(blamed, name),
         )
+
+
+def unopened(reason: str) -> tuple[Verdict, ...]:
+    """The verdicts on a task that cannot be opened: the first rule fails, the others are not run."""
+    first, *others = ALL_RULES
+    return (Verdict(first, "failed", reason), *(Verdict(name, "inapplicable", NOT_RUN) for name in others))
 
 
 def check_task(make: Callable[[], Task], vocabulary: Vocabulary, context: int) -> None:
@@ -140,21 +154,48 @@ def check_task(make: Callable[[], Task], vocabulary: Vocabulary, context: int) -
     _raise_first(verdicts(make, vocabulary, context))
 
 
-def verdicts(make: Callable[[], Task], vocabulary: Vocabulary, context: int) -> tuple[Verdict, ...]:
-    """The verdict of every rule on a task; arguments as those of `check_task`.
+def verdicts(
+    make: Callable[[], Task],
+    vocabulary: Vocabulary,
+    context: int,
+    blame: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> tuple[Verdict, ...]:
+    """The verdict of every rule on a task.
+
+    Args:
+        make: opens the task, once per call.
+        vocabulary: of its suite.
+        context: of its suite.
+        blame: makes a context in which each rule is checked. It converts errors of the task's code to
+            `TaskError`, with which the rule then fails; without it these errors are raised.
 
     Raises:
         TaskError: the task states that an unknown rule cannot apply, or gives no reason.
     """
     printed = io.StringIO()
     checked = Checked(make, vocabulary, context)
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+    found: list[Verdict] = []
+    raised = False
+    with redirect_stdout(printed), redirect_stderr(printed):
         stated = _stated(checked.task)
-        found = [_verdict(rule, checked, stated.get(rule.name)) for rule in RULES]
-    text = printed.getvalue()
-    noise = f"task '{checked.task.name}': a task prints nothing, got {text[:80]!r}"
-    found.append(Verdict(SILENT, "failed", noise) if text else Verdict(SILENT, "passed"))
+        for rule in RULES:
+            if raised:
+                found.append(Verdict(rule.name, "inapplicable", NOT_RUN))
+                continue
+            try:
+                with blame():
+                    found.append(_verdict(rule, checked, stated.get(rule.name)))
+            except TaskError as error:  # a broken rule is a verdict already: the task's code raised
+                found.append(Verdict(rule.name, "failed", str(error)))
+                raised = True
+    found.append(_silent(checked.task, printed.getvalue(), raised))
     return tuple(found)
+
+
+def _silent(task: Task, printed: str, raised: bool) -> Verdict:
+    if printed:
+        return Verdict(SILENT, "failed", f"task '{task.name}': a task prints nothing, got {printed[:80]!r}")
+    return Verdict(SILENT, "inapplicable", NOT_RUN) if raised else Verdict(SILENT, "passed")
 
 
 def _verdict(rule: Rule, checked: Checked, stated: str | None) -> Verdict:

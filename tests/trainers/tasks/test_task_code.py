@@ -305,6 +305,65 @@ def test_what_a_function_remembers_does_not_count():
     assert of_source() == before
 
 
+OWN = """
+class Source:
+    def numbers(self):
+        {line}
+        return {expression}
+"""
+HELPER = "START = {start}\nMEMO = {{}}\ndef heat():\n    MEMO[1] = START\n    return MEMO[1] + {number}\n"
+
+
+def own_key(folder, begin="pass"):
+    """The fingerprint of `mine:Source` in a new process."""
+    code = (
+        f"from space.plugins import load_object; cls = load_object('mine:Source', 'a class'); {begin}"
+        "; from trainers.tasks.code.fingerprints import code_fingerprint"
+        "; print(code_fingerprint(cls, 'numbers'))"
+    )
+    command = [sys.executable, "-P", "-c", code]
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    return subprocess.check_output(command, cwd=folder, env=environment, text=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "expression"),
+    [
+        ("from helper_mod import heat", "heat()"),
+        ("import helper_mod", "helper_mod.heat()"),
+        ("from helper_mod import START", "START"),
+        ("import helper_mod as h", "h.START"),
+        ("from parts.helper_mod import heat", "heat()"),
+        ("from parts import helper_mod", "helper_mod.heat()"),
+    ],
+)
+def test_a_users_module_that_a_method_imports_counts_imported_before_or_not(tmp_path, line, expression):
+    (tmp_path / "mine.py").write_text(OWN.format(line=line, expression=expression))
+    (tmp_path / "parts").mkdir()  # without __init__.py
+    module = "parts.helper_mod" if "parts" in line else "helper_mod"
+    file = tmp_path / f"{module.replace('.', '/')}.py"
+    file.write_text(HELPER.format(start=1, number=4))
+    before = own_key(tmp_path)
+    assert own_key(tmp_path, f"import {module}") == before
+    assert own_key(tmp_path, "cls().numbers()") == before
+    file.write_text(HELPER.format(start=1, number=4) + "# a comment\n")
+    assert own_key(tmp_path) == before
+    file.write_text(HELPER.format(start=11, number=4))
+    assert own_key(tmp_path) != before
+    file.write_text(HELPER.format(start=1, number=51))
+    assert (own_key(tmp_path) == before) == ("START" in line)
+
+
+def test_modules_that_a_method_cannot_import_count_by_name(tmp_path):
+    keys = []
+    for name in ("helper_mod", "helper_two", "broken"):
+        (tmp_path / "broken.py").write_text("raise SystemExit(1)\n")
+        (tmp_path / "mine.py").write_text(OWN.format(line=f"import {name}", expression="1"))
+        keys.append(own_key(tmp_path))
+        assert own_key(tmp_path) == keys[-1]
+    assert len(set(keys)) == 3
+
+
 def test_members_that_are_not_used_do_not_count():
     assert of_source(Copied) != of_source(Changed)
     assert len(_lines(Copied) ^ _lines(Source)) == 0

@@ -262,6 +262,48 @@ def test_the_command_prints_each_rule_and_why_one_cannot_apply(tmp_path):
     assert found["mine:Parity"]["disjoint"] == {"rule": "disjoint", "result": "passed", "reason": ""}
 
 
+RAISING = """
+from mine import Parity
+
+class InScore(Parity):
+    def score(self, policy, split, count):
+        raise ValueError("no score")
+
+class InInit(Parity):
+    def __init__(self, *args, **kwargs):
+        raise ValueError("no task")
+"""
+
+
+def test_a_task_that_raises_has_a_row_with_the_rule_and_the_error(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "raising.py").write_text(RAISING)
+    names = ["raising:InScore", "mine:Parity", "raising:InInit"]
+    done = typed(tmp_path, *names, "--json")
+    assert done.returncode == 1
+    errors = {
+        "raising:InScore": "task 'raising:InScore' raises ValueError: no score (raising.py:6)",
+        "raising:InInit": "task 'raising:InInit' raises ValueError: no task (raising.py:10)",
+    }
+    assert all(error in done.stderr for error in errors.values())
+    assert "2 of 3 tasks failed" in done.stderr
+    rows = {row["task"]: row["rules"] for row in json.loads(done.stdout)}
+    assert list(rows) == names
+    for name, place in (("raising:InScore", 1), ("raising:InInit", 0)):
+        assert [rule["rule"] for rule in rows[name]] == list(ALL_RULES)
+        before, failed, after = rows[name][:place], rows[name][place], rows[name][place + 1 :]
+        assert {rule["result"] for rule in before} <= {"passed"}
+        assert (failed["result"], failed["reason"]) == ("failed", errors[name])
+        assert {(rule["result"], rule["reason"]) for rule in after} == {("inapplicable", contract.NOT_RUN)}
+    table = typed(tmp_path, *names)
+    assert table.returncode == 1
+    for name in names:
+        (row,) = [line for line in table.stdout.splitlines() if line.split()[:1] == [name]]
+        assert ("FAILED" in row) == (name in errors)
+    assert f"raising:InScore: {contract.NOT_RUN}: 'sessions', " in table.stdout
+    assert "cannot apply to raising" not in table.stdout
+
+
 def test_every_rule_has_a_name_and_a_sentence():
     assert len({rule.name for rule in RULES}) == len(RULES)
     assert all(sentence.endswith(".") and len(sentence.split()) > 3 for sentence in ALL_RULES.values())

@@ -6,12 +6,9 @@ packages are not written, so that they can be renamed and moved.
 """
 
 import enum
-import importlib
 import importlib.util
 import inspect
 import os
-import sys
-import sysconfig
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
@@ -26,8 +23,8 @@ import numpy as np
 from trainers.tasks import cache as storage
 from trainers.tasks.code import bytecode
 from trainers.tasks.code.bytecode import Global, Import, Outer
+from trainers.tasks.code.modules import imported, is_loose
 
-INSTALLED = frozenset({"site-packages", "dist-packages"})
 STORAGE = storage.__name__  # how data are kept, not what they are
 OPAQUE = frozenset({"typing", "types", "typing_extensions", "_abc"})  # modules of type hints
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
@@ -101,7 +98,7 @@ class Reach:
         """Whether code of a module is followed."""
         if module == STORAGE or module.startswith(str(__package__)):
             return False
-        return (top := top_package(module)) in self._packages or _is_loose(top)
+        return (top := top_package(module)) in self._packages or is_loose(top)
 
     def value(self, value: Any) -> None:
         """Write a value, or the number of an object whose body follows later."""
@@ -149,13 +146,7 @@ class Reach:
         elif isinstance(value, type):
             self._class(value)
         elif isinstance(value, ModuleType):
-            self._mapping(
-                {
-                    n: v
-                    for n, v in sorted(vars(value).items())
-                    if not is_special(n) and not inspect.ismodule(v)
-                }
-            )
+            self._module(value)
         elif hasattr(value, "cache_info") and hasattr(value, "__wrapped__"):  # functools.cache
             self.value(value.__wrapped__)
         elif isinstance(value, property):
@@ -245,19 +236,29 @@ class Reach:
         name = part.module
         if part.level:
             name = importlib.util.resolve_name("." * part.level + name, names.get("__package__") or "")
-        module = None
-        if self.ours(name):
-            try:
-                module = importlib.import_module(name)
-            except ImportError:  # an optional package: the import that fails is all that there is
-                module = None
+        module = imported(name) if self.ours(name) else None
         if module is None:
             self.write("import", name, *part.taken)
         elif not part.taken:
             self.value(module)
         for taken in part.taken if module else ():
             found = getattr(module, taken, MISSING)
-            self.value(importlib.import_module(f"{name}.{taken}") if found is MISSING else found)
+            if found is MISSING:  # a submodule
+                found = imported(f"{name}.{taken}") or f"import {name}.{taken}"
+            self.value(found)
+
+    def _module(self, module: ModuleType) -> None:
+        """The names that a module defines, without what its functions change."""
+        names = vars(module)
+        kept = {n: v for n, v in sorted(names.items()) if not is_special(n) and not inspect.ismodule(v)}
+        for value in kept.values():
+            if isinstance(value, FunctionType) and value.__globals__ is names:
+                changed = bytecode.normal(value.__code__).changed
+                self._changed |= {(id(names), name) for name in changed}
+        self.write("mapping", str(len(kept)))
+        for name in kept:
+            self.value(name)
+            self._global(Global(name, ()), names)
 
     def _class(self, cls: type) -> None:
         self.value(cls.__bases__)
@@ -355,17 +356,6 @@ def top_package(module: str) -> str:
 
 def _module_of(value: type | ModuleType) -> str:
     return value.__name__ if isinstance(value, ModuleType) else value.__module__
-
-
-@cache
-def _is_loose(top: str) -> bool:
-    """Whether a module lies beside a user's own, and in no installed package."""
-    file = getattr(sys.modules.get(top), "__file__", None)
-    if top in sys.stdlib_module_names or file is None:
-        return False
-    path = Path(file).resolve()
-    library = Path(sysconfig.get_path("stdlib")).resolve()
-    return not INSTALLED.intersection(path.parts) and not path.is_relative_to(library)
 
 
 def _content(cell: Any) -> object:
