@@ -88,7 +88,7 @@ def test_measured_references_are_the_catalogs(quick, tokenizer):
 
 
 def test_an_expert_at_its_floor_is_refused(quick, tokenizer):
-    with pytest.raises(TaskError, match="an expert must clear its floor by two standard errors"):
+    with pytest.raises(TaskError, match="an expert must exceed its floor by two standard errors"):
         measure.measure(HelplessTaxi(quick, tokenizer))
 
 
