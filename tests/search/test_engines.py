@@ -218,6 +218,7 @@ def test_every_signal_that_ends_a_process_has_a_name(number, name):
         process.send_signal(number)
         process.wait(LIMIT_SECONDS)
         code = GuardedWorker(process, "local").poll()
+    assert code is not None
     assert code == -number
     assert signal_name(-code) == name
 
