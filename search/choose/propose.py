@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.choose.sampler import Feasible, Parameters, Problem
-from search.choose.samplers import blamed, make_sampler, origin
+from search.choose.samplers import make_sampler, origin, suggesting
 from search.choose.snapshot import Snapshot
 from search.choose.stratified import Random, Stratified
 from space.candidate import CandidateConfig
@@ -99,7 +99,7 @@ class Proposer:
 
     def _suggested(self, view: Snapshot) -> tuple[Feasible | None, bool]:
         """The first usable suggestion of the study's sampler, and whether it suggested anything at all."""
-        with blamed("search.sampler", self.config.search.sampler):
+        with suggesting(self.config.search):
             suggested = self.sampler.suggest(view)
             if suggested is None:
                 return None, False

@@ -1,9 +1,11 @@
 """Make the sampler that a study names: one that ships, one of Optuna's, or one of the user's."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from search.choose.sampler import Problem, Sampler
@@ -13,6 +15,7 @@ from space.shipped import SAMPLERS
 from space.study import Search
 
 RULE = "search.sampler: a sampler as package.module:Class"
+INSTALLED = ("search", "space", "trainers", "optuna")  # packages whose files a user cannot mend
 ORIGIN_LENGTH = 100  # characters of a class's name; the column of origins holds 200
 
 
@@ -30,6 +33,8 @@ def make_sampler(search: Search, problem: Problem) -> Sampler:
     kind = load_object(SAMPLERS.get(name, name), RULE, StudyFileError)
     if not callable(kind):
         raise StudyFileError(f"{RULE}, and '{name}' is a {type(kind).__name__}")
+    if isinstance(kind, type) and not callable(getattr(kind, "suggest", None)) and not _is_of_optuna(kind):
+        raise StudyFileError(f"{RULE} with a method suggest(view), and '{name}' has none")
     make = _make_of_optuna if _is_of_optuna(kind) else _make_own
     made: Any = make(name, kind, problem, arguments)
     if not callable(getattr(made, "suggest", None)):
@@ -39,7 +44,7 @@ def make_sampler(search: Search, problem: Problem) -> Sampler:
 
 def _make_own(name: str, kind: Callable[..., Any], problem: Problem, arguments: Mapping[str, Any]) -> object:
     _check_arguments(name, kind, arguments, given=(problem,))
-    with blamed("search.sampler_args" if arguments else "search.sampler", name):
+    with blamed(_key(arguments), name):
         return kind(problem, **arguments)
 
 
@@ -48,7 +53,7 @@ def _make_of_optuna(name: str, kind: Any, problem: Problem, arguments: Mapping[s
 
     refuse(kind)
     _check_arguments(name, kind, arguments)
-    with blamed("search.sampler_args" if arguments else "search.sampler", name):
+    with blamed(_key(arguments), name):
         return OptunaSampler(problem, kind, arguments)
 
 
@@ -57,6 +62,19 @@ def origin(sampler: str) -> str:
     if sampler in SAMPLERS:
         return sampler
     return sampler.rpartition(":")[2].removesuffix("Sampler")[:ORIGIN_LENGTH] or "sampler"
+
+
+def suggesting(search: Search) -> AbstractContextManager[None]:
+    """Blame errors of a study's sampler, for a block that asks it for suggestions; see `blamed`.
+
+    A wrong value in `sampler_args` may show no earlier than at the first suggestion.
+    """
+    return blamed(_key(search.sampler_args), search.sampler)
+
+
+def _key(arguments: Mapping[str, Any]) -> str:
+    """The key of the study file to blame for an error of its sampler."""
+    return "search.sampler_args" if arguments else "search.sampler"
 
 
 @contextmanager
@@ -80,12 +98,35 @@ def blamed(key: str, name: str) -> Iterator[None]:
         raise
     except ImportError as error:
         if error.name is None:
-            raise StudyFileError(f"{key}: '{name}' raises {describe_error(error)}") from error
+            raise StudyFileError(f"{key}: '{name}' raises {_described(name, error)}") from error
         raise StudyFileError(
             f"search.sampler: '{name}' needs the package '{error.name}', and it is not installed"
         ) from error
     except Exception as error:
-        raise StudyFileError(f"{key}: '{name}' raises {describe_error(error)}") from error
+        raise StudyFileError(f"{key}: '{name}' raises {_described(name, error)}") from error
+
+
+def _described(name: str, error: Exception) -> str:
+    """An error and where it was raised; no place in a file of Pathfront's or Optuna's.
+
+    Args:
+        name: of the sampler.
+        error: that it raised.
+    """
+    described = describe_error(error)
+    package = SAMPLERS.get(name, name).partition(":")[0].partition(".")[0]
+    found = re.fullmatch(r"(.*) \((.+?)(?::\d+)?\)", described)
+    if found is None:
+        return described
+    place = Path(found[2]).absolute()
+    installed = package in INSTALLED and Path(found[2]).is_absolute()
+    return found[1] if installed or any(place.is_relative_to(folder) for folder in _folders()) else described
+
+
+def _folders() -> list[Path]:
+    """The folders of Pathfront's packages and of Optuna."""
+    modules = [sys.modules[name] for name in INSTALLED if name in sys.modules]
+    return [Path(module.__file__).parent for module in modules if module.__file__ is not None]
 
 
 def _is_of_optuna(kind: object) -> bool:

@@ -9,14 +9,14 @@ Engines for many machines fit the same four calls: `start` submits a job, `poll`
 sends the job SIGINT, `kill` cancels it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from space.errors import MachineError, PathfrontError, StudyFileError
-from space.plugins import describe_error, load_object
+from search.engines.guard import GuardedEngine, blamed
+from space.errors import StudyFileError
+from space.plugins import load_object
 from space.shipped import ENGINES, checked_name
 from space.study import StudyConfig
 
@@ -82,7 +82,7 @@ class Engine(Protocol):
 
 
 def make_engine(config: StudyConfig) -> Engine:
-    """Import and make the engine that a study names.
+    """Import and make the engine that a study names; what it returns and raises is checked.
 
     Raises:
         StudyFileError: there is no such class, or it is no engine.
@@ -90,13 +90,13 @@ def make_engine(config: StudyConfig) -> Engine:
     kind = load_object(ENGINES.get(config.engine, config.engine), RULE, StudyFileError)
     if not callable(kind):
         raise StudyFileError(f"{RULE}, and '{config.engine}' is a {type(kind).__name__}")
-    with blamed(config.engine, StudyFileError):
+    with blamed(config.engine, kind=StudyFileError):
         engine: Any = kind(config)
     missing = [name for name in METHODS if not callable(getattr(engine, name, None))]
     if missing:
         both = " and ".join(METHODS)
         raise StudyFileError(f"{RULE} with the methods {both}, and '{config.engine}' has no {missing[0]}")
-    return engine
+    return GuardedEngine(engine, config.engine)
 
 
 def with_engine(config: StudyConfig, engine: str | None) -> StudyConfig:
@@ -115,23 +115,3 @@ def with_engine(config: StudyConfig, engine: str | None) -> StudyConfig:
         return config.model_copy(update={"engine": checked_name("engine", engine, ENGINES)})
     except ValueError as error:
         raise StudyFileError(f"--engine: {error}") from None
-
-
-@contextmanager
-def blamed(name: str, kind: type[PathfrontError] = MachineError) -> Iterator[None]:
-    """Turn errors of an engine into one line that names it.
-
-    Args:
-        name: of the engine.
-        kind: of the error that is raised.
-
-    Raises:
-        PathfrontError: the block raised an error.
-        OSError: the block raised it.
-    """
-    try:
-        yield
-    except (PathfrontError, OSError):  # of a disk or a folder: the launcher reads its exit status
-        raise
-    except Exception as error:
-        raise kind(f"engine: '{name}' raises {describe_error(error)}") from error

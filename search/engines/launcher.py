@@ -11,7 +11,6 @@ trains nothing and imports no torch. It learns how a worker ended from the exit 
 | 70, a signal, any other | it crashed, hung, or lost its device | another worker, up to `EARLY_DEATHS` |
 """
 
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -26,7 +25,8 @@ from search.database.patience import patience_seconds, patiently
 from search.database.storage import open_writer, reachable, settle
 from search.database.tables import clock, studies, trials, workers
 from search.engines.child import python
-from search.engines.engine import Engine, Job, RunningWorker, blamed, make_engine
+from search.engines.engine import Engine, Job, RunningWorker, make_engine
+from search.engines.guard import signal_name
 from search.failure_policy import StudyHalted
 from search.signals import StopRequest, stop_signals
 from search.store.leases import expire_leases, pause_trials
@@ -105,10 +105,9 @@ def _run(
 ) -> None:
     config = load_study(database, url, study).config
     engine = make_engine(config)
-    with blamed(config.engine):
-        _, count = engine.plan(workers)
+    _, count = engine.plan(workers)
     files = open_files(database, url, study, artifacts)
-    launcher = Launcher(database, url, study, artifacts, files.folder("logs"), engine, count, config.engine)
+    launcher = Launcher(database, url, study, artifacts, files.folder("logs"), engine, count)
 
     def ask() -> None:
         launcher.interrupt()
@@ -118,7 +117,7 @@ def _run(
         launcher.request = request
         try:
             launcher.watch(on_tick)
-        except OSError:  # of a log in a folder that has vanished, for one
+        except (OSError, MachineError):  # of a log in a folder that has vanished, for one
             files.require()
             raise
         finally:
@@ -183,13 +182,11 @@ class Launcher:
         logs: Path,
         engine: Engine,
         count: int,
-        engine_name: str,
     ) -> None:
         self._database = database
         self._url = url
         self._study = study
         self._engine = engine
-        self._engine_name = engine_name
         self._command = python("-m", "search.cli", "worker", study, "--artifacts", artifacts)
         self._places = [_Place(index, logs / f"worker-{index}.log") for index in range(count)]
         self._refused: PathfrontError | None = None  # why no further worker is started
@@ -197,20 +194,20 @@ class Launcher:
         self._patience = patience_seconds()
         self.request = StopRequest()
         self._insisted = False
+        self._failure: PathfrontError | None = None  # the first that `interrupt` or `kill` of a worker raised
+        self._stuck = False  # whether a worker can be stopped in no way
 
     def interrupt(self) -> None:
-        """Ask all workers to stop at a checkpoint."""
+        """Ask all workers to stop at a checkpoint; kill those that cannot be asked. Raises no error."""
         for place in self._places:
-            if place.worker is not None:
-                place.worker.interrupt()
+            if place.worker is not None and not self._tried(place.worker.interrupt):
+                self._kill(place)
 
     def insist(self) -> None:
-        """Kill all workers, and wait for nothing any more."""
+        """Kill all workers, and wait for nothing any more. Raises no error."""
         self._insisted = True
         for place in self._places:
-            if place.worker is not None:
-                place.excused = True
-                place.worker.kill()
+            self._kill(place)
 
     def watch(self, on_tick: Callable[[], None]) -> None:
         """Start the workers and keep them running until they all end."""
@@ -218,6 +215,8 @@ class Launcher:
             self._start(place)
         ticked = -TICK_SECONDS
         while any(place.worker is not None for place in self._places):
+            if self._stuck and self._failure is not None:
+                raise self._failure
             for place in self._places:
                 code = self._poll(place)
                 if code is not None:
@@ -228,24 +227,66 @@ class Launcher:
             time.sleep(WATCH_SECONDS)
 
     def kill(self) -> None:
-        """Kill the workers that still run, and free their trials."""
+        """Kill the workers that still run, and free their trials.
+
+        A worker whose `kill` raises is interrupted instead, and its lease left to expire. An error never
+        keeps the other workers from being killed.
+
+        Raises:
+            PathfrontError: a worker could not be killed.
+        """
         running = [place for place in self._places if place.worker is not None]
+        lost = [place for place in running if not self._kill(place)]
         for place in running:
-            assert place.worker is not None
-            place.excused = True
-            place.worker.kill()
-        for place in running:
-            while self._poll(place) is None:
-                time.sleep(WATCH_SECONDS)
-            self._let_go(place)
+            if self._gone(place, wait=place not in lost):
+                self._let_go(place)
+            else:
+                place.worker = None
+        if lost and self._failure is not None:
+            raise self._failure
+
+    def _kill(self, place: _Place) -> bool:
+        """Kill a place's worker; if that fails, interrupt it. Returns whether it was killed."""
+        if place.worker is None:
+            return True
+        place.excused = True
+        if self._tried(place.worker.kill):
+            return True
+        self._tried(place.worker.interrupt)
+        self._stuck = True
+        return False
+
+    def _gone(self, place: _Place, wait: bool) -> bool:
+        """Whether a worker has ended; one that was killed is waited for, unless its `poll` fails."""
+        while True:
+            try:
+                if self._poll(place) is not None:
+                    return True
+            except (PathfrontError, OSError):  # `watch` has reported it, if it is not the end of the launch
+                return wait
+            if not wait:
+                return False
+            time.sleep(WATCH_SECONDS)
+
+    def _tried(self, call: Callable[[], None]) -> bool:
+        """Call a method of a worker; keep its error for the end. Returns whether it raised none."""
+        try:
+            call()
+        except (PathfrontError, OSError) as error:
+            failure = error if isinstance(error, PathfrontError) else MachineError(str(error))
+            self._failure = self._failure or failure
+            return False
+        return True
 
     def conclude(self) -> None:
         """Raise an error unless the study is finished.
 
         Raises:
             Interrupted: a stop was requested.
-            PathfrontError: it is not finished; the message says why.
+            PathfrontError: it is not finished, or a worker could not be interrupted; the message says why.
         """
+        if self._failure is not None:
+            raise self._failure
         if self.request.asked:
             raise self.request.error("stopped as asked; launch the study again to resume it")
         row = self.patiently(self._row)
@@ -281,14 +322,10 @@ class Launcher:
             "PATHFRONT_WORKER": place.name,
             "PATHFRONT_LOG": str(place.log),
         }
-        with blamed(self._engine_name):
-            place.worker = self._engine.start(Job(place.index, self._command, environment, place.log))
+        place.worker = self._engine.start(Job(place.index, self._command, environment, place.log))
 
     def _poll(self, place: _Place) -> int | None:
-        if place.worker is None:
-            return None
-        with blamed(self._engine_name):
-            return place.worker.poll()
+        return None if place.worker is None else place.worker.poll()
 
     def _ended(self, place: _Place, code: int) -> None:
         """A worker is gone: forget it, or start another one in its place."""
@@ -297,7 +334,7 @@ class Launcher:
             return
         place.excused = place.excused or code == StorageError.exit_code
         ending = self.patiently(lambda: self._ending(place))
-        place.ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        place.ended = f"was killed by {signal_name(-code)}" if code < 0 else f"exited with {code}"
         place.ended += f": {ending.because}" if ending.because else ""
         self._let_go(place)
         if self.request.asked or ending.halted:

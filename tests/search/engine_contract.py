@@ -67,7 +67,7 @@ class RunsWorkers:
             try:
                 launcher.run(url, "toy", workers, "artifacts", on_tick)
             finally:
-                assert [row["pid"] for row in rows(tables.workers) if _alive(row["pid"])] == []
+                assert [row["pid"] for row in rows(tables.workers) if alive(row["pid"])] == []
 
         return run
 
@@ -195,7 +195,8 @@ class _Signals:
             os.kill(os.getpid(), self.which)
 
 
-def _alive(pid):
+def alive(pid):
+    """Whether a process runs."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

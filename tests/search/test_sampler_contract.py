@@ -1,5 +1,6 @@
 """The contract of samplers: the ones that ship, Optuna's, the example, and samplers that break it."""
 
+import re
 import sys
 from dataclasses import replace
 from itertools import islice
@@ -205,12 +206,39 @@ def test_missing_packages_are_named(monkeypatch):
             "search.sampler_args: 'nsga2' raises ValueError: `population_size`",
         ),
         ("my_sampler:Mutate", {"bst": 3}, "'my_sampler:Mutate', got 'bst'; did you mean 'best'?"),
-        ("my_sampler:Mutate", {"best": "all"}, "search.sampler: 'my_sampler:Mutate' raises TypeError"),
+        ("my_sampler:Mutate", {"best": "all"}, "search.sampler_args: 'my_sampler:Mutate' raises TypeError"),
+        (
+            "builtins:dict",
+            {},
+            "search.sampler: a sampler as package.module:Class with a method suggest(view)",
+        ),
+        ("builtins:list", {}, "with a method suggest(view), and 'builtins:list' has none"),
         ("optuna.samplers.TPSampler", {}, "module 'optuna.samplers' has no 'TPSampler'"),
     ],
 )
 def test_wrong_names_and_arguments_are_one_line(sampler, arguments, message):
     assert message in refusal(sampler, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "arguments"),
+    [
+        ("tpe", {"n_startup_trials": "a"}),
+        ("tpe", {"n_ei_candidates": "a"}),
+        ("gp", {"n_startup_trials": "a"}),
+        ("nsga2", {"mutation_prob": "a"}),
+        ("optuna.samplers.TPESampler", {"n_startup_trials": "a"}),
+        ("optuna.samplers.QMCSampler", {"qmc_type": 3}),
+    ],
+)
+def test_wrong_values_of_arguments_are_blamed_on_the_arguments(sampler, arguments):
+    said = refusal(sampler, **arguments)
+    assert said.startswith("search.sampler_args: ")
+    assert ".py" not in said
+
+
+def test_an_error_in_a_file_of_the_user_has_its_place():
+    assert re.search(r"\(my_sampler\.py:\d+\)$", refusal("my_sampler:Mutate", best="all"))
 
 
 def test_both_forms_of_a_path_are_one():
