@@ -236,7 +236,7 @@ def test_an_expert_that_is_no_better_than_its_floor_is_refused(pathfront, tmp_pa
         for i in range(110):
             noise = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
             Image.fromarray(noise).save(tmp_path / "coins" / label / f"{i}.png")
-    refused(pathfront("add", "coins", tmp_path / "coins"), 1, "clear its floor")
+    refused(pathfront("add", "coins", tmp_path / "coins"), 1, "exceed its floor")
     assert local_catalog() == {}
 
 
@@ -372,7 +372,7 @@ def test_replaced_data_are_said_to_be_other_data_and_lose_their_references(pathf
     for path in (tmp_path / "in").rglob("*.png"):
         Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(path)
     result = pathfront("add", "shades", tmp_path / "in", "--replace")
-    refused(result, 1, "clear its floor")
+    refused(result, 1, "exceed its floor")
     assert "'shades' holds other data than before" in result[2]
     assert local_catalog() == {}
 

@@ -102,7 +102,7 @@ def test_a_sampler_that_raises_in_the_middle_ends_the_launch_in_one_line(own: Us
     late = "        if len(view.candidates) == 5:\n            raise ValueError('late')\n"
     own.write("my_sampler.py", source.replace(head, head + late))
     said = own.run("pathfront launch mine.yaml", code=2).stderr
-    assert "error: search.sampler: 'my_sampler:Mutate' raises ValueError: late (my_sampler.py:" in said
+    assert "error: search.sampler_args: 'my_sampler:Mutate' raises ValueError: late (my_sampler.py:" in said
     status = json.loads(own.run("pathfront status mine --json").stdout)
     assert status["candidates"] == 5
     assert status["states"].get("failed") is None

@@ -150,7 +150,7 @@ def test_ctrl_c_stops_at_checkpoints_and_the_same_command_goes_on(folder):
     assert process.returncode == 130
     assert "Traceback" not in err
     assert err.splitlines()[-1] == (
-        "interrupted: study 'mine' waits at its checkpoints; resume with: pathfront launch mine.yaml"
+        "interrupted: study 'mine' is saved at its checkpoints; resume with: pathfront launch mine.yaml"
     )
     assert Reader("sqlite:///pathfront.db").status("mine").states["paused"] >= 1
     code, _, err = launch(folder)

@@ -82,7 +82,7 @@ def test_reasons_of_failures_are_grouped_and_name_the_log(url, change, say):
     two = f"2 trials failed: OSError: [Errno 28] no space for 1002 bytes (trial {last})"
     assert f"{two}; log: /logs/worker-2.log\n" in out
     assert f"1 trial failed: RuntimeError: odd (trial {numbers[0]}); log: /logs/worker-0.log\n" in out
-    assert "3 trials failed permanently; once the cause is mended, try again: pathfront retry quick" in out
+    assert "3 trials failed permanently; once the cause is fixed, try again: pathfront retry quick" in out
     found = json.loads(say("status", "quick", "--json"))["failures"]
     assert [(row["count"], row["trial"], row["number"]) for row in found] == [
         (2, last, last),
@@ -119,7 +119,7 @@ def test_a_trial_that_goes_on_after_a_failure_is_not_called_failed(url, change, 
     assert "an attempt before failed: RuntimeError: once" in say("show", "quick", number)
     change(tables.trials, {"state": "failed", "final": False}, number=number)
     assert "another attempt follows" in say("show", "quick", number)
-    assert "1 failed (1 of them to be tried again)" in say("status", "quick")
+    assert "1 failed (1 of them will be retried)" in say("status", "quick")
 
 
 def test_a_study_whose_trials_all_failed_says_so_everywhere(url, change, say, pathfront):
