@@ -297,6 +297,19 @@ def test_a_list_may_hold_itself(monkeypatch):
     assert of_source() != before
 
 
+@pytest.mark.parametrize("error", [TypeError, NotImplementedError, RuntimeError])
+def test_only_the_class_counts_of_an_installed_object_that_cannot_be_pickled(monkeypatch, error):
+    def refuse(self, protocol):
+        raise error("holds a handle of this process")
+
+    def put(name):
+        made = type(name, (), {"__module__": "numpy.simulated", "__reduce_ex__": refuse})()
+        monkeypatch.setitem(globals(), "TABLE", {"a": made})
+        return of_source()
+
+    assert put("Simulator") == put("Simulator") != put("Renderer")
+
+
 def test_what_a_function_remembers_does_not_count():
     before = of_source()
     remembered(7)

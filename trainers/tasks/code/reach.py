@@ -293,11 +293,15 @@ class Reach:
         )
 
     def _installed(self, value: Any) -> None:
-        """An object of an installed package: what pickle would write of it, or only its class."""
+        """An object of an installed package: what pickle would write of it, or only its class.
+
+        Only the class counts of an object that cannot be pickled, such as a lock or a loaded simulator: it
+        holds state of this process. What it was made from is reached through the code that makes it.
+        """
         self.write("of", f"{type(value).__module__}.{type(value).__qualname__}")
         try:
             reduced = value.__reduce_ex__(4)
-        except (TypeError, AttributeError, NotImplementedError):
+        except Exception:  # of a foreign class, which may raise anything to say that it cannot be pickled
             return
         if isinstance(reduced, tuple):
             self.value([list(part) if hasattr(part, "__next__") else part for part in reduced])
