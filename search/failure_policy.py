@@ -14,6 +14,7 @@ from sqlalchemy import and_, func, or_, select, update
 
 from search.database.tables import events, studies, trials
 from search.store.claims import Claim
+from search.store.events import add_event
 from search.store.faults import Failure, same_cause
 from search.store.ledger import Ledger
 from search.store.workers import others_alive
@@ -118,7 +119,7 @@ class FailurePolicy:
             )
             unhalted = and_(studies.c.name == study, studies.c.halted.is_(None))
             if connection.execute(update(studies).where(unhalted).values(halted=reason)).rowcount:
-                self._ledger.note_in(connection, "halted", reason)
+                add_event(connection, study, "halted", reason)
             again = and_(trials.c.study == study, trials.c.state == "failed", trials.c.diverged.is_(False))
             connection.execute(
                 update(trials).where(again).values(final=False, crashes=0, durable_tokens=None)

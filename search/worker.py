@@ -28,7 +28,6 @@ from search.database.storage import (
     settle,
 )
 from search.failure_policy import FailurePolicy, StudyHalted
-from search.planning.forecast import trial_tokens
 from search.report import StallLimits, TrialReport
 from search.signals import StopRequest, stop_signals
 from search.store.checkpoints import Checkpoints
@@ -313,7 +312,7 @@ class Worker:
     def new_trial(self, candidate: CandidateConfig, rung: int) -> NewTrial:
         """The trial of a candidate at a rung, with its planned cost."""
         cost = price(candidate.architecture, self.suite)
-        tokens = trial_tokens(self.config.rungs, rung)
+        tokens = self.config.rungs.trial_tokens(rung)
         return NewTrial(
             candidate=candidate.id,
             rung=rung,

@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dashboard import load, pages, selection, units
 from dashboard.figures import style
+from search.read.remarks import state
 from search.read.rows import RunningTrial, StudyStatus, StudySummary, TrialDetail
 from space.errors import NotFoundError, PathfrontError, nearest, one_line
 
@@ -133,7 +134,7 @@ def status_html(now: StudyStatus) -> str:
     """Counts, progress towards the stop rule and running trials, as HTML."""
     best = now.best
     stats = [
-        ("State", state_words(now)),
+        ("State", state(now).capitalize()),
         ("Best score, 95% interval", units.signed(best.score, best.stderr) if best else units.UNKNOWN),
         ("Candidates", f"{now.candidates:,}"),
         ("Trials done", f"{now.states.get('done', 0):,}"),
@@ -165,17 +166,6 @@ def _remark_html(sentence: str) -> str:
     words, colon, command = sentence.partition(": pathfront ")
     code = f":<code>{escape('pathfront ' + command)}</code>" if colon else ""
     return escape(words[:1].upper() + words[1:]) + code
-
-
-def state_words(now: StudyStatus) -> str:
-    """State of a study in one or two words."""
-    if now.finished:
-        return "Finished"
-    if now.halted is not None:
-        return "Halted"
-    if now.stopping:
-        return "Stopping" if now.running else "Stopped"
-    return "Running" if now.running else "Not running"
 
 
 def heading(title: str, help_line: str = "", kind: str = "section") -> None:

@@ -36,8 +36,8 @@ class Patient(Protocol):
         ...
 
 
-def patience_seconds(minutes: float | None = None) -> float:
-    """How long to wait for a storage: the option in minutes, else PATHFRONT_PATIENCE, else ten minutes.
+def patience_seconds() -> float:
+    """How long to wait for a storage: PATHFRONT_PATIENCE in minutes, else ten minutes.
 
     Returns:
         Seconds; 0 to give up at the first failure.
@@ -45,8 +45,6 @@ def patience_seconds(minutes: float | None = None) -> float:
     Raises:
         StudyFileError: PATHFRONT_PATIENCE is no number of minutes.
     """
-    if minutes is not None:
-        return minutes * 60
     given = os.environ.get("PATHFRONT_PATIENCE") or str(DEFAULT_MINUTES)
     try:
         found = float(given)

@@ -120,10 +120,6 @@ class Transactions:
         with self.write() as connection:
             add_event(connection, self.study, kind, text, claim)
 
-    def note_in(self, connection: Connection, kind: str, text: str) -> None:
-        """Add an event within a transaction."""
-        add_event(connection, self.study, kind, text)
-
     @patient
     def stop_requested(self) -> bool:
         """Whether the study should stop: by request, because it was halted, or because it was deleted."""

@@ -112,9 +112,3 @@ def note_end(engine: Engine, study: str, worker: str) -> None:
     silent = (workers.c.study == study) & (workers.c.worker == worker) & workers.c.left_at.is_(None)
     with engine.begin() as connection:
         connection.execute(update(workers).where(silent).values(left_at=clock()))
-
-
-def why_left(connection: Connection, study: str, worker: str) -> str | None:
-    """Why a worker left while there was work; None if it gave no reason."""
-    own = (workers.c.study == study) & (workers.c.worker == worker)
-    return connection.scalar(select(workers.c.left_because).where(own))

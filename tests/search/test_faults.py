@@ -56,6 +56,19 @@ def test_a_reason_is_one_line_and_compares_without_its_numbers():
     assert Failure.of(MemoryError()).reason == "MemoryError"
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("<X object at 0x7fa3bc>", "<X object at 0x5590d1e0>"),
+        ("no head for 0123abcd4567", "no head for deadbeefcafe"),
+        ("step 9", "step 10"),
+    ],
+)
+def test_reasons_that_differ_in_an_address_a_candidate_or_a_number_have_the_same_cause(one, other):
+    assert same_cause(f"KeyError: {one}") == same_cause(f"KeyError: {other}")
+    assert same_cause(f"KeyError: {one}") != same_cause(f"ValueError: {other}")
+
+
 def test_a_bad_machine_fails_no_candidate(launch, url, rows, audit, monkeypatch):
     launch(**SMALL, trainer="toy_trainers:climb_unless_bad_machine")
     with pytest.raises(MachineError, match=r"this machine failed 3 times in a row: OSError: .*no disk"):
