@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -53,6 +54,11 @@ def patience_seconds() -> float:
     if not 0 <= found < float("inf"):
         raise StudyFileError(f"PATHFRONT_PATIENCE: minutes of 0 or more, got '{given}'")
     return found * 60
+
+
+def say_waiting(error: StorageUnavailable, seconds: float) -> None:
+    """Print that the database does not answer, and when it is tried again."""
+    print(f"{error}; trying again in {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
 def patiently(

@@ -192,7 +192,7 @@ class Reader:
                 score=row.score,
                 score_stderr=row.stderr,
                 confirmed=row.seeds > 1,
-                flops_per_token=row.flops,
+                flops_per_token=row.flops_per_token,
                 active_params=details[row.candidate].active_params,
                 total_params=details[row.candidate].total_params,
                 rung=row.rung,

@@ -5,6 +5,7 @@ neither ends a study nor extends it.
 """
 
 import os
+import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -15,7 +16,13 @@ from sqlalchemy import Connection, Engine, case, delete, insert, select, update
 from search.database.storage import reachable
 from search.database.tables import clock, studies, workers
 
+REPLACEABLE = 70  # exit code of a worker that another one may replace: it crashed, hung or lost its device
 SEEN_SECONDS = 5.0  # between two updates of a worker's `seen_at`
+
+
+def worker_name() -> str:
+    """A name that no other worker has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 class Register:

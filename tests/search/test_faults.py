@@ -14,8 +14,8 @@ from toy_trainers import RUNGS
 
 from search.database import tables
 from search.failure_policy import StudyHalted
-from search.report import STALLED
 from search.store.faults import Failure, same_cause
+from search.store.workers import REPLACEABLE
 from search.worker import Worker, run_worker
 from space.errors import CheckpointError, Diverged, MachineError, StorageError, TaskError
 
@@ -155,7 +155,7 @@ def test_a_trial_that_hangs_is_let_go_and_its_process_ends(launch, url, rows, tm
     launch(stop={"candidates": 1}, trainer="toy_trainers:hang", stall_minutes=0.01)
     command = [sys.executable, "-m", "search.cli", "worker", "toy", "--storage", url]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == STALLED
+    assert ended.returncode == REPLACEABLE
     assert "no progress for" in ended.stderr
     (row,) = rows(tables.trials)
     assert (row["state"], row["lease_until"]) == ("running", 0.0)
