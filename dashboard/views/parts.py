@@ -11,6 +11,7 @@ from dashboard.figures import style
 from search.read.remarks import state
 from search.read.rows import RunningTrial, StudyStatus, StudySummary, TrialDetail
 from space.errors import NotFoundError, PathfrontError, nearest, one_line
+from space.scores import tasks_above
 
 LAUNCH = "pathfront launch quick"
 SHOWN_RUNNING = 6
@@ -218,11 +219,10 @@ def failure_box(detail: TrialDetail) -> None:
         st.code(detail.log, language=None)
 
 
-def trial_card(study: load.Study, number: int, half: float = 0.5) -> None:
+def trial_card(study: load.Study, number: int) -> None:
     """Main facts of a trial, with a link to its page."""
     detail = study.detail(number)
-    row = detail.row
-    above = sum(score.fraction > half for score in detail.tasks.values())
+    row, above = detail.row, tasks_above(detail.tasks)
     with st.container(border=True, key="detail"):
         heading(f"Trial {row.number}" + (" · on the front" if detail.on_front else ""))
         facts = [
