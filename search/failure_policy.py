@@ -14,13 +14,13 @@ from sqlalchemy import and_, func, or_, select, update
 
 from search.database.tables import events, studies, trials
 from search.store.claims import Claim
+from search.store.events import add_event
 from search.store.faults import Failure, same_cause
-from search.store.ledger import Ledger
+from search.store.ledger import REOPENED, Ledger
 from search.store.workers import others_alive
 from space.errors import MachineError, PathfrontError
 
 IN_A_ROW = 3  # failures until a worker leaves, or a study that has scored nothing yet is halted
-CRASHED = 70  # exit code of a worker that an engine started and that another one may replace
 WAIT_SECONDS = 1.0  # after the first error of the machine; doubles with each further one
 
 
@@ -118,11 +118,9 @@ class FailurePolicy:
             )
             unhalted = and_(studies.c.name == study, studies.c.halted.is_(None))
             if connection.execute(update(studies).where(unhalted).values(halted=reason)).rowcount:
-                self._ledger.note_in(connection, "halted", reason)
+                add_event(connection, study, "halted", reason)
             again = and_(trials.c.study == study, trials.c.state == "failed", trials.c.diverged.is_(False))
-            connection.execute(
-                update(trials).where(again).values(final=False, crashes=0, durable_tokens=None)
-            )
+            connection.execute(update(trials).where(again).values(REOPENED))
         raise StudyHalted(reason)
 
     def _others_do_better(self) -> bool:

@@ -16,7 +16,7 @@ from search.read.rows import WorkerRow
 from search.store.artifacts import located
 from search.store.claims import KEY
 from search.store.events import add_event
-from search.store.ledger import step
+from search.store.ledger import REOPENED, step
 from search.store.optuna_trials import close_storage, delete_study, has_study
 from search.store.removal import StudyRemoval, exists
 from search.store.studies import DELETING, load_study
@@ -114,10 +114,9 @@ def _retry(
     failed = and_(trials.c.study == study, trials.c.state == "failed", trials.c.final)
     if number is not None:
         failed = and_(failed, trials.c.number == number)
-    again = {"final": False, "crashes": 0, "durable_tokens": None, "diverged": False}
     of_study = studies.c.name == study
     with engine.begin() as connection:
-        changed = connection.execute(update(trials).where(failed).values(again)).rowcount
+        changed = connection.execute(update(trials).where(failed).values(REOPENED)).rowcount
         for row in gone or ():
             connection.execute(delete(checkpoints).filter_by(**row))
         closed = and_(of_study, studies.c.halted.is_not(None) | studies.c.finished_at.is_not(None))

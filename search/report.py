@@ -19,13 +19,13 @@ from typing import Any, Self
 from search.store.checkpoints import Checkpoints
 from search.store.claims import Claim
 from search.store.ledger import Ledger
+from search.store.workers import REPLACEABLE
 from space.contract import CheckpointKind
 from space.errors import LeaseLost, StorageError
 
 WRITE_SECONDS = 1.0  # points of a curve are written together, this often
 LISTEN_SECONDS = 1.0  # between two looks for a request to stop the study
 ORPHAN_SECONDS = 120.0  # without progress, after which a worker whose launcher is gone ends
-STALLED = 70  # exit code of a process that ends because its trainer hangs
 
 
 @dataclass(frozen=True)
@@ -172,4 +172,4 @@ class TrialReport:
             self._ledger.give_up(self._claim, reason)
         except (LeaseLost, StorageError) as error:  # the lease runs out by itself then
             print(f"{self._claim.label}: {error}", file=sys.stderr, flush=True)
-        os._exit(STALLED)
+        os._exit(REPLACEABLE)

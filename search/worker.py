@@ -5,8 +5,6 @@ This is the main path of the search. `search.trainer.load_trainer` imports the s
 """
 
 import os
-import secrets
-import socket
 import sys
 import tempfile
 import time
@@ -28,7 +26,6 @@ from search.database.storage import (
     settle,
 )
 from search.failure_policy import FailurePolicy, StudyHalted
-from search.planning.forecast import trial_tokens
 from search.report import StallLimits, TrialReport
 from search.signals import StopRequest, stop_signals
 from search.store.checkpoints import Checkpoints
@@ -38,7 +35,7 @@ from search.store.faults import Failure
 from search.store.ledger import Ledger
 from search.store.studies import Study, finish_study, load_study
 from search.store.study_files import open_files
-from search.store.workers import Register, note_end
+from search.store.workers import Register, note_end, worker_name
 from search.trainer import checked_card, load_trainer
 from space.candidate import CandidateConfig
 from space.contract import Budget
@@ -93,11 +90,6 @@ def run_worker(url: str | None, study: str, artifacts: str | None = None, name: 
     if worker.asked_to_stop:
         raise request.error("stopped as asked; launch the study again to resume it")
     return finished
-
-
-def worker_name() -> str:
-    """A name that no other worker has."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 class Worker:
@@ -313,7 +305,7 @@ class Worker:
     def new_trial(self, candidate: CandidateConfig, rung: int) -> NewTrial:
         """The trial of a candidate at a rung, with its planned cost."""
         cost = price(candidate.architecture, self.suite)
-        tokens = trial_tokens(self.config.rungs, rung)
+        tokens = self.config.rungs.trial_tokens(rung)
         return NewTrial(
             candidate=candidate.id,
             rung=rung,

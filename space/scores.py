@@ -13,6 +13,8 @@ from space.contract import Spent
 from space.errors import TaskError
 from space.records import Frozen, Split, SuiteRecord, TaskRecord
 
+HALF = 0.5  # fraction of the expert: the threshold of Gato's headline figure
+
 
 class TaskScore(Frozen):
     """One task's score.
@@ -102,9 +104,19 @@ class Scorecard(Frozen):
             routing=routing or {},
         )
 
-    def above(self, threshold: float) -> int:
+    def above(self, threshold: float = HALF) -> int:
         """How many tasks are above a fraction of their expert, as in Gato's headline figure."""
-        return sum(score.fraction > threshold for score in self.tasks.values())
+        return tasks_above(self.tasks, threshold)
+
+
+def tasks_above(scores: Mapping[str, TaskScore], threshold: float = HALF) -> int:
+    """How many tasks are above a fraction of their expert.
+
+    Args:
+        scores: task -> score.
+        threshold: the fraction.
+    """
+    return sum(score.fraction > threshold for score in scores.values())
 
 
 def _task_score(record: TaskRecord, values: object, split: Split) -> TaskScore:

@@ -1,7 +1,7 @@
 """What a study file may name: samplers and engines that ship, each with the path of its class.
 
 A name is short for a path as `package.module:Class`, and a study file may hold such a path itself. Nothing is
-imported here; `search.choose.samplers` and `search.engines.engine` import what a study names.
+imported here; `search.choose.samplers` and `search.engines.engines` import what a study names.
 """
 
 from space.errors import nearest

@@ -80,6 +80,10 @@ class Rungs(Frozen):
         budget = self.budget(rung)
         return budget.tokens - budget.start_tokens + budget.decay_tokens
 
+    def with_decay(self, tokens: int) -> int:
+        """Tokens of a rung together with those of its decay branch."""
+        return round(tokens * (1 + self.decay))
+
     def budget(self, rung: int, **other: Any) -> Budget:
         """The budget of the trial that ends at a rung.
 

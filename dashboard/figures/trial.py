@@ -11,7 +11,7 @@ from dashboard.figures.hover import hover
 from dashboard.figures.tasks import tasks_by_domain
 from search.read.rows import CurvePoint
 from space.records import SuiteRecord
-from space.scores import TaskScore
+from space.scores import HALF, TaskScore
 
 BAR, HEAD = 30, 64  # pixels of a bar, and of the axes
 CURVES = 330  # pixels of the curves without their legend
@@ -37,7 +37,7 @@ def score_bars(
             "thickness": 1.2,
             "width": 4,
         },
-        marker={"color": [palette.blue if scores[t].fraction > 0.5 else palette.rungs[0] for t in tasks]},
+        marker={"color": [palette.blue if scores[t].fraction > HALF else palette.rungs[0] for t in tasks]},
         **hover(
             "<b>%{y}</b> ({domain})<br>%{x:.3f} ± {half:.3f} of the expert<br>"
             "{metric} {value:.3f} ± {value_half:.3f}, n = {n}<br>± is the 95% interval",
@@ -52,7 +52,7 @@ def score_bars(
         ),
         showlegend=False,
     )
-    for x, words in ((0, "floor"), (0.5, "half"), (1, "expert")):
+    for x, words in ((0, "floor"), (HALF, "half"), (1, "expert")):
         figure.add_vline(x=x, line={"color": palette.muted, "width": 1, "dash": "solid" if x == 0 else "dot"})
         figure.add_annotation(
             x=x,

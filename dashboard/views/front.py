@@ -11,7 +11,6 @@ from search.read.rows import FrontRow, TrialRow
 
 TABLE = "front_table"
 INTERVAL = "± 95%"
-HALF = 0.5
 PICKS = {"best": "the best score", "knee": "the most score for its compute"}
 
 
@@ -112,7 +111,7 @@ def _table_row(row: FrontRow, trial: TrialRow, marks: dict[int, str]) -> dict[st
         "Mark": marks.get(row.trial, ""),
         "Score": row.score,
         INTERVAL: units.Z95 * row.score_stderr,
-        "Above half": f"{row.above(HALF)} of {len(row.tasks)}",
+        "Above half": f"{row.above()} of {len(row.tasks)}",
         "FLOPs per token": row.flops_per_token,
         "Active params": row.active_params,
         "Total params": row.total_params,

@@ -8,8 +8,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dashboard import load, pages, selection, units
 from dashboard.figures import style
+from search.read.remarks import state
 from search.read.rows import RunningTrial, StudyStatus, StudySummary, TrialDetail
 from space.errors import NotFoundError, PathfrontError, nearest, one_line
+from space.scores import tasks_above
 
 LAUNCH = "pathfront launch quick"
 SHOWN_RUNNING = 6
@@ -133,7 +135,7 @@ def status_html(now: StudyStatus) -> str:
     """Counts, progress towards the stop rule and running trials, as HTML."""
     best = now.best
     stats = [
-        ("State", state_words(now)),
+        ("State", state(now).capitalize()),
         ("Best score, 95% interval", units.signed(best.score, best.stderr) if best else units.UNKNOWN),
         ("Candidates", f"{now.candidates:,}"),
         ("Trials done", f"{now.states.get('done', 0):,}"),
@@ -165,17 +167,6 @@ def _remark_html(sentence: str) -> str:
     words, colon, command = sentence.partition(": pathfront ")
     code = f":<code>{escape('pathfront ' + command)}</code>" if colon else ""
     return escape(words[:1].upper() + words[1:]) + code
-
-
-def state_words(now: StudyStatus) -> str:
-    """State of a study in one or two words."""
-    if now.finished:
-        return "Finished"
-    if now.halted is not None:
-        return "Halted"
-    if now.stopping:
-        return "Stopping" if now.running else "Stopped"
-    return "Running" if now.running else "Not running"
 
 
 def heading(title: str, help_line: str = "", kind: str = "section") -> None:
@@ -228,11 +219,10 @@ def failure_box(detail: TrialDetail) -> None:
         st.code(detail.log, language=None)
 
 
-def trial_card(study: load.Study, number: int, half: float = 0.5) -> None:
+def trial_card(study: load.Study, number: int) -> None:
     """Main facts of a trial, with a link to its page."""
     detail = study.detail(number)
-    row = detail.row
-    above = sum(score.fraction > half for score in detail.tasks.values())
+    row, above = detail.row, tasks_above(detail.tasks)
     with st.container(border=True, key="detail"):
         heading(f"Trial {row.number}" + (" · on the front" if detail.on_front else ""))
         facts = [

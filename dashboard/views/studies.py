@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import load, pages, units
 from dashboard.views import parts
+from search.read.remarks import state
 from search.read.rows import StudyStatus, StudySummary
 from space.errors import PathfrontError
 
@@ -61,7 +62,7 @@ def _card(url: str, summary: StudySummary) -> None:
         except PathfrontError as error:  # of this study alone; the others are shown
             right.error(str(error))
             return
-        described.caption(f"suite {summary.suite} · {parts.state_words(status).lower()}")
+        described.caption(f"suite {summary.suite} · {state(status)}")
         right.html(_numbers(summary, status))
 
 

@@ -35,7 +35,7 @@ POPULATION = 10
 SPARE_ASKS = 400  # of a sampler that does not learn, beyond one for each known candidate
 SEEDS = 2**32  # that numpy's RandomState takes
 
-Parameters = Mapping[str, Between | Choices]
+Knobs = Mapping[str, Between | Choices]  # name of a parameter of the space -> its values
 Direction = Literal["maximize", "minimize"]
 
 
@@ -217,7 +217,7 @@ def refuse(kind: type) -> None:
             raise StudyFileError(f"search.sampler: {REFUSED[base.__name__]}, got '{kind.__name__}'")
 
 
-def distributions(parameters: Parameters) -> dict[str, str]:
+def distributions(parameters: Knobs) -> dict[str, str]:
     """Parameters as a study in SQL shows them, the values themselves: parameter -> distribution as JSON."""
     from optuna.distributions import CategoricalDistribution, distribution_to_json
 
@@ -230,7 +230,7 @@ def distributions(parameters: Parameters) -> dict[str, str]:
 
 
 def _neighbours(
-    asked: Mapping[str, Any], parameters: Parameters, rng: np.random.Generator
+    asked: Mapping[str, Any], parameters: Knobs, rng: np.random.Generator
 ) -> Iterator[dict[str, Any]]:
     """Parameters that differ in a few knobs of the architecture, the nearest first."""
     knobs = [name for name in parameters if is_of_architecture(name)]

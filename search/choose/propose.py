@@ -20,11 +20,6 @@ from space.study import StudyConfig
 FALLBACK = " fallback"  # ends the origin of a candidate that was drawn because no suggestion could be used
 
 
-def fell_back(origin: str) -> bool:
-    """Whether a candidate was drawn because no suggestion of its study's sampler could be used."""
-    return origin.endswith(FALLBACK)
-
-
 @dataclass(frozen=True)
 class Proposal:
     """A feasible candidate that the study has not seen.

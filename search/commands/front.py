@@ -15,7 +15,6 @@ EXAMPLES = [
     "pathfront front quick --max-flops 1M",
     "pathfront front quick --json | jq '.[0].tasks'",
 ]
-HALF = 0.5  # fraction of the expert: the threshold of Gato's headline figure
 
 
 def run(study: Study, max_flops: MaxFlops = None, storage: Storage = None, json: Json = False) -> None:
@@ -63,7 +62,7 @@ def print_front(rows: "Sequence[FrontRow]") -> None:
                 describe(CandidateConfig.model_validate(row.config)).label,
                 str(row.rung),
                 output.short(row.tokens),
-                f"{row.above(HALF)} of {len(row.tasks)}",
+                f"{row.above()} of {len(row.tasks)}",
             )
             for row in rows
         ],

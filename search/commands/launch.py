@@ -47,7 +47,7 @@ def run(
     resumes the study.
     """
     from search.database.storage import resolve_artifacts, resolve_url
-    from search.engines.engine import with_engine
+    from search.engines.engines import with_engine
     from space.study import read_study
 
     config = with_engine(read_study(spec), engine)

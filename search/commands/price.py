@@ -47,7 +47,7 @@ def print_price(config: "StudyConfig", workers: int | None, url: str, artifacts:
 def _plan(config: "StudyConfig", workers: int | None) -> tuple[str, int]:
     """The device, and the trials at the same time. If a GPU is needed and missing, one GPU is assumed."""
     from search.engines.devices import gpus
-    from search.engines.engine import make_engine
+    from search.engines.engines import make_engine
 
     if config.engine == "local" and config.device == "cuda" and not gpus():
         output.say("this machine shows no GPU: priced as on a machine with one")

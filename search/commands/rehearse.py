@@ -1,8 +1,8 @@
 """Import and build everything that a launch needs, before anything is written.
 
-A misspelt logger or a trainer that cannot be imported would fail every candidate. So trainer, tasks and
-logger are created here as a worker creates them, and the cheapest and the most expensive network are built on
-torch's meta device. Nothing is trained, and no data is generated.
+A misspelt logger or a trainer that cannot be imported would fail every candidate. So trainer, tasks, logger,
+sampler and engine are created here as a launch creates them, and the cheapest and the most expensive network
+are built on torch's meta device. Nothing is trained, and no data is generated.
 """
 
 import inspect
@@ -90,7 +90,7 @@ def _sampler(config: "StudyConfig", suite: "SuiteRecord") -> None:
 
 
 def _engine(config: "StudyConfig") -> None:
-    from search.engines.engine import make_engine
+    from search.engines.engines import make_engine
 
     make_engine(config)
 

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from space.records import SuiteRecord
     from space.scores import Scorecard
 
-HALF = 0.5  # fraction of the expert
-
 
 def print_scorecard(card: "Scorecard", suite: "SuiteRecord") -> None:
     """Print scores per task with 95% intervals, then per domain and overall."""
@@ -34,5 +32,5 @@ def print_scorecard(card: "Scorecard", suite: "SuiteRecord") -> None:
     columns = ["task", "domain", ">measured", "metric", ">floor", ">expert", ">of the expert", ">episodes"]
     output.print_table(columns, rows, title=title)
     print("domains: " + ", ".join(f"{domain} {value:.3f}" for domain, value in card.domains.items()))
-    above = f"above half of the expert on {card.above(HALF)} of {counted(len(card.tasks), 'task')}"
+    above = f"above half of the expert on {card.above()} of {counted(len(card.tasks), 'task')}"
     print(f"score {plus_minus(card.score, card.stderr)} (95%), {above}")

@@ -130,8 +130,7 @@ def _studies(reader: "Reader", json: bool) -> None:
 
 
 def _state(study: "StudySummary") -> str:
-    if study.finished:
-        return "finished" if study.best_score is not None else "finished, nothing scored"
-    if study.halted is not None:
-        return "halted"
-    return "running" if study.running else "stopped" if study.stopping else "open"
+    from search.read.remarks import state
+
+    nothing = study.finished and study.best_score is None
+    return state(study) + (", nothing scored" if nothing else "")

@@ -23,7 +23,8 @@ def run(
 
     url = resolve_url(storage)
     set_patience(patience)
-    from search.failure_policy import CRASHED, may_be_replaced
+    from search.failure_policy import may_be_replaced
+    from search.store.workers import REPLACEABLE
     from search.worker import run_worker
 
     try:
@@ -32,4 +33,4 @@ def run(
         if "PATHFRONT_WORKER" not in os.environ or not may_be_replaced(error):
             raise
         traceback.print_exception(error)
-        raise typer.Exit(CRASHED) from error
+        raise typer.Exit(REPLACEABLE) from error

@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -36,8 +37,8 @@ class Patient(Protocol):
         ...
 
 
-def patience_seconds(minutes: float | None = None) -> float:
-    """How long to wait for a storage: the option in minutes, else PATHFRONT_PATIENCE, else ten minutes.
+def patience_seconds() -> float:
+    """How long to wait for a storage: PATHFRONT_PATIENCE in minutes, else ten minutes.
 
     Returns:
         Seconds; 0 to give up at the first failure.
@@ -45,8 +46,6 @@ def patience_seconds(minutes: float | None = None) -> float:
     Raises:
         StudyFileError: PATHFRONT_PATIENCE is no number of minutes.
     """
-    if minutes is not None:
-        return minutes * 60
     given = os.environ.get("PATHFRONT_PATIENCE") or str(DEFAULT_MINUTES)
     try:
         found = float(given)
@@ -55,6 +54,11 @@ def patience_seconds(minutes: float | None = None) -> float:
     if not 0 <= found < float("inf"):
         raise StudyFileError(f"PATHFRONT_PATIENCE: minutes of 0 or more, got '{given}'")
     return found * 60
+
+
+def say_waiting(error: StorageUnavailable, seconds: float) -> None:
+    """Print that the database does not answer, and when it is tried again."""
+    print(f"{error}; trying again in {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
 def patiently(

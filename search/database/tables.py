@@ -74,7 +74,7 @@ studies = Table(
     metadata,
     Column("name", String(100), primary_key=True),
     Column("config", JSON, nullable=False),  # space.study.StudyConfig, its schema_version inside
-    Column("suite", JSON, nullable=False),  # space.catalog.SuiteRecord with its records
+    Column("suite", JSON, nullable=False),  # space.records.SuiteRecord with its records
     Column("created_at", Double, nullable=False),
     Column("launched_at", Double, nullable=False),  # the latest launch
     Column("finished_at", Double),
@@ -196,7 +196,7 @@ checkpoints = Table(
     "pf_checkpoints",
     metadata,
     *_trial_key(),
-    Column("kind", String(10), primary_key=True),  # trunk or decayed
+    Column("kind", String(10), primary_key=True),  # trunk, branch or decayed
     Column("tokens", BigInteger, primary_key=True, autoincrement=False),
     Column("uri", Text, nullable=False),  # relative if it is in the folder beside a SQLite file
     Column("bytes", BigInteger, nullable=False),

@@ -6,8 +6,8 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
 
+from search.engines.engine import Engine, Job, RunningWorker
 from space.errors import MachineError, PathfrontError, StudyFileError, one_line
 from space.plugins import describe_error
 from space.shipped import ENGINES
@@ -57,7 +57,7 @@ class GuardedWorker:
         engine: the engine's name.
     """
 
-    def __init__(self, worker: Any, engine: str) -> None:
+    def __init__(self, worker: RunningWorker, engine: str) -> None:
         self._worker = worker
         self._engine = engine
 
@@ -110,7 +110,7 @@ class GuardedEngine:
         name: as the study file has it.
     """
 
-    def __init__(self, engine: Any, name: str) -> None:
+    def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
         self._name = name
 
@@ -133,11 +133,11 @@ class GuardedEngine:
             raise StudyFileError(f"{rule}, a whole number from 1, got {_shown(count)}")
         return device, int(count)
 
-    def start(self, job: Any) -> GuardedWorker:
+    def start(self, job: Job) -> GuardedWorker:
         """Start a worker.
 
         Args:
-            job: a `search.engines.engine.Job`.
+            job: the worker to start.
 
         Raises:
             PathfrontError: the engine's `start` raises, or returns no worker. An object with a `kill` is

@@ -7,11 +7,13 @@ trains nothing and imports no torch. It learns how a worker ended from the exit 
 | exit code of a worker | meaning | what follows |
 |---|---|---|
 | 0, 130, 143 | the study ended, or the worker was asked to stop | nothing |
-| 1 to 4, with a reason in the database | it cannot do the work that is left | no further worker is started |
-| 70, a signal, any other | it crashed, hung, or lost its device | another worker, up to `EARLY_DEATHS` |
+| 2, 3 | every worker would refuse the study | no further worker is started |
+| 1, 4, with a reason in the database | it cannot do the work that is left | no further worker is started |
+| `REPLACEABLE`, a signal, any other | it crashed, hung, or lost its device | another, up to `EARLY_DEATHS` |
+
+If no further worker is started, the launch ends with the exit code of the worker.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,26 +23,25 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import Engine as Database
 from sqlalchemy import Row, and_, exists, select
 
-from search.database.patience import patience_seconds, patiently
+from search.database.patience import patience_seconds, patiently, say_waiting
 from search.database.storage import open_writer, reachable, settle
 from search.database.tables import clock, studies, trials, workers
 from search.engines.child import python
-from search.engines.engine import Engine, Job, RunningWorker, make_engine
+from search.engines.engine import Engine, Job, RunningWorker
+from search.engines.engines import make_engine
 from search.engines.guard import signal_name
 from search.failure_policy import StudyHalted
 from search.signals import StopRequest, stop_signals
 from search.store.leases import expire_leases, pause_trials
 from search.store.studies import load_study
 from search.store.study_files import open_files
-from search.store.workers import note_end
-from search.worker import worker_name
+from search.store.workers import note_end, worker_name
 from space.errors import (
     Interrupted,
     MachineError,
     NotFoundError,
     PathfrontError,
     StorageError,
-    StorageUnavailable,
     StudyFileError,
     Terminated,
 )
@@ -55,6 +56,7 @@ EARLY_DEATHS = 4  # in a row, before a place is given up
 ENDED = (0, Interrupted.exit_code, Terminated.exit_code)
 USELESS = (StudyFileError.exit_code, NotFoundError.exit_code)  # another worker would end the same way
 LEFT = (MachineError.exit_code, StorageError.exit_code)  # with a reason in the database
+KINDS = {error.exit_code: error for error in (MachineError, StudyFileError, NotFoundError, StorageError)}
 
 
 def run(
@@ -80,7 +82,7 @@ def run(
 
     Raises:
         Interrupted: a stop was requested; all trials are at a checkpoint.
-        NotFoundError: there is no such study.
+        NotFoundError: there is no such study, or the workers do not find one of its tasks.
         StudyFileError: the workers refuse the study, or its engine cannot be made.
         StudyHalted: the study's first attempts all failed with the same error.
         MachineError: trials fail on this machine, whatever the candidate; or the engine fails.
@@ -306,7 +308,7 @@ class Launcher:
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Call what needs the database; wait while it does not answer and nobody insisted on stopping."""
-        return patiently(call, self._patience, _say_waiting, lambda: self._insisted)
+        return patiently(call, self._patience, say_waiting, lambda: self._insisted)
 
     def _row(self) -> Row[Any]:
         query = select(studies).where(studies.c.name == self._study)
@@ -340,10 +342,9 @@ class Launcher:
         if self.request.asked or ending.halted:
             return
         if code in USELESS:
-            self._refused = StudyFileError(ending.because or f"a worker {place.ended}; see {place.log}")
+            self._refused = KINDS[code](ending.because or f"a worker {place.ended}; see {place.log}")
         elif code in LEFT and ending.because is not None:
-            kind = StorageError if code == StorageError.exit_code else MachineError
-            self._refused = kind(f"{ending.because}; see {place.log}")
+            self._refused = KINDS[code](f"{ending.because}; see {place.log}")
         else:
             place.early_deaths = place.early_deaths + 1 if ending.early else 0
             if place.early_deaths < EARLY_DEATHS:
@@ -377,7 +378,3 @@ class Launcher:
                 note_end(self._database, self._study, place.name)
 
         self.patiently(let_go)
-
-
-def _say_waiting(error: StorageUnavailable, seconds: float) -> None:
-    print(f"{error}; trying again in {seconds:.0f} s", file=sys.stderr, flush=True)

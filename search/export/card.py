@@ -17,10 +17,8 @@ from space.recipe import (
     Growth,
     Recipe,
 )
-from space.scores import at_floor
+from space.scores import at_floor, tasks_above
 from space.words import counted, interval
-
-HALF = 0.5
 
 
 def card(
@@ -51,7 +49,7 @@ def card(
             *_scores(recipe, detail),
             *_cost(recipe, detail),
             *_place(detail, front),
-            *(_commands(folder) if trainer is None else _whose(trainer)),
+            *(_commands(recipe, folder) if trainer is None else _whose(trainer)),
             *_files(),
         ]
     )
@@ -142,7 +140,7 @@ def _kind(recipe: Recipe) -> str:
 
 def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:
     origin = recipe.origin
-    above = sum(score.fraction > HALF for score in detail.tasks.values())
+    above = tasks_above(detail.tasks)
     lines = [
         "## Scores",
         "",
@@ -210,13 +208,14 @@ def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
     return [*lines, ""]
 
 
-def _commands(folder: Path) -> list[str]:
+def _commands(recipe: Recipe, folder: Path) -> list[str]:
     name = shlex.quote(str(folder))
     return [
         "## Use it",
         "",
         "```",
-        f"pathfront train {name} --tokens 50M      # train it in full, resumable, with a card of its own",
+        f"pathfront train {name} --tokens {recipe.tokens_to_train}      # train it in full, resumable,"
+        " with a card of its own",
         f"pathfront eval {name} --split report     # score the weights that are here",
         "```",
         "",

@@ -36,6 +36,7 @@ import numpy as np
 
 from search.read.rows import TrialRow
 from space.recipe import Predicted
+from space.study import Rungs
 
 LEAST_CANDIDATES = 6  # with fewer, the spread between candidates cannot be estimated
 DRAWS = 1000
@@ -68,16 +69,16 @@ class Interval(NamedTuple):
     high: float
 
 
-def observations(rows: Iterable[TrialRow], decay: float) -> list[Observation]:
+def observations(rows: Iterable[TrialRow], rungs: Rungs) -> list[Observation]:
     """The scores of a study's done trials.
 
     Args:
         rows: the study's trials.
-        decay: tokens of a decay branch as a share of its rung's tokens.
+        rungs: its rungs.
     """
     return [
         Observation(
-            row.candidate, row.flops_per_token, round(row.tokens * (1 + decay)), row.score, row.stderr or 0.0
+            row.candidate, row.flops_per_token, rungs.with_decay(row.tokens), row.score, row.stderr or 0.0
         )
         for row in rows
         if row.state == "done" and row.score is not None

@@ -116,8 +116,8 @@ def export_grown(
     own = price(detail.config.architecture, suite).flops_per_token
     larger = grow(detail.config.architecture, suite, scale.flops(own))
     cost = price(larger, suite)
-    seen = observations(reader.trials(study), config.rungs.decay)
-    trained = round(detail.row.tokens * (1 + config.rungs.decay))
+    seen = observations(reader.trials(study), config.rungs)
+    trained = config.rungs.with_decay(detail.row.tokens)
     places = [trained * ahead for ahead in AHEAD] if tokens is None else [tokens]
     planned = cost.planned_flops_per_token(detail.config.optimizer, suite.batch_tokens)
     predicted, unknown = predicted_scores(seen, detail.row.candidate, cost.flops_per_token, places, planned)

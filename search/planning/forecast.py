@@ -25,6 +25,7 @@ from search.planning.bounds import (
     possible_candidates,
 )
 from search.planning.simulate import Course, Trial, courses
+from search.store.checkpoints import SPARE_TRUNKS
 from space.candidate import Architecture
 from space.cost import FLOAT_BYTES, TRAINING_FACTOR, Cost, checkpoint_bytes
 from space.ranges import MOST_ARCHITECTURES
@@ -32,7 +33,6 @@ from space.records import SuiteRecord
 from space.study import Rungs, StudyConfig
 
 FLOPS = ("training_flops", "planned_flops")
-SPARE_TRUNKS = 2  # that a running trial keeps, while a third is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +117,6 @@ class Forecast:
     disk_bytes: DiskForecast
 
 
-def trial_tokens(rungs: Rungs, rung: int) -> int:
-    """Tokens that the trial which ends at a rung trains on: its part of the trunk, and the decay branch."""
-    return rungs.trial_tokens(rung)
-
-
 def forecast(config: StudyConfig, workers: int, device: str, speed: Speed) -> Forecast:
     """Price a study.
 
@@ -146,7 +141,7 @@ def forecast(config: StudyConfig, workers: int, device: str, speed: Speed) -> Fo
     if most is None and flops_most is not None:
         most = most_candidates(flops_most, config.rungs, costs)
     expected = _expected(config, suite, limit, workers, speed)
-    tokens = [trial_tokens(config.rungs, rung) for rung in range(len(expected.trials))]
+    tokens = [config.rungs.trial_tokens(rung) for rung in range(len(expected.trials))]
     trials = sum(expected.trials)
     return Forecast(
         study=config.study,
@@ -224,7 +219,7 @@ def _expected(
     flops, planned = (
         _by_rung(played, config.rungs, lambda t, of=of: getattr(t, of) / t.tokens) for of in FLOPS
     )
-    tokens = [trial_tokens(config.rungs, rung) for rung in rungs]
+    tokens = [config.rungs.trial_tokens(rung) for rung in rungs]
     shares = [config.rungs.eta**-rung for rung in rungs]
     each = sum(s * f * n for s, f, n in zip(shares, flops, tokens, strict=True))
     busy = sum(s * seconds(p * n) for s, p, n in zip(shares, planned, tokens, strict=True))
@@ -278,7 +273,7 @@ def _disk(
     if config.keep == "front":
         kept = min(kept, float(np.mean([_front_bytes(course, of_trial) for course in expected.courses])))
     final = kept + sum(count * each for count, each in zip(left, trunks, strict=False))
-    writing = (SPARE_TRUNKS + 1, 1)  # times the bytes of trunk and weights
+    writing = (SPARE_TRUNKS + 1, 1)  # times the bytes of trunk and weights; another trunk is being written
     dearest_of = (max(sum(map(mul, of_trial(t), writing)) for t in c.trials) for c in expected.courses)
     running = float(np.mean(list(dearest_of)))
     least, largest = (tuple(map(end, zip(*sizes, strict=True))) for end in (min, max))

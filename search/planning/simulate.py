@@ -29,7 +29,6 @@ DRAWS = 4000  # at most, to fill the pool
 LONGEST, LONGEST_MODEL = 100, 30  # candidates of a course; of a longer study its first ones are played
 COURSES, COURSES_MODEL = 6, 3
 PLAYED = ("stratified", "random", "tpe", "nsga2")
-LEARNING = ("tpe", "nsga2")
 COST_WEIGHT = 0.5  # correlation of the score with the logarithm of the cost
 SCORED = {"text": 1.0, "image": 0.4, "audio": 0.2, "discrete": 0.15, "continuous": 0.2}
 # share of a modality's tokens that the loss scores, measured on the tasks of `quick`
@@ -135,7 +134,7 @@ class _FromPool:
         name, seed = config.search.sampler, config.search.seed
         search = config.search if name in PLAYED else Search(sampler="tpe", seed=seed)
         self.name = search.sampler
-        self.models = self.name in LEARNING
+        self.models = self.name not in ("stratified", "random")
         self._problem = Problem(config.space, suite, config.limits, seed)
         self._sampler = make_sampler(search, self._problem)
         self._stratified = Stratified(self._problem)

@@ -3,7 +3,6 @@
 These functions read through an open connection and never write.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,16 +13,15 @@ from sqlalchemy.engine import Connection
 
 from search.database.tables import candidates, checkpoints, clock, curves, events, trials, workers
 from search.planning.bounds import expected_trials
-from search.planning.forecast import trial_tokens
 from search.read import queries
 from search.read.rows import Event, FailureGroup, RungStatus, RunningTrial, StudyStatus, TrialRow, WorkerRow
+from search.store.faults import same_cause
 from search.store.finalists import Finalist, best_of, highest_rungs
 from space.scores import at_floor
 from space.study import StudyConfig
 
 LAST_EVENTS = 10
 UNNAMED = "no reason was noted"
-VARYING = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{12}\b|\d+")  # in errors: addresses, candidates, numbers
 
 
 def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -> StudyStatus:
@@ -120,7 +118,7 @@ def _fraction(
     """
     stop, ladder, shares = config.stop, config.rungs, [0.0]
     if stop.candidates is not None:
-        cost = [trial_tokens(ladder, rung) for rung in range(len(ladder.tokens))]
+        cost = [ladder.trial_tokens(rung) for rung in range(len(ladder.tokens))]
         expected = sum(n * c for n, c in zip(expected_trials(ladder, stop.candidates), cost, strict=True))
         ended = sum(
             count * cost[rung]
@@ -205,7 +203,7 @@ def _failures(connection: Connection, study: str) -> tuple[list[FailureGroup], i
     ).all()
     groups: dict[str, list[Any]] = {}
     for row in found:
-        groups.setdefault(VARYING.sub("#", row.error or UNNAMED), []).append(row)
+        groups.setdefault(same_cause(row.error or UNNAMED), []).append(row)
     frequent = sorted(groups.values(), key=len, reverse=True)
     return [_failure(rows) for rows in frequent], sum(row.final for row in found)
 

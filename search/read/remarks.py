@@ -6,7 +6,7 @@ A study that makes progress without failures has no remarks.
 from collections.abc import Sequence
 
 from search.read.results import Reader, storage_option
-from search.read.rows import FailureGroup, StudyStatus, TrialRow
+from search.read.rows import FailureGroup, StudyStatus, StudySummary, TrialRow
 from search.store.studies import DELETING
 from space.study import shipped_studies
 from space.words import counted
@@ -16,15 +16,19 @@ STATES = {"running": "running", "paused": "paused", "lost": "lost with their wor
 LONGER = "train them longer, with larger rungs.tokens"
 
 
-def state(status: StudyStatus) -> str:
-    """State of a study: finished, halted, stopping, stopped, running or open."""
+def state(status: StudyStatus | StudySummary) -> str:
+    """State of a study: finished, halted, stopping, stopped, running or open.
+
+    A study is running if a trial runs or, as far as `status` says, a worker is alive.
+    """
+    at_work = bool(status.running or (isinstance(status, StudyStatus) and status.workers))
     if status.finished:
         return "finished"
     if status.halted is not None:
         return "halted"
     if status.stopping:
-        return "stopping" if status.running or status.workers else "stopped"
-    return "running" if status.running or status.workers else "open"
+        return "stopping" if at_work else "stopped"
+    return "running" if at_work else "open"
 
 
 def remarks(status: StudyStatus, url: str) -> list[str]:

@@ -11,7 +11,7 @@ from sqlalchemy import Row, and_, case, func, select
 
 from search.database.storage import artifacts_home, open_reader, shown, storage_option
 from search.database.tables import candidates, checkpoints, events, routing, studies, trials
-from search.planning.forecast import Speed, trial_tokens
+from search.planning.forecast import Speed
 from search.read import queries
 from search.read.progress import moment, study_status
 from search.read.rows import (
@@ -192,7 +192,7 @@ class Reader:
                 score=row.score,
                 score_stderr=row.stderr,
                 confirmed=row.seeds > 1,
-                flops_per_token=row.flops,
+                flops_per_token=row.flops_per_token,
                 active_params=details[row.candidate].active_params,
                 total_params=details[row.candidate].total_params,
                 rung=row.rung,
@@ -229,7 +229,7 @@ class Reader:
             if found is None or candidate is None:
                 raise NotFoundError(f"study '{study}' was deleted while trial {number} was read")
             home = artifacts_home(self.url)
-            trained = trial_tokens(self.config(study).rungs, row.rung)
+            trained = self.config(study).rungs.trial_tokens(row.rung)
             loads = connection.execute(select(routing.c.domain, routing.c.load).filter_by(**key))
             files = connection.execute(
                 select(checkpoints).filter_by(**key).order_by(checkpoints.c.tokens, checkpoints.c.kind)

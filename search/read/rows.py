@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from space.candidate import Architecture, CandidateConfig
 from space.description import Description, describe
 from space.mixture import TaskMixture
-from space.scores import TaskScore
+from space.scores import HALF, TaskScore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,7 @@ class FrontRow:
         object.__setattr__(self, "number", self.trial)
         object.__setattr__(self, "stderr", self.score_stderr)
 
-    def above(self, threshold: float) -> int:
+    def above(self, threshold: float = HALF) -> int:
         """Tasks whose fraction of the expert is above a threshold."""
         return sum(fraction > threshold for fraction in self.tasks.values())
 

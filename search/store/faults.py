@@ -1,5 +1,6 @@
 """Classify failed attempts: whether to retry, and whether the candidate, trainer or machine is at fault."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +9,7 @@ from space.errors import CheckpointError, Diverged, MachineError, PathfrontError
 Kind = Literal["crash", "permanent", "diverged", "machine"]
 
 LENGTH = 500  # characters of a reason
+VARYING = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{12}\b|\d+")  # in errors: addresses, candidates, numbers
 DEVICE_ERRORS = ("CUDA error", "CUDNN_STATUS", "NCCL error", "no kernel image", "CUDA driver")
 
 
@@ -36,8 +38,8 @@ class Failure:
 
 
 def same_cause(reason: str) -> str:
-    """A reason with its digits masked, so that two errors of the same cause compare equal."""
-    return "".join("#" if character.isdigit() else character for character in reason)
+    """A reason without its addresses, candidate ids and numbers, to compare errors of the same cause."""
+    return VARYING.sub("#", reason)
 
 
 def _kind(error: BaseException) -> Kind:

@@ -24,7 +24,7 @@ class Finalist(NamedTuple):
     rung: int
     score: float
     stderr: float
-    flops: float
+    flops_per_token: float
     seeds: int
 
 
@@ -62,7 +62,7 @@ def _mean(seeds: Sequence[Any]) -> Finalist:
         rung=first.rung,
         score=score,
         stderr=stderr or 0.0,
-        flops=first.flops_per_token,
+        flops_per_token=first.flops_per_token,
         seeds=count,
     )
 
@@ -78,8 +78,8 @@ def front_of(finalists: list[Finalist], max_flops: float | None = None) -> list[
     """
     able = [row for row in finalists if not at_floor(row.score, row.stderr)]
     ordered = sorted(able)  # by number, so that the order of equal points is fixed
-    kept = [row for row in ordered if max_flops is None or row.flops <= max_flops]
-    return [kept[i] for i in pareto([(row.score, row.flops) for row in kept])]
+    kept = [row for row in ordered if max_flops is None or row.flops_per_token <= max_flops]
+    return [kept[i] for i in pareto([(row.score, row.flops_per_token) for row in kept])]
 
 
 def best_of(finalists: list[Finalist]) -> Finalist | None:

@@ -32,7 +32,7 @@ from search.store.claims import Claim, NewTrial
 from search.store.events import add_event
 from search.store.faults import Failure
 from search.store.leases import LET_GO, Silence, is_over
-from search.store.optuna_trials import OptunaTrials, candidates_of, outcomes
+from search.store.optuna_trials import OptunaTrials, candidates_of, untold_results
 from search.store.transactions import Transactions
 from search.store.workers import others_alive
 from space.contract import Spent
@@ -40,6 +40,12 @@ from space.errors import LeaseLost
 from space.scores import Scorecard
 
 PAUSE_SECONDS = 60.0  # longest wait for the database when a trial is paused
+REOPENED = {  # columns of a failed trial that may be tried again
+    "final": False,
+    "crashes": 0,
+    "durable_tokens": None,
+    "diverged": False,
+}
 RETRIES = 2  # of a trial that crashed or lost its worker without a newer checkpoint
 
 
@@ -354,7 +360,7 @@ class Ledger(Transactions):
             return
         running = self._optuna.running()
         known = self._trials_of(candidates_of(running))  # read after `running`, so never older
-        for number, values in outcomes(running, known, untold):
+        for number, values in untold_results(running, known, untold):
             self._optuna.tell(number, values)
         step("told")
         with self.write() as connection:

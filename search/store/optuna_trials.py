@@ -124,7 +124,7 @@ class OptunaTrials:
         close_storage(self._storage)
 
 
-def outcomes(
+def untold_results(
     running: Mapping[str, int], known: Mapping[Any, Row[Any]], untold: Sequence[Row[Any]]
 ) -> Iterator[tuple[int, list[float] | None]]:
     """How trials ended that Optuna does not know about: attempts that ended, or that were taken over.

@@ -14,6 +14,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from search.store.artifacts import LOGS, file_system
+from search.store.study_files import study_folder
 from space.errors import StorageError, one_line
 
 
@@ -57,7 +58,7 @@ class StudyRemoval:
     """
 
     def __init__(self, study: str, artifacts_id: str, root: str, urls: Sequence[str]) -> None:
-        name = f"{study}-{artifacts_id}" if artifacts_id else study
+        name = study_folder(study, artifacts_id)
         self._own = bool(artifacts_id)
         self._urls = list(dict.fromkeys(_canonical(url) for url in urls))
         places = [url.rpartition(f"/{name}/")[0] for url in self._urls if f"/{name}/" in url]

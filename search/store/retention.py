@@ -75,8 +75,8 @@ def exportable(finalists: Sequence[Finalist], settled: set[str], over: bool) -> 
 
 
 def _dominates(one: Finalist, other: Finalist) -> bool:
-    better = one.score > other.score or one.flops < other.flops
-    return better and one.score >= other.score and one.flops <= other.flops
+    better = one.score > other.score or one.flops_per_token < other.flops_per_token
+    return better and one.score >= other.score and one.flops_per_token <= other.flops_per_token
 
 
 def _settled(ladders: dict[CandidateSeed, dict[int, Row[Any]]], top: int) -> set[str]:

@@ -4,14 +4,13 @@ Transactions that change a trial (`held`, `change`) succeed only while key, atte
 still agree with the trial's row. All times are the database's.
 """
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, and_, select, update
 
-from search.database.patience import patience_seconds, patient, patiently
+from search.database.patience import patience_seconds, patient, patiently, say_waiting
 from search.database.storage import reachable
 from search.database.tables import candidates, clock, studies, trials
 from search.store.claims import Claim
@@ -108,7 +107,7 @@ class Transactions:
 
     def on_wait(self, error: StorageUnavailable, seconds: float) -> None:
         """Print that the database does not answer, and when it is tried again."""
-        print(f"{error}; trying again in {seconds:.0f} s", file=sys.stderr, flush=True)
+        say_waiting(error, seconds)
 
     def patiently(self, call: Callable[[], T]) -> T:
         """Repeat a call while the database does not answer, for as long as `patience` allows."""
@@ -119,10 +118,6 @@ class Transactions:
         """Add an event in a transaction of its own; see `add_event`."""
         with self.write() as connection:
             add_event(connection, self.study, kind, text, claim)
-
-    def note_in(self, connection: Connection, kind: str, text: str) -> None:
-        """Add an event within a transaction."""
-        add_event(connection, self.study, kind, text)
 
     @patient
     def stop_requested(self) -> bool:

@@ -5,6 +5,7 @@ neither ends a study nor extends it.
 """
 
 import os
+import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -15,7 +16,13 @@ from sqlalchemy import Connection, Engine, case, delete, insert, select, update
 from search.database.storage import reachable
 from search.database.tables import clock, studies, workers
 
+REPLACEABLE = 70  # exit code of a worker that another one may replace: it crashed, hung or lost its device
 SEEN_SECONDS = 5.0  # between two updates of a worker's `seen_at`
+
+
+def worker_name() -> str:
+    """A name that no other worker has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 class Register:
@@ -112,9 +119,3 @@ def note_end(engine: Engine, study: str, worker: str) -> None:
     silent = (workers.c.study == study) & (workers.c.worker == worker) & workers.c.left_at.is_(None)
     with engine.begin() as connection:
         connection.execute(update(workers).where(silent).values(left_at=clock()))
-
-
-def why_left(connection: Connection, study: str, worker: str) -> str | None:
-    """Why a worker left while there was work; None if it gave no reason."""
-    own = (workers.c.study == study) & (workers.c.worker == worker)
-    return connection.scalar(select(workers.c.left_because).where(own))

@@ -74,7 +74,7 @@ def main() -> None:
     cells: dict[tuple[int, int], list[Held]] = defaultdict(list)
     reached: dict[bool, list[Held]] = defaultdict(list)
     for study in options.study:
-        seen = observations(reader.trials(study), reader.config(study).rungs.decay)
+        seen = observations(reader.trials(study), reader.config(study).rungs)
         for span, distance, near, result in held(seen):
             cells[round(span), round(distance)].append(result)
             reached[near].append(result)

@@ -128,7 +128,7 @@ def main() -> None:
     if options.train:
         train(reader, options.study, options.out, options.scale, options.tokens)
         return
-    leave_out(observations(reader.trials(options.study), reader.config(options.study).rungs.decay))
+    leave_out(observations(reader.trials(options.study), reader.config(options.study).rungs))
 
 
 if __name__ == "__main__":

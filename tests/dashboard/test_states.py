@@ -43,6 +43,12 @@ def test_every_page_opens_in_every_state(visit, tmp_path, kind, page):
     assert "quick" in words(app) or app.selectbox
 
 
+def test_the_page_names_the_state_of_a_study_as_the_terminal_does(visit, tmp_path):
+    url = make(tmp_path, "empty")
+    assert "Open" in words(visit(url, "front"))
+    assert "suite quick · open" in words(visit(url, "studies"))
+
+
 @pytest.mark.parametrize("page", ["front", "tasks", "trials", "trial"])
 def test_a_study_whose_trials_all_failed_says_why_and_offers_no_export(visit, tmp_path, page):
     said = words(visit(make(tmp_path, "failed"), page))

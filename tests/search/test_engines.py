@@ -12,9 +12,9 @@ from toy_trainers import toy_config
 
 from search.database import tables
 from search.engines import launcher
-from search.engines.engine import make_engine, with_engine
+from search.engines.engines import make_engine, with_engine
 from search.engines.guard import GuardedWorker, signal_name
-from space.errors import MachineError, StudyFileError
+from space.errors import MachineError, NotFoundError, StorageError, StudyFileError
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BAD = """
@@ -171,6 +171,20 @@ def test_wrong_engines_are_one_line(tmp_path, monkeypatch):
     ):
         with_engine(toy_config(), "locl")
     assert with_engine(toy_config(), "my.engines.Slurm").engine == "my.engines:Slurm"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [(MachineError, 1), (StudyFileError, 2), (NotFoundError, 3), (StorageError, 4)],
+)
+def test_a_launch_ends_with_the_exit_code_of_a_worker_that_cannot_work(launch, url, tmp_path, kind, code):
+    (tmp_path / "lost.py").write_text(
+        f"from space import errors\n\nraise errors.{kind.__name__}('no corpus')\n"
+    )
+    launch(trainer="lost:climb")
+    with pytest.raises(kind, match="no corpus") as ended:
+        launcher.run(url, "toy", 1, "artifacts")
+    assert ended.value.exit_code == code
 
 
 def test_an_engine_that_fails_is_named(launch, url, tmp_path):

@@ -70,7 +70,7 @@ def test_the_card_says_scores_cost_place_and_commands(reader, tmp_path):
         assert f"{score.fraction:.3f} [{low:.3f}, {high:.3f}]" in row
     assert f"{detail.row.flops_per_token:,.0f} FLOPs per token" in card
     assert f"of {len(reader.front('quick'))} on the front" in card
-    assert f"pathfront train '{folder}' --tokens" in card
+    assert f"pathfront train '{folder}' --tokens {10 * detail.row.tokens} " in card
     assert f"pathfront eval '{folder}'" in card
 
 

@@ -10,6 +10,7 @@ from search.read.rows import TrialRow
 from space.candidate import Architecture, CandidateConfig
 from space.description import describe
 from space.mixture import TaskMixture
+from space.study import Rungs
 
 RUNGS = (270_000, 540_000, 1_080_000)
 STDERR = 0.013
@@ -140,7 +141,9 @@ def test_only_done_trials_are_observed_and_the_decay_counts():
         origin="x",
     )
     running = replace(row, number=1, candidate="b", state="running", score=None, progress_tokens=500)
-    assert observations([row, running], decay=0.2) == [Observation("a", 4e5, 1200, 0.5, 0.0)]
+    assert observations([row, running], Rungs(tokens=(1000,), decay=0.2)) == [
+        Observation("a", 4e5, 1200, 0.5, 0.0)
+    ]
 
 
 def test_nothing_is_predicted_further_ahead_than_the_rungs_span():

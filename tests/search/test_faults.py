@@ -14,8 +14,8 @@ from toy_trainers import RUNGS
 
 from search.database import tables
 from search.failure_policy import StudyHalted
-from search.report import STALLED
 from search.store.faults import Failure, same_cause
+from search.store.workers import REPLACEABLE
 from search.worker import Worker, run_worker
 from space.errors import CheckpointError, Diverged, MachineError, StorageError, TaskError
 
@@ -54,6 +54,19 @@ def test_a_reason_is_one_line_and_compares_without_its_numbers():
     assert failure.reason == "RuntimeError: step 17 failed at 0x7f"
     assert same_cause(failure.reason) == same_cause("RuntimeError: step 18 failed at 0x3f")
     assert Failure.of(MemoryError()).reason == "MemoryError"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("<X object at 0x7fa3bc>", "<X object at 0x5590d1e0>"),
+        ("no head for 0123abcd4567", "no head for deadbeefcafe"),
+        ("step 9", "step 10"),
+    ],
+)
+def test_reasons_that_differ_in_an_address_a_candidate_or_a_number_have_the_same_cause(one, other):
+    assert same_cause(f"KeyError: {one}") == same_cause(f"KeyError: {other}")
+    assert same_cause(f"KeyError: {one}") != same_cause(f"ValueError: {other}")
 
 
 def test_a_bad_machine_fails_no_candidate(launch, url, rows, audit, monkeypatch):
@@ -142,7 +155,7 @@ def test_a_trial_that_hangs_is_let_go_and_its_process_ends(launch, url, rows, tm
     launch(stop={"candidates": 1}, trainer="toy_trainers:hang", stall_minutes=0.01)
     command = [sys.executable, "-m", "search.cli", "worker", "toy", "--storage", url]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ended.returncode == STALLED
+    assert ended.returncode == REPLACEABLE
     assert "no progress for" in ended.stderr
     (row,) = rows(tables.trials)
     assert (row["state"], row["lease_until"]) == ("running", 0.0)

@@ -5,7 +5,7 @@ from factories import suite
 
 from search.choose.promote import quota
 from search.planning.bounds import expected_trials
-from search.planning.forecast import Speed, forecast, trial_tokens
+from search.planning.forecast import Speed, forecast
 from search.planning.simulate import executed_flops_per_token
 from space.cost import price
 from space.study import Rungs, StudyConfig
@@ -36,7 +36,7 @@ def test_one_of_eta_climbs():
 
 def test_a_trial_pays_its_part_of_the_trunk_and_its_decay_branch():
     rungs = Rungs(tokens=(100, 300), decay=0.2)
-    assert [trial_tokens(rungs, rung) for rung in (0, 1)] == [120, 260]
+    assert [rungs.trial_tokens(rung) for rung in (0, 1)] == [120, 260]
 
 
 def test_a_space_of_one_architecture_is_priced_exactly():

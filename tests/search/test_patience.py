@@ -130,7 +130,6 @@ def test_minutes_of_the_environment(monkeypatch):
     assert patience_seconds() == DEFAULT_MINUTES * 60
     monkeypatch.setenv("PATHFRONT_PATIENCE", "0.5")
     assert patience_seconds() == 30
-    assert patience_seconds(2) == 120
     for bad in ("soon", "-1", "nan", "inf"):
         monkeypatch.setenv("PATHFRONT_PATIENCE", bad)
         with pytest.raises(StudyFileError, match="PATHFRONT_PATIENCE: minutes of 0 or more"):

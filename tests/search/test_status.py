@@ -242,6 +242,13 @@ def test_halted_stopped_and_left_are_said(url, change, say):
     assert "worker vm:7:ab left: three failures in a row; log: /logs/worker-7.log\n" in say("status", "quick")
 
 
+def test_a_study_asked_to_stop_is_stopping_in_the_list_too_while_a_trial_runs(url, change, say):
+    make_study(url, trials=4, running=1, finished=False)
+    change(tables.studies, {"stop_requested": True})
+    assert "quick: stopping, " in say("status", "quick")
+    assert "stopping" in say("status")
+
+
 def test_the_way_to_a_time_limit_counts_only_time_with_a_live_worker(url, change):
     make_study(url, trials=4, finished=False)
     config = Reader(url).config("quick").model_dump(mode="json")
