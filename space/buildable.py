@@ -8,9 +8,8 @@ rejected.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from space.candidate import CHANNELS
 from space.knobs import Between, Choices
-
-CHANNELS = 8  # an expert's width is a multiple of it
 
 
 def snapped(ranges: Mapping[str, Between | Choices], values: Mapping[str, Any]) -> dict[str, Any]:

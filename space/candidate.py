@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from space.knobs import Between, Choices, Knob, in_words, only
+from space.knobs import Between, Choices, Knob, in_words, knobs_of, only
 from space.mixture import TaskMixture
 from space.records import Frozen
 
 EXPERTS = "Experts"  # title of the line that describes how layers route
+DEEPEST, WIDEST = 256, 65536  # layers and channels of the largest architecture
+CHANNELS = 8  # an expert's width is a multiple of it
 
 
 class Architecture(Frozen):
@@ -25,7 +27,7 @@ class Architecture(Frozen):
 
     depth: Annotated[
         int,
-        Field(ge=1, le=256),
+        Field(ge=1, le=DEEPEST),
         Knob(
             Between(low=1, high=4),
             "number of layers",
@@ -36,7 +38,7 @@ class Architecture(Frozen):
     ]
     width: Annotated[
         int,
-        Field(ge=8, le=65536),
+        Field(ge=8, le=WIDEST),
         Knob(
             Choices(choices=(48, 64, 96, 128)),
             "size of the residual stream",
@@ -76,7 +78,8 @@ class Architecture(Frozen):
         Field(gt=0, le=65536),
         Knob(
             Choices(choices=(0.5, 1, 2, 4)),
-            "hidden size of one expert divided by width; the hidden size is rounded to a multiple of 8",
+            "hidden size of one expert divided by width; the hidden size is rounded to a multiple of"
+            f" {CHANNELS}",
             title="Expert width",
             said="{0.expert_width} ({0.expert_ratio:g} times the width)",
             unit="of width",
@@ -98,7 +101,7 @@ class Architecture(Frozen):
     ] = 0
     dense_layers: Annotated[
         int,
-        Field(ge=0, le=256),
+        Field(ge=0, le=DEEPEST),
         Knob(
             only(0),
             "leading layers that are dense",
@@ -197,8 +200,8 @@ class Architecture(Frozen):
 
     @property
     def expert_width(self) -> int:
-        """Hidden size of one expert: a multiple of 8, at least 8."""
-        return max(8, round(self.width * self.expert_ratio / 8) * 8)
+        """Hidden size of one expert: a multiple of `CHANNELS`, and not 0."""
+        return max(CHANNELS, round(self.width * self.expert_ratio / CHANNELS) * CHANNELS)
 
     @property
     def dense_width(self) -> int:
@@ -218,13 +221,13 @@ class Architecture(Frozen):
     @property
     def features(self) -> str:
         """`experts_in_words`, followed by the words of other knobs that are off by default."""
+        fields = type(self).model_fields
         extra = [
             knob.said.format(self)
-            for name, field in type(self).model_fields.items()
-            if (knob := Knob.of(field))
-            and knob.title not in ("", EXPERTS)
+            for name, knob in knobs_of(type(self)).items()
+            if knob.title not in ("", EXPERTS)
             and knob.plain is not None
-            and field.default == knob.plain != getattr(self, name)
+            and fields[name].default == knob.plain != getattr(self, name)
         ]
         return ", ".join([self.experts_in_words, *extra])
 
@@ -259,8 +262,8 @@ class Architecture(Frozen):
 @cache
 def _routing_defaults() -> dict[str, Any]:
     """Defaults of the knobs that have no effect in a model without sparse layers."""
-    fields = Architecture.model_fields.items()
-    return {name: field.default for name, field in fields if (knob := Knob.of(field)) and knob.routing}
+    fields = Architecture.model_fields
+    return {name: fields[name].default for name, knob in knobs_of(Architecture).items() if knob.routing}
 
 
 class CandidateConfig(Frozen):

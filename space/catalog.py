@@ -18,6 +18,7 @@ from space.files import write_atomically
 from space.machine import check_writable, folder_error
 from space.records import Frozen, SuiteRecord, TaskRecord
 
+SHIPPED = Path(str(files("space") / "catalog.json"))
 LOCAL_FILE = "pathfront-tasks.json"
 LOCAL_ENVIRONMENT = "PATHFRONT_TASKS"
 LOCAL_WHAT = "references of your own tasks"
@@ -173,5 +174,10 @@ def _unknown(name: str, known: list[str]) -> str:
 
 @cache
 def load_catalog() -> Catalog:
-    """Read the catalog that ships with the package."""
-    return Catalog.model_validate_json((files("space") / "catalog.json").read_text(encoding="utf-8"))
+    """The catalog that ships with the package, read once."""
+    return read_catalog()
+
+
+def read_catalog() -> Catalog:
+    """Read the catalog that ships with the package from its file, as it is now."""
+    return Catalog.model_validate_json(SHIPPED.read_text(encoding="utf-8"))

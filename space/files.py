@@ -4,6 +4,7 @@ A reader sees the old content or the new one, never a part. After a power failur
 before it takes its name, and its folder is synced after that.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -52,7 +53,7 @@ def write_folder_atomically(folder: Path, replace: bool = False) -> Iterator[Pat
 
     Args:
         folder: the folder's path; its parents are made.
-        replace: whether `folder` exists and the new one replaces it.
+        replace: whether the new folder replaces an older one. Of several writers at once, the last one wins.
 
     Yields:
         An empty folder beside `folder`.
@@ -68,9 +69,17 @@ def write_folder_atomically(folder: Path, replace: bool = False) -> Iterator[Pat
     try:
         yield part
         _sync_all(part)
-        if replace:
-            folder.rename(old)
-        os.replace(part, folder)
+        while True:
+            if replace:
+                with contextlib.suppress(FileNotFoundError):
+                    folder.rename(old)
+            try:
+                os.replace(part, folder)
+                break
+            except OSError as error:
+                if not replace or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            shutil.rmtree(old, ignore_errors=True)  # another writer has replaced it since
         sync(folder.parent)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)

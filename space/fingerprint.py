@@ -48,7 +48,7 @@ def source_fingerprint(path: str) -> str:
 def _files(module: str) -> dict[str, Path]:
     """Path relative to the folder on `sys.path` -> file."""
     folder = _folder(module)
-    installed = _is_installed(folder)
+    installed = is_installed(folder)
     found: dict[str, Path] = {}
     waiting, seen = [module.partition(".")[0]], set[str](OUR_PACKAGES if folder == OURS else ())
     seen.discard(waiting[0])
@@ -82,10 +82,10 @@ def _folder(module: str) -> Path:
     return place.resolve().parents[module.count(".")]
 
 
-def _is_installed(folder: Path) -> bool:
-    """Whether a folder is Python's library or holds installed packages, and not files of the user."""
+def is_installed(path: Path) -> bool:
+    """Whether a file or folder belongs to Python's library or to installed packages, and not to the user."""
     library = Path(sysconfig.get_path("stdlib")).resolve()
-    return folder.is_relative_to(library) or bool(PACKAGES.intersection(folder.parts))
+    return path.is_relative_to(library) or bool(PACKAGES.intersection(path.parts))
 
 
 def _sources(folder: Path, name: str) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from space.candidate import Architecture
+from space.candidate import DEEPEST, WIDEST, Architecture
 from space.cost import price
 from space.errors import StudyFileError
 from space.records import SuiteRecord
@@ -19,7 +19,6 @@ FAR = 0.10  # share of the target by which FLOPs may miss it
 OVER = 0.05  # share by which they may exceed it, where another size does not
 RATIO_WEIGHT = 0.25  # of a change of the ratio of depth to width, against a miss of the target, both in logs
 NEIGHBOURS = 4  # depths on either side of the one that keeps the ratio
-DEEPEST, WIDEST = 256, 65536
 
 
 class Scale(NamedTuple):

@@ -12,14 +12,12 @@ from pydantic.fields import FieldInfo
 
 from space.candidate import Architecture, CandidateConfig
 from space.errors import nearest
-from space.knobs import Between, Choices, Knob, Scalar, number
+from space.knobs import Between, Choices, Knob, Scalar, knobs_of, number
 
 Kind = Literal["whole", "real", "flag", "word"]
 
 _FIELDS: dict[str, FieldInfo] = Architecture.model_fields | CandidateConfig.model_fields
-KNOBS: dict[str, Knob] = {
-    name: knob for name, field in _FIELDS.items() if (knob := Knob.of(field)) is not None
-}
+KNOBS: dict[str, Knob] = knobs_of(Architecture) | knobs_of(CandidateConfig)
 
 
 def is_of_architecture(name: str) -> bool:
@@ -91,9 +89,9 @@ def unhandled(architecture: Architecture, handled: Iterable[str]) -> dict[str, S
         architecture: or an instance of a subclass with more fields.
         handled: names of the fields that the code knows.
     """
-    known, found = set(handled), {}
-    for name, field in type(architecture).model_fields.items():
-        knob, value = Knob.of(field), getattr(architecture, name)
+    known, found, knobs = set(handled), {}, knobs_of(type(architecture))
+    for name in type(architecture).model_fields:
+        knob, value = knobs.get(name), getattr(architecture, name)
         plain = None if knob is None else knob.plain
         if name not in known and (plain is None or value != plain):
             found[name] = value

@@ -162,6 +162,11 @@ class Knob:
         return next((part for part in field.metadata if isinstance(part, Knob)), None)
 
 
+def knobs_of(model: type[BaseModel]) -> dict[str, Knob]:
+    """Name -> declaration of each knob of a model, in the order of the fields."""
+    return {name: knob for name, field in model.model_fields.items() if (knob := Knob.of(field))}
+
+
 def in_words(model: BaseModel, silent: Collection[str] = ()) -> dict[str, list[str]]:
     """Describe a model by its knobs: title -> words, in the order of the fields.
 
@@ -169,7 +174,7 @@ def in_words(model: BaseModel, silent: Collection[str] = ()) -> dict[str, list[s
         model: whose fields declare knobs.
         silent: names of knobs to leave out.
     """
-    declared = {name: knob for name, field in type(model).model_fields.items() if (knob := Knob.of(field))}
+    declared = knobs_of(type(model))
     lines: dict[str, list[str]] = {knob.title: [] for knob in declared.values() if knob.title}
     for name, knob in sorted(declared.items(), key=lambda item: item[1].place):
         heard = knob.plain is None or getattr(model, name) != knob.plain

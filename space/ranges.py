@@ -24,7 +24,6 @@ from space.records import Frozen, SuiteRecord
 from space.words import counted
 
 MIXTURE_PREFIX = "mixture."
-LONGEST_CONTEXT = 2**31  # positions, where no suite is given
 MOST_ARCHITECTURES = 20_000  # that are priced one by one; a larger space is sampled
 
 _WEIGHTS = TypeAdapter(dict[str, Annotated[Real, Field(ge=0, le=1e9)]])
@@ -238,7 +237,7 @@ class SearchSpace(_KnobRanges):
             return None
         return CandidateConfig(architecture=architecture, mixture=mixture, **of_training)
 
-    def architectures(self, context: int = LONGEST_CONTEXT) -> Iterator[Architecture]:
+    def architectures(self, context: int) -> Iterator[Architecture]:
         """Every architecture of the space (real knobs at 5 points), or a fixed sample if it is very large.
 
         Args:

@@ -3,14 +3,16 @@
 This module does not know where records are stored or how a task is played.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from space.errors import TaskError
 
 Split = Literal["train", "select", "report"]
-
+SPLITS: tuple[Split, ...] = get_args(Split)
+"""In this order: files of data sets hold places in it."""
+HELD_OUT: tuple[Split, ...] = ("select", "report")
 
 Sense = Literal["text", "image", "audio", "discrete", "continuous"]
 

@@ -1,4 +1,4 @@
-"""How Lightning runs: device, signals, and no output to the terminal."""
+"""How Lightning and torch run: device, precision, signals, and no output to the terminal."""
 
 import logging
 import signal
@@ -29,6 +29,20 @@ def accelerator(device: str) -> str:
     if device == "cuda" and not there:
         raise MachineError("device: cuda needs a CUDA device, and torch sees none; use device: cpu or auto")
     return "gpu" if device in ("auto", "cuda") and there else "cpu"
+
+
+def torch_device(device: str) -> str:
+    """Name that torch has for a device that a budget names: "cuda" or "cpu".
+
+    Raises:
+        MachineError: CUDA is asked for where there is none.
+    """
+    return "cuda" if accelerator(device) == "gpu" else "cpu"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context in which a model that was trained at one of Lightning's precisions is scored and timed."""
+    return torch.autocast(device.type, torch.bfloat16, enabled="bf16" in precision)
 
 
 @contextmanager

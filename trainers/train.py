@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 
@@ -27,7 +26,7 @@ from trainers.loggers import RunLog
 from trainers.model.decoder import Decoder
 from trainers.module import CandidateModule, Schedule, Work
 from trainers.phases import Watch, unwatched
-from trainers.runtime import KeepSigterm, accelerator, quiet
+from trainers.runtime import KeepSigterm, accelerator, autocast, quiet, torch_device
 from trainers.trial import Trial
 
 
@@ -139,9 +138,9 @@ def score_fitted(
         Interrupted: a stop was requested.
     """
     decoder, work, trial = fitted.decoder, fitted.work, fitted.trial
-    decoder.to("cuda" if accelerator(budget.device) == "gpu" else "cpu")
+    decoder.to(torch_device(budget.device))
     started = time.monotonic()
-    with torch.autocast(decoder.device.type, torch.bfloat16, enabled="bf16" in budget.precision):
+    with autocast(decoder.device, budget.precision):
         values = score_candidate(decoder, suite, budget.split, budget.episodes, trial.stop_if_asked, watch)
         load = measure_load(decoder, suite, fitted.mixer, trial.schedule.steps)
     spent = Spent(

@@ -124,7 +124,7 @@ def measure_tasks(
     """
     from functools import partial
 
-    from space.catalog import check_local, load_catalog
+    from space.catalog import SHIPPED, check_local, load_catalog, read_catalog
     from trainers.tasks import measure
     from trainers.tasks.registry import ships
 
@@ -139,14 +139,14 @@ def measure_tasks(
     if not set(chosen) <= shipped:
         check_local()
     if missing:
-        there = measure.read_shipped()
+        there = read_catalog()
         chosen = [n for n in chosen if n not in there.tasks or n not in there.suites[settings.name].tokens]
     one = partial(measure.measure_checked, suite=settings, specialist=specialist)
     failed = _each(
         one, chosen, "measured", workers, lambda name, found: _freeze(found, settings, name in shipped)
     )
     if write and everything:
-        measure.write(measure.CATALOG, measure.with_generalist(measure.read_shipped()))
+        measure.write(SHIPPED, measure.with_generalist(read_catalog()))
     _conclude(failed, chosen)
 
 
@@ -279,11 +279,11 @@ def _each(
 def _freeze(measured: "Measured", suite: "SuiteRecord", ships: bool) -> None:
     """Write a measured task into its catalog, and print its references."""
     from search.commands import output
-    from space.catalog import write_local
+    from space.catalog import SHIPPED, read_catalog, write_local
     from trainers.tasks import measure
 
     if ships:
-        measure.write(measure.CATALOG, measure.with_measured(measure.read_shipped(), suite.name, measured))
+        measure.write(SHIPPED, measure.with_measured(read_catalog(), suite.name, measured))
     else:
         write_local(measured)
     for split, found in measured.record.references.items():

@@ -57,7 +57,7 @@ def test_half_of_the_candidates_pay_for_an_optimizer_that_is_one_of_two():
     both = study(space=study().space.model_dump() | {"optimizer": {"choices": ["adamw", "muon"]}})
     adamw, mixed = (forecast(config, 2, "cpu", SPEED) for config in (study(), both))
     steps = mixed.training_tokens / suite().batch_tokens
-    cost = price(next(study().space.architectures()), suite())
+    cost = price(next(study().space.architectures(suite().context)), suite())
     own = steps * cost.muon_flops_per_step / 2
     assert mixed.training_flops - adamw.training_flops == pytest.approx(own, rel=0.4)
 

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -189,6 +190,27 @@ def test_a_folder_is_replaced_only_if_that_was_said(tmp_path):
     assert (place / "file").read_text() == "old"
     write("new", replace=True)
     assert (place / "file").read_text() == "new"
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_the_last_of_several_writers_of_a_folder_wins(tmp_path, monkeypatch):
+    place, rename = tmp_path / "folder", Path.rename
+
+    def write(text):
+        with write_folder_atomically(place, replace=True) as folder:
+            (folder / "file").write_text(text)
+
+    def overtaken(path, target):
+        done = rename(path, target)
+        if len(later) > 1:  # the place is free, and another writer is quicker
+            write(later.pop())
+        return done
+
+    write("first")  # of a folder that does not exist yet
+    later = ["fourth", "third", "second"]
+    monkeypatch.setattr(Path, "rename", overtaken)
+    write("last")
+    assert (place / "file").read_text() == "last"
     assert os.listdir(tmp_path) == ["folder"]
 
 

@@ -92,9 +92,9 @@ def test_every_knob_can_be_searched_and_a_very_large_space_is_sampled(suite):
     found = [candidate for candidate in drawn if candidate is not None]
     assert {candidate.optimizer for candidate in found} == {"adamw", "muon"}
     assert {candidate.architecture.router for candidate in found} == {"softmax", "sigmoid"}
-    architectures = list(space.architectures())
+    architectures = list(space.architectures(suite.context))
     assert space.points > MOST_ARCHITECTURES >= len(architectures) > 1000
-    assert architectures == list(space.architectures())
+    assert architectures == list(space.architectures(suite.context))
 
 
 def test_what_a_dense_candidate_has_no_use_for_makes_no_second_one(suite):

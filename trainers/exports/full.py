@@ -8,6 +8,7 @@ or at the scoring.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from space.contract import Budget, Spent
@@ -21,10 +22,10 @@ from trainers.evaluate import score_candidate
 from trainers.exports.full_card import full_card
 from trainers.exports.load import FOLDER, SCORECARD_FILE, check_tokenizer, full_scorecard, load_decoder
 from trainers.exports.sealed import FolderReport, Progress, check_seal, remove_sealed, write_sealed
-from trainers.exports.threads import Threads, playing, training
+from trainers.exports.threads import Threads, playing, settle, training
 from trainers.loggers import RunLog
 from trainers.phases import Phases, no_phases
-from trainers.runtime import accelerator
+from trainers.runtime import autocast, torch_device
 from trainers.train import fit_candidate, schedule_of, score_fitted
 
 PLAN_FILE = "plan.txt"
@@ -123,18 +124,12 @@ def _train(
 
     report = FolderReport(home, tell, stopping, lambda: remove_sealed(home / SCORECARD_FILE))
     resume = _resumed(report, budget, suite.batch_tokens)
-    on_cpu = accelerator(budget.device) == "cpu"
-    if threads is not None and on_cpu:
-        threads.settle("training", training(recipe.candidate, suite))
+    device = torch_device(budget.device)
+    settle(threads, device, "training", lambda: training(recipe.candidate, suite))
     with RunLog(recipe.candidate, suite, budget) as log:
         fitted = fit_candidate(recipe.candidate, suite, budget, resume, report, log, keep_end=True)
-        if threads is not None and on_cpu:
-            threads.settle("scoring", playing(fitted.decoder))
-
-        def watch(done: int, of: int, note: str) -> None:
-            phases("scoring", done, of, note)
-
-        return score_fitted(fitted, recipe.candidate, suite, budget, watch, log)
+        settle(threads, device, "scoring", lambda: playing(fitted.decoder))
+        return score_fitted(fitted, recipe.candidate, suite, budget, partial(phases, "scoring"), log)
 
 
 def _resumed(report: FolderReport, budget: Budget, batch_tokens: int) -> Path | None:
@@ -195,15 +190,11 @@ def evaluate_export(
     """
     recipe = Recipe.read(folder)
     check_tokenizer(folder, recipe)
-    decoder = load_decoder(folder, recipe).to("cuda" if accelerator(device) == "gpu" else "cpu")
-    if threads is not None and decoder.device.type == "cpu":
-        threads.settle("scoring", playing(decoder))
-
-    def watch(done: int, of: int, note: str) -> None:
-        phases("scoring", done, of, note)
-
+    decoder = load_decoder(folder, recipe).to(torch_device(device))
+    settle(threads, decoder.device.type, "scoring", lambda: playing(decoder))
     started = time.monotonic()
-    values = score_candidate(decoder, recipe.suite, split, watch=watch)
+    with autocast(decoder.device, recipe.precision):
+        values = score_candidate(decoder, recipe.suite, split, watch=partial(phases, "scoring"))
     seconds = time.monotonic() - started
     spent = Spent(evaluation_seconds=seconds, device=str(decoder.device))
     return Scorecard.of(recipe.suite, values, split, spent)

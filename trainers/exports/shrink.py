@@ -7,12 +7,11 @@ export, and the same call resumes it.
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from space.candidate import Architecture, CandidateConfig
+from space.candidate import CHANNELS, Architecture, CandidateConfig
 from space.contract import Budget
 from space.cost import TRAINING_FACTOR, price
 from space.errors import Interrupted, StudyFileError
@@ -28,12 +27,12 @@ from trainers.exports.huggingface.tokenizer import write_tokenizer
 from trainers.exports.load import check_tokenizer, checked_weights, full_scorecard, load_decoder
 from trainers.exports.prune import measure_moments, prune
 from trainers.exports.sealed import FolderReport, Progress, check_seal, write_sealed
-from trainers.exports.shrunk import Rating, Scores, Shrunk, Size, describe
+from trainers.exports.shrunk import Rating, Scores, Shrunk, Size, shrunk_card
 from trainers.exports.speed import measure_speeds
-from trainers.exports.threads import Threads, playing, training
+from trainers.exports.threads import Threads, playing, settle, training
 from trainers.model.decoder import Decoder
 from trainers.phases import Phases, no_phases
-from trainers.runtime import accelerator
+from trainers.runtime import autocast, torch_device
 from trainers.tasks.tokenizer import tokenizer_model
 from trainers.train import save_weights
 
@@ -92,19 +91,23 @@ class Plan(NamedTuple):
 
 
 def narrower(arch: Architecture, channels: float) -> Architecture:
-    """The architecture with a share of the experts' hidden channels, rounded to a multiple of 8.
+    """The architecture with a share of the experts' hidden channels, rounded to a multiple of `CHANNELS`.
 
     Raises:
         StudyFileError: the share is not in (0, 1], or would remove no channel.
     """
     if not 0 < channels <= 1:
         raise StudyFileError(f"channels: the share to keep is above 0 and at most 1, got {channels:g}")
-    width = max(8, 8 * math.ceil(arch.expert_width * channels / 8 - 0.5))
+    width = max(CHANNELS, CHANNELS * math.ceil(arch.expert_width * channels / CHANNELS - 0.5))
     if width >= arch.expert_width:
         raise StudyFileError(
-            f"channels: experts have a multiple of 8 hidden channels, and {channels:g} of their"
+            f"channels: experts have a multiple of {CHANNELS} hidden channels, and {channels:g} of their"
             f" {arch.expert_width} comes to {width}, no fewer"
-            + ("; keep a smaller share" if arch.expert_width > 8 else "; this model has the fewest already")
+            + (
+                "; keep a smaller share"
+                if arch.expert_width > CHANNELS
+                else "; this model has the fewest already"
+            )
         )
     return Architecture.model_validate({**arch.model_dump(), "expert_ratio": width / arch.width})
 
@@ -135,14 +138,12 @@ def shrink_export(
         Interrupted: `stopping` returned true; the same call resumes.
     """
     recipe, suite = plan.recipe, plan.recipe.suite
-    parent = load_decoder(folder, recipe).to("cuda" if accelerator(device) == "gpu" else "cpu").eval()
+    parent = load_decoder(folder, recipe).to(torch_device(device)).eval()
     work = _made_work_folder(plan)
     budget = _budget(plan, device)
     mixer = Mixer(load_corpora(suite), recipe.candidate.mixture, suite, budget.seed)
     steps = distil_steps(mixer, budget)
-    choice = threads if parent.device.type == "cpu" else None
-    if choice is not None:
-        choice.settle("training", training(recipe.candidate, suite))
+    settle(threads, parent.device.type, "training", lambda: training(recipe.candidate, suite))
     moments = measure_moments(parent, _batches(mixer, min(MOMENT_BATCHES, steps), phases))
     pruned = prune(parent, plan.candidate.architecture, moments).eval()
 
@@ -154,12 +155,12 @@ def shrink_export(
     report = FolderReport(work, tell, stopping)
     distilled = distil(pruned, parent, plan.candidate, mixer, budget, report.last("trunk"), report)
     child = distilled.decoder.to(parent.device).eval()
-    if choice is not None:
-        choice.settle("scoring", playing(parent))
+    settle(threads, parent.device.type, "scoring", lambda: playing(parent))
     stages = {"parent": parent, "pruned": pruned, "retrained": child}
-    scores = Scores(**{name: _rating(name, it, suite, work, stopping, phases) for name, it in stages.items()})
-    phases("timing", 0, 1, "")
-    with torch.autocast(parent.device.type, torch.bfloat16, enabled="bf16" in recipe.precision):
+    with autocast(parent.device, recipe.precision):
+        rate = partial(_rating, suite=suite, work=work, stopping=stopping, phases=phases)
+        scores = Scores(**{name: rate(name, decoder) for name, decoder in stages.items()})
+        phases("timing", 0, 1, "")
         speeds = measure_speeds(parent, child, mixer.batch(steps))
     costs = [price(candidate.architecture, suite) for candidate in (recipe.candidate, plan.candidate)]
     shrunk = Shrunk(
@@ -204,10 +205,7 @@ def _rating(
     if path.is_file():
         check_seal(path)
         return Rating.model_validate_json(path.read_text(encoding="utf-8"))
-
-    def watch(done: int, total: int, note: str) -> None:
-        phases(f"scoring the {name} one", done, total, note)
-
+    watch = partial(phases, f"scoring the {name} one")
     values = score_candidate(decoder, suite, "report", between=lambda: _stop_if(stopping), watch=watch)
     rating = Rating.of(suite, Scorecard.of(suite, values, "report"))
     write_sealed(path, rating.model_dump_json())
@@ -274,6 +272,6 @@ def _write(plan: Plan, child: Decoder, shrunk: Shrunk, work: Path) -> None:
     model = tokenizer_model(recipe.suite.tokenizer)
     (folder / TOKENIZER_FILE).write_bytes(model)
     write_tokenizer(folder, model, recipe.suite)
-    (folder / CARD_FILE).write_text(describe(recipe, shrunk), encoding="utf-8")
+    (folder / CARD_FILE).write_text(shrunk_card(recipe, shrunk), encoding="utf-8")
     move_durably(folder, plan.output)
     shutil.rmtree(work)

@@ -169,7 +169,7 @@ class Shrunk(Frozen):
         )
 
 
-def describe(recipe: Recipe, shrunk: Shrunk) -> str:
+def shrunk_card(recipe: Recipe, shrunk: Shrunk) -> str:
     """Write the card of a shrunk export, as Markdown.
 
     Args:

@@ -94,6 +94,19 @@ class Threads:
         return json.loads(self._note.read_text(encoding="utf-8"))
 
 
+def settle(threads: Threads | None, device: str, phase: str, work: Callable[[], Work]) -> None:
+    """Choose the number of threads for a phase that runs on the CPU; other devices need no choice.
+
+    Args:
+        threads: chooses it; None does not change it.
+        device: type of the device that the phase runs on.
+        phase: name of the phase.
+        work: makes the work that `Threads.settle` times.
+    """
+    if threads is not None and device == "cpu":
+        threads.settle(phase, work())
+
+
 def measure(work: Work, cores: int, also: int | None = None) -> list[Timing]:
     """Time a piece of work on 1, 2, 4 ... threads up to the cores, until more threads are not faster.
 

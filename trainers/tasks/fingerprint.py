@@ -10,7 +10,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from space.records import SuiteRecord
+from space.records import HELD_OUT, SPLITS, SuiteRecord
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Task
 from trainers.tasks.cache import cache_path, cached_arrays, is_intact, stated_digest
@@ -88,14 +88,14 @@ def _digest(task: Task) -> str:
 
 def _content(task: Task) -> Iterator[bytes]:
     if isinstance(task, TextTask):
-        for split in ("train", "select", "report"):
+        for split in SPLITS:
             yield split.encode()
             yield from (document.encode() for document in task.texts(split))
         return
     simulated = isinstance(task, SessionTask) and not isinstance(task, AnswerTask)
     yield from _episodes(task.episodes(), SIMULATED if simulated else None)
     if isinstance(task, SessionTask):
-        for split in ("select", "report"):
+        for split in HELD_OUT:
             for index in range(task.eval_episodes):
                 yield from _chunk(task.session(split, index).observe())
                 if isinstance(task, AnswerTask):

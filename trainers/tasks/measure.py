@@ -6,7 +6,6 @@
 import json
 import math
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import cast, get_args
 
@@ -16,7 +15,7 @@ from space.catalog import OWN_SETTINGS, Catalog, Measured, load_catalog
 from space.errors import StudyFileError, TaskError
 from space.files import write_atomically
 from space.plugins import load_object
-from space.records import Baseline, Reference, References, Sense, Split, SuiteRecord, TaskRecord
+from space.records import HELD_OUT, Baseline, Reference, References, Sense, Split, SuiteRecord, TaskRecord
 from space.suites import generalist_tasks
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Policy, Task
@@ -27,8 +26,6 @@ from trainers.tasks.sessions import SessionTask
 from trainers.tasks.versions import versions_of
 
 GENERALIST = "generalist"
-CATALOG = Path(str(files("space") / "catalog.json"))
-SPLITS: tuple[Split, ...] = ("select", "report")
 RETRIEVED_EPISODES = 64
 LENGTH_EPISODES = 50
 SAMPLED_EPISODES = 100
@@ -54,7 +51,7 @@ def measure(task: Task, specialist: Specialist | None = None) -> TaskRecord:
     if specialist is not None:
         experts[SPECIALIST] = specialist(task)
     references: dict[Split, References] = {}
-    for split in SPLITS:
+    for split in HELD_OUT:
         blind = {name: _reference(task, policy, name, split) for name, policy in floors.items()}
         expert = _best(task, [_reference(task, policy, name, split) for name, policy in experts.items()])
         baselines = {name: Baseline(mean=r.mean, stderr=r.stderr, n=r.n) for name, r in blind.items()}
@@ -63,7 +60,7 @@ def measure(task: Task, specialist: Specialist | None = None) -> TaskRecord:
         floor = _best(task, list(blind.values()))
         references[split] = References(floor=floor, expert=expert, baselines=baselines)
     record = record_of(task, references)
-    for split in SPLITS:
+    for split in HELD_OUT:
         record.checked(split)
     return record
 
@@ -177,11 +174,6 @@ def patch_share(task: Task) -> dict[str, float]:
     return {encoder: _rounded(count / length) for encoder, count in sorted(counts.items())}
 
 
-def read_shipped() -> Catalog:
-    """The catalog that ships, read from its file now."""
-    return Catalog.model_validate_json(CATALOG.read_text(encoding="utf-8"))
-
-
 def with_measured(catalog: Catalog, suite: str, measured: Measured) -> Catalog:
     """The catalog with a task's references, and with its shares, episodes and tokens in a suite."""
     name, old = measured.record.name, catalog.suites[suite]
@@ -253,7 +245,7 @@ def deviation(task: Task, record: TaskRecord, split: Split) -> dict[str, float]:
 def deviations_by_name(name: str, suite: SuiteRecord) -> dict[str, dict[str, float]]:
     """`deviation` on both splits of a task that ships, in this process."""
     record, task = load_catalog().task(name), load_task(name, suite)
-    return {split: deviation(task, record, split) for split in SPLITS}
+    return {split: deviation(task, record, split) for split in HELD_OUT}
 
 
 def _further(task: Task, policy: Policy, split: Split, count: int) -> np.ndarray:

@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NoReturn, get_args
+from typing import NoReturn
 
 import numpy as np
 
+from space.cost import LOCAL_POSITIONS
 from space.errors import TaskError
-from space.records import Split
+from space.records import HELD_OUT, SPLITS, Split
 from space.words import counted
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Session, Task
@@ -23,11 +24,9 @@ from trainers.tasks.families.text import REPEATABLE, TextTask, paragraphs
 from trainers.tasks.held_out import WINDOW, HeldOutScores, Passages, Recorder, begins_with, record
 from trainers.tasks.retrieval import RetrievalPolicy
 from trainers.tasks.sessions import BaseTask, SessionTask
-from trainers.tokens.sequence import MAX_LOCAL, Chunk
+from trainers.tokens.sequence import Chunk
 from trainers.tokens.vocabulary import Vocabulary
 
-SPLITS: tuple[Split, ...] = get_args(Split)
-HELD_OUT: tuple[Split, ...] = ("select", "report")
 EPISODES = 8
 SHUFFLED = 32  # episodes
 SHUFFLED_ANSWER, SHUFFLED_CONTROL = 0.1, 0.5  # of the expert
@@ -53,6 +52,7 @@ class Checked:
     vocabulary: Vocabulary
     context: int
     _played: dict[Split, Recorder] = field(default_factory=dict)
+    _held_out: dict[Split, list[np.ndarray]] = field(default_factory=dict)
 
     @cached_property
     def task(self) -> Task:
@@ -70,6 +70,26 @@ class Checked:
         """Scores of the task's own policies, which several rules compare."""
         return HeldOutScores(self.task)
 
+    @cached_property
+    def training_passages(self) -> Passages:
+        """All passages of the training text, which several rules look up."""
+        task = self.task
+        if isinstance(task, TextTask):
+            return Passages(task.tokenizer.encode(text) for text in task.texts("train"))
+        return Passages(chunk.tokens for chunk in task.episodes())
+
+    def held_out_text(self, split: Split) -> list[np.ndarray]:
+        """Ids of each text that is scored on a held-out split."""
+        if split not in self._held_out:
+            task = self.task
+            if isinstance(task, TextTask):
+                found = [task.tokenizer.encode(text) for text in task.excerpts(split)]
+            else:
+                count = min(BEGINNINGS, task.reference_episodes)
+                found = [chunk.tokens for chunk in record(task, split, count).passages]
+            self._held_out[split] = found
+        return self._held_out[split]
+
     @property
     def acts(self) -> bool:
         """Whether the task is played by actions, rather than scored by likelihood."""
@@ -84,7 +104,7 @@ def check_chunks(checked: Checked) -> None:
     for chunk in episodes:
         tokens = chunk.tokens
         require(tokens.min() >= 0 and tokens.max() < vocabulary.size, task, "ids lie in the vocabulary")
-        in_range = chunk.local.min() >= 0 and chunk.local.max() < MAX_LOCAL
+        in_range = chunk.local.min() >= 0 and chunk.local.max() < LOCAL_POSITIONS
         require(in_range, task, "local positions are in range")
         require(bool(chunk.starts.any()), task, "a window may begin somewhere in an episode")
         require(bool(chunk.scored.any()), task, "an episode has scored tokens")
@@ -245,9 +265,9 @@ def check_leakage(checked: Checked) -> None:
         check_shuffled(checked.task, checked.vocabulary, checked.scores)
         return
     task = checked.task
-    known = Passages(_training_text(checked))
+    known = checked.training_passages
     for split in HELD_OUT:
-        found = np.concatenate([known.found(text) for text in _held_out_text(checked, split)])
+        found = np.concatenate([known.found(text) for text in checked.held_out_text(split)])
         share = float(found.mean())
         require(
             share <= REPEATED,
@@ -335,31 +355,15 @@ def _check_documents(task: TextTask) -> None:
 
 def _check_passages(checked: Checked) -> None:
     """No held-out text is contained in training text or in the text of the other held-out split."""
-    select, report = ([*_held_out_text(checked, split)] for split in HELD_OUT)
-    for one, first, other, second in (
-        ("train", _training_text(checked), "select", select),
-        ("train", _training_text(checked), "report", report),
-        ("select", select, "report", report),
+    select, report = (checked.held_out_text(split) for split in HELD_OUT)
+    for one, known, other, texts in (
+        ("train", checked.training_passages, "select", select),
+        ("train", checked.training_passages, "report", report),
+        ("select", Passages(select), "report", report),
     ):
-        known = Passages(first)
-        for text in second:
+        for text in texts:
             rule = f"splits are disjoint, {one} and {other} share a text"
             require(known.found(text).mean() < WHOLE, checked.task, rule)
-
-
-def _training_text(checked: Checked) -> list[np.ndarray]:
-    task = checked.task
-    if isinstance(task, TextTask):
-        return [task.tokenizer.encode(text) for text in task.texts("train")]
-    return [chunk.tokens for chunk in task.episodes()]
-
-
-def _held_out_text(checked: Checked, split: Split) -> list[np.ndarray]:
-    task = checked.task
-    if isinstance(task, TextTask):
-        return [task.tokenizer.encode(text) for text in task.excerpts(split)]
-    count = min(BEGINNINGS, task.reference_episodes)
-    return [chunk.tokens for chunk in record(task, split, count).passages]
 
 
 def _demonstrate(task: Task) -> Sequence[Chunk]:

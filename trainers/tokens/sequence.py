@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int16, Int32
 
+from space.cost import LOCAL_POSITIONS
 from trainers.tokens.vocabulary import Vocabulary
-
-MAX_LOCAL = 64
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Chunk:
 
     Attributes:
         tokens: (length,) int32, vocabulary ids; for a patch, its encoder's placeholder.
-        local: (length,) int16, position within the timestep, below `MAX_LOCAL`; 0 in running text.
+        local: (length,) int16, position within the timestep, below `LOCAL_POSITIONS`; 0 in running text.
         scored: (length,) bool, whether the token is a target of the loss.
         starts: (length,) bool, whether a training window may begin at the token. The tokens before an
             episode's first start are its instruction, which is put before each of its windows.
@@ -123,7 +122,9 @@ def observation(
     starts[0] = True
     return Chunk(
         tokens=tokens,
-        local=np.concatenate([np.zeros(len(prompt)), np.minimum(within, MAX_LOCAL - 1)]).astype(np.int16),
+        local=np.concatenate([np.zeros(len(prompt)), np.minimum(within, LOCAL_POSITIONS - 1)]).astype(
+            np.int16
+        ),
         scored=np.zeros(len(tokens), dtype=bool),
         starts=starts,
         patches={name: patches[name].astype(np.float32) for name in names},
@@ -146,7 +147,7 @@ def action(
 
 def action_local(observed: Chunk, length: int) -> Int16[np.ndarray, " length"]:
     """Local positions of the `length` tokens that follow an observation in its timestep, (length,) int16."""
-    return np.minimum(observed.local[-1] + 1 + np.arange(length), MAX_LOCAL - 1).astype(np.int16)
+    return np.minimum(observed.local[-1] + 1 + np.arange(length), LOCAL_POSITIONS - 1).astype(np.int16)
 
 
 def leaves(tree: Any) -> Iterable[np.ndarray]:

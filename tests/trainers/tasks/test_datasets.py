@@ -15,16 +15,18 @@ from PIL import Image
 from scipy.io import wavfile
 
 from space.errors import MachineError, NotFoundError, StudyFileError, TaskError
+from space.records import SPLITS
 from trainers.tasks.contract import check_task
 from trainers.tasks.datasets import library as datasets
 from trainers.tasks.datasets import texts
-from trainers.tasks.datasets.content import SPLITS, Item, assign_splits
+from trainers.tasks.datasets.content import Item, assign_splits
 from trainers.tasks.datasets.downloads import KNOWN, content_digest
 from trainers.tasks.datasets.images import to_pixels
 from trainers.tasks.datasets.library import add_dataset, dataset_names, open_dataset
 from trainers.tasks.datasets.sounds import RATE, SAMPLES, one_second, read_sound
 from trainers.tasks.datasets.tasks import added_names, open_added
 from trainers.tasks.families.text import REPEATABLE, paragraphs
+from trainers.tasks.registry import load_task
 from trainers.tasks.rules import check_reference
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -402,7 +404,7 @@ def test_processes_that_add_the_same_name_at_once_leave_one_whole_set(tmp_path, 
 
     def overtaken(path, target):
         done = rename(path, target)
-        if target.name == "old-0":  # the place is free, and another process is quicker
+        if target.suffix == ".old":  # the place is free, and another process is quicker
             monkeypatch.setattr(Path, "rename", rename)
             add("colours", paint(tmp_path / "three", each=11))
         return done
@@ -418,6 +420,35 @@ def test_a_set_that_is_replaced_between_its_manifest_and_its_arrays_is_not_calle
     add("colours", paint(tmp_path / "two", each=10), replace=True)
     with pytest.raises(TaskError, match="'colours' was replaced meanwhile; start again"):
         assert opened.arrays
+
+
+def test_a_manifest_that_is_damaged_after_its_set_was_opened_is_called_damaged(tmp_path, folder):
+    opened = add("colours", paint(tmp_path / "one", each=9))
+    add("shades", paint(tmp_path / "two", each=10))
+    (folder / "shades" / datasets.ARRAYS).replace(folder / "colours" / datasets.ARRAYS)
+    (folder / "colours" / datasets.MANIFEST).write_text("{")
+    with pytest.raises(TaskError, match="'colours' is damaged"):
+        assert opened.arrays
+
+
+def _images(source: Path, each: int) -> Path:
+    return paint(source, each=each)
+
+
+def _text(source: Path, seed: int) -> Path:
+    source.mkdir()
+    (source / "novel.txt").write_text(prose(60_000, seed))
+    return source
+
+
+@pytest.mark.parametrize("make", [_images, _text])
+def test_the_code_of_a_key_covers_the_data(tmp_path, quick, make):
+    """The data set is an argument of the task, so its digest needs no place of its own in the key."""
+    keys = []
+    for number in (30, 31):
+        add("novel", make(tmp_path / str(number), number), replace=True)
+        keys.append(load_task("novel", quick, train_episodes=2).cache_key())  # pyright: ignore[reportAttributeAccessIssue]
+    assert {name for name in keys[0] if keys[0][name] != keys[1][name]} == {"code"}
 
 
 def test_a_folder_of_data_sets_that_cannot_be_used_is_the_machines_fault(tmp_path, monkeypatch, folder):

@@ -195,8 +195,8 @@ DIFFERENT = {
     "a function of a module": [
         "babyai-goto-obj",
         "trainers/tokens/sequence.py",
-        "MAX_LOCAL - 1",
-        "MAX_LOCAL - 2",
+        "LOCAL_POSITIONS - 1",
+        "LOCAL_POSITIONS - 2",
     ],
     "a base class's method": ["symbols-parity", f"{TASKS}/sessions.py", '"big") >> 1', '"big") >> 2'],
     "a default argument": [
@@ -375,6 +375,20 @@ def test_modules_that_a_method_cannot_import_count_by_name(tmp_path):
         keys.append(own_key(tmp_path))
         assert own_key(tmp_path) == keys[-1]
     assert len(set(keys)) == 3
+
+
+def called_by_name(task):
+    return getattr(task, "oth" + "er")()
+
+
+@pytest.mark.parametrize("kind", [list, frozenset])
+def test_every_member_counts_where_a_function_in_a_container_looks_names_up(monkeypatch, kind):
+    before = of_source(), of_source(Copied)
+    monkeypatch.setitem(globals(), "TABLE", {"a": kind([called_by_name])})
+    monkeypatch.setattr(Source, "other", lambda self: 3)
+    changed = of_source()
+    monkeypatch.setattr(Source, "other", lambda self: 4)
+    assert before[0] != changed != of_source()
 
 
 def test_members_that_are_not_used_do_not_count():

@@ -144,6 +144,26 @@ def test_text_that_training_reads_is_noticed(wrap, quick, tokenizer, vocabulary)
         rules.check_leakage(checked)
 
 
+def test_the_rules_read_and_record_the_text_of_a_task_once(quick, tokenizer, vocabulary):
+    asked = []
+
+    class Counted(Bare):
+        def episodes(self):
+            asked.append("train")
+            return super().episodes()
+
+        def score(self, policy, split, count):
+            asked.append(f"{split} {count}")
+            return super().score(policy, split, count)
+
+    checked = Checked(lambda: Counted(Novel(quick, tokenizer)), vocabulary, quick.context)
+    rules.check_disjoint(checked)
+    rules.check_leakage(checked)
+    shown = asked.pop(0)  # whether it has sessions
+    assert shown == f"select {rules.EPISODES}"
+    assert sorted(asked) == ["report 8", "select 8", "train"]
+
+
 def test_passages_are_noticed_where_no_paragraph_is_repeated(quick, tokenizer, vocabulary):
     checked = Checked(lambda: Quoting(quick, tokenizer), vocabulary, quick.context)
     rules.check_disjoint(checked)

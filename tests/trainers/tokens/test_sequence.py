@@ -37,7 +37,7 @@ def test_nested_observations_are_flattened_by_key_and_row():
 
 def test_local_positions_stop_growing():
     seen = sequence.observation(VOCABULARY, ids=np.full(100, 14))
-    assert seen.local.max() == sequence.MAX_LOCAL - 1
+    assert seen.local.max() == sequence.LOCAL_POSITIONS - 1
     assert sequence.action_local(seen, 2).tolist() == [63, 63]
 
 

@@ -42,7 +42,7 @@ from trainers.model.routing import BALANCE_COEFFICIENT, BIAS_STEP, Z_COEFFICIENT
 from trainers.tasks.tokenizer import tokenizer_model
 
 EMBEDDING_FILE = "embedding.safetensors"
-CONFIG_FILE = "config.json"
+HF_CONFIG_FILE = "config.json"
 SOURCE = "weights_sha256"  # in the header of EMBEDDING_FILE: of the weights that the folder was made from
 OURS = "embedding."  # prefix of the names in EMBEDDING_FILE
 TABLE = "embedding.table.weight"
@@ -148,7 +148,7 @@ def _save_model(decoder: Decoder, folder: Path) -> None:
     model.load_state_dict(to_peer(decoder.state_dict(), decoder.arch, shapes), assign=True)
     with _no_progress_bar():
         model.save_pretrained(folder)
-    mode = (folder / CONFIG_FILE).stat().st_mode & 0o777
+    mode = (folder / HF_CONFIG_FILE).stat().st_mode & 0o777
     for path in folder.glob("*.safetensors"):  # which its library has made readable to its owner alone
         path.chmod(mode)
 

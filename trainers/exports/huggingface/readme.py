@@ -1,9 +1,9 @@
 """The README of a folder for transformers: how tokens become its `inputs_embeds`, and what is exact."""
 
+from space.cost import LOCAL_POSITIONS
 from space.recipe import Recipe
 from trainers.exports.huggingface.classes import exact_class
 from trainers.model.norm import NORM_EPS
-from trainers.tokens.sequence import MAX_LOCAL
 from trainers.tokens.vocabulary import Vocabulary
 
 TEXT = """\
@@ -103,7 +103,7 @@ def readme(recipe: Recipe, in_full: bool) -> str:
         extra="patch encoders and local positions" if names else "local positions",
         patches=" and, at each placeholder, its encoded patch" if names else "",
         what=f"One patch of `{names[0]}`, a value, the separator" if names else "Two values, the separator",
-        last=MAX_LOCAL - 1,
+        last=LOCAL_POSITIONS - 1,
         control=LOAD.format(functions=FUNCTIONS if names else "")
         + (PATCHED if names else UNPATCHED).format(**values),
         separator=vocabulary.separator,

@@ -6,11 +6,10 @@ The answers do not depend on which modules are imported already.
 import importlib
 import importlib.util
 import sys
-import sysconfig
 from pathlib import Path
 from types import ModuleType
 
-INSTALLED = frozenset({"site-packages", "dist-packages"})
+from space.fingerprint import is_installed
 
 _loose: dict[str, bool] = {}  # modules that were found
 
@@ -27,10 +26,7 @@ def is_loose(top: str) -> bool:
         files = _files(top)
         if not files:
             return False
-        library = Path(sysconfig.get_path("stdlib")).resolve()
-        _loose[top] = not any(
-            INSTALLED.intersection(file.parts) or file.is_relative_to(library) for file in files
-        )
+        _loose[top] = not any(is_installed(file) for file in files)
     return _loose[top]
 
 

@@ -321,6 +321,7 @@ class Reach:
             walk = Reach(self._packages, tuple(self._by_name))
             walk.root(value)
             self.names |= walk.names
+            self.dynamic |= walk.dynamic
             digests.append(walk.finish())
         self.write("set", *sorted(digests))
 

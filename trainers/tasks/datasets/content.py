@@ -8,19 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
 from space.errors import TaskError
-from space.records import Split
+from space.records import SPLITS, Split
 
 Kind = Literal["images", "sounds", "text"]
 Arrays = dict[str, np.ndarray]
 Progress = Callable[[int, int], None]
 
-SPLITS: tuple[Split, ...] = get_args(Split)
-"""A split is kept as its place here."""
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
     "training": "train",
@@ -180,10 +178,16 @@ def _spread(items: Sequence[Item]) -> tuple[np.ndarray, str]:
     )
 
 
-def unreadable(path: Path, error: OSError) -> TaskError:
-    """The error for a file or a folder that the operating system cannot read."""
-    why = error.strerror or error
-    return TaskError(f"files of a data set can be read, '{path}' cannot: {why}; repair or remove it")
+def unreadable(path: Path, why: Exception | str, what: str = "files of a data set") -> TaskError:
+    """The error for a file or a folder that cannot be read.
+
+    Args:
+        path: the file or folder.
+        why: the reason, or the error that states it.
+        what: what it should be, in words.
+    """
+    reason = getattr(why, "strerror", None) or why
+    return TaskError(f"{what} can be read, '{path}' cannot: {reason}; repair or remove it")
 
 
 def is_about(path: Path, source: Path) -> bool:

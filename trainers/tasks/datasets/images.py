@@ -16,7 +16,7 @@ import numpy as np
 from space.errors import TaskError
 from space.records import Split
 from space.words import counted
-from trainers.tasks.datasets.content import Item, items_by_folder
+from trainers.tasks.datasets.content import Item, items_by_folder, unreadable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,7 +69,7 @@ def _size(path: Path) -> tuple[int, int]:
         with path.open("rb") as file, Image.open(file) as image:
             return image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error, "an image") from None
 
 
 def _picture(path: Path, side: int) -> np.ndarray:
@@ -79,7 +79,7 @@ def _picture(path: Path, side: int) -> np.ndarray:
         with path.open("rb") as file, Image.open(file) as image:
             return to_pixels(ImageOps.exif_transpose(image), side)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error, "an image") from None
 
 
 def _scans(path: Path, with_train: bool) -> Iterator[Item]:
@@ -120,9 +120,4 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
             raise ValueError(f"it begins with {magic:#x}")
         return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
     except (OSError, EOFError, zlib.error, struct.error, ValueError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> TaskError:
-    why = getattr(error, "strerror", None) or error
-    return TaskError(f"an image can be read, '{path}' cannot: {why}; repair or remove it")
+        raise unreadable(path, error, "an image") from None

@@ -5,14 +5,10 @@ A folder is written atomically (temporary folder, fsync, rename); its manifest h
 """
 
 import contextlib
-import errno
 import hashlib
 import io
-import itertools
 import json
 import re
-import secrets
-import shutil
 import zipfile
 import zlib
 from functools import cached_property, lru_cache
@@ -25,10 +21,10 @@ import platformdirs
 
 from space.catalog import load_catalog
 from space.errors import NotFoundError, StudyFileError, TaskError, nearest
-from space.files import move_durably
+from space.files import write_folder_atomically
 from space.machine import Place
-from space.records import Frozen, Split
-from trainers.tasks.datasets.content import SPLITS, Arrays, Content, Kind, Progress
+from space.records import SPLITS, Frozen, Split
+from trainers.tasks.datasets.content import Arrays, Content, Kind, Progress
 from trainers.tasks.datasets.folders import find_licence, read_folder
 from trainers.tasks.registry import ENTRY_POINTS
 
@@ -116,7 +112,7 @@ class Dataset:
         except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
             raise _damaged(self.folder) from None
         if _digest(self.manifest.kind, self.manifest.labels, arrays) != self.manifest.sha256:
-            if _read_manifest(self.folder) != self.manifest:
+            if _read_dataset(self.folder).manifest != self.manifest:
                 raise TaskError(f"data set '{self.manifest.name}' was replaced meanwhile; start again")
             raise _damaged(self.folder)
         for array in arrays.values():
@@ -160,11 +156,7 @@ def open_dataset(name: str) -> Dataset:
     """
     if name not in dataset_names():
         raise NotFoundError(f"no data set is called '{name}'{nearest(name, dataset_names())}")
-    folder = data_folder() / name
-    try:
-        return _opened(folder, _bytes(folder / MANIFEST))
-    except ValueError:
-        raise _damaged(folder) from None
+    return _read_dataset(data_folder() / name)
 
 
 def check_name(name: str) -> None:
@@ -251,33 +243,10 @@ def add_dataset(
 
 def _write(manifest: Manifest, content: Content) -> None:
     """Write a data set into a new folder, which then replaces any other of its name."""
-    parent = data_folder()
-    with DATA.errors():
-        parent.mkdir(parents=True, exist_ok=True)
-        temporary = parent / f".{manifest.name}.{secrets.token_hex(4)}"
-        temporary.mkdir()
-        try:
-            new = temporary / "new"
-            new.mkdir()
-            with (new / ARRAYS).open("wb") as file:
-                np.savez_compressed(file, **content.arrays)  # pyright: ignore[reportArgumentType]
-            (new / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            _swap(new, parent / manifest.name, temporary)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _swap(new: Path, place: Path, aside: Path) -> None:
-    """Replace a folder by another one; of several processes at once, the last one wins."""
-    for number in itertools.count():
-        with contextlib.suppress(FileNotFoundError):
-            place.rename(aside / f"old-{number}")
-        try:
-            move_durably(new, place)
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was quicker
-                raise
+    with DATA.errors(), write_folder_atomically(data_folder() / manifest.name, replace=True) as new:
+        with (new / ARRAYS).open("wb") as file:
+            np.savez_compressed(file, **content.arrays)  # pyright: ignore[reportArgumentType]
+        (new / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def _bytes(path: Path) -> bytes:
@@ -289,8 +258,12 @@ def _bytes(path: Path) -> bytes:
             raise _damaged(path.parent) from None
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    return _opened(folder, _bytes(folder / MANIFEST)).manifest
+def _read_dataset(folder: Path) -> Dataset:
+    """The data set in a folder; a manifest that cannot be parsed is a damaged data set."""
+    try:
+        return _opened(folder, _bytes(folder / MANIFEST))
+    except ValueError:
+        raise _damaged(folder) from None
 
 
 @lru_cache(maxsize=64)

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from space.errors import TaskError
-from space.records import Split
-from trainers.tasks.datasets.content import ENOUGH_HELD_OUT, Item, items_by_folder
+from space.records import SPLITS, Split
+from trainers.tasks.datasets.content import ENOUGH_HELD_OUT, Item, items_by_folder, unreadable
 from trainers.tokens.audio import log_mel
 
 SUFFIX = ".wav"
+WHAT = "a WAV file"
 NUMBERED = re.compile(r"(?P<label>[^_]+)_(?P<speaker>.+)_(?P<number>\d+)")
 NUMBERED_RULE = "report has the recordings numbered 0 to 4, select 5 to 9, train the rest"
 RATE = 8000
@@ -44,7 +44,7 @@ def sound_items(source: Path, files: Sequence[Path]) -> tuple[list[Item], str]:
         return items_by_folder(source, paths, read_sound), ""
     numbers = [int(name["number"]) for name in names if name]
     splits: list[Split | None] = [_numbered_split(number) for number in numbers]
-    by_number = all(splits.count(split) >= ENOUGH_HELD_OUT for split in ("train", "select", "report"))
+    by_number = all(splits.count(split) >= ENOUGH_HELD_OUT for split in SPLITS)
     items = [
         Item(lambda path=path: read_sound(path), name["label"], path.name, split if by_number else None)
         for path, name, split in zip(paths, names, splits, strict=True)
@@ -66,12 +66,12 @@ def read_sound(path: Path) -> np.ndarray:
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that hold no samples
             rate, samples = wavfile.read(path)
     except (OSError, EOFError, ValueError, struct.error) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error, WHAT) from None
     if not samples.size:
-        raise _unreadable(path, "it holds no samples")
+        raise unreadable(path, "it holds no samples", WHAT)
     sound = samples.astype(np.float64).reshape(len(samples), -1).mean(axis=1)
     if not np.isfinite(sound).all():
-        raise _unreadable(path, "a sample is not finite")
+        raise unreadable(path, "a sample is not finite", WHAT)
     second = one_second(_resampled(sound - sound.mean(), rate))
     return log_mel(second, RATE, BANDS, FRAME, HOP, LIMITS).astype(np.float16)
 
@@ -104,8 +104,3 @@ def _resampled(sound: np.ndarray, rate: int) -> np.ndarray:
 
 def _numbered_split(number: int) -> Split:
     return "report" if number < 5 else "select" if number < 10 else "train"
-
-
-def _unreadable(path: Path, error: object) -> TaskError:
-    why = getattr(error, "strerror", None) or error
-    return TaskError(f"a WAV file can be read, '{path}' cannot: {why}; repair or remove it")

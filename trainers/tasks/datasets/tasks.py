@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from space.records import Sense, Split, SuiteRecord
+from space.records import HELD_OUT, Sense, Split, SuiteRecord
 from trainers.tasks.answers import AnswerTask, Example, exact_match
 from trainers.tasks.base import Task
 from trainers.tasks.datasets.content import Kind
@@ -90,10 +90,6 @@ class LabelledItems(AnswerTask):
         """1 for the right label."""
         return exact_match(answer, right)
 
-    def cache_key(self) -> dict[str, object]:
-        """The key of any task, with the digest of the data."""
-        return super().cache_key() | {"data": self.dataset.manifest.sha256}
-
 
 class LabelledImages(LabelledItems):
     """Images as four patches, or as one if they are small."""
@@ -150,7 +146,7 @@ class AddedText(TextTask):
     ) -> None:
         self.dataset = dataset
         self.name = dataset.manifest.name
-        held_out = min(len(excerpts(dataset, split)) for split in ("select", "report"))
+        held_out = min(len(excerpts(dataset, split)) for split in HELD_OUT)
         self.eval_episodes = min(type(self).eval_episodes, held_out)
         self.reference_episodes = min(type(self).reference_episodes, held_out)
         super().__init__(suite, tokenizer, train_episodes)
@@ -162,10 +158,6 @@ class AddedText(TextTask):
     def excerpts(self, split: Split) -> list[str]:
         """Pieces of the split's documents that do not overlap, in random order."""
         return excerpts(self.dataset, split)
-
-    def cache_key(self) -> dict[str, object]:
-        """The key of any task, with the digest of the data."""
-        return super().cache_key() | {"data": self.dataset.manifest.sha256}
 
 
 CLASSES: dict[Kind, Callable[[Dataset, SuiteRecord, Tokenizer, int | None], Task]] = {

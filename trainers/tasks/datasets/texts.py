@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from space.errors import TaskError
-from space.records import Split
+from space.records import SPLITS, Split
 from trainers.tasks.datasets.content import (
     FEWEST_HELD_OUT,
     PLACES,
-    SPLITS,
     Content,
     Item,
     Progress,

@@ -7,13 +7,13 @@ your own tasks are: `trainers.tasks.families.ale:Breakout`. The experts are rule
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from gymnasium import Env
 
 from space.errors import NotFoundError
-from space.records import Split, SuiteRecord
+from space.records import SPLITS, Split, SuiteRecord
 from trainers.tasks.parts.gymnasium_control import ControlLevel, GymnasiumSession, GymnasiumTask
 from trainers.tasks.sessions import Noise
 from trainers.tokens import values
@@ -24,7 +24,6 @@ try:
 except ModuleNotFoundError:
     raise NotFoundError("Atari's tasks need ale-py: pip install 'pathfront[ale]'") from None
 
-SPLITS = get_args(Split)
 OPENING, HELD = (2, 9), 8  # random actions that an episode starts with, in threes; frames that each lasts
 
 # Addresses of the games' variables: Anand 2019, https://arxiv.org/abs/1906.08226, appendix

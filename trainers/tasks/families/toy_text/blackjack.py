@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from space.records import Sense, Split
+from space.records import SPLITS, Sense, Split
 from trainers.tasks.control import Choices, ControlSession
 from trainers.tasks.sessions import SessionTask
 from trainers.tokens import sequence
@@ -26,7 +26,6 @@ DEALER_STANDS = 17
 BUST = BEST + 1
 STICK, HIT = 0, 1
 HELD_OUT = 0.2  # of the beginnings, for each of select and report
-SPLITS: tuple[Split, ...] = ("train", "select", "report")
 
 Hand = tuple[int, int]
 """Sum and whether an ace in it counts 11."""

@@ -97,6 +97,17 @@ def test_full_training_scores_writes_a_card_and_beats_the_export(export):
     assert evaluate_export(export, "select").split == "select"
 
 
+def test_an_export_in_half_precision_is_scored_in_the_precision_of_its_own_training(export):
+    recipe = Recipe.read(export).model_copy(update={"precision": "bf16-mixed"})
+    recipe.write(export)
+    before = evaluate_export(export)
+    recipe.model_copy(update={"precision": "32-true"}).write(export)
+    assert evaluate_export(export).tasks != before.tasks, "the scores show the precision"
+    recipe.write(export)
+    card = train_export(export, 20 * STEP, ignore)
+    assert evaluate_export(export).tasks == card.tasks
+
+
 def test_interrupted_and_gone_on_equals_uninterrupted(export, tmp_path_factory):
     calls = iter(range(100))
     with pytest.raises(Interrupted):
