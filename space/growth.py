@@ -21,7 +21,7 @@ RATIO_WEIGHT = 0.25  # of a change of the ratio of depth to width, against a mis
 NEIGHBOURS = 4  # depths on either side of the one that keeps the ratio
 
 
-class Scale(NamedTuple):
+class TargetSize(NamedTuple):
     """A target size: FLOPs per token, or a multiple of those of the original architecture."""
 
     amount: float

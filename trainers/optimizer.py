@@ -12,7 +12,7 @@ from torch.optim.adamw import adamw
 
 from space.cost import MUON_ITERATIONS
 from trainers.model.decoder import Decoder
-from trainers.model.scaling import Scale, scale_of
+from trainers.model.scaling import ParameterScale, scale_of
 
 BETAS = (0.9, 0.95)
 EPS = 1e-8
@@ -51,7 +51,7 @@ def make_optimizer(decoder: Decoder, name: str, learning_rate: float) -> torch.o
     return torch.optim.AdamW(listed, betas=BETAS, eps=EPS, fused=True)
 
 
-def _muon_rate(parameter: Tensor, scale: Scale) -> float:
+def _muon_rate(parameter: Tensor, scale: ParameterScale) -> float:
     """An orthogonal update has the same spectral norm in every width: only its shape and the depth count."""
     assert scale.parts is not None
     rows, columns = max(scale.parts), parameter.shape[-1]

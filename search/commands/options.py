@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from space.growth import Scale
+from space.growth import TargetSize
 
 SUFFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
 MOST_TRIALS = 2**31 - 1  # largest 32-bit integer of a database
@@ -57,7 +57,7 @@ def examples(lines: Iterable[str]) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def scale(text: str) -> Scale:
+def scale(text: str) -> TargetSize:
     """Parse a size: FLOPs per token in the same forms, or a multiple such as 10x.
 
     Raises:
@@ -65,7 +65,7 @@ def scale(text: str) -> Scale:
     """
     relative = text.strip().lower().endswith("x")
     try:
-        return Scale(number(text.strip()[:-1] if relative else text), relative)
+        return TargetSize(number(text.strip()[:-1] if relative else text), relative)
     except typer.BadParameter:
         raise typer.BadParameter(
             f"FLOPs per token such as 10M, or a multiple such as 10x, got '{text}'"
@@ -110,7 +110,7 @@ MaxFlops = Annotated[
     ),
 ]
 Larger = Annotated[
-    Scale | None,
+    TargetSize | None,
     typer.Option(
         "--scale",
         metavar="F",

@@ -17,7 +17,7 @@ from search.store.artifacts import copy_stored
 from space.cost import price
 from space.errors import CheckpointError, NotFoundError, StudyFileError, nearest
 from space.files import file_sha256, write_folder_atomically
-from space.growth import Scale, grow
+from space.growth import TargetSize, grow
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Recipe
 from space.records import SuiteRecord
 
@@ -82,7 +82,7 @@ def export_grown(
     study: str,
     folder: Path,
     tokenizer: Callable[[SuiteRecord], bytes],
-    scale: Scale,
+    scale: TargetSize,
     tokens: int | None = None,
     pick: str | None = None,
     trial: int | None = None,

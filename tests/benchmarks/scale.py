@@ -34,7 +34,7 @@ from search.commands.options import scale, whole
 from search.export.extrapolate import Curves, Observation, observations, too_small
 from search.export.write import export_grown
 from search.read.results import Reader
-from space.growth import Scale
+from space.growth import TargetSize
 from trainers.exports.full import evaluate_export, train_export
 from trainers.tasks.tokenizer import tokenizer_model
 
@@ -91,7 +91,7 @@ def leave_out(seen: list[Observation]) -> None:
     told("dearest candidates", predict(cheap, dear), [trial.score for trial in cheap])
 
 
-def train(reader: Reader, study: str, out: Path, size: Scale, tokens: int | None) -> None:
+def train(reader: Reader, study: str, out: Path, size: TargetSize, tokens: int | None) -> None:
     """Train the best and the knee at a larger scale, and set their scores beside what was predicted."""
     for pick in ("best", "knee"):
         folder = out / pick
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--storage", default="sqlite:///pathfront.db")
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("scaled"))
-    parser.add_argument("--scale", type=scale, default=Scale(10, relative=True))
+    parser.add_argument("--scale", type=scale, default=TargetSize(10, relative=True))
     parser.add_argument("--tokens", type=whole)
     options = parser.parse_args()
     torch.set_num_threads(1)

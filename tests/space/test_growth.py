@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from space.candidate import Architecture
 from space.cost import price
 from space.errors import StudyFileError
-from space.growth import Scale, grow
+from space.growth import TargetSize, grow
 
 SUITE = suite()
 KEPT = ("experts", "top_k", "expert_ratio", "shared_experts", "head_dim", "kv_groups", "qk_norm", "router")
@@ -70,9 +70,9 @@ def test_the_shapes_of_a_shipped_study_grow_at_their_own_ratio(depth, width, exp
 
 def test_ten_times_the_flops_are_about_twice_the_depth_and_twice_the_width():
     small = Architecture(depth=4, width=256, experts=8, top_k=2, dense_layers=1)
-    large = grow(small, SUITE, Scale(10, relative=True).flops(flops(small)))
+    large = grow(small, SUITE, TargetSize(10, relative=True).flops(flops(small)))
     assert (large.depth, large.width, large.dense_layers) == (9, 560, 2)
-    assert grow(small, SUITE, Scale(10 * flops(small)).flops(flops(small))) == large
+    assert grow(small, SUITE, TargetSize(10 * flops(small)).flops(flops(small))) == large
 
 
 @pytest.mark.parametrize("factor", [0.1, 1.0])

@@ -22,7 +22,7 @@ TABLE_RATE = 3.0  # of tables and the head, which are looked at less often than 
 TABLES = ("table", "local", "project")
 
 
-class Scale(NamedTuple):
+class ParameterScale(NamedTuple):
     """Initial scale and learning rate of one parameter.
 
     Attributes:
@@ -43,7 +43,7 @@ class Scale(NamedTuple):
         return self.width * self.depth
 
 
-def scale_of(name: str, parameter: Tensor, arch: Architecture) -> Scale:
+def scale_of(name: str, parameter: Tensor, arch: Architecture) -> ParameterScale:
     """Scale of a decoder's table or matrix.
 
     Args:
@@ -53,15 +53,15 @@ def scale_of(name: str, parameter: Tensor, arch: Architecture) -> Scale:
     """
     kind = name.removesuffix(".weight").rpartition(".")[2]
     if kind in TABLES:
-        return Scale(INIT_STD, TABLE_RATE, 1.0, None)
+        return ParameterScale(INIT_STD, TABLE_RATE, 1.0, None)
     rows, columns = parameter.shape[-2:]
     std, width = INIT_STD * (BASE_WIDTH / columns) ** 0.5, BASE_WIDTH / arch.width
     if kind == "head":
-        return Scale(std, TABLE_RATE * width, 1.0, None)
+        return ParameterScale(std, TABLE_RATE * width, 1.0, None)
     if not name.startswith("layers."):
-        return Scale(std, width, 1.0, None)
+        return ParameterScale(std, width, 1.0, None)
     if kind in ("out", "down"):
-        return Scale(std / (2 * arch.depth) ** 0.5, width, BASE_DEPTH / arch.depth, (rows,))
+        return ParameterScale(std / (2 * arch.depth) ** 0.5, width, BASE_DEPTH / arch.depth, (rows,))
     heads = arch.num_heads, arch.num_kv_heads, arch.num_kv_heads
     parts = {"qkv": tuple(n * arch.head_dim for n in heads), "gate_up": (rows // 2, rows // 2)}
-    return Scale(std, width, 1.0, parts.get(kind))
+    return ParameterScale(std, width, 1.0, parts.get(kind))

@@ -13,13 +13,14 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass
 from functools import cache, cached_property, partial
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path, PurePath
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from space.files import file_sha256
 from trainers.tasks import cache as storage
 from trainers.tasks.code import bytecode
 from trainers.tasks.code.bytecode import Global, Import, Outer
@@ -329,8 +330,7 @@ class Reach:
         """A path: the file's content, wherever it lies."""
         self.write("path", path.name)
         if path.is_absolute() and path.is_file():
-            with path.open("rb") as file:
-                self.write(file_digest(file, "sha256").hexdigest())
+            self.write(file_sha256(path))
 
 
 def is_special(name: str) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from space.errors import NotFoundError, StudyFileError, TaskError, nearest
+from space.files import file_sha256
 from space.machine import FULL, Place
 from trainers.tasks.datasets.content import Kind
 from trainers.tasks.datasets.folders import visible_files
@@ -113,7 +114,7 @@ def content_digest(folder: Path) -> str:
     """SHA-256 over the names and digests of all files of a folder, in the order of their names."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        digest.update(path.name.encode() + b"\0" + bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()
 
 
