@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from search.choose.optuna_samplers import distributions
-from search.choose.promote import promote
+from search.choose.promote import Promotion, promote, repeat
 from search.choose.propose import Proposal, Proposer
 from search.choose.snapshot import Snapshot, take_snapshot
 from search.database.storage import (
@@ -241,28 +241,39 @@ class Worker:
                 return view
             if isinstance(choice, Proposal):
                 row = choice.row(len(view.candidates), self.distributions)
-                claim = self.ledger.claim(self.new_trial(choice.candidate, 0), row)
+                claim = self.ledger.claim(self.new_trial(choice.candidate, 0, self.config.search.seed), row)
             else:
-                candidate, rung = choice
-                config = CandidateConfig.model_validate(self.ledger.candidate(candidate).config)
-                claim = self.ledger.claim(self.new_trial(config, rung))
+                promotion, seed = choice
+                config = CandidateConfig.model_validate(self.ledger.candidate(promotion.candidate).config)
+                claim = self.ledger.claim(self.new_trial(config, promotion.rung, seed))
             if claim is not None:
                 return claim
 
-    def next_step(self, view: Snapshot) -> tuple[str, int] | Proposal | None:
-        """Choose a promotion from a rung with enough peers, else a new candidate, else any promotion."""
+    def next_step(self, view: Snapshot) -> tuple[Promotion, int] | Proposal | None:
+        """Choose a promotion from a rung with enough peers, else a new candidate, else any promotion.
+
+        Trials that the study repeats with another seed come first.
+
+        Returns:
+            A known candidate with the seed of its trial, or a new candidate; None if there is neither.
+        """
         if not view.may_start(self.config.stop):
             return None
-        rungs, seed = self.config.rungs, self.config.search.seed
-        promotion = promote(view, rungs, seed, enough_peers=True)
+        rungs, search = self.config.rungs, self.config.search
+        if search.repeats:
+            repeated = repeat(view, self.view(search.seed + 1), search.repeats)
+            if repeated is not None:
+                return repeated, search.seed + 1
+        promotion = promote(view, rungs, search, enough_peers=True)
         if promotion is not None:
-            return promotion
+            return promotion, search.seed
         if view.may_propose(self.config.stop) and not self._exhausted:
             proposal = self.proposer.propose(view)
             self._exhausted = proposal is None
             if proposal is not None:
                 return proposal
-        return promote(view, rungs, seed, enough_peers=False)
+        promotion = promote(view, rungs, search, enough_peers=False)
+        return None if promotion is None else (promotion, search.seed)
 
     def reconcile(self) -> None:
         """Tell Optuna the results that it missed; once a lease, also look for trials without a worker."""
@@ -271,12 +282,13 @@ class Worker:
         if thorough:
             self._reconciled_at = time.monotonic()
 
-    def view(self) -> Snapshot:
-        """Read the study's candidates and trials."""
+    def view(self, seed: int | None = None) -> Snapshot:
+        """Read the study's candidates and its trials with a seed, by default the study's own."""
+        of_seed = self.config.search.seed if seed is None else seed
 
         def look() -> Snapshot:
             with reachable(self.url):
-                return take_snapshot(self.engine, self.config.study, self.config.search.seed)
+                return take_snapshot(self.engine, self.config.study, of_seed)
 
         return self.ledger.patiently(look)
 
@@ -302,14 +314,14 @@ class Worker:
         except LeaseLost as error:
             _say(f"{claim.label}: {error}")
 
-    def new_trial(self, candidate: CandidateConfig, rung: int) -> NewTrial:
-        """The trial of a candidate at a rung, with its planned cost."""
+    def new_trial(self, candidate: CandidateConfig, rung: int, seed: int) -> NewTrial:
+        """The trial of a candidate at a rung with a seed, and its planned cost."""
         cost = price(candidate.architecture, self.suite)
         tokens = self.config.rungs.trial_tokens(rung)
         return NewTrial(
             candidate=candidate.id,
             rung=rung,
-            seed=self.config.search.seed,
+            seed=seed,
             tokens=self.config.rungs.tokens[rung],
             flops_per_token=cost.flops_per_token,
             planned_flops=cost.planned_flops_per_token(candidate.optimizer, self.suite.batch_tokens) * tokens,

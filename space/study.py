@@ -109,11 +109,17 @@ class Search(Frozen):
             Optuna's. Paths are kept as `package.module:Class`.
         sampler_args: arguments of its class.
         seed: seed of the sampler and of the trials.
+        promotion: which candidates are promoted to the next rung: "rank" promotes one in `rungs.eta`, the
+            best by non-dominated rank; "all" promotes every candidate that has a score.
+        repeats: share of the candidates that are trained again with another seed at each rung that they
+            reach. Their scores become means over both seeds.
     """
 
     sampler: str = "stratified"
     sampler_args: dict[str, JsonValue] = Field(default_factory=dict)
     seed: Whole = Field(default=0, ge=0)
+    promotion: Literal["rank", "all"] = "rank"
+    repeats: Real = Field(default=0, ge=0, le=1)
 
     @field_validator("sampler")
     @classmethod

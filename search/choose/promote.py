@@ -1,4 +1,6 @@
-"""Promotion: of the candidates that ended at a rung, one in `eta` is promoted to the next rung.
+"""Promotion: which candidates train on to the next rung.
+
+By rank, one in `eta` of the candidates that ended at a rung is promoted.
 
 Candidates are ordered by non-dominated rank in (score, FLOPs per token); within a rank by crowding distance
 (Deb 2002, https://doi.org/10.1109/4235.996017), then by score, then at random. Candidates within one standard
@@ -7,30 +9,40 @@ error of the floor are never promoted, since the cheapest candidate of all is al
 
 import hashlib
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from search.choose.snapshot import Snapshot, SnapshotTrial
 from search.pareto import nondominated_rank
-from space.study import Rungs
+from space.study import Rungs, Search
 
 PEERS = 4  # times eta: with fewer ended trials at a rung, new candidates come first
 
 
-def promote(view: Snapshot, rungs: Rungs, seed: int, enough_peers: bool) -> tuple[str, int] | None:
-    """Choose the next promotion.
+class Promotion(NamedTuple):
+    """A known candidate and the rung that it is to be trained to next."""
+
+    candidate: str
+    rung: int
+
+
+def promote(view: Snapshot, rungs: Rungs, search: Search, enough_peers: bool) -> Promotion | None:
+    """Choose the next promotion by the study's rule.
 
     Args:
         view: the study's candidates and trials.
         rungs: its rungs.
-        seed: breaks ties.
+        search: its rule of promotion, and the seed that breaks ties.
         enough_peers: promote only from rungs with `PEERS` times eta ended trials, the highest rung first.
             Otherwise promote from any rung, the lowest first, so that each rung fills before the next one;
             for when nothing else is left to do.
 
     Returns:
-        Candidate and the rung that it is promoted to, or None.
+        The promotion; None if there is none.
     """
+    if search.promotion == "all":
+        return _promote_all(view, rungs)
     lower = range(len(rungs.tokens) - 1)
     for rung in reversed(lower) if enough_peers else lower:
         ended = [trial for trial in view.rungs.get(rung, ()) if trial.ended]
@@ -40,9 +52,45 @@ def promote(view: Snapshot, rungs: Rungs, seed: int, enough_peers: bool) -> tupl
         promoted = {trial.candidate for trial in view.rungs.get(rung + 1, ())}
         if len(promoted) >= places:
             continue
-        for trial in ranked(ended, seed)[:places]:
+        for trial in ranked(ended, search.seed)[:places]:
             if trial.candidate not in promoted:
-                return trial.candidate, rung + 1
+                return Promotion(trial.candidate, rung + 1)
+    return None
+
+
+def _promote_all(view: Snapshot, rungs: Rungs) -> Promotion | None:
+    """Promote the first candidate with a score from the highest rung that has one left."""
+    for rung in reversed(range(len(rungs.tokens) - 1)):
+        promoted = {trial.candidate for trial in view.rungs.get(rung + 1, ())}
+        for trial in view.rungs.get(rung, ()):
+            if trial.state == "done" and trial.candidate not in promoted:
+                return Promotion(trial.candidate, rung + 1)
+    return None
+
+
+def repeat(view: Snapshot, repeated: Snapshot, share: float) -> Promotion | None:
+    """Choose the next trial to train again with another seed.
+
+    A share of the candidates is repeated, spread evenly over the order of their proposals, at each rung at
+    which they have a score.
+
+    Args:
+        view: the study's trials with its own seed.
+        repeated: its trials with the other seed.
+        share: of the candidates, from 0 to 1.
+
+    Returns:
+        The candidate and the rung; None if nothing is left to repeat.
+    """
+    chosen = {c.id for c in view.candidates if int((c.ordinal + 1) * share) > int(c.ordinal * share)}
+    begun = {(trial.candidate, trial.rung): trial for trial in repeated.trials}
+    for rung in sorted(view.rungs, reverse=True):
+        for trial in view.rungs[rung]:
+            below = begun.get((trial.candidate, rung - 1))
+            ready = rung == 0 or (below is not None and below.state == "done")
+            wanted = trial.candidate in chosen and trial.state == "done"
+            if wanted and ready and (trial.candidate, rung) not in begun:
+                return Promotion(trial.candidate, rung)
     return None
 
 

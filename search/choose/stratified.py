@@ -9,12 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from search.choose.sampler import Feasible, Problem
 from search.choose.snapshot import Snapshot
+from space.errors import StudyFileError
 
 COST_BINS = 8  # bins of log FLOPs per token
 POOL = 128  # feasible draws among which a cell is chosen
@@ -39,14 +40,27 @@ class Random:
 
 
 class Stratified:
-    """Draws from the cell of cost on which least training compute was spent.
+    """Draws from the cell of cost on which least was spent.
 
     Args:
         problem: the study's space, tasks, limits and seed.
+        by: what counts as spent: training "flops", or "candidates", for as many candidates in each cell.
+        dense_every: one candidate in so many is dense, where the space holds dense and sparse ones.
+
+    Raises:
+        StudyFileError: an argument has another value.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(
+        self, problem: Problem, by: Literal["flops", "candidates"] = "flops", dense_every: int = DENSE_EVERY
+    ) -> None:
+        if by not in ("flops", "candidates"):
+            raise StudyFileError(f"by is flops or candidates, got {by!r}")
+        if isinstance(dense_every, bool) or not isinstance(dense_every, int) or dense_every < 1:
+            raise StudyFileError(f"dense_every is a whole number of at least 1, got {dense_every!r}")
         self._problem = problem
+        self._by = by
+        self._dense_every = dense_every
         self._cells: dict[tuple[bool, float], Cell] = {}
 
     def suggest(self, view: Snapshot) -> Iterator[dict[str, Any]]:
@@ -58,8 +72,8 @@ class Stratified:
             yield chosen.params
 
     def choose(self, pool: Sequence[Feasible], view: Snapshot, rng: np.random.Generator) -> Feasible | None:
-        """The first of a pool in the cell with the least training FLOPs; ties are broken by `rng`."""
-        dense = len(view.candidates) % DENSE_EVERY == 0
+        """The first of a pool in the cell on which least was spent; ties are broken by `rng`."""
+        dense = len(view.candidates) % self._dense_every == 0
         pool = [found for found in pool if found.candidate.architecture.sparse != dense] or pool
         cell_of = [self._cell(f.candidate.architecture.sparse, f.cost.flops_per_token) for f in pool]
         cells = sorted(set(cell_of))
@@ -71,11 +85,15 @@ class Stratified:
         return pool[cell_of.index(emptiest)]
 
     def spent(self, view: Snapshot) -> dict[Cell, float]:
-        """Cell -> training FLOPs, spent and planned; 0 for any other cell."""
+        """Cell -> training FLOPs, spent and planned, or number of candidates; 0 for any other cell."""
         cells = {c.id: self._cell(c.sparse, c.flops_per_token) for c in view.candidates}
         spent: dict[Cell, float] = defaultdict(float)
-        for trial in view.trials:
-            spent[cells[trial.candidate]] += trial.training_flops
+        if self._by == "candidates":
+            for cell in cells.values():
+                spent[cell] += 1
+        else:
+            for trial in view.trials:
+                spent[cells[trial.candidate]] += trial.training_flops
         return spent
 
     def _cell(self, sparse: bool, flops_per_token: float) -> Cell:

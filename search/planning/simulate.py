@@ -163,7 +163,7 @@ def _play(
         view = Snapshot(tuple(candidates), tuple(standings), launched_seconds=busy / workers)
         if not view.may_start(config.stop):
             return Course(tuple(trials), ended=True)
-        choice = promote(view, config.rungs, config.search.seed, enough_peers=True)
+        choice = promote(view, config.rungs, config.search, enough_peers=True)
         if choice is None and view.may_propose(config.stop):
             if len(candidates) == (LONGEST_MODEL if proposer.models else LONGEST):
                 return Course(tuple(trials), ended=False)
@@ -174,7 +174,7 @@ def _play(
             candidates.append(Candidate(str(number), number, proposal.params, flops, sparse))
             proposals.append(proposal)
             choice = str(number), 0
-        choice = choice or promote(view, config.rungs, config.search.seed, enough_peers=False)
+        choice = choice or promote(view, config.rungs, config.search, enough_peers=False)
         if choice is None:
             return Course(tuple(trials), ended=True)
         trial = _trial(proposer, proposals[int(choice[0])], *choice, scores)

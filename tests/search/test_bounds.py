@@ -45,7 +45,7 @@ def play(config, workers, spend, score):
         begun = []
         for _ in range(workers if view.may_start(config.stop) else 0):
             now = Snapshot(tuple(candidates), (*trials, *begun), launched_seconds=0.0)
-            choice = promote(now, config.rungs, seed, enough_peers=True)
+            choice = promote(now, config.rungs, config.search, enough_peers=True)
             if choice is None and now.may_propose(config.stop):
                 proposal = proposer.propose(now)
                 if proposal is not None:
@@ -54,7 +54,7 @@ def play(config, workers, spend, score):
                     known = Candidate(proposal.candidate.id, len(candidates), proposal.params, flops, sparse)
                     candidates.append(known)
                     choice = known.id, 0
-            choice = choice or promote(now, config.rungs, seed, enough_peers=False)
+            choice = choice or promote(now, config.rungs, config.search, enough_peers=False)
             if choice is not None:
                 cost = proposals[choice[0]].cost
                 cost_of_trial = spend(proposals[choice[0]].candidate, cost, choice[1])

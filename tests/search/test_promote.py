@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from search.choose.promote import promote, quota, ranked
 from search.choose.snapshot import Snapshot, SnapshotTrial
-from space.study import Rungs
+from space.study import Rungs, Search
 
 RUNGS = Rungs(tokens=(1_000, 2_000, 4_000), eta=2)
+SEARCH = Search(seed=0)
 
 
 def standing(name, rung=0, score: float | None = 0.5, flops=1e6, state="done", stderr=0.01, diverged=False):
@@ -30,7 +31,7 @@ def view(*trials):
 def climb(trials, enough_peers=False):
     """Promote until nobody may, as if every promotion ended at once with its old score."""
     trials = list(trials)
-    while (chosen := promote(view(*trials), RUNGS, 0, enough_peers)) is not None:
+    while (chosen := promote(view(*trials), RUNGS, SEARCH, enough_peers)) is not None:
         name, rung = chosen
         before = next(t for t in trials if (t.candidate, t.rung) == (name, rung - 1))
         trials.append(standing(name, rung, before.score, before.flops_per_token))
@@ -75,21 +76,21 @@ def test_the_floor_and_the_failed_never_climb(lost):
 
 def test_running_trials_are_waited_for():
     field = [standing("a"), standing("b", score=None, state="running")]
-    assert promote(view(*field), RUNGS, 0, enough_peers=False) is None
+    assert promote(view(*field), RUNGS, SEARCH, enough_peers=False) is None
 
 
 def test_patience_wants_peers():
     field = [standing(str(i), score=0.1 + i / 100) for i in range(7)]
-    assert promote(view(*field), RUNGS, 0, enough_peers=True) is None
-    assert promote(view(*field), RUNGS, 0, enough_peers=False) == ("6", 1)
-    assert promote(view(*field, standing("7", score=0.9)), RUNGS, 0, enough_peers=True) == ("7", 1)
+    assert promote(view(*field), RUNGS, SEARCH, enough_peers=True) is None
+    assert promote(view(*field), RUNGS, SEARCH, enough_peers=False) == ("6", 1)
+    assert promote(view(*field, standing("7", score=0.9)), RUNGS, SEARCH, enough_peers=True) == ("7", 1)
 
 
 def test_the_patient_start_at_the_top_and_the_others_at_the_bottom():
     field = [standing(str(i), score=0.1 + i / 100) for i in range(20)]
     field += [standing(str(i), rung=1, score=0.1 + i / 100) for i in range(12, 20)]
-    assert promote(view(*field), RUNGS, 0, enough_peers=True) == ("19", 2)
-    assert promote(view(*field), RUNGS, 0, enough_peers=False) == ("11", 1)
+    assert promote(view(*field), RUNGS, SEARCH, enough_peers=True) == ("19", 2)
+    assert promote(view(*field), RUNGS, SEARCH, enough_peers=False) == ("11", 1)
 
 
 def test_ties_are_drawn_by_the_seed():
