@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from search.choose.optuna_samplers import distributions
 from search.choose.promote import Promotion, promote, repeat
 from search.choose.propose import Proposal, Proposer
-from search.choose.snapshot import Snapshot, take_snapshot
+from search.choose.snapshot import Fractions, Snapshot, take_snapshot
 from search.database.storage import (
     check_version,
     open_writer,
@@ -121,6 +122,7 @@ class Worker:
         self._request = request or StopRequest()
         self._policy = FailurePolicy(self.ledger, log, lambda: self.asked_to_stop)
         self._launcher = os.environ.get("PATHFRONT_LAUNCHER")
+        self._fractions: dict[int, Fractions] = defaultdict(dict)
         self._exhausted = False
         self._reconciled_at = -float("inf")
         self.register.join(log)
@@ -285,10 +287,11 @@ class Worker:
     def view(self, seed: int | None = None) -> Snapshot:
         """Read the study's candidates and its trials with a seed, by default the study's own."""
         of_seed = self.config.search.seed if seed is None else seed
+        known = self._fractions[of_seed]
 
         def look() -> Snapshot:
             with reachable(self.url):
-                return take_snapshot(self.engine, self.config.study, of_seed)
+                return take_snapshot(self.engine, self.config.study, of_seed, known)
 
         return self.ledger.patiently(look)
 

@@ -98,7 +98,9 @@ def feasible_and_new(subject: Subject) -> None:
     for found in proposals:
         broken = proposer.config.limits.broken(found.cost)
         _require(broken is None, f"proposals are within the limits, got {found.params}: {broken}")
-        _require(proposer.problem.checked(found.params) == found.params, "parameters are Python's numbers")
+        _require(
+            proposer.problem.checked_params(found.params) == found.params, "parameters are Python's numbers"
+        )
         numbers = [value for value in found.params.values() if isinstance(value, float)]
         _require(all(map(math.isfinite, numbers)), f"parameters are finite, got {found.params}")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search.choose.sampler import Feasible, Parameters, Problem
+from search.choose.sampler import Feasible, Parameters, Problem, Suggestion
 from search.choose.samplers import make_sampler, origin, suggesting
 from search.choose.snapshot import Snapshot
 from search.choose.stratified import Random, Stratified
@@ -17,6 +17,7 @@ from space.description import describe
 from space.records import SuiteRecord
 from space.study import StudyConfig
 
+ORIGIN_LENGTH = 200  # characters in the database
 FALLBACK = " fallback"  # ends the origin of a candidate that was drawn because no suggestion could be used
 
 
@@ -25,8 +26,8 @@ class Proposal:
     """A feasible candidate that the study has not seen.
 
     Attributes:
-        origin: "control", or the sampler that suggested it; the sampler's name with " fallback" where the
-            candidate was drawn because no suggestion could be used.
+        origin: "control", or the sampler that suggested it, with the note of its suggestion; the sampler's
+            name with " fallback" where the candidate was drawn because no suggestion could be used.
     """
 
     candidate: CandidateConfig
@@ -68,7 +69,7 @@ class Proposer:
     def __init__(self, config: StudyConfig, suite: SuiteRecord) -> None:
         self.config = config
         self.suite = suite
-        self.problem = Problem(config.space, suite, config.limits, config.search.seed)
+        self.problem = Problem(config.space, suite, config.limits, config.search.seed, config.rungs)
         self.parameters = self.problem.parameters
         self.sampler = make_sampler(config.search, self.problem)
         self._fallback, self._fallback_origin = Stratified(self.problem), "stratified"
@@ -86,7 +87,7 @@ class Proposer:
         if self.sampler is not self._fallback and not control:
             found, asked = self._suggested(view)
             if found is not None:
-                return _proposal(found, origin(self.config.search.sampler))
+                return _proposal(found, _noted(origin(self.config.search.sampler), found.note))
             if asked:
                 source = origin(self.config.search.sampler) + FALLBACK
         drawn = next(self.problem.usable(self._fallback.suggest(view), view), None)
@@ -100,10 +101,15 @@ class Proposer:
                 return None, False
             return next(self.problem.usable(self._checked(suggested), view), None), True
 
-    def _checked(self, suggested: Iterator[Parameters]) -> Iterator[Parameters]:
+    def _checked(self, suggested: Iterator[Parameters | Suggestion]) -> Iterator[Parameters | Suggestion]:
         """Suggestions; those of a user's sampler are checked first."""
         ships = type(self.sampler).__module__.startswith("search.")
         return suggested if ships else map(self.problem.checked, suggested)
+
+
+def _noted(name: str, note: str) -> str:
+    """An origin with the note of a suggestion, cut to what the column of origins holds."""
+    return f"{name} {note}"[:ORIGIN_LENGTH] if note else name
 
 
 def _proposal(found: Feasible, source: str) -> Proposal:

@@ -6,9 +6,9 @@ same snapshot give the same suggestions, so that a study continues in the same w
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from space.errors import StudyFileError, nearest
 from space.knobs import Between, Choices
 from space.ranges import Limits, SearchSpace
 from space.records import SuiteRecord
+from space.study import Rungs
 
 DRAWS = 5_000  # suggestions that are looked at, until a sampler counts as having nothing new
 REMEMBERED = 10_000  # priced points of a space that is finite, where draws often repeat
@@ -27,10 +28,20 @@ CONTROLS = 2  # candidates that try each control mixture: one dense, one sparse
 Parameters = Mapping[str, Any]  # name of a parameter of the space -> value
 
 
+class Suggestion(NamedTuple):
+    """Parameters, and a note that says which rule suggested them and why.
+
+    The note ends the candidate's origin: "model" or "model; the law weighs 0.83".
+    """
+
+    params: Parameters
+    note: str
+
+
 class Sampler(Protocol):
     """Suggests which candidates to try next."""
 
-    def suggest(self, view: Snapshot) -> Iterator[Parameters] | None:
+    def suggest(self, view: Snapshot) -> Iterator[Parameters | Suggestion] | None:
         """Suggest parameters of new candidates.
 
         The first suggestion that can be built, is within the limits and is new becomes the next candidate;
@@ -40,19 +51,21 @@ class Sampler(Protocol):
             view: the study's candidates and trials.
 
         Returns:
-            Values for every name in `problem.parameters`, best first; or None while there are too few results
-            to suggest anything. Where nothing can be used, a candidate is drawn by the stratified sampler.
+            Values for every name in `problem.parameters`, best first, each alone or with a note; or None
+            while there are too few results to suggest anything. Where nothing can be used, a candidate is
+            drawn by the stratified sampler.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Feasible:
-    """Parameters whose candidate can be built and is within the limits."""
+    """Parameters whose candidate can be built and is within the limits, and the note of their suggestion."""
 
     candidate: CandidateConfig
     params: dict[str, Any]
     cost: Cost
+    note: str = ""
 
 
 class Problem:
@@ -63,14 +76,18 @@ class Problem:
         suite: the tasks.
         limits: what a candidate may cost.
         seed: seed of the search.
+        rungs: token budgets at which candidates are scored.
         parameters: name -> its range or its choices; the parameters that a suggestion gives values for.
     """
 
-    def __init__(self, space: SearchSpace, suite: SuiteRecord, limits: Limits, seed: int) -> None:
+    def __init__(
+        self, space: SearchSpace, suite: SuiteRecord, limits: Limits, seed: int, rungs: Rungs
+    ) -> None:
         self.space = space
         self.suite = suite
         self.limits = limits
         self.seed = seed
+        self.rungs = rungs
         self.parameters: Mapping[str, Between | Choices] = space.parameters(suite)
         self._current_ids: dict[str, str] = {}
         self._finite = all(knob.values() is not None for knob in self.parameters.values())
@@ -104,14 +121,15 @@ class Problem:
             priced = self._priced[key]
         return None if priced is None else Feasible(priced[0], dict(params), priced[1])
 
-    def usable(self, suggested: Iterator[Parameters], view: Snapshot) -> Iterator[Feasible]:
+    def usable(self, suggested: Iterator[Parameters | Suggestion], view: Snapshot) -> Iterator[Feasible]:
         """Of the first suggestions, those that are feasible and new to the study, each once."""
         seen = {name for candidate in view.candidates for name in (candidate.id, self._current_id(candidate))}
-        for params in islice(suggested, DRAWS):
+        for suggestion in islice(suggested, DRAWS):
+            params, note = suggestion if isinstance(suggestion, Suggestion) else (suggestion, "")
             found = self.feasible(params)
             if found is not None and found.candidate.id not in seen:
                 seen.add(found.candidate.id)
-                yield found
+                yield replace(found, note=note) if note else found
 
     def _price(self, params: Parameters) -> tuple[CandidateConfig, Cost] | None:
         candidate = self.space.candidate(dict(params), self.suite)
@@ -120,8 +138,18 @@ class Problem:
         cost = price(candidate.architecture, self.suite)
         return None if self.limits.broken(cost) else (candidate, cost)
 
-    def checked(self, params: Parameters) -> dict[str, Any]:
+    def checked(self, suggestion: Parameters | Suggestion) -> Parameters | Suggestion:
         """Check a suggestion of a user's sampler, and turn numpy's numbers into Python's.
+
+        Raises:
+            StudyFileError: a parameter is missing or unknown, or its value is not in the space.
+        """
+        if isinstance(suggestion, Suggestion):
+            return Suggestion(self.checked_params(suggestion.params), str(suggestion.note))
+        return self.checked_params(suggestion)
+
+    def checked_params(self, params: Parameters) -> dict[str, Any]:
+        """Check the parameters of a suggestion, and turn numpy's numbers into Python's.
 
         Raises:
             StudyFileError: a parameter is missing or unknown, or its value is not in the space.

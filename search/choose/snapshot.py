@@ -1,15 +1,18 @@
 """A snapshot of a study's candidates and trials, from which the next trial is chosen."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, Engine, func, select
 
-from search.database.tables import candidates, studies, trials
+from search.database.tables import candidates, studies, task_scores, trials
 from space.scores import at_floor
 from space.study import Stop
+
+MOST_NAMES = 500  # candidates in one query
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,13 @@ class Candidate:
     sparse: bool
 
 
+class TaskFraction(NamedTuple):
+    """A task's fraction of expert performance, unclipped, and its standard error over episodes."""
+
+    value: float
+    stderr: float
+
+
 @dataclass(frozen=True)
 class SnapshotTrial:
     """A candidate's trial at a rung.
@@ -31,6 +41,7 @@ class SnapshotTrial:
         final: done, or failed with no retry left.
         training_flops: spent if the trial is done, else planned.
         diverged: whether training diverged, which is a result of the candidate.
+        tasks: task -> its fraction; empty unless the trial is done.
     """
 
     candidate: str
@@ -42,6 +53,7 @@ class SnapshotTrial:
     flops_per_token: float
     training_flops: float
     diverged: bool = False
+    tasks: Mapping[str, TaskFraction] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -105,10 +117,22 @@ class Snapshot:
         return len(self.candidates) - min(len(failed), stop.candidates) < stop.candidates
 
 
-def take_snapshot(engine: Engine, study: str, seed: int) -> Snapshot:
-    """Read a study's candidates and its trials with a seed."""
+Fractions = dict[tuple[str, int], dict[str, TaskFraction]]  # (candidate, rung) -> task -> fraction
+
+
+def take_snapshot(engine: Engine, study: str, seed: int, fractions: Fractions | None = None) -> Snapshot:
+    """Read a study's candidates and its trials with a seed.
+
+    Args:
+        engine: the database.
+        study: name of the study.
+        seed: of the trials.
+        fractions: of done trials, as earlier snapshots with this seed have read them; the others are added.
+    """
+    fractions = {} if fractions is None else fractions
     spent = func.coalesce(trials.c.training_flops, trials.c.planned_flops).label("training_flops")
-    columns = [trials.c[name] for name in SnapshotTrial.__dataclass_fields__ if name != "training_flops"]
+    computed = ("training_flops", "tasks")
+    columns = [trials.c[name] for name in SnapshotTrial.__dataclass_fields__ if name not in computed]
     standings = select(*columns, spent).where(trials.c.study == study, trials.c.seed == seed)
     known = select(
         candidates.c.candidate.label("id"),
@@ -122,8 +146,30 @@ def take_snapshot(engine: Engine, study: str, seed: int) -> Snapshot:
         rows = connection.execute(standings.order_by(trials.c.started_at, trials.c.candidate)).all()
         found = connection.execute(known.order_by(candidates.c.ordinal)).all()
         seconds = connection.scalar(since)
+        done = {(row.candidate, row.rung) for row in rows if row.state == "done"}
+        fractions |= _fractions(connection, study, seed, done - fractions.keys())
     return Snapshot(
         candidates=tuple(Candidate(**row._mapping) for row in found),
-        trials=tuple(SnapshotTrial(**row._mapping) for row in rows),
+        trials=tuple(
+            SnapshotTrial(
+                **row._mapping, tasks=fractions[row.candidate, row.rung] if row.state == "done" else {}
+            )
+            for row in rows
+        ),
         launched_seconds=seconds or 0.0,
     )
+
+
+def _fractions(connection: Connection, study: str, seed: int, wanted: set[tuple[str, int]]) -> Fractions:
+    """Each task's fraction in some of a study's trials."""
+    found: Fractions = {key: {} for key in wanted}
+    columns = ("candidate", "rung", "task", "fraction", "fraction_stderr")
+    query = select(*(task_scores.c[name] for name in columns)).filter_by(study=study, seed=seed)
+    names = sorted({candidate for candidate, _ in wanted})
+    for first in range(0, len(names), MOST_NAMES):
+        some = task_scores.c.candidate.in_(names[first : first + MOST_NAMES])
+        for row in connection.execute(query.where(some)):
+            if (row.candidate, row.rung) in found:
+                fraction = TaskFraction(row.fraction, row.fraction_stderr)
+                found[row.candidate, row.rung][row.task] = fraction
+    return found

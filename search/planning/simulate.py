@@ -85,7 +85,7 @@ def executed_flops_per_token(cost: Cost, optimizer: str, suite: SuiteRecord) -> 
 def draw_pool(config: StudyConfig, suite: SuiteRecord, rng: np.random.Generator) -> list[Feasible]:
     """Draw feasible candidates of a space at random, with repetitions."""
     pool: list[Feasible] = []
-    problem = Problem(config.space, suite, config.limits, config.search.seed)
+    problem = Problem(config.space, suite, config.limits, config.search.seed, config.rungs)
     for _ in range(DRAWS):
         found = problem.feasible(config.space.sample(suite, rng))
         if found is not None:
@@ -135,7 +135,7 @@ class _FromPool:
         search = config.search if name in PLAYED else Search(sampler="tpe", seed=seed)
         self.name = search.sampler
         self.models = self.name not in ("stratified", "random")
-        self._problem = Problem(config.space, suite, config.limits, seed)
+        self._problem = Problem(config.space, suite, config.limits, seed, config.rungs)
         self._sampler = make_sampler(search, self._problem)
         self._stratified = Stratified(self._problem)
 

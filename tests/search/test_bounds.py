@@ -38,7 +38,7 @@ def play(config, workers, spend, score):
     Returns:
         Training FLOPs in all, and trials by rung.
     """
-    proposer, seed = Proposer(config, suite()), config.search.seed
+    proposer = Proposer(config, suite())
     candidates, trials, proposals, spent = [], [], {}, 0.0
     while True:
         view = Snapshot(tuple(candidates), tuple(trials), launched_seconds=0.0)
