@@ -72,6 +72,10 @@ def checked(name: str, values: Between | Choices, stored: bool = False) -> Betwe
     if kind(name) in ("flag", "word"):
         known = words(name) or ("true", "false")
         raise ValueError(f"one of {', '.join(known)}, got a range of numbers")
+    if kind(name) == "real" and values.step is not None:
+        raise ValueError(
+            f"only whole numbers have a step, got step {values.step}; leave it out, or list the choices"
+        )
     ends = [_value(name, end) for end in (values.low, values.high)]
     if stored and kind(name) == "real" and values.whole:
         return values

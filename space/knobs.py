@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from space.records import Frozen
@@ -50,11 +60,16 @@ Real = Annotated[float, BeforeValidator(number)]
 
 
 class Between(Frozen):
-    """Every number from `low` to `high`, inclusive; only whole numbers if both are whole."""
+    """Every number from `low` to `high`, inclusive; only whole numbers if both are whole.
+
+    With a `step`, the values are low, low + step, low + 2 step and so on. A `high` that is none of them is
+    lowered to the largest that is, as in Optuna's `IntDistribution`.
+    """
 
     low: Annotated[int | float, BeforeValidator(number)]
     high: Annotated[int | float, BeforeValidator(number)]
     log: bool = False
+    step: Annotated[int, BeforeValidator(number), Field(ge=1)] | None = None
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -62,23 +77,50 @@ class Between(Frozen):
             raise ValueError(f"low is at most high, got low {self.low}, high {self.high}")
         if self.log and self.low <= 0:
             raise ValueError(f"a log range starts above 0, got low {self.low}")
+        if self.step is None:
+            return self
+        if self.low % 1 or self.high % 1:
+            raise ValueError(f"a range with a step has whole bounds, got low {self.low}, high {self.high}")
+        if self.log and self.step > 1:
+            raise ValueError(f"a log range has no step but 1, got step {self.step}; leave out log or step")
+        object.__setattr__(self, "high", self.high - (self.high - self.low) % self.step)
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_an_unset_step(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As stored before ranges had steps, unless this one has."""
+        data = dump(self)
+        if self.step is None:
+            data.pop("step", None)
+        return data
 
     @property
     def whole(self) -> bool:
         """Whether the values are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    @property
+    def stride(self) -> int:
+        """Distance between two neighbouring whole values."""
+        return self.step or 1
+
+    def __contains__(self, value: object) -> bool:
+        """Whether a number is one of the values."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.low <= value <= self.high and (not self.whole or (value - self.low) % self.stride == 0)
+
     def values(self) -> list[Scalar] | None:
         """All values if there are finitely many, otherwise None."""
         if self.low == self.high:
             return [self.low]
-        return list(range(int(self.low), int(self.high) + 1)) if self.whole else None
+        return list(range(int(self.low), int(self.high) + 1, self.stride)) if self.whole else None
 
     def sample(self, rng: np.random.Generator) -> Scalar:
         """Draw one value, uniformly or log-uniformly."""
         if self.whole and not self.log:
-            return int(rng.integers(int(self.low), int(self.high) + 1))
+            last = int(self.high - self.low) // self.stride
+            return int(self.low) + self.stride * int(rng.integers(last + 1))
         if not self.log:
             return float(rng.uniform(self.low, self.high))
         if self.whole:

@@ -6,9 +6,9 @@ and one bounded log-ratio per task for the mixture. Samplers decide which propos
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationInfo, create_model, field_validator, model_validator
@@ -19,12 +19,16 @@ from space.cost import Cost, price
 from space.errors import StudyFileError, nearest
 from space.knob_index import KNOBS, checked, is_of_architecture
 from space.knobs import STORED, Between, Choices, Real, Scalar, Values, scalar
+from space.lowering import lower, towards_an_end
 from space.mixture import TaskMixture
 from space.records import Frozen, SuiteRecord
 from space.words import counted
 
 MIXTURE_PREFIX = "mixture."
+TRIES = 3  # changes of a point that is varied
+FEW = 50  # architectures of a sample within the limits, below which others are searched for
 MOST_ARCHITECTURES = 20_000  # that are priced one by one; a larger space is sampled
+SAMPLE = 4_000  # architectures of a larger space
 
 _WEIGHTS = TypeAdapter(dict[str, Annotated[Real, Field(ge=0, le=1e9)]])
 Bound = Annotated[Real, Field(gt=0)] | None
@@ -141,6 +145,11 @@ class Limits(Frozen):
                 return f"{name} {value:,.0f} above the limit {limit:,.0f}"
         return None
 
+    def excess(self, cost: Cost) -> float:
+        """The largest ratio of a cost to its limit; 0 without limits."""
+        limits = {name: getattr(self, name) for name in type(self).model_fields}
+        return max((getattr(cost, name) / limit for name, limit in limits.items() if limit), default=0.0)
+
 
 def _architecture(knobs: dict[str, Any], context: int) -> Architecture | None:
     """The architecture that knobs describe, in its canonical spelling; None if it cannot be built."""
@@ -150,6 +159,14 @@ def _architecture(knobs: dict[str, Any], context: int) -> Architecture | None:
         return Architecture.model_validate(knobs).canonical_for(context)
     except ValueError:
         return None
+
+
+class Point(NamedTuple):
+    """An architecture of a space, the knobs that describe it there, and its cost."""
+
+    knobs: Mapping[str, Any]
+    architecture: Architecture
+    cost: Cost
 
 
 _RANGES: dict[str, Any] = {name: (Values, knob.search) for name, knob in KNOBS.items()}
@@ -195,10 +212,7 @@ class SearchSpace(_KnobRanges):
 
     def parameters(self, suite: SuiteRecord) -> dict[str, Between | Choices]:
         """Every parameter that varies, by its name in Optuna."""
-        ranges: dict[str, Between | Choices] = {}
-        for name in self.knobs():
-            if name not in self._fixed:
-                ranges[name] = getattr(self, name)
+        ranges = {name: getattr(self, name) for name in self.knobs() if name not in self._fixed}
         if not self.mixture.fixed and len(suite.tasks) > 1:
             bound = Between(low=-self.mixture.spread, high=self.mixture.spread)
             ranges |= {MIXTURE_PREFIX + task: bound for task in suite.tasks}
@@ -210,8 +224,31 @@ class SearchSpace(_KnobRanges):
 
     def snapped(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Move parameters that have ranges to the nearest values that can be built together."""
-        varying = {name: knob for name, knob in self._varying.items() if name in params}
+        varying = {name: knob for name, knob in self.varying.items() if name in params}
         return {**params, **snapped(varying, {**self._fixed, **params})}
+
+    def lowered(
+        self, params: Mapping[str, Any], suite: SuiteRecord, limits: Limits, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """Move parameters to an architecture within the limits, if one is found; see `space.lowering`."""
+
+        def excess(knobs: Mapping[str, Any]) -> float:
+            architecture = self.architecture(knobs, suite.context)
+            return math.inf if architecture is None else limits.excess(price(architecture, suite))
+
+        return lower(params, self.varying, self.snapped, excess, rng)
+
+    def varied(
+        self, point: Point, suite: SuiteRecord, limits: Limits, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        """Knobs of an architecture near a point, within the limits; the point's own if a few tries fail."""
+        names, knobs = list(self.varying), dict(point.knobs)
+        for name in rng.choice(names, size=TRIES if names else 0).tolist():
+            changed = self.snapped({**knobs, name: towards_an_end(self.varying[name], knobs[name], rng)})
+            architecture = self.architecture(changed, suite.context)
+            if architecture is not None and limits.broken(price(architecture, suite)) is None:
+                knobs = changed
+        return knobs
 
     def controls(self, suite: SuiteRecord) -> list[dict[str, float]]:
         """Mixture parameters of the control that every study tries: the uniform mixture."""
@@ -237,24 +274,40 @@ class SearchSpace(_KnobRanges):
             return None
         return CandidateConfig(architecture=architecture, mixture=mixture, **of_training)
 
+    def architecture(self, knobs: Mapping[str, Any], context: int) -> Architecture | None:
+        """The architecture of some knobs, fixed ones left out; None if it cannot be built.
+
+        Args:
+            knobs: knob -> value; parameters that are no knobs of an architecture are ignored.
+            context: positions of a sequence, which some knobs have no effect beyond.
+        """
+        every = {**self._fixed, **knobs}
+        return _architecture({name: every[name] for name in every if is_of_architecture(name)}, context)
+
     def architectures(self, context: int) -> Iterator[Architecture]:
         """Every architecture of the space (real knobs at 5 points), or a fixed sample if it is very large.
 
         Args:
             context: positions of a sequence, which some knobs have no effect beyond.
         """
+        yield from dict.fromkeys(architecture for _, architecture in self.built(context))
+
+    def built(self, context: int) -> Iterator[tuple[dict[str, Any], Architecture]]:
+        """The points of `architectures`: knobs that can be built, and their architecture."""
         names = [name for name in self.knobs() if is_of_architecture(name)]
         values = [self._finite(name) for name in names]
         points = itertools.product(*values)
         if self.points > MOST_ARCHITECTURES:
             rng = np.random.default_rng(0)
-            drawn = (rng.integers(len(of), size=MOST_ARCHITECTURES) for of in values)
-            points = zip(
-                *([of[i] for i in index] for of, index in zip(values, drawn, strict=True)), strict=True
-            )
-        knobs = (dict(zip(names, point, strict=True)) for point in points)
-        found = (_architecture({**point, **snapped(self._varying, point)}, context) for point in knobs)
-        yield from dict.fromkeys(architecture for architecture in found if architecture is not None)
+            drawn = (rng.integers(len(of), size=SAMPLE) for of in values)
+            columns = ([of[i] for i in index] for of, index in zip(values, drawn, strict=True))
+            points = zip(*columns, strict=True)
+        for values_of_point in points:
+            point = dict(zip(names, values_of_point, strict=True))
+            fitting = {**point, **snapped(self.varying, point)}
+            architecture = _architecture(fitting, context)
+            if architecture is not None:
+                yield fitting, architecture
 
     @property
     def points(self) -> int:
@@ -263,7 +316,7 @@ class SearchSpace(_KnobRanges):
         return math.prod(len(self._finite(name)) for name in names)
 
     @cached_property
-    def _varying(self) -> dict[str, Between | Choices]:
+    def varying(self) -> dict[str, Between | Choices]:
         """Knobs of an architecture that vary."""
         names = [name for name in self.knobs() if is_of_architecture(name) and name not in self._fixed]
         return {name: getattr(self, name) for name in names}
@@ -275,38 +328,72 @@ class SearchSpace(_KnobRanges):
         return {name: of[0] for name, of in values.items() if of is not None and len(of) == 1}
 
     def _finite(self, name: str) -> Sequence[Scalar]:
-        values = getattr(self, name).values()
-        if values is not None:
-            return values
         knob = getattr(self, name)
-        return np.linspace(knob.low, knob.high, 5).tolist()
+        values = knob.values()
+        return np.linspace(knob.low, knob.high, 5).tolist() if values is None else values
 
     def feasible(self, suite: SuiteRecord, limits: Limits) -> list[tuple[Architecture, Cost]]:
-        """Every architecture within the limits with its cost, cheapest first (real knobs at 5 points).
+        """Every architecture within the limits with its cost, cheapest first; see `feasible_points`.
+
+        Raises:
+            StudyFileError: there is none.
+        """
+        return [(point.architecture, point.cost) for point in self.feasible_points(suite, limits)]
+
+    def feasible_points(self, suite: SuiteRecord, limits: Limits) -> list[Point]:
+        """Every architecture within the limits, cheapest first (real knobs at 5 points).
+
+        Of a very large space, those of a fixed sample; where few of them are within the limits, others that
+        are found by lowering the cost of drawn ones.
 
         Raises:
             StudyFileError: there is none.
         """
         priced = _priced(self.model_dump_json(), suite.model_dump_json())
         if not priced:
+            looked_at = self.points if self.points <= MOST_ARCHITECTURES else SAMPLE
             raise StudyFileError(
-                f"space: at least one combination of its knobs can be built, got none of {self.points:,};"
+                f"space: at least one combination of its knobs can be built, got none of {looked_at:,};"
                 " width is a multiple of an even head_dim, kv_groups divides width / head_dim,"
                 " top_k is at most experts, dense_layers at most depth"
             )
-        kept = [(arch, cost) for arch, cost in priced if limits.broken(cost) is None]
+        kept = {point.architecture: point for point in priced if limits.broken(point.cost) is None}
+        if len(kept) < FEW and self.points > MOST_ARCHITECTURES:
+            more = _searched(self.model_dump_json(), suite.model_dump_json(), limits)
+            priced = (*priced, *more)
+            kept |= {point.architecture: point for point in more if limits.broken(point.cost) is None}
         if not kept:
-            least = min((cost.flops_per_token for _, cost in priced), default=0)
+            nearest_point = min(priced, key=lambda point: limits.excess(point.cost))
             raise StudyFileError(
                 f"limits: at least one architecture of the space is within them, got none of {len(priced)};"
-                f" the cheapest takes {least:,.0f} flops_per_token"
+                f" the nearest has {limits.broken(nearest_point.cost)}"
             )
-        return sorted(kept, key=lambda pair: pair[1].flops_per_token)
+        return sorted(kept.values(), key=lambda point: point.cost.flops_per_token)
 
 
 @lru_cache(maxsize=2)
-def _priced(space_json: str, suite_json: str) -> tuple[tuple[Architecture, Cost], ...]:
+def _priced(space_json: str, suite_json: str) -> tuple[Point, ...]:
     """Every architecture of a space with its cost, cached since a launch needs it several times."""
     space = SearchSpace.model_validate_json(space_json, context=STORED)
     suite = SuiteRecord.model_validate_json(suite_json)
-    return tuple((arch, price(arch, suite)) for arch in space.architectures(suite.context))
+    return _points(space.built(suite.context), suite)
+
+
+@lru_cache(maxsize=4)
+def _searched(space_json: str, suite_json: str, limits: Limits) -> tuple[Point, ...]:
+    """Architectures of a very large space within limits, or near to them, that its sample hardly meets."""
+    space = SearchSpace.model_validate_json(space_json, context=STORED)
+    suite = SuiteRecord.model_validate_json(suite_json)
+    rng = np.random.default_rng(0)
+    drawn = (space.lowered(space.sample(suite, rng), suite, limits, rng) for _ in range(FEW))
+    points = ({name: params[name] for name in space.varying} for params in drawn)
+    built = ((knobs, space.architecture(knobs, suite.context)) for knobs in points)
+    return _points(((knobs, arch) for knobs, arch in built if arch is not None), suite)
+
+
+def _points(built: Iterable[tuple[dict[str, Any], Architecture]], suite: SuiteRecord) -> tuple[Point, ...]:
+    """The distinct architectures among some, priced."""
+    distinct: dict[Architecture, dict[str, Any]] = {}
+    for knobs, architecture in built:
+        distinct.setdefault(architecture, knobs)
+    return tuple(Point(knobs, arch, price(arch, suite)) for arch, knobs in distinct.items())

@@ -65,7 +65,8 @@ def as_yaml(values: Between | Choices) -> str:
     """Values of a knob as a study file writes them: `{low: 1, high: 4}`, `{choices: [1, 2]}` or `16`."""
     if isinstance(values, Between):
         log = ", log: true" if values.log else ""
-        return f"{{low: {_scalar(values.low)}, high: {_scalar(values.high)}{log}}}"
+        step = "" if values.step is None else f", step: {values.step}"
+        return f"{{low: {_scalar(values.low)}, high: {_scalar(values.high)}{step}{log}}}"
     if values == only(values.choices[0]):
         return _scalar(values.choices[0])
     return f"{{choices: [{', '.join(map(_scalar, values.choices))}]}}"

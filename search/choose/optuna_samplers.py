@@ -269,5 +269,5 @@ def _number(knob: Between) -> "BaseDistribution":
     from optuna.distributions import FloatDistribution, IntDistribution
 
     if knob.whole:
-        return IntDistribution(int(knob.low), int(knob.high), log=knob.log)
+        return IntDistribution(int(knob.low), int(knob.high), log=knob.log, step=knob.stride)
     return FloatDistribution(float(knob.low), float(knob.high), log=knob.log)

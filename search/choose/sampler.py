@@ -7,6 +7,7 @@ same snapshot give the same suggestions, so that a study continues in the same w
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
@@ -17,12 +18,13 @@ from space.candidate import CandidateConfig
 from space.cost import Cost, price
 from space.errors import StudyFileError, nearest
 from space.knobs import Between, Choices
-from space.ranges import Limits, SearchSpace
+from space.ranges import Limits, Point, SearchSpace
 from space.records import SuiteRecord
 from space.study import Rungs
 
 DRAWS = 5_000  # suggestions that are looked at, until a sampler counts as having nothing new
 REMEMBERED = 10_000  # priced points of a space that is finite, where draws often repeat
+LOOKED_AT, HARDLY = 200, 20  # random draws, of which fewer than one in 20 are feasible in a tight space
 CONTROLS = 2  # candidates that try each control mixture: one dense, one sparse
 
 Parameters = Mapping[str, Any]  # name of a parameter of the space -> value
@@ -102,11 +104,34 @@ class Problem:
         controls = self.space.controls(self.suite)
         return controls[ordinal // CONTROLS] if ordinal < CONTROLS * len(controls) else {}
 
+    @cached_property
+    def _hardly_feasible(self) -> bool:
+        """Whether fewer than one in `HARDLY` random draws are feasible."""
+        rng = np.random.default_rng(0)
+        drawn = (self.space.sample(self.suite, rng) for _ in range(LOOKED_AT))
+        return sum(self.feasible(params) is not None for params in drawn) * HARDLY < LOOKED_AT
+
+    @cached_property
+    def _points(self) -> list[Point]:
+        return self.space.feasible_points(self.suite, self.limits)
+
+    def _made_feasible(self, params: Parameters, rng: np.random.Generator) -> dict[str, Any]:
+        """Parameters with an architecture near one that is known to be feasible."""
+        point = self._points[int(rng.integers(len(self._points)))]
+        knobs = self.space.varied(point, self.suite, self.limits, rng)
+        return {**params, **{name: value for name, value in knobs.items() if name in params}}
+
     def draws(self, rng: np.random.Generator, view: Snapshot) -> Iterator[dict[str, Any]]:
-        """Random parameters without end; those of the control mixture where the next candidate tries it."""
+        """Random parameters without end; those of the control mixture where the next candidate tries it.
+
+        Where random draws are hardly ever feasible, infeasible ones get an architecture that is.
+        """
         control = self.control(len(view.candidates))
         while True:
-            yield {**self.space.sample(self.suite, rng), **control}
+            drawn = self.space.sample(self.suite, rng)
+            if self._hardly_feasible and self.feasible(drawn) is None:
+                drawn = self._made_feasible(drawn, rng)
+            yield {**drawn, **control}
 
     def feasible(self, params: Parameters) -> Feasible | None:
         """Price parameters; None if they cannot be built or exceed a limit."""
@@ -183,8 +208,10 @@ def _value(name: str, knob: Between | Choices, value: Any) -> Any:
         if value in knob.choices:
             return knob.choices[knob.choices.index(value)]
         raise StudyFileError(f"{name} is one of {list(knob.choices)}, and a suggestion has {value!r}")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and knob.low <= value <= knob.high and (not knob.whole or value == int(value)):
+    if value in knob:
         return int(value) if knob.whole else float(value)
     kind = "a whole number" if knob.whole else "a number"
-    raise StudyFileError(f"{name} is {kind} from {knob.low} to {knob.high}, and a suggestion has {value!r}")
+    steps = f" in steps of {knob.step}" if knob.step is not None else ""
+    raise StudyFileError(
+        f"{name} is {kind} from {knob.low} to {knob.high}{steps}, and a suggestion has {value!r}"
+    )
