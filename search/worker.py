@@ -266,7 +266,7 @@ class Worker:
             repeated = repeat(view, self.view(search.seed + 1), search.repeats)
             if repeated is not None:
                 return repeated, search.seed + 1
-        promotion = promote(view, rungs, search, enough_peers=True)
+        promotion = promote(view, rungs, search, enough_peers=True, order=self.proposer.order)
         if promotion is not None:
             return promotion, search.seed
         if view.may_propose(self.config.stop) and not self._exhausted:
@@ -274,7 +274,7 @@ class Worker:
             self._exhausted = proposal is None
             if proposal is not None:
                 return proposal
-        promotion = promote(view, rungs, search, enough_peers=False)
+        promotion = promote(view, rungs, search, enough_peers=False, order=self.proposer.order)
         return None if promotion is None else (promotion, search.seed)
 
     def reconcile(self) -> None:

@@ -15,7 +15,7 @@ from space.errors import NotFoundError, PathfrontError, StudyFileError, nearest,
 from space.knobs import STORED, Real, Whole
 from space.ranges import Limits, SearchSpace
 from space.records import Frozen, SuiteRecord
-from space.shipped import ENGINES, SAMPLERS, checked_name
+from space.shipped import ENGINES, PROMOTIONS, SAMPLERS, checked_name
 
 Model = TypeVar("Model", bound=BaseModel)
 PYDANTICS = (  # pydantic's words, and a study file's
@@ -110,7 +110,8 @@ class Search(Frozen):
         sampler_args: arguments of its class.
         seed: seed of the sampler and of the trials.
         promotion: which candidates are promoted to the next rung: "rank" promotes one in `rungs.eta`, the
-            best by non-dominated rank; "all" promotes every candidate that has a score.
+            best by non-dominated rank; "all" promotes every candidate that has a score. The path of a
+            function, as `package.module:function`, promotes one in `rungs.eta` in the function's order.
         repeats: share of the candidates that are trained again with another seed at each rung that they
             reach. Their scores become means over both seeds.
     """
@@ -118,13 +119,18 @@ class Search(Frozen):
     sampler: str = "stratified"
     sampler_args: dict[str, JsonValue] = Field(default_factory=dict)
     seed: Whole = Field(default=0, ge=0)
-    promotion: Literal["rank", "all"] = "rank"
+    promotion: str = "rank"
     repeats: Real = Field(default=0, ge=0, le=1)
 
     @field_validator("sampler")
     @classmethod
     def _is_a_sampler(cls, sampler: str) -> str:
         return checked_name("sampler", sampler, SAMPLERS)
+
+    @field_validator("promotion")
+    @classmethod
+    def _is_an_order(cls, promotion: str) -> str:
+        return checked_name("promotion", promotion, PROMOTIONS, of="function")
 
 
 class Stop(Frozen):

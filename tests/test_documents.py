@@ -94,7 +94,7 @@ def test_the_tables_are_renewed():
     assert with_tables(REFERENCE) == REFERENCE, "renew it: python -m space.reference studies/README.md"
 
 
-@pytest.mark.parametrize("name", ["my_sampler.py", "my_engine.py"])
+@pytest.mark.parametrize("name", ["my_sampler.py", "my_promotion.py", "my_engine.py"])
 def test_examples_are_shown_as_they_are(name):
     source = (ROOT / "tests/examples" / name).read_text(encoding="utf-8")
     (shown,) = [

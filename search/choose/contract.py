@@ -1,6 +1,7 @@
-"""Contract checks for samplers, for tests and for authors of samplers.
+"""Contract checks for samplers and orders of promotion, for tests and for their authors.
 
-`check_sampler("my_package.my_module:MySampler")` runs them all. Nothing is trained: scores are made up.
+`check_sampler("my_package.my_module:MySampler")` and `check_promotion("my_package.my_module:order")` run them
+all. Nothing is trained: scores are made up.
 """
 
 import json
@@ -34,6 +35,7 @@ ONE_PARAMETER: dict[str, Any] = {
 }
 NO_LIMITS: dict[str, float] = {}
 LIMITS = {"total_params": 400_000}  # rules out the largest candidates of `SPACE`
+ORDERS = "orders of promotion"
 COUNT = 16  # candidates of a simulated study
 
 Score = Callable[[Proposal], float | None]
@@ -81,6 +83,33 @@ def check_sampler(sampler: str, arguments: Mapping[str, Any] | None = None) -> N
     """
     for rule in RULES.values():
         rule(Subject(sampler, arguments or {}))
+
+
+def check_promotion(promotion: str) -> None:
+    """Check an order of promotion.
+
+    It returns some of the trials that it is given, each at most once, at the lowest and at a higher rung; the
+    same ones for the same study; and it gets along with no trial, one trial and equal scores.
+
+    Args:
+        promotion: as a study file names it.
+
+    Raises:
+        PathfrontError: it breaks a rule; the message names the rule and what was seen.
+        StudyFileError: it cannot be imported, raises an error, or returns anything else.
+    """
+    config = Subject("stratified", {}).config(0, SPACE, NO_LIMITS)
+    search = config.search.model_validate({"promotion": promotion})
+    proposer = Proposer(config.model_copy(update={"search": search}), load_catalog().suite(SUITE))
+    _, view = _simulated(proposer, COUNT)
+    higher = [replace(trial, rung=1, score=(trial.score or 0) + 0.1) for trial in view.trials[::2]]
+    view = replace(view, trials=(*view.trials, *higher))
+    equal = [replace(trial, score=0.5) for trial in view.rungs[0]]
+    for trials in (view.rungs[0], view.rungs[1], equal, view.rungs[0][:1], []):
+        given = list(trials)
+        first, second = ([t.candidate for t in proposer.order(trials, view)] for _ in range(2))
+        _require(first == second, f"the same study gives the same order, got {first} and {second}", ORDERS)
+        _require(trials == given, "an order does not change the trials that it is given", ORDERS)
 
 
 def repeatable(subject: Subject) -> None:
@@ -219,9 +248,9 @@ def _require_new(found: Proposal | None, view: Snapshot) -> Proposal:
     return found
 
 
-def _require(holds: bool, rule: str) -> None:
+def _require(holds: bool, rule: str, kind: str = "samplers") -> None:
     if not holds:
-        raise PathfrontError(f"contract of samplers: {rule}")
+        raise PathfrontError(f"contract of {kind}: {rule}")
 
 
 def _propose_here(given: Mapping[str, Any]) -> str:

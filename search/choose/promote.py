@@ -1,23 +1,30 @@
 """Promotion: which candidates train on to the next rung.
 
-By rank, one in `eta` of the candidates that ended at a rung is promoted.
+One in `eta` of the candidates that ended at a rung is promoted, in an order that `search.promotion` names: by
+rank, or by a function of the user's. Candidates within one standard error of the floor are never promoted,
+since the cheapest candidate of all is always non-dominated. The rule "all" promotes every candidate that has
+a score.
 
-Candidates are ordered by non-dominated rank in (score, FLOPs per token); within a rank by crowding distance
-(Deb 2002, https://doi.org/10.1109/4235.996017), then by score, then at random. Candidates within one standard
-error of the floor are never promoted, since the cheapest candidate of all is always non-dominated.
+`search.choose.promotion` is the same rule for any Optuna study.
 """
 
 import hashlib
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from search.choose.ranking import best_first
+from search.choose.sampler import Problem
 from search.choose.snapshot import Snapshot, SnapshotTrial
-from search.pareto import nondominated_rank
 from space.study import Rungs, Search
 
 PEERS = 4  # times eta: with fewer ended trials at a rung, new candidates come first
+EVERY = "all"  # the rule that promotes every candidate with a score
+OBJECTIVES = (True, False)  # whether the score, and the FLOPs per token, are maximised
+
+Order = Callable[[Sequence[SnapshotTrial], Snapshot], Sequence[SnapshotTrial]]
 
 
 class Promotion(NamedTuple):
@@ -27,43 +34,86 @@ class Promotion(NamedTuple):
     rung: int
 
 
-def promote(view: Snapshot, rungs: Rungs, search: Search, enough_peers: bool) -> Promotion | None:
+class Ended(Protocol):
+    """A trial that ended at a rung."""
+
+    @property
+    def candidate(self) -> str:
+        """Its candidate."""
+        ...
+
+
+Trial = TypeVar("Trial", bound=Ended)
+
+
+def promote(
+    view: Snapshot, rungs: Rungs, search: Search, enough_peers: bool, order: Order | None = None
+) -> Promotion | None:
     """Choose the next promotion by the study's rule.
 
     Args:
         view: the study's candidates and trials.
         rungs: its rungs.
         search: its rule of promotion, and the seed that breaks ties.
-        enough_peers: promote only from rungs with `PEERS` times eta ended trials, the highest rung first.
-            Otherwise promote from any rung, the lowest first, so that each rung fills before the next one;
-            for when nothing else is left to do.
+        enough_peers: see `next_promotion`.
+        order: the order that the study names, made by `search.choose.orders`; by default that of the rules
+            that ship.
 
     Returns:
         The promotion; None if there is none.
     """
-    if search.promotion == "all":
-        return _promote_all(view, rungs)
-    lower = range(len(rungs.tokens) - 1)
+    every = search.promotion == EVERY
+    assert order is not None or ":" not in search.promotion, "the order of a user's own function is given"
+
+    def ordered(ended: Sequence[SnapshotTrial]) -> Sequence[SnapshotTrial]:
+        if every:
+            return [trial for trial in ended if trial.state == "done"]
+        able = [trial for trial in ended if not trial.at_floor]
+        return ranked(able, search.seed) if order is None else order(able, view)
+
+    of_rungs = [view.rungs.get(rung, []) for rung in range(len(rungs.tokens))]
+    return next_promotion(
+        [[trial for trial in trials if trial.ended] for trials in of_rungs],
+        [{trial.candidate for trial in trials} for trials in of_rungs],
+        ordered,
+        eta=1 if every else rungs.eta,
+        enough_peers=enough_peers or every,
+        peers=0 if every else PEERS,
+    )
+
+
+def next_promotion(
+    ended: Sequence[Sequence[Trial]],
+    taken: Sequence[Collection[str]],
+    order: Callable[[Sequence[Trial]], Sequence[Trial]],
+    eta: float,
+    enough_peers: bool,
+    peers: float = PEERS,
+) -> Promotion | None:
+    """Choose the next promotion.
+
+    Args:
+        ended: for each rung, the trials that ended there with a result.
+        taken: for each rung, the candidates that have a trial there, in whatever state.
+        order: the trials that may be promoted, best first.
+        eta: one in so many is promoted.
+        enough_peers: promote only from rungs with `peers` times eta ended trials, the highest rung first.
+            Otherwise promote from any rung, the lowest first, so that each rung fills before the next one;
+            for when nothing else is left to do.
+        peers: see `enough_peers`.
+
+    Returns:
+        The promotion; None if there is none.
+    """
+    lower = range(len(ended) - 1)
     for rung in reversed(lower) if enough_peers else lower:
-        ended = [trial for trial in view.rungs.get(rung, ()) if trial.ended]
-        if enough_peers and len(ended) < PEERS * rungs.eta:
+        if enough_peers and len(ended[rung]) < peers * eta:
             continue
-        places = quota(len(ended), rungs.eta)
-        promoted = {trial.candidate for trial in view.rungs.get(rung + 1, ())}
-        if len(promoted) >= places:
+        places = quota(len(ended[rung]), eta)
+        if len(taken[rung + 1]) >= places:
             continue
-        for trial in ranked(ended, search.seed)[:places]:
-            if trial.candidate not in promoted:
-                return Promotion(trial.candidate, rung + 1)
-    return None
-
-
-def _promote_all(view: Snapshot, rungs: Rungs) -> Promotion | None:
-    """Promote the first candidate with a score from the highest rung that has one left."""
-    for rung in reversed(range(len(rungs.tokens) - 1)):
-        promoted = {trial.candidate for trial in view.rungs.get(rung + 1, ())}
-        for trial in view.rungs.get(rung, ()):
-            if trial.state == "done" and trial.candidate not in promoted:
+        for trial in order(ended[rung])[:places]:
+            if trial.candidate not in taken[rung + 1]:
                 return Promotion(trial.candidate, rung + 1)
     return None
 
@@ -99,34 +149,24 @@ def quota(ended: int, eta: float) -> int:
     return math.floor(ended / eta + 1e-9)
 
 
-def ranked(ended: list[SnapshotTrial], seed: int) -> list[SnapshotTrial]:
-    """The trials that may be promoted, best first; without failed ones and ones at their floor."""
-    able = sorted((trial for trial in ended if not trial.at_floor), key=lambda trial: _tie(trial, seed))
-    if not able:
-        return []
-    scores = np.array([trial.score for trial in able])
-    flops = np.log([trial.flops_per_token for trial in able])
-    layers = nondominated_rank(np.column_stack((scores, flops)))
-    crowding = np.zeros(len(able))
-    for layer in np.unique(layers):
-        members = np.flatnonzero(layers == layer)
-        crowding[members] = _crowding(scores[members], flops[members])
-    order = sorted(range(len(able)), key=lambda i: (layers[i], -crowding[i], -scores[i]))
-    return [able[i] for i in order]
+def by_rank(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -> list[SnapshotTrial]:
+    """The order "rank": by non-dominated rank in (score, FLOPs per token), ties broken by the seed."""
+    return ranked(trials, problem.seed)
 
 
-def _tie(trial: SnapshotTrial, seed: int) -> bytes:
-    """A random key that depends only on the seed and the trial."""
-    return hashlib.sha256(f"{seed}/{trial.rung}/{trial.candidate}".encode()).digest()
+def by_start(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -> list[SnapshotTrial]:
+    """The order "all": that in which the trials began."""
+    return list(trials)
 
 
-def _crowding(scores: np.ndarray, flops: np.ndarray) -> np.ndarray:
-    """Crowding distance of each point of one layer; infinite at both ends. Shapes (points,)."""
-    distance = np.zeros(len(scores))
-    for values in (scores, flops):
-        order = np.argsort(values, kind="stable")
-        width = values[order[-1]] - values[order[0]]
-        distance[order[[0, -1]]] = np.inf
-        if width > 0:
-            distance[order[1:-1]] += (values[order[2:]] - values[order[:-2]]) / width
-    return distance
+def ranked(trials: Sequence[SnapshotTrial], seed: int) -> list[SnapshotTrial]:
+    """Trials with a score, best first; see `search.choose.ranking`."""
+    shuffled = sorted(trials, key=lambda trial: tie(trial.candidate, trial.rung, seed))
+    scores = np.array([trial.score for trial in shuffled], dtype=float)
+    flops = np.log([trial.flops_per_token for trial in shuffled])
+    return [shuffled[i] for i in best_first(np.column_stack((scores, flops)), OBJECTIVES)]
+
+
+def tie(candidate: str, rung: int, seed: int) -> bytes:
+    """A random key that depends only on the seed, the candidate and the rung."""
+    return hashlib.sha256(f"{seed}/{rung}/{candidate}".encode()).digest()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from search.choose.orders import make_order
 from search.choose.sampler import Feasible, Parameters, Problem, Suggestion
 from search.choose.samplers import make_sampler, origin, suggesting
 from search.choose.snapshot import Snapshot
@@ -63,7 +64,7 @@ class Proposer:
         suite: its tasks.
 
     Raises:
-        StudyFileError: the study's sampler cannot be made.
+        StudyFileError: the study's sampler or its order of promotion cannot be made.
     """
 
     def __init__(self, config: StudyConfig, suite: SuiteRecord) -> None:
@@ -72,6 +73,7 @@ class Proposer:
         self.problem = Problem(config.space, suite, config.limits, config.search.seed, config.rungs)
         self.parameters = self.problem.parameters
         self.sampler = make_sampler(config.search, self.problem)
+        self.order = make_order(config.search, self.problem)
         self._fallback, self._fallback_origin = Stratified(self.problem), "stratified"
         if isinstance(self.sampler, Random | Stratified):
             self._fallback, self._fallback_origin = self.sampler, config.search.sampler

@@ -1,4 +1,4 @@
-"""Ask a study's sampler before anything is written, so that its mistakes are found at launch."""
+"""Ask a study's sampler and its order of promotion before anything is written, to find mistakes at launch."""
 
 from dataclasses import replace
 
@@ -7,21 +7,25 @@ from search.choose.sampler import Problem
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
 from search.choose.stratified import Stratified
 from space.records import SuiteRecord
-from space.shipped import SAMPLERS
+from space.shipped import PROMOTIONS, SAMPLERS
 from space.study import StudyConfig
 
 COUNT = 12  # candidates with made-up scores
 
 
 def rehearse_sampler(config: StudyConfig, suite: SuiteRecord) -> None:
-    """Make the sampler, and ask it without results and after a dozen candidates.
+    """Make the sampler and the order of promotion, and ask them without results and after a dozen candidates.
 
     A sampler that ships, with its own arguments, is only made.
 
     Raises:
-        StudyFileError: it cannot be made, raises an error, or suggests what is not in the space.
+        StudyFileError: one cannot be made, raises an error, or returns what it should not.
     """
     proposer = Proposer(config, suite)
+    if config.search.promotion not in PROMOTIONS:
+        view = _made_up(proposer.problem)
+        proposer.order([trial for trial in view.trials if trial.ended], view)
+        proposer.order([], view)
     if config.search.sampler in SAMPLERS and not config.search.sampler_args:
         return
     proposer.propose(Snapshot((), (), 0.0))

@@ -66,8 +66,9 @@ def _mistake(key: str, check: Callable[[], object]) -> str | None:
         line = f"{type(error).__name__}: {error}"
     else:
         return None
-    line = one_line(line)
-    return line if line.startswith((f"{key}:", f"{key}_")) else f"{key}: {line}"
+    line, section = one_line(line), key.rpartition(".")[0]
+    named = line.startswith((f"{key}:", f"{key}_")) or (section and line.startswith(f"{section}."))
+    return line if named else f"{key}: {line}"
 
 
 def _trainer(config: "StudyConfig") -> None:

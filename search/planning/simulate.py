@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.choose.orders import make_order
 from search.choose.promote import promote
 from search.choose.sampler import Feasible, Problem
 from search.choose.samplers import make_sampler
@@ -138,6 +139,7 @@ class _FromPool:
         self._problem = Problem(config.space, suite, config.limits, seed, config.rungs)
         self._sampler = make_sampler(search, self._problem)
         self._stratified = Stratified(self._problem)
+        self.order = make_order(config.search, self._problem)
 
     def draw(self, view: Snapshot, rng: np.random.Generator) -> Feasible | None:
         """The next candidate."""
@@ -163,7 +165,7 @@ def _play(
         view = Snapshot(tuple(candidates), tuple(standings), launched_seconds=busy / workers)
         if not view.may_start(config.stop):
             return Course(tuple(trials), ended=True)
-        choice = promote(view, config.rungs, config.search, enough_peers=True)
+        choice = promote(view, config.rungs, config.search, enough_peers=True, order=proposer.order)
         if choice is None and view.may_propose(config.stop):
             if len(candidates) == (LONGEST_MODEL if proposer.models else LONGEST):
                 return Course(tuple(trials), ended=False)
@@ -174,7 +176,9 @@ def _play(
             candidates.append(Candidate(str(number), number, proposal.params, flops, sparse))
             proposals.append(proposal)
             choice = str(number), 0
-        choice = choice or promote(view, config.rungs, config.search, enough_peers=False)
+        choice = choice or promote(
+            view, config.rungs, config.search, enough_peers=False, order=proposer.order
+        )
         if choice is None:
             return Course(tuple(trials), ended=True)
         trial = _trial(proposer, proposals[int(choice[0])], *choice, scores)

@@ -44,7 +44,7 @@ def environment_here(config: StudyConfig, tasks: tuple[str, ...], data: dict[str
     Raises:
         StudyFileError: a module that the study names cannot be found.
     """
-    names = (config.trainer, config.search.sampler, *tasks)
+    names = (config.trainer, config.search.sampler, config.search.promotion, *tasks)
     named = [name for name in names if name and ":" in name and not name.startswith("optuna.")]
     return Environment(
         python=".".join(platform.python_version_tuple()[:2]),

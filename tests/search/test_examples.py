@@ -1,4 +1,7 @@
-"""The worked examples of a sampler and an engine, as a user runs them: the console script in a new folder."""
+"""The worked examples of a sampler, an order of promotion and an engine, as a user runs them.
+
+The console script runs in a new folder.
+"""
 
 import ast
 import json
@@ -16,7 +19,7 @@ rungs: {tokens: [20_000, 40_000], eta: 2}
 stop: {candidates: 7}
 workers: 2
 trainer: own:train
-search: {sampler: my_sampler:Mutate, sampler_args: {best: 2}}
+search: {sampler: my_sampler:Mutate, sampler_args: {best: 2}, promotion: my_promotion:score_for_compute}
 engine: my_engine:Nice
 """
 TRAINER = """
@@ -25,12 +28,15 @@ from space.scores import Scorecard, Spent
 def train(candidate, suite, budget, resume, report):
     report.checkpoint(lambda path: path.write_bytes(b"trunk"), budget.tokens, "trunk")
     return Scorecard.of(suite, {name: [0.5, 0.6] for name in suite.tasks}, spent=Spent(tokens=budget.tokens))
+
+def twice(trials, view, problem):
+    return [*trials, *trials]
 """
 
 
 @pytest.fixture
 def own(user: User) -> User:
-    """A user whose folder holds a study, a trainer, a sampler and an engine."""
+    """A user whose folder holds a study, a trainer, a sampler, an order of promotion and an engine."""
     for example in EXAMPLES.glob("*.py"):
         user.write(example.name, example.read_text())
     user.write("own.py", TRAINER)
@@ -79,6 +85,14 @@ def test_a_study_with_the_examples_runs_to_its_front(own: User):
     [
         ("my_sampler:Mutate", "my_sampler:Mutant", "search.sampler: a sampler as package.module:Class, got"),
         ("best: 2", "bets: 2", "search.sampler_args: arguments of 'my_sampler:Mutate', got 'bets'; did you"),
+        (
+            "my_promotion:score_for_compute",
+            "my_promotion:score",
+            "search.promotion: a function order(trials, view, problem) as package.module:function, got",
+        ),
+        ("my_promotion:score_for_compute", "own:train", "refuses these arguments: missing a required"),
+        ("my_promotion:score_for_compute", "rnk", "promotion is rank, all or package.module:function, got"),
+        ("my_promotion:score_for_compute", "own:twice", "search.promotion: 'own:twice': an order returns"),
         ("my_engine:Nice", "my_engine:Nicer", "engine: an engine as package.module:Class, got"),
         ("my_engine:Nice", "locl", "engine: engine is local or package.module:Class, got 'locl'; did you"),
         (
