@@ -202,6 +202,12 @@ def explain(error: PathfrontError | SQLAlchemyError) -> None:
     show(one_line(getattr(error, "orig", None) or error))
 
 
+def proposed_by(detail: TrialDetail) -> str:
+    """The rule that proposed a trial's candidate, and why."""
+    by = detail.proposed_by
+    return f"{by.rule}: {by.reason}" if by.reason else by.rule
+
+
 def export_box(detail: TrialDetail) -> None:
     """The command that exports a trial, or why it cannot be exported."""
     if any(file.kind == "decayed" for file in detail.checkpoints):
@@ -234,7 +240,7 @@ def trial_card(study: load.Study, number: int) -> None:
             ("Parameters", f"{units.short(row.active_params)} active of {units.short(row.total_params)}"),
             ("Trained", f"{units.short(row.tokens)} tokens, rung {row.rung}"),
             ("Learning rate", f"{detail.config.learning_rate:.3g}"),
-            ("Proposed by", row.origin),
+            ("Proposed by", proposed_by(detail)),
         ]
         st.html(facts_html(facts))
         failure_box(detail)

@@ -127,7 +127,8 @@ def _experts(detail: TrialDetail) -> None:
 def _configuration(detail: TrialDetail) -> list[tuple[str, str]]:
     row = detail.row
     return [
-        ("Candidate", f"{row.candidate}, proposed by {row.origin}"),
+        ("Candidate", row.candidate),
+        ("Proposed by", parts.proposed_by(detail)),
         *row.description.facts.items(),
         ("Seed, attempt", f"{row.seed}, {row.attempt}"),
         (

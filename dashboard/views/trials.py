@@ -5,7 +5,8 @@ import streamlit as st
 
 from dashboard import load, selection, units
 from dashboard.views import parts
-from search.read.rows import ListedTrial
+from search.choose.provenance import provenance
+from search.read.rows import ListedTrial, StudyStatus
 
 TABLE = "trials_table"
 ALL = "all"
@@ -34,13 +35,36 @@ def render() -> None:
         if selection.TRIAL in selection.address():
             st.info(f"Study {study.name} has no trial {selection.address()[selection.TRIAL]}.")
         _table(study, shown)
+        _proposals(now)
         return
     with st.container(key="split_trials"):
         left, right = st.columns([2.6, 1], gap="medium")
     with left:
         _table(study, shown)
+        _proposals(now)
     with right:
         parts.trial_card(study, selected)
+
+
+def _proposals(now: StudyStatus) -> None:
+    """How many candidates each rule proposed, and its latest reason."""
+    parts.heading(
+        "How candidates were proposed",
+        "The rule that proposed them, how many it proposed, and the reason that it gave last.",
+    )
+    st.html(parts.facts_html(proposals_in_words(now)))
+
+
+def proposals_in_words(now: StudyStatus) -> list[tuple[str, str]]:
+    """Rule -> its share of the candidates and its latest reason, in words."""
+    return [
+        (rule, f"{count:,} of {now.candidates:,} ({count / now.candidates:.0%}){_because(now, rule)}")
+        for rule, count in now.origins.items()
+    ]
+
+
+def _because(now: StudyStatus, rule: str) -> str:
+    return f": {now.reasons[rule]}" if rule in now.reasons else ""
 
 
 def _follow(study: load.Study, key: str) -> None:
@@ -93,7 +117,7 @@ def _row(row: ListedTrial, marks: dict[int, str]) -> dict[str, object]:
         "Attempt": row.attempt,
         "Error": row.error or "" if failed else "",
         "Architecture": row.description.label,
-        "Proposed by": row.origin,
+        "Proposed by": provenance(row.origin).rule,
         "Candidate": row.candidate,
         "Log": row.log or "" if failed else "",
     }

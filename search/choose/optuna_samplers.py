@@ -115,11 +115,17 @@ class OptunaSampler:
 
     def suggest(self, view: Snapshot) -> Iterator[dict[str, Any]] | None:
         """Suggest by the sampler's model; None while it has too few scores."""
-        if self._use.needs is not None:
-            scored = sum(outcome.score is not None for outcome in outcomes(view))
-            if len(view.candidates) < FIRST or scored < self._arguments[self._use.needs]:
-                return None
-        return self._suggestions(view)
+        return None if self.waiting_for(view) else self._suggestions(view)
+
+    def waiting_for(self, view: Snapshot) -> str:
+        """What the sampler's model has too few of; empty once it has enough."""
+        if self._use.needs is None:
+            return ""
+        if len(view.candidates) < FIRST:
+            return f"{len(view.candidates)} of {FIRST} candidates"
+        scored = sum(outcome.score is not None for outcome in outcomes(view))
+        needed = self._arguments[self._use.needs]
+        return f"{scored} of {needed} scores" if scored < needed else ""
 
     def _suggestions(self, view: Snapshot) -> Iterator[dict[str, Any]]:
         """Ask the sampler; follow each answer of a model by its neighbours.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.choose.orders import make_order
+from search.choose.provenance import FALLBACK, LENGTH, WAITS, Provenance
 from search.choose.sampler import Feasible, Parameters, Problem, Suggestion
 from search.choose.samplers import make_sampler, origin, suggesting
 from search.choose.snapshot import Snapshot
@@ -15,11 +16,9 @@ from search.choose.stratified import Random, Stratified
 from space.candidate import CandidateConfig
 from space.cost import Cost
 from space.description import describe
+from space.errors import one_line
 from space.records import SuiteRecord
 from space.study import StudyConfig
-
-ORIGIN_LENGTH = 200  # characters in the database
-FALLBACK = " fallback"  # ends the origin of a candidate that was drawn because no suggestion could be used
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,8 @@ class Proposal:
 
     Attributes:
         origin: "control", or the sampler that suggested it, with the note of its suggestion; the sampler's
-            name with " fallback" where the candidate was drawn because no suggestion could be used.
+            name with " fallback" where the candidate was drawn because no suggestion could be used. The
+            reason follows after "; "; see `search.choose.provenance`.
     """
 
     candidate: CandidateConfig
@@ -74,9 +74,10 @@ class Proposer:
         self.parameters = self.problem.parameters
         self.sampler = make_sampler(config.search, self.problem)
         self.order = make_order(config.search, self.problem)
-        self._fallback, self._fallback_origin = Stratified(self.problem), "stratified"
+        self.name = origin(config.search.sampler)
+        self._fallback, self._fallback_name = Stratified(self.problem), "stratified"
         if isinstance(self.sampler, Random | Stratified):
-            self._fallback, self._fallback_origin = self.sampler, config.search.sampler
+            self._fallback, self._fallback_name = self.sampler, config.search.sampler
 
     def propose(self, view: Snapshot) -> Proposal | None:
         """The next candidate; None where no feasible one is left that the study has not seen.
@@ -84,24 +85,26 @@ class Proposer:
         Raises:
             StudyFileError: the study's sampler raises an error, or suggests what is not in the space.
         """
-        control = self.problem.control(len(view.candidates))
-        source = "control" if control else self._fallback_origin
-        if self.sampler is not self._fallback and not control:
-            found, asked = self._suggested(view)
-            if found is not None:
-                return _proposal(found, _noted(origin(self.config.search.sampler), found.note))
-            if asked:
-                source = origin(self.config.search.sampler) + FALLBACK
+        source = Provenance("control" if self.problem.control(len(view.candidates)) else self._fallback_name)
+        if self.sampler is not self._fallback and source.rule != "control":
+            with suggesting(self.config.search):
+                suggested = self.sampler.suggest(view)
+                if suggested is None:
+                    source = source._replace(reason=self._why_none(view))
+                else:
+                    looked_at = Counted(self._checked(suggested))
+                    found = next(self.problem.usable(looked_at, view), None)
+                    if found is not None:
+                        return _proposal(found, one_line(f"{self.name} {found.note}")[:LENGTH])
+                    source = Provenance(self.name + FALLBACK, _unusable(looked_at.count))
         drawn = next(self.problem.usable(self._fallback.suggest(view), view), None)
-        return None if drawn is None else _proposal(drawn, source)
+        return None if drawn is None else _proposal(drawn, source.origin)
 
-    def _suggested(self, view: Snapshot) -> tuple[Feasible | None, bool]:
-        """The first usable suggestion of the study's sampler, and whether it suggested anything at all."""
-        with suggesting(self.config.search):
-            suggested = self.sampler.suggest(view)
-            if suggested is None:
-                return None, False
-            return next(self.problem.usable(self._checked(suggested), view), None), True
+    def _why_none(self, view: Snapshot) -> str:
+        """Why the sampler suggests nothing yet, in its own words if it has some."""
+        waiting_for = getattr(self.sampler, "waiting_for", None)
+        words = "" if waiting_for is None else one_line(str(waiting_for(view)))
+        return f"{self.name}{WAITS}" + (f": {words}" if words else "")
 
     def _checked(self, suggested: Iterator[Parameters | Suggestion]) -> Iterator[Parameters | Suggestion]:
         """Suggestions; those of a user's sampler are checked first."""
@@ -109,9 +112,25 @@ class Proposer:
         return suggested if ships else map(self.problem.checked, suggested)
 
 
-def _noted(name: str, note: str) -> str:
-    """An origin with the note of a suggestion, cut to what the column of origins holds."""
-    return f"{name} {note}"[:ORIGIN_LENGTH] if note else name
+class Counted(Iterator[Parameters | Suggestion]):
+    """An iterator that counts what was drawn from it."""
+
+    def __init__(self, drawn: Iterator[Parameters | Suggestion]) -> None:
+        self._drawn = drawn
+        self.count = 0
+
+    def __next__(self) -> Parameters | Suggestion:
+        """The next suggestion."""
+        suggestion = next(self._drawn)
+        self.count += 1
+        return suggestion
+
+
+def _unusable(count: int) -> str:
+    """Why a sampler's suggestions did not become a candidate."""
+    if not count:
+        return "it suggested nothing"
+    return f"no suggestion of {count:,} was new and within the limits"
 
 
 def _proposal(found: Feasible, source: str) -> Proposal:

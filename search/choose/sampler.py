@@ -33,7 +33,8 @@ Parameters = Mapping[str, Any]  # name of a parameter of the space -> value
 class Suggestion(NamedTuple):
     """Parameters, and a note that says which rule suggested them and why.
 
-    The note ends the candidate's origin: "model" or "model; the law weighs 0.83".
+    The note ends the candidate's origin: "model" or "model; the law weighs 0.83". A rule that falls back to
+    chance is noted as "fallback; why", so that `status` and the page warn of it.
     """
 
     params: Parameters
@@ -41,7 +42,11 @@ class Suggestion(NamedTuple):
 
 
 class Sampler(Protocol):
-    """Suggests which candidates to try next."""
+    """Suggests which candidates to try next.
+
+    A sampler may also have a method `waiting_for(view) -> str`, which says why `suggest` returned None, such
+    as "3 of 10 candidates". The reason becomes part of the origin of the candidate that is drawn instead.
+    """
 
     def suggest(self, view: Snapshot) -> Iterator[Parameters | Suggestion] | None:
         """Suggest parameters of new candidates.

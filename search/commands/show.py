@@ -86,6 +86,7 @@ def _trouble(detail: "TrialDetail", retry: str) -> None:
 
 def _summary(detail: "TrialDetail") -> None:
     from search.commands import output
+    from space.words import counted
 
     row = detail.row
     place = ", on the front" if detail.on_front else ""
@@ -96,7 +97,9 @@ def _summary(detail: "TrialDetail") -> None:
         print(f"score {output.score(row.score, row.stderr)} of the expert, mean over domains")
     for title, value in row.description.facts.items():
         print(f"{title.lower()}: {value}")
-    print(f"proposed by: {row.origin}")
+    by = detail.proposed_by
+    why = f"; {by.reason}" if by.reason else ""
+    print(f"proposed by: {by.rule}, as {counted(by.candidates, 'candidate')} of this study{why}")
     print(
         f"{output.short(row.flops_per_token)} FLOPs/token, {output.short(row.active_params)} active of"
         f" {output.short(row.total_params)} parameters, {output.short(detail.training_bytes)}B to train"

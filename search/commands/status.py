@@ -46,6 +46,8 @@ def _print(status: "StudyStatus", url: str) -> None:
     done = "nothing was scored" if nothing else f"{status.fraction_done:.0%} done{left}"
     print(f"study {status.study}, suite {status.suite}: {state(status)}, {done}")
     print(_counts(status))
+    for rule, reason in status.reasons.items():
+        print(f"proposed by {rule}, {status.origins[rule]:,} of {status.candidates:,}: {reason}")
     if status.best:
         best = status.best
         print(f"best: trial {best.number}, score {output.score(best.score, best.stderr)}, rung {best.rung}")

@@ -53,6 +53,7 @@ def run(
 
 
 def _print(rows: "list[ListedTrial]") -> None:
+    from search.choose.provenance import provenance
     from search.commands import output
 
     lines = [
@@ -64,7 +65,7 @@ def _print(rows: "list[ListedTrial]") -> None:
             output.score(row.score, row.stderr),
             output.short(row.flops_per_token),
             output.short(row.tokens),
-            row.origin,
+            provenance(row.origin).rule,
             str(row.attempts),
             row.worker or "-",
             _reason(row),

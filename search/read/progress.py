@@ -38,7 +38,7 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
         states[state] += count
     running = _running(connection, study.name, config)
     finalists = highest_rungs(connection, study.name)
-    origins = _origins(connection, study.name)
+    origins, reasons = queries.proposals(connection, study.name)
     failures, for_good = _failures(connection, study.name)
     spent = connection.execute(
         select(
@@ -69,6 +69,7 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
         failed_for_good=for_good,
         at_floor=sum(at_floor(finalist.score, finalist.stderr) for finalist in finalists),
         origins=origins,
+        reasons=reasons,
         disk_bytes=disk_bytes(connection, study.name),
         workers=queries.alive_workers(connection, study.name),
         workers_left=_workers_left(connection, study),
@@ -181,17 +182,6 @@ def _best(connection: Connection, study: str, finalists: list[Finalist]) -> Tria
     named = and_(trials.c.study == study, trials.c.number == finalist.number)
     found = queries.trial_rows(connection, named)
     return queries.merged(found[0], finalist) if found else None
-
-
-def _origins(connection: Connection, study: str) -> dict[str, int]:
-    """Origin -> number of candidates, in the order of their first proposal."""
-    found = connection.execute(
-        select(candidates.c.origin, func.count().label("candidates"))
-        .where(candidates.c.study == study)
-        .group_by(candidates.c.origin)
-        .order_by(func.min(candidates.c.ordinal))
-    )
-    return {row.origin: row.candidates for row in found}
 
 
 def _failures(connection: Connection, study: str) -> tuple[list[FailureGroup], int]:

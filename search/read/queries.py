@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Text, and_, case, cast, func, select
 from sqlalchemy.engine import Connection
 
+from search.choose.provenance import provenance
 from search.database.tables import candidates, clock, curves, task_scores, trials, workers
 from search.read.rows import CurvePoint, ListedTrial, TrialRow, WorkerRow
 from search.store.finalists import Finalist, best_of, front_of, highest_rungs
@@ -170,6 +171,30 @@ def scores_by_task(
             fraction_stderr=row.fraction_stderr,
         )
     return scores
+
+
+def proposals(connection: Connection, study: str) -> tuple[dict[str, int], dict[str, str]]:
+    """How candidates were proposed.
+
+    Returns:
+        Rule -> how many, in the order of each one's first; rule -> the latest reason, for those with one.
+    """
+    found = connection.execute(
+        select(
+            candidates.c.origin,
+            func.count().label("candidates"),
+            func.min(candidates.c.ordinal).label("first"),
+            func.max(candidates.c.ordinal).label("last"),
+        )
+        .where(candidates.c.study == study)
+        .group_by(candidates.c.origin)
+    ).all()
+    counts: dict[str, int] = {}
+    for row in sorted(found, key=lambda row: row.first):
+        rule = provenance(row.origin).rule
+        counts[rule] = counts.get(rule, 0) + row.candidates
+    latest = [provenance(row.origin) for row in sorted(found, key=lambda row: row.last)]
+    return counts, {each.rule: each.reason for each in latest if each.reason}
 
 
 def curve(connection: Connection, study: str, trial: TrialRow) -> list[CurvePoint]:

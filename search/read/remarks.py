@@ -5,6 +5,7 @@ A study that makes progress without failures has no remarks.
 
 from collections.abc import Sequence
 
+from search.choose.provenance import FALLBACK, WAITS
 from search.read.results import Reader, storage_option
 from search.read.rows import FailureGroup, StudyStatus, StudySummary, TrialRow
 from search.store.studies import DELETING
@@ -45,6 +46,7 @@ def remarks(status: StudyStatus, url: str) -> list[str]:
     said += failures(status, url)
     said += _shortfall(status)
     said += at_floor(status)
+    said += by_chance(status)
     if state(status) in ("open", "stopped", "halted"):
         said.append(f"no worker is at work; resume with: {launch_command(status.study, url)}")
     return said
@@ -86,6 +88,22 @@ def at_floor(status: StudyStatus) -> list[str]:
     if short or 2 * count >= status.candidates:
         text += f": {LONGER} (they begin at {status.rungs[0].tokens:,}), in a study of another name"
     return [text]
+
+
+def by_chance(status: StudyStatus) -> list[str]:
+    """Which share of the candidates was drawn because the sampler's own rule gave nothing, and why."""
+    said = []
+    for rule, count in status.origins.items():
+        if rule.endswith(FALLBACK):
+            why = status.reasons.get(rule, "no suggestion was new and within the limits")
+            share = (
+                f"{count:,} of {counted(status.candidates, 'candidate')} ({count / status.candidates:.0%})"
+            )
+            said.append(f"{share} fell back to chance ({rule}): {why}")
+    drawn = [rule for rule in status.origins if rule != "control"]
+    if status.finished and len(drawn) == 1 and WAITS in status.reasons.get(drawn[0], ""):
+        said.append(f"no candidate was suggested by the study's sampler: {status.reasons[drawn[0]]}")
+    return said
 
 
 def no_front(reader: Reader, study: str, max_flops: float | None = None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row, and_, case, func, select
 
+from search.choose.provenance import provenance
 from search.database.storage import artifacts_home, open_reader, shown, storage_option
 from search.database.tables import candidates, checkpoints, events, routing, studies, trials
 from search.planning.forecast import Speed
@@ -18,6 +19,7 @@ from search.read.rows import (
     CheckpointRow,
     FrontRow,
     ListedTrial,
+    ProposedBy,
     StudyStatus,
     StudySummary,
     TrialDetail,
@@ -229,6 +231,8 @@ class Reader:
             if found is None or candidate is None:
                 raise NotFoundError(f"study '{study}' was deleted while trial {number} was read")
             home = artifacts_home(self.url)
+            rule, reason = provenance(row.origin)
+            proposed, _ = queries.proposals(connection, study)
             trained = self.config(study).rungs.trial_tokens(row.rung)
             loads = connection.execute(select(routing.c.domain, routing.c.load).filter_by(**key))
             files = connection.execute(
@@ -266,6 +270,7 @@ class Reader:
                 export_command=self.command(
                     "export", study, f"--trial {number} -o {new_folder(f'{study}-{number}')}/"
                 ),
+                proposed_by=ProposedBy(rule=rule, reason=reason, candidates=proposed[rule]),
                 log=found.log,
                 attempts=found.attempt,
             )

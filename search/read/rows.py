@@ -161,6 +161,21 @@ class CheckpointRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProposedBy:
+    """How a candidate was proposed.
+
+    Attributes:
+        rule: such as "control" or "tpe".
+        reason: why; "" if the rule gives none.
+        candidates: proposed by this rule in the study.
+    """
+
+    rule: str
+    reason: str
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialDetail:
     """All details of one trial.
 
@@ -181,6 +196,7 @@ class TrialDetail:
         attempts: number of attempts so far.
         on_front: whether the trial is on the study's front.
         export_command: the command that exports this trial.
+        proposed_by: the rule that proposed its candidate.
     """
 
     row: TrialRow
@@ -203,6 +219,7 @@ class TrialDetail:
     error: str | None
     on_front: bool
     export_command: str
+    proposed_by: ProposedBy
     log: str | None = None
     attempts: int = 1
 
@@ -313,7 +330,8 @@ class StudyStatus:
         failed_for_good: failed trials that will not be retried.
         at_floor: candidates whose score at their highest rung is within one standard error of the floor or
             below it; they are never promoted.
-        origins: origin -> number of candidates.
+        origins: rule that proposed candidates -> how many, in the order of its first.
+        reasons: rule -> why it proposed its latest candidate, for rules that give a reason.
         disk_bytes: size of the checkpoints by kind, and their total.
         workers: workers that are alive.
         workers_left: workers that left while there was work, since the latest launch.
@@ -339,6 +357,7 @@ class StudyStatus:
     failed_for_good: int = 0
     at_floor: int = 0
     origins: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
     disk_bytes: dict[str, int] = field(default_factory=dict)
     workers: list[WorkerRow] = field(default_factory=list)
     workers_left: list[WorkerRow] = field(default_factory=list)

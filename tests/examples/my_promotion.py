@@ -7,5 +7,5 @@ import math
 
 
 def score_for_compute(trials, view, problem):
-    """Return the trials by their score over the logarithm of their training FLOPs, the best first."""
-    return sorted(trials, key=lambda trial: -trial.score / math.log(trial.training_flops))
+    """Return the trials by their score over the logarithm of their FLOPs per token, the best first."""
+    return sorted(trials, key=lambda trial: -trial.score / math.log(trial.flops_per_token))

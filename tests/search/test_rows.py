@@ -37,12 +37,13 @@ STATUS_KEYS = {
     *("study", "suite", "finished", "stopping", "candidates", "states", "rungs", "best", "training_flops"),
     *("wall_seconds", "fraction_done", "seconds_left", "running", "events", "halted", "finished_because"),
     *("failures", "failed_for_good", "at_floor", "origins", "disk_bytes", "workers", "workers_left"),
+    "reasons",
 }
 SHOW_KEYS = {
     *("row", "config", "training_bytes", "tokens_per_second", "tasks", "domains", "memorisable_score"),
     *("generalising_score", "curves", "routing", "epochs", "checkpoints", "device", "worker"),
     *("evaluation_seconds", "started_at", "finished_at", "error", "on_front", "export_command", "log"),
-    "attempts",
+    *("attempts", "proposed_by"),
 }
 
 

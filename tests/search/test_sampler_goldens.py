@@ -10,6 +10,7 @@ from factories import suite
 from toy_trainers import toy_config
 
 from search.choose.propose import Proposer
+from search.choose.provenance import provenance
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
 from search.planning.simulate import courses
 
@@ -41,7 +42,7 @@ def proposed(sampler, space, seed):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             proposal = proposer.propose(Snapshot(tuple(candidates), tuple(trials), 0.0))
-        found.append(f"{proposal.candidate.id} {proposal.origin}")
+        found.append(f"{proposal.candidate.id} {provenance(proposal.origin).rule}")
         flops, sparse = proposal.cost.flops_per_token, proposal.candidate.architecture.sparse
         name = proposal.candidate.id
         candidates.append(Candidate(name, ordinal, proposal.params, flops, sparse))

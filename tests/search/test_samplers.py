@@ -1,6 +1,7 @@
 """Optuna's samplers on spaces of ranges: buildable suggestions, few questions, true origins, old studies."""
 
 import json
+import re
 from dataclasses import replace
 from itertools import islice
 
@@ -11,7 +12,8 @@ from factories import suite
 from test_propose import grow, proposer
 from toy_trainers import toy_config
 
-from search.choose.propose import FALLBACK, Proposer
+from search.choose.propose import Proposer
+from search.choose.provenance import FALLBACK, provenance
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
 from search.database import tables
 from search.store.studies import create_or_resume
@@ -21,6 +23,7 @@ from space.ranges import SearchSpace
 from space.study import LARGEST_SEED, StudyConfig
 
 MODELS = ["tpe", "nsga2", "gp"]
+NEEDED = {"tpe": 5, "nsga2": 10, "gp": 5}  # scores
 WIDE = {
     "width": {"low": 48, "high": 512},
     "expert_ratio": {"low": 1, "high": 4},
@@ -92,7 +95,9 @@ def test_a_draw_where_the_model_suggests_nothing_new_says_so(sampler):
     view = seen(config, 499, lambda n: {"learning_rate": rates[n]})
     found = proposer(sampler, space=config.space.model_dump(), limits={}).propose(view)
     assert found.params["learning_rate"] == rates[499]
-    assert found.origin == f"{sampler} fallback" == sampler + FALLBACK
+    rule, reason = provenance(found.origin)
+    assert rule == f"{sampler} fallback" == sampler + FALLBACK
+    assert re.fullmatch(r"no suggestion of [\d,]+ was new and within the limits", reason)
     assert len(found.origin) <= tables.candidates.c.origin.type.length
 
 
@@ -101,7 +106,16 @@ def test_what_chance_has_drawn_for_want_of_scores_is_no_suggestion_of_the_model(
     ours = proposer(sampler)
     _, view = grow(ours, 12, ended=False)
     assert ours.sampler.suggest(view) is None
-    assert ours.propose(view).origin == "stratified"
+    assert (
+        ours.propose(view).origin == f"stratified; {sampler} waits for results: 0 of {NEEDED[sampler]} scores"
+    )
+
+
+@pytest.mark.parametrize("sampler", MODELS)
+def test_a_model_says_how_many_candidates_it_waits_for(sampler):
+    _, view = grow(proposer("stratified"), 4)
+    found = proposer(sampler).propose(view)
+    assert found.origin == f"stratified; {sampler} waits for results: 4 of 10 candidates"
 
 
 @pytest.mark.parametrize("stored", [True, False])
