@@ -1,6 +1,7 @@
 """A candidate's origin: the rule that proposed it, and why, as one line in the database.
 
-"control", "tpe", "stratified; tpe waits for results: 3 of 10 candidates", "pathfront model; the law weighs 0.83".
+Examples are "control", "tpe", "stratified; tpe waits for results: 3 of 10 candidates" and
+"pathfront model; the law weighs 0.83".
 """
 
 from typing import NamedTuple

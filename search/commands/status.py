@@ -38,6 +38,7 @@ def run(
 
 
 def _print(status: "StudyStatus", url: str) -> None:
+    from search.choose.provenance import FALLBACK
     from search.commands import output
     from search.read.remarks import remarks, state
 
@@ -47,6 +48,8 @@ def _print(status: "StudyStatus", url: str) -> None:
     print(f"study {status.study}, suite {status.suite}: {state(status)}, {done}")
     print(_counts(status))
     for rule, reason in status.reasons.items():
+        if rule.endswith(FALLBACK):
+            continue  # a remark says so
         print(f"proposed by {rule}, {status.origins[rule]:,} of {status.candidates:,}: {reason}")
     if status.best:
         best = status.best

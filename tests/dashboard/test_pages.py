@@ -169,3 +169,13 @@ def test_choosing_another_study_lets_the_trial_go(visit, tmp_path):
     assert not app.exception
     assert app.query_params["study"] in ("other", ["other"])
     assert "trial" not in app.query_params
+
+
+def test_all_trials_say_how_candidates_were_proposed(visit, storage, study):
+    text = words(visit(storage, "trials", study="quick"))
+    assert "How candidates were proposed" in text
+    assert "<td>stratified</td>" in text
+    assert "1 of " in text.split("<td>control</td>")[1]
+    detail = study.detail(study.front[0].trial)
+    shown = words(visit(storage, "trial", study="quick", trial=str(study.front[0].trial)))
+    assert f"<td>Proposed by</td><td>{detail.proposed_by.rule}</td>" in shown
