@@ -359,7 +359,7 @@ class SearchSpace(_KnobRanges):
             )
         kept = {point.architecture: point for point in priced if limits.broken(point.cost) is None}
         if len(kept) < FEW and self.points > MOST_ARCHITECTURES:
-            more = _searched(self.model_dump_json(), suite.model_dump_json(), limits)
+            more = _searched(self.model_dump_json(), suite.model_dump_json(), limits.model_dump_json())
             priced = (*priced, *more)
             kept |= {point.architecture: point for point in more if limits.broken(point.cost) is None}
         if not kept:
@@ -380,11 +380,11 @@ def _priced(space_json: str, suite_json: str) -> tuple[Point, ...]:
 
 
 @lru_cache(maxsize=4)
-def _searched(space_json: str, suite_json: str, limits: Limits) -> tuple[Point, ...]:
+def _searched(space_json: str, suite_json: str, limits_json: str) -> tuple[Point, ...]:
     """Architectures of a very large space within limits, or near to them, that its sample hardly meets."""
     space = SearchSpace.model_validate_json(space_json, context=STORED)
     suite = SuiteRecord.model_validate_json(suite_json)
-    rng = np.random.default_rng(0)
+    limits, rng = Limits.model_validate_json(limits_json), np.random.default_rng(0)
     drawn = (space.lowered(space.sample(suite, rng), suite, limits, rng) for _ in range(FEW))
     points = ({name: params[name] for name in space.varying} for params in drawn)
     built = ((knobs, space.architecture(knobs, suite.context)) for knobs in points)

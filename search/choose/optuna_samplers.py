@@ -146,6 +146,8 @@ class OptunaSampler:
             trial = self._ask(study)
             asked = self._decoded(trial.params)
             yield self._problem.space.snapped(asked)
+            if self._problem.hardly_feasible:
+                yield self._problem.lowered(self._problem.space.snapped(asked), rng)
             if not learns:
                 continue  # the trial stays RUNNING, so that the next suggestion differs
             for changed in _neighbours(asked, self._problem.parameters, rng):

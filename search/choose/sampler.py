@@ -110,7 +110,7 @@ class Problem:
         return controls[ordinal // CONTROLS] if ordinal < CONTROLS * len(controls) else {}
 
     @cached_property
-    def _hardly_feasible(self) -> bool:
+    def hardly_feasible(self) -> bool:
         """Whether fewer than one in `HARDLY` random draws are feasible."""
         rng = np.random.default_rng(0)
         drawn = (self.space.sample(self.suite, rng) for _ in range(LOOKED_AT))
@@ -126,6 +126,10 @@ class Problem:
         knobs = self.space.varied(point, self.suite, self.limits, rng)
         return {**params, **{name: value for name, value in knobs.items() if name in params}}
 
+    def lowered(self, params: Parameters, rng: np.random.Generator) -> dict[str, Any]:
+        """Parameters with an architecture within the limits; for spaces that are hardly feasible."""
+        return self.space.lowered(params, self.suite, self.limits, rng)
+
     def draws(self, rng: np.random.Generator, view: Snapshot) -> Iterator[dict[str, Any]]:
         """Random parameters without end; those of the control mixture where the next candidate tries it.
 
@@ -134,7 +138,7 @@ class Problem:
         control = self.control(len(view.candidates))
         while True:
             drawn = self.space.sample(self.suite, rng)
-            if self._hardly_feasible and self.feasible(drawn) is None:
+            if self.hardly_feasible and self.feasible(drawn) is None:
                 drawn = self._made_feasible(drawn, rng)
             yield {**drawn, **control}
 

@@ -162,13 +162,7 @@ class CheckpointRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposedBy:
-    """How a candidate was proposed.
-
-    Attributes:
-        rule: such as "control" or "tpe".
-        reason: why; "" if the rule gives none.
-        candidates: proposed by this rule in the study.
-    """
+    """The rule that proposed a candidate, why ("" without a reason), and how many it proposed in all."""
 
     rule: str
     reason: str
@@ -193,7 +187,6 @@ class TrialDetail:
         epochs: task -> passes over its training data in all of the candidate's training.
         error: reason of the last failed attempt; None once the trial is done.
         log: path of the log of the last attempt's worker; None if it writes to a terminal.
-        attempts: number of attempts so far.
         on_front: whether the trial is on the study's front.
         export_command: the command that exports this trial.
         proposed_by: the rule that proposed its candidate.
@@ -286,9 +279,7 @@ class FailureGroup:
 
     Attributes:
         reason: the error of the latest of them.
-        count: number of these trials.
         trial: number of the latest of them; None if it never got one.
-        candidate: candidate of the latest of them.
         log: path of the log of its worker; None if it wrote to a terminal.
         number: the same as `trial`.
     """
@@ -328,12 +319,10 @@ class StudyStatus:
         finished_because: why nothing is left to do; None unless the study is finished.
         failures: reasons why trials failed, the most frequent first.
         failed_for_good: failed trials that will not be retried.
-        at_floor: candidates whose score at their highest rung is within one standard error of the floor or
-            below it; they are never promoted.
+        at_floor: candidates whose score is within one standard error of the floor; they are not promoted.
         origins: rule that proposed candidates -> how many, in the order of its first.
         reasons: rule -> why it proposed its latest candidate, for rules that give a reason.
         disk_bytes: size of the checkpoints by kind, and their total.
-        workers: workers that are alive.
         workers_left: workers that left while there was work, since the latest launch.
     """
 

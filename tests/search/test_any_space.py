@@ -128,3 +128,15 @@ def test_a_suggestion_off_the_steps_is_refused_in_one_line():
     ):
         problem.checked_params({**params, "depth": 2})
     assert problem.checked_params({**params, "depth": np.int64(4)})["depth"] == 4
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "optuna.samplers.RandomSampler"])
+def test_models_suggest_within_limits_that_random_draws_hardly_ever_meet(sampler):
+    config = made(sampler, HUGE, {"total_params": 3e6})
+    _, view = grow(Proposer(made("random", HUGE, {"total_params": 3e6}), suite()), 12)
+    ours = Proposer(config, suite())
+    assert ours.problem.hardly_feasible
+    found = ours.propose(view)
+    assert found.origin == ours.name
+    assert config.limits.broken(found.cost) is None
+    assert not Proposer(made("random", HUGE, {}), suite()).problem.hardly_feasible
