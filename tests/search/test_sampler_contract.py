@@ -195,9 +195,9 @@ def test_missing_packages_are_named(monkeypatch):
     [
         ("tpe", {"n_ei_candidate": 3}, "'tpe', got 'n_ei_candidate'; did you mean 'n_ei_candidates'?"),
         (
-            "stratified",
+            "random",
             {"bins": 3},
-            "search.sampler_args: arguments of 'stratified', got 'bins'; it takes none",
+            "search.sampler_args: arguments of 'random', got 'bins'; it takes none",
         ),
         ("tpe", {"seed": 3}, "search.sampler_args: the seed is the key search.seed"),
         (
