@@ -5,6 +5,9 @@ judged as its reader would find it: the candidates are those that the study repo
 candidate's highest rung, noise included), their scores those at the highest rung without noise. A candidate
 that looks good at a low rung and disappoints at the highest one therefore counts with what it is worth.
 
+The hypervolume lies above the score that one random candidate in ten does not reach. Above a score of 0 it
+would mostly measure how cheap the cheapest candidate is, which is known without training.
+
 The level is what random search reaches: the mean, over repetitions, of the same measure for 200 random
 candidates that were all trained to the highest rung, without promotion. Compute is given in W, the mean
 training FLOPs of one random candidate at the highest rung, so random search needs 200 W.
@@ -22,7 +25,7 @@ from search.planning.clock import FinishedTrial, KnownSurface
 from search.planning.simulate import executed_flops_per_token
 from space.scores import at_floor
 
-LEAST_SCORE = 0.0  # corner of the hypervolume: the floor
+LEAST = 0.1  # quantile of the scores of random candidates: corner of the hypervolume
 MARGIN = 1.1  # the corner's FLOPs over those of the most expensive architecture
 RANDOM = 200  # candidates of the random search that sets the level
 
@@ -64,6 +67,10 @@ class Judge:
     Args:
         problem: the space, tasks and limits.
         surface: gives the scores, with noise and without.
+
+    Attributes:
+        least_score: scores at or below it add nothing to a front's value.
+        most_flops: nor do FLOPs per token at or above it.
     """
 
     def __init__(self, problem: Problem, surface: KnownSurface) -> None:
@@ -71,11 +78,13 @@ class Judge:
         priced = problem.space.feasible(problem.suite, problem.limits)
         self.most_flops = MARGIN * priced[-1][1].flops_per_token
         self._truths: dict[str, float | None] = {}
+        drawn = self._random(np.random.default_rng(0), RANDOM)
+        self.least_score = float(np.quantile([self._truth(found) or 0.0 for found in drawn], LEAST))
 
     def value(self, found: Sequence[Feasible]) -> float:
         """Hypervolume of candidates by their scores at the highest rung without noise."""
         points = [(t, f.cost.flops_per_token) for f in found if (t := self._truth(f)) is not None]
-        return hypervolume(points, LEAST_SCORE, self.most_flops)
+        return hypervolume(points, self.least_score, self.most_flops)
 
     def curve(self, trials: Sequence[FinishedTrial]) -> list[Point]:
         """The measure after each trial of a run.
