@@ -5,8 +5,9 @@ judged as its reader would find it: the candidates are those that the study repo
 candidate's highest rung, noise included), their scores those at the highest rung without noise. A candidate
 that looks good at a low rung and disappoints at the highest one therefore counts with what it is worth.
 
-The hypervolume lies above the score that one random candidate in ten does not reach. Above a score of 0 it
-would mostly measure how cheap the cheapest candidate is, which is known without training.
+The hypervolume lies above the score that one random candidate in ten does not reach, of those that do not
+diverge. Above a score of 0 it would mostly measure how cheap the cheapest candidate is, which is known
+without training.
 
 The level is what random search reaches: the mean, over repetitions, of the same measure for 200 random
 candidates that were all trained to the highest rung, without promotion. Compute is given in W, the mean
@@ -67,23 +68,23 @@ class Judge:
     Args:
         problem: the space, tasks and limits.
         surface: gives the scores, with noise and without.
+        least_score: corner of the hypervolume; None for the quantile `LEAST` of random candidates.
 
     Attributes:
         least_score: scores at or below it add nothing to a front's value.
         most_flops: nor do FLOPs per token at or above it.
     """
 
-    def __init__(self, problem: Problem, surface: KnownSurface) -> None:
+    def __init__(self, problem: Problem, surface: KnownSurface, least_score: float | None = None) -> None:
         self.problem, self.surface = problem, surface
         priced = problem.space.feasible(problem.suite, problem.limits)
         self.most_flops = MARGIN * priced[-1][1].flops_per_token
         self._truths: dict[str, float | None] = {}
-        drawn = self._random(np.random.default_rng(0), RANDOM)
-        self.least_score = float(np.quantile([self._truth(found) or 0.0 for found in drawn], LEAST))
+        self.least_score = self._quantile() if least_score is None else least_score
 
     def value(self, found: Sequence[Feasible]) -> float:
         """Hypervolume of candidates by their scores at the highest rung without noise."""
-        points = [(t, f.cost.flops_per_token) for f in found if (t := self._truth(f)) is not None]
+        points = [(t, f.cost.flops_per_token) for f in found if (t := self.truth(f)) is not None]
         return hypervolume(points, self.least_score, self.most_flops)
 
     def curve(self, trials: Sequence[FinishedTrial]) -> list[Point]:
@@ -121,7 +122,7 @@ class Judge:
         top = len(rungs.tokens) - 1
         for repetition in range(repetitions):
             rng = np.random.default_rng([seed, repetition])
-            found = self._random(rng, number)
+            found = self.random(rng, number)
             results = [self.surface.trial(f.candidate, f.cost, top, seed) for f in found]
             scored = [
                 (f, r.score)
@@ -134,8 +135,13 @@ class Judge:
             flops.append(float(np.mean(per_token)) * rungs.with_decay(rungs.tokens[top]))
         return Level(float(np.mean(values)), float(np.std(values, ddof=1)), float(np.mean(flops)))
 
-    def _random(self, rng: np.random.Generator, number: int) -> list[Feasible]:
-        """Random feasible candidates; small spaces repeat some."""
+    def _quantile(self) -> float:
+        drawn = self.random(np.random.default_rng(0), RANDOM)
+        scores = [score for found in drawn if (score := self.truth(found)) is not None]
+        return float(np.quantile(scores, LEAST))
+
+    def random(self, rng: np.random.Generator, number: int) -> list[Feasible]:
+        """Draw feasible candidates at random; small spaces repeat some."""
         found: list[Feasible] = []
         while len(found) < number:
             priced = self.problem.feasible(self.problem.space.sample(self.problem.suite, rng))
@@ -143,7 +149,8 @@ class Judge:
                 found.append(priced)
         return found
 
-    def _truth(self, found: Feasible) -> float | None:
+    def truth(self, found: Feasible) -> float | None:
+        """The score at the highest rung without noise; None if training diverges."""
         name = found.candidate.id
         if name not in self._truths:
             self._truths[name] = self.surface.truth(found.candidate, found.cost)

@@ -4,7 +4,13 @@
 `crossing` hold nothing of it.
 """
 
+from typing import Any
+
 import numpy as np
+
+from search.planning.clock import KnownSurface
+from space.plugins import load_object
+from space.study import StudyConfig
 
 from .base import Facts, SimulatedSurface, Smooth, to_logits
 
@@ -188,15 +194,34 @@ class LikeQuick(SimulatedSurface):
         rate = 1 - (facts.log_rate - self.best_rate) ** 2
         smooth = 0.5**0.5 * (self.common(x) + self.own(x))
         law = self.size * size + self.share * np.log(facts.shares) / 0.5 + self.rate * rate / 0.8
-        tokens = self.config.rungs.tokens[-1] * np.exp(facts.tau)
-        mean, spread = (
-            np.array([np.interp(np.log(tokens), PROFILE_TOKENS, row) for row in rows])
-            for rows in (self.means, self.spreads)
-        )
-        early = -facts.tau / np.log(4) * 0.5 * self.early(x)
+        log_tokens = np.log(self.config.rungs.tokens[-1]) + facts.tau
+        mean, spread = _interpolated(log_tokens, self.means), _interpolated(log_tokens, self.spreads)
+        early = 0.5 * -facts.tau / np.log(4) * self.early(x)
         return mean + self.SIGNAL * spread * (law + self.rest * smooth + early)
+
+
+def _interpolated(log_tokens: float, rows: np.ndarray) -> np.ndarray:
+    """Values at a number of tokens between three known ones, or beyond. Shapes (tasks, 3) -> (tasks,)."""
+    last = log_tokens > PROFILE_TOKENS[1]
+    low, high = (1, 2) if last else (0, 1)
+    share = (log_tokens - PROFILE_TOKENS[low]) / (PROFILE_TOKENS[high] - PROFILE_TOKENS[low])
+    return rows[:, low] + share * (rows[:, high] - rows[:, low])
 
 
 FAMILIES: dict[str, type[SimulatedSurface]] = {
     kind.family: kind for kind in (Law, SmoothFunction, ForeignLaw, Crossing, LikeQuick)
 }
+
+
+def make_surface(family: str, config: StudyConfig, number: int) -> KnownSurface:
+    """A surface.
+
+    Args:
+        family: a key of `FAMILIES`, or `package.module:name` of a function of `config` and `number`.
+        config: the study.
+        number: of the surface.
+    """
+    if family in FAMILIES:
+        return FAMILIES[family](config, number)
+    make: Any = load_object(family, "a family of surfaces as package.module:name")
+    return make(config, number)

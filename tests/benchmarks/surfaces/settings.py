@@ -16,6 +16,7 @@ SEVEN_TO_FOURTEEN: dict[str, Any] = {  # knobs that `quick` fixes
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "quick": {},
+    "three-fold": {"rungs": {"tokens": [100_000, 300_000, 900_000], "eta": 3}},
     "one-rung": {"rungs": {"tokens": [900_000]}},
     "one-task": {"suite": ["taxi"]},
     "24-tasks": {"suite": "generalist"},
