@@ -116,13 +116,24 @@ class Judge:
             seed: of their candidates.
             number: candidates of each.
         """
-        values: list[float] = []
+        fronts, full_flops = self.random_fronts(repetitions, seed, number)
+        return self.level_of(fronts, full_flops)
+
+    def level_of(self, fronts: Sequence[Sequence[Feasible]], full_flops: float) -> Level:
+        """The level that the reported fronts of several random searches set."""
+        values = [self.value(front) for front in fronts]
+        return Level(float(np.mean(values)), float(np.std(values, ddof=1)), full_flops)
+
+    def random_fronts(
+        self, repetitions: int, seed: int = 0, number: int = RANDOM
+    ) -> tuple[list[list[Feasible]], float]:
+        """The fronts that random searches report, and the mean training FLOPs of one of their candidates."""
+        fronts: list[list[Feasible]] = []
         flops: list[float] = []
         suite, rungs = self.problem.suite, self.problem.rungs
         top = len(rungs.tokens) - 1
         for repetition in range(repetitions):
-            rng = np.random.default_rng([seed, repetition])
-            found = self.random(rng, number)
+            found = self.random(np.random.default_rng([seed, repetition]), number)
             results = [self.surface.trial(f.candidate, f.cost, top, seed) for f in found]
             scored = [
                 (f, r.score)
@@ -130,10 +141,10 @@ class Judge:
                 if r.score is not None and not at_floor(r.score, r.stderr)
             ]
             front = pareto([(score, f.cost.flops_per_token) for f, score in scored])
-            values.append(self.value([scored[i][0] for i in front]))
+            fronts.append([scored[i][0] for i in front])
             per_token = [executed_flops_per_token(f.cost, f.candidate.optimizer, suite) for f in found]
             flops.append(float(np.mean(per_token)) * rungs.with_decay(rungs.tokens[top]))
-        return Level(float(np.mean(values)), float(np.std(values, ddof=1)), float(np.mean(flops)))
+        return fronts, float(np.mean(flops))
 
     def _quantile(self) -> float:
         drawn = self.random(np.random.default_rng(0), RANDOM)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from contest.plot import plot
 from contest.report import compute_table, loss_table
-from contest.runs import CORNERS, Run, play_all, read
+from contest.runs import CORNERS, REPETITIONS, Run, play_all, read
 from peers.methods import METHODS, method
 from surfaces.families import FAMILIES
 from surfaces.settings import SETTINGS
@@ -59,6 +59,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--setting", choices=SETTINGS, default="quick")
     parser.add_argument("--settings", action="store_true", help="play the checks of all settings")
     parser.add_argument("--processes", type=int, default=1)
+    repetitions = "random searches that set the level of a surface"
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS, help=repetitions)
     parser.add_argument("--report", action="store_true", help="report what the file holds; play nothing")
     parser.add_argument("--against", default="stratified", help="method that others are divided by")
     parser.add_argument("--corner", choices=CORNERS, default="decile", help="least score that counts")
@@ -82,7 +84,7 @@ def main() -> None:
         keys = {run.key for run in runs}
         lines = [line for line in read(given.out) if line["key"] in keys]
     else:
-        lines = play_all(runs, methods, given.out, given.processes)
+        lines = play_all(runs, methods, given.out, given.processes, given.repetitions)
     if given.settings:
         print(loss_table(lines, given.against, given.corner))
     else:

@@ -5,7 +5,8 @@ A run that is in the file is not played again, so a contest that was stopped con
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context
@@ -59,19 +60,41 @@ class Run:
 
 
 def play_all(
-    runs: Iterable[Run], methods: dict[str, Method], path: Path, processes: int
+    runs: Iterable[Run],
+    methods: dict[str, Method],
+    path: Path,
+    processes: int,
+    repetitions: int = REPETITIONS,
 ) -> list[dict[str, Any]]:
-    """Play the runs that a file does not hold, add them to it, and return the lines of all runs."""
+    """Play the runs that a file does not hold, add them to it, and return the lines of all runs.
+
+    Args:
+        runs: what to play.
+        methods: by their names.
+        path: the file of results.
+        processes: that play side by side.
+        repetitions: of the random search that sets a surface's level.
+    """
     wanted = {run.key: run for run in runs}
     known = {line["key"]: line for line in read(path)}
-    left = [(run, methods[run.method]) for key, run in wanted.items() if key not in known]
-    with path.open("a", encoding="utf-8") as file, get_context("spawn").Pool(processes) as pool:
-        for done, line in enumerate(pool.imap_unordered(_played, left), start=1):
+    left = [(run, methods[run.method], repetitions) for key, run in wanted.items() if key not in known]
+    with path.open("a", encoding="utf-8") as file, _mapping(processes) as played:
+        for done, line in enumerate(played(_played, left), start=1):
             file.write(json.dumps(line) + "\n")
             file.flush()
             known[line["key"]] = line
             print(f"{done}/{len(left)} {line['method']} on {line['family']} {line['number']}", flush=True)
     return [known[key] for key in wanted]
+
+
+@contextmanager
+def _mapping(processes: int) -> Iterator[Callable[..., Iterable[dict[str, Any]]]]:
+    """A function that maps in this process, or in several."""
+    if processes == 1:
+        yield map
+        return
+    with get_context("spawn").Pool(processes) as pool:
+        yield pool.imap_unordered
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -85,9 +108,9 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def _played(task: tuple[Run, Method]) -> dict[str, Any]:
-    run, method = task
-    judges, levels = _measured(run.setting, run.family, run.number)
+def _played(task: tuple[Run, Method, int]) -> dict[str, Any]:
+    run, method, repetitions = task
+    judges, levels = _measured(run.setting, run.family, run.number, repetitions)
     full = levels["decile"].full_flops
     stop = {"training_flops": BUDGET * full} if run.candidates is None else {"candidates": run.candidates}
     sampler = "random" if method.sampler == "oracle" else method.sampler
@@ -135,10 +158,13 @@ def _rule(method: Method, config: StudyConfig) -> MOASHA | None:
 
 
 @cache
-def _measured(setting: str, family: str, number: int) -> tuple[dict[str, Judge], dict[str, Level]]:
+def _measured(
+    setting: str, family: str, number: int, repetitions: int
+) -> tuple[dict[str, Judge], dict[str, Level]]:
     """A surface's judges and levels, one for each corner of the hypervolume."""
     config = study(setting)
     surface = make_surface(family, config, number)
     problem = Problem(config.space, config.suite_record(), config.limits, 0, config.rungs)
     judges = {corner: Judge(problem, surface, least) for corner, least in CORNERS.items()}
-    return judges, {corner: judge.level(REPETITIONS) for corner, judge in judges.items()}
+    fronts, full_flops = judges["decile"].random_fronts(repetitions)
+    return judges, {corner: judge.level_of(fronts, full_flops) for corner, judge in judges.items()}
