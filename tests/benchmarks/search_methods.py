@@ -15,6 +15,9 @@ from 100 on for reports. A method that is not in `peers/methods.py` is given as 
 'no-law=pathfront {"law": false}'. A family may be the `package.module:name` of a function of a study and a
 number that returns a surface, such as one fitted on a table.
 
+`--worth 100` also prints how many times fewer training FLOPs a method needs to reach what `--against` reaches
+with 100 candidates.
+
 `--settings` plays few candidates, one and 64 workers, one rung, one and 24 tasks, 3 and 14 knobs, and prints
 where a method is worse than `--against` at equal spending.
 """
@@ -24,7 +27,7 @@ import itertools
 from pathlib import Path
 
 from contest.plot import plot
-from contest.report import compute_table, loss_table
+from contest.report import compute_table, loss_table, worth_table
 from contest.runs import CORNERS, REPETITIONS, Run, play_all, read
 from peers.methods import METHODS, method
 from surfaces.families import FAMILIES
@@ -63,6 +66,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repetitions", type=int, default=REPETITIONS, help=repetitions)
     parser.add_argument("--report", action="store_true", help="report what the file holds; play nothing")
     parser.add_argument("--against", default="stratified", help="method that others are divided by")
+    worth = "also compare with what --against reaches with so many candidates"
+    parser.add_argument("--worth", type=int, help=worth)
     parser.add_argument("--corner", choices=CORNERS, default="decile", help="least score that counts")
     parser.add_argument("--reach", choices=("lasting", "first"), default="lasting")
     parser.add_argument("--plot", type=Path, help="SVG file to write")
@@ -80,15 +85,22 @@ def main() -> None:
         for setting, workers, candidates in cases
         for family, number, seed, name in itertools.product(given.families, given.surfaces, seeds, methods)
     ]
-    if given.report:
-        keys = {run.key for run in runs}
-        lines = [line for line in read(given.out) if line["key"] in keys]
-    else:
-        lines = play_all(runs, methods, given.out, given.processes, given.repetitions)
+    rivals = [
+        Run(run.setting, run.family, run.number, run.method, run.seed, run.workers, given.worth)
+        for run in runs
+        if given.worth and run.method == given.against
+    ]
+    if not given.report:
+        play_all([*runs, *rivals], methods, given.out, given.processes, given.repetitions)
+    known = {line["key"]: line for line in read(given.out)}
+    lines, of_rival = ([known[r.key] for r in some if r.key in known] for some in (runs, rivals))
     if given.settings:
         print(loss_table(lines, given.against, given.corner))
     else:
         print(compute_table(lines, given.against, given.corner, given.reach))
+    if of_rival:
+        print(f"\nAgainst {given.worth} candidates of {given.against}\n")
+        print(worth_table(lines, of_rival, given.corner))
     if given.plot:
         plot(lines, given.corner, given.plot)
 

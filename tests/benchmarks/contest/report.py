@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from contest.runs import GRID
+from contest.runs import BUDGET, GRID
+from search.planning.reach import Point, lasting_reach, within
 
 Line = dict[str, Any]
 DRAWS = 2_000  # of the bootstrap
@@ -90,6 +91,38 @@ def compute_table(lines: Sequence[Line], against: str, corner: str, reach: str) 
                 f"| {name} | {_interval(scores[name])} | {' | '.join(cells)} | {hits}/{len(of)} |"
                 f" {_interval(over) if pairs and name != against else ''} | {seconds:.1f} |"
             )
+    return "\n".join(rows)
+
+
+def worth_table(lines: Sequence[Line], rivals: Sequence[Line], corner: str) -> str:
+    """How many times less compute each method needs than a rival spent on a number of candidates.
+
+    A surface's level is the mean that the rival reaches at its end, over seeds. A method reaches it where it
+    later never falls below by more than the standard deviation of the rival's ends. A miss counts as the
+    budget.
+
+    Args:
+        lines: of the methods, by the budget.
+        rivals: of the rival, by candidates.
+        corner: of the hypervolume.
+    """
+    ends: dict[tuple[str, int], list[Line]] = defaultdict(list)
+    for line in rivals:
+        ends[line["family"], line["number"]].append(line)
+
+    def log_ratio(line: Line) -> float:
+        rival = ends[line["family"], line["number"]]
+        finals = [of[corner]["final"] for of in rival]
+        points = [Point(*point) for point in zip(GRID, line[corner]["curve"], strict=True)]
+        reached = lasting_reach(points, float(np.mean(finals)), float(np.std(finals)))
+        return float(np.log(np.mean([of["spent"] for of in rival]) / within(reached, BUDGET)[0]))
+
+    rows = [
+        f"| method | compute of {rivals[0]['method']} over that of the method [{LEVEL:.0%}] |",
+        "|---|---|",
+    ]
+    for methods in groups(lines).values():
+        rows += [f"| {name} | {_interval(Scores(of, log_ratio))} |" for name, of in methods.items()]
     return "\n".join(rows)
 
 

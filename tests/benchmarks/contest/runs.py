@@ -65,8 +65,8 @@ def play_all(
     path: Path,
     processes: int,
     repetitions: int = REPETITIONS,
-) -> list[dict[str, Any]]:
-    """Play the runs that a file does not hold, add them to it, and return the lines of all runs.
+) -> None:
+    """Play the runs that a file does not hold, and add them to it.
 
     Args:
         runs: what to play.
@@ -76,15 +76,13 @@ def play_all(
         repetitions: of the random search that sets a surface's level.
     """
     wanted = {run.key: run for run in runs}
-    known = {line["key"]: line for line in read(path)}
+    known = {line["key"] for line in read(path)}
     left = [(run, methods[run.method], repetitions) for key, run in wanted.items() if key not in known]
     with path.open("a", encoding="utf-8") as file, _mapping(processes) as played:
         for done, line in enumerate(played(_played, left), start=1):
             file.write(json.dumps(line) + "\n")
             file.flush()
-            known[line["key"]] = line
             print(f"{done}/{len(left)} {line['method']} on {line['family']} {line['number']}", flush=True)
-    return [known[key] for key in wanted]
 
 
 @contextmanager
@@ -146,6 +144,7 @@ def _played(task: tuple[Run, Method, int]) -> dict[str, Any]:
         values = np.array([0.0, *(point.value for point in curve)]) / level.value
         line[corner] = {
             **{name: {"ratio": level.ratio(flops), "hit": hit} for name, (flops, hit) in counted.items()},
+            "final": float(values[-1]),
             "curve": [round(float(v), 4) for v in values[np.searchsorted(spent, GRID, side="right")]],
         }
     return line
