@@ -1,7 +1,7 @@
 """A Gaussian process on the mean score, with exact expected hypervolume improvement over known costs.
 
-It is told as much as the sampler `pathfront`: exact costs, all rungs, the candidates that still train. It
-starts cheaply too: its first candidates come from bins of cost, with a probability of one over the FLOPs.
+It knows as much as the sampler `pathfront`: exact costs, all rungs, and the candidates that still train,
+which count with their expected scores. It has the same cheap start.
 """
 
 import warnings
@@ -22,13 +22,13 @@ from search.choose.snapshot import Snapshot
 from search.pareto import nondominated_rank, staircase
 from space.ranges import MIXTURE_PREFIX
 
-START = 16  # candidates before the model is asked
+from .cheap_start import BINS, START, CheapDraws
+
 ROWS = 250  # trials that the model learns from, those at high rungs first
 REFIT = 14  # length scales are fitted again after a share of one in so many new results, but at least 3
 DRAWN, BRED = 200, 200  # candidates to choose from: at random, by mutation and by crossover each
 COST_POWER = 0.5  # of the FLOPs that the improvement is divided by
 BY_BIN = 0.25  # probability of choosing within the bin of cost on which least was spent
-BINS = 8
 
 
 class KnownCostGP:
@@ -46,7 +46,7 @@ class KnownCostGP:
         self._problem, self._start, self._power = problem, start, cost_power
         priced = problem.space.feasible(problem.suite, problem.limits)
         self._least, self._most = priced[0][1].flops_per_token, priced[-1][1].flops_per_token
-        self._edges = np.linspace(np.log(self._least), np.log(self._most), BINS + 1)[1:-1]
+        self._cheap = CheapDraws(problem)
         names = [name for name in problem.parameters if not name.startswith(MIXTURE_PREFIX)]
         self._knobs = [(name, problem.parameters[name]) for name in names]
         self._features: dict[str, np.ndarray] = {}
@@ -58,13 +58,18 @@ class KnownCostGP:
         rng = self._problem.rng(view)
         scores = corrected_scores(view)
         if len(view.candidates) < self._start or len(scores) < 4:
-            yield from self._cheap(rng, view)
+            yield from self._cheap.suggest(view)
             return
         pool = self._pool(rng, view, scores)
         if not pool:
             return
-        mean, deviation = self._predict(view, [self._known(f) for f in pool])
-        front = [(scores[c.id], c.flops_per_token) for c in view.candidates if c.id in scores]
+        params = {c.id: c.params for c in view.candidates}
+        running = {trial.candidate for trial in view.trials if not trial.final}
+        alive = [c for c in view.candidates if c.id in scores or c.id in running]
+        features = [*(self._known(f) for f in pool), *(self._of(c.id, params) for c in alive)]
+        means, deviations = self._predict(view, features)
+        mean, deviation = means[: len(pool)], deviations[: len(pool)]
+        front = list(zip(means[len(pool) :].tolist(), (c.flops_per_token for c in alive), strict=True))
         flops = np.array([found.cost.flops_per_token for found in pool])
         gain = expected_improvement(mean, deviation, flops, front, 1.1 * self._most)
         value = gain / (flops + self._least) ** self._power
@@ -80,21 +85,6 @@ class KnownCostGP:
             value = value + np.where(cells == min(set(cells.tolist()), key=spent.__getitem__), 1e9, 0)
         for i in np.argsort(-value):
             yield pool[i].params
-
-    def _cells(self, flops: np.ndarray) -> np.ndarray:
-        """Bin of cost of each candidate. Shape (candidates,)."""
-        return np.searchsorted(self._edges, np.log(flops), side="right")
-
-    def _cheap(self, rng: np.random.Generator, view: Snapshot) -> Iterator[dict[str, Any]]:
-        drawn = list(islice(self._problem.usable(self._problem.draws(rng, view), view), 128))
-        bins: dict[int, list[Feasible]] = {}
-        for found in drawn:
-            cell = self._cells(np.array([found.cost.flops_per_token]))[0]
-            bins.setdefault(int(cell), []).append(found)
-        cells = sorted(bins)
-        weights = np.array([1 / np.mean([f.cost.flops_per_token for f in bins[cell]]) for cell in cells])
-        if cells:
-            yield bins[int(rng.choice(cells, p=weights / weights.sum()))][0].params
 
     def _pool(self, rng: np.random.Generator, view: Snapshot, scores: dict[str, float]) -> list[Feasible]:
         """Random candidates, and mutants and crossovers of the first two layers."""

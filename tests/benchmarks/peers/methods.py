@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from . import known_cost_gp
+from . import cheap_start, known_cost_gp
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Method:
     promotion: Literal["study", "mo-asha", "mo-asha-mended"] = "study"
 
 
+CHEAP = f"{cheap_start.__name__}:CheapStart"
 METHODS: dict[str, Method] = {
     "random": Method("random"),
     "stratified": Method("stratified"),
@@ -29,6 +30,9 @@ METHODS: dict[str, Method] = {
     "nsga2": Method("nsga2"),
     "cma-es": Method("optuna.samplers:CmaEsSampler"),
     "gp": Method("gp"),
+    "tpe-cheap": Method(CHEAP, {"sampler": "tpe"}),
+    "nsga2-cheap": Method(CHEAP, {"sampler": "nsga2"}),
+    "cma-es-cheap": Method(CHEAP, {"sampler": "optuna.samplers:CmaEsSampler"}),
     "known-cost-gp": Method(f"{known_cost_gp.__name__}:KnownCostGP"),
     "mo-asha": Method("random", promotion="mo-asha"),
     "mo-asha-mended": Method("random", promotion="mo-asha-mended"),
