@@ -73,18 +73,18 @@ class KnownCostGP:
         flops = np.array([found.cost.flops_per_token for found in pool])
         gain = expected_improvement(mean, deviation, flops, front, 1.1 * self._most)
         value = gain / (flops + self._least) ** self._power
-        if rng.random() < BY_BIN:
-            cells = np.searchsorted(self._edges, np.log(flops), side="right")
-            spent = np.zeros(BINS)
-            of = {
-                c.id: np.searchsorted(self._edges, np.log(c.flops_per_token), "right")
-                for c in view.candidates
-            }
-            for trial in view.trials:
-                spent[of[trial.candidate]] += trial.training_flops
-            value = value + np.where(cells == min(set(cells.tolist()), key=spent.__getitem__), 1e9, 0)
-        for i in np.argsort(-value):
+        first = self._least_spent(view, flops) if rng.random() < BY_BIN else np.ones(len(pool), dtype=bool)
+        for i in np.lexsort((-value, ~first)):
             yield pool[i].params
+
+    def _least_spent(self, view: Snapshot, flops: np.ndarray) -> np.ndarray:
+        """Which candidates lie in the bin of cost on which least was spent. Shape (candidates,)."""
+        cells, spent = self._cheap.cells(flops), np.zeros(BINS)
+        known = self._cheap.cells(np.array([c.flops_per_token for c in view.candidates]))
+        of = {c.id: cell for c, cell in zip(view.candidates, known, strict=True)}
+        for trial in view.trials:
+            spent[of[trial.candidate]] += trial.training_flops
+        return cells == min(set(cells.tolist()), key=spent.__getitem__)
 
     def _pool(self, rng: np.random.Generator, view: Snapshot, scores: dict[str, float]) -> list[Feasible]:
         """Random candidates, and mutants and crossovers of the first two layers."""
