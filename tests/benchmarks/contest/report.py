@@ -12,6 +12,7 @@ from search.planning.reach import Point, lasting_reach, within
 Line = dict[str, Any]
 DRAWS = 2_000  # of the bootstrap
 LEVEL = 0.95
+SPENT = (1, 4, 14)  # W at which tables show the measure
 
 
 class Scores:
@@ -64,16 +65,19 @@ def groups(lines: Sequence[Line]) -> dict[tuple[str, int, int | None], dict[str,
 def compute_table(lines: Sequence[Line], against: str, corner: str, reach: str) -> str:
     """How many times less compute each method needs than random search, geometric means.
 
-    Misses count as the budget. The last column divides by the ratio of another method on the same surfaces
-    with the same seeds.
+    Misses count as the budget. `over` divides by the ratio of another method on the same surfaces with the
+    same seeds. The last columns give the mean measure in percent of the level, which also tells methods apart
+    that miss.
     """
+    shown = [int(np.argmin(np.abs(np.log(GRID / spent)))) for spent in SPENT]
     rows: list[str] = []
     for (setting, workers, _), methods in groups(lines).items():
         families = sorted({line["family"] for of in methods.values() for line in of})
         rows += [
             f"\n{setting}, {workers} workers ({corner}, {reach})\n",
-            f"| method | all [{LEVEL:.0%}] | {' | '.join(families)} | hits | over {against} | CPU-s a run |",
-            "|---|---|" + "---|" * (len(families) + 3),
+            f"| method | all [{LEVEL:.0%}] | {' | '.join(families)} | hits | over {against} | CPU-s a run |"
+            + "".join(f" % at {spent} W |" for spent in SPENT),
+            "|---|---|" + "---|" * (len(families) + 3 + len(SPENT)),
         ]
         base = {_paired(line): line for line in methods.get(against, [])}
         scores = {name: Scores(of, lambda line: _log(line, corner, reach)) for name, of in methods.items()}
@@ -87,9 +91,11 @@ def compute_table(lines: Sequence[Line], against: str, corner: str, reach: str) 
             )
             hits = sum(line[corner][reach]["hit"] for line in of)
             seconds = np.mean([line["cpu_seconds"] for line in of])
+            parts = [Scores(of, lambda line, i=i: line[corner]["curve"][i]).mean() for i in shown]
             rows.append(
                 f"| {name} | {_interval(scores[name])} | {' | '.join(cells)} | {hits}/{len(of)} |"
                 f" {_interval(over) if pairs and name != against else ''} | {seconds:.1f} |"
+                + "".join(f" {100 * part:.0f} |" for part in parts)
             )
     return "\n".join(rows)
 
