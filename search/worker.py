@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from search.choose.next_trial import next_trial, promotion_of
 from search.choose.optuna_samplers import distributions
-from search.choose.promote import Promotion, promote, repeat
+from search.choose.promote import Promotion, repeat
 from search.choose.propose import Proposal, Proposer
 from search.choose.snapshot import Fractions, Snapshot, take_snapshot
 from search.database.storage import (
@@ -261,21 +262,21 @@ class Worker:
         """
         if not view.may_start(self.config.stop):
             return None
-        rungs, search = self.config.rungs, self.config.search
+        search = self.config.search
         if search.repeats:
             repeated = repeat(view, self.view(search.seed + 1), search.repeats)
             if repeated is not None:
                 return repeated, search.seed + 1
-        promotion = promote(view, rungs, search, enough_peers=True, order=self.proposer.order)
-        if promotion is not None:
-            return promotion, search.seed
-        if view.may_propose(self.config.stop) and not self._exhausted:
-            proposal = self.proposer.propose(view)
-            self._exhausted = proposal is None
-            if proposal is not None:
-                return proposal
-        promotion = promote(view, rungs, search, enough_peers=False, order=self.proposer.order)
-        return None if promotion is None else (promotion, search.seed)
+        choice = next_trial(
+            view, self.config.stop, self._propose, promotion_of(self.config, self.proposer.order)
+        )
+        return (choice, search.seed) if isinstance(choice, Promotion) else choice
+
+    def _propose(self, view: Snapshot) -> Proposal | None:
+        """A new candidate; None from the first time on that none is left."""
+        proposal = None if self._exhausted else self.proposer.propose(view)
+        self._exhausted = proposal is None
+        return proposal
 
     def reconcile(self) -> None:
         """Tell Optuna the results that it missed; once a lease, also look for trials without a worker."""
