@@ -8,11 +8,11 @@ sampler takes is not known.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from search.choose.promote import promote
+from search.choose.promote import promote, repeat
 from search.choose.sampler import Feasible, Problem
 from search.choose.samplers import make_sampler
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
@@ -46,6 +46,7 @@ class Trial:
         training_flops: that it is expected to execute.
         planned_flops: with the head at every position.
         score: made up.
+        repeats: whether it repeats another trial with another seed.
     """
 
     candidate: int
@@ -55,6 +56,7 @@ class Trial:
     training_flops: float
     planned_flops: float
     score: float
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Course:
     @property
     def candidates(self) -> int:
         """Candidates that it tried."""
-        return sum(trial.rung == 0 for trial in self.trials)
+        return sum(trial.rung == 0 and not trial.repeats for trial in self.trials)
 
 
 def executed_flops_per_token(cost: Cost, optimizer: str, suite: SuiteRecord) -> float:
@@ -137,7 +139,8 @@ class _FromPool:
         self.models = self.name not in ("stratified", "random")
         self._problem = Problem(config.space, suite, config.limits, seed, config.rungs)
         self._sampler = make_sampler(search, self._problem)
-        self._stratified = Stratified(self._problem)
+        own = isinstance(self._sampler, Stratified)
+        self._stratified = self._sampler if own else Stratified(self._problem)
 
     def draw(self, view: Snapshot, rng: np.random.Generator) -> Feasible | None:
         """The next candidate."""
@@ -158,11 +161,20 @@ def _play(
     proposals: list[Feasible] = []
     trials: list[Trial] = []
     standings: list[SnapshotTrial] = []
+    repeats: list[SnapshotTrial] = []
     busy = 0.0
     while True:
         view = Snapshot(tuple(candidates), tuple(standings), launched_seconds=busy / workers)
-        if not view.may_start(config.stop):
+        again = replace(view, trials=tuple(repeats))
+        if not view.joined(again).may_start(config.stop):
             return Course(tuple(trials), ended=True)
+        choice = repeat(view, again, config.search.repeats)
+        if choice is not None:
+            first = next(trial for trial in trials if (str(trial.candidate), trial.rung) == choice)
+            trials.append(replace(first, repeats=True))
+            repeats.append(_standing(first))
+            busy += seconds(first.planned_flops)
+            continue
         choice = promote(view, config.rungs, config.search, enough_peers=True)
         if choice is None and view.may_propose(config.stop):
             if len(candidates) == (LONGEST_MODEL if proposer.models else LONGEST):
