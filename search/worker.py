@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from search.choose.next_trial import next_trial, promotion_of
 from search.choose.optuna_samplers import distributions
-from search.choose.promote import Promotion, promote, repeat
+from search.choose.promote import Promotion, repeat
 from search.choose.propose import Proposal, Proposer
 from search.choose.snapshot import Fractions, Snapshot, take_snapshot
 from search.database.storage import (
@@ -259,7 +260,7 @@ class Worker:
         Returns:
             A known candidate with the seed of its trial, or a new candidate; None if there is neither.
         """
-        rungs, search = self.config.rungs, self.config.search
+        search = self.config.search
         if search.repeats:
             other = self.view(search.seed + 1)
             repeated = repeat(view, other, search.repeats)
@@ -267,18 +268,14 @@ class Worker:
                 return None
             if repeated is not None:
                 return repeated, search.seed + 1
-        elif not view.may_start(self.config.stop):
-            return None
-        promotion = promote(view, rungs, search, enough_peers=True)
-        if promotion is not None:
-            return promotion, search.seed
-        if view.may_propose(self.config.stop) and not self._exhausted:
-            proposal = self.proposer.propose(view)
-            self._exhausted = proposal is None
-            if proposal is not None:
-                return proposal
-        promotion = promote(view, rungs, search, enough_peers=False)
-        return None if promotion is None else (promotion, search.seed)
+        choice = next_trial(view, self.config.stop, self._propose, promotion_of(self.config))
+        return (choice, search.seed) if isinstance(choice, Promotion) else choice
+
+    def _propose(self, view: Snapshot) -> Proposal | None:
+        """A new candidate; None from the first time on that none is left."""
+        proposal = None if self._exhausted else self.proposer.propose(view)
+        self._exhausted = proposal is None
+        return proposal
 
     def _whole(self, view: Snapshot) -> Snapshot:
         """A snapshot with the trials that are repeated with another seed, too."""

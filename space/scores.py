@@ -83,7 +83,7 @@ class Scorecard(Frozen):
         records = suite.records
         tasks = {name: _task_score(records[name], values.get(name), split) for name in suite.tasks}
         domain_of = {name: records[name].domain for name in suite.tasks}
-        weights = _domain_weights(domain_of)
+        weights = domain_weights(domain_of)
         clipped = {name: float(np.clip(score.fraction, -1, 1)) for name, score in tasks.items()}
         domains = {
             domain: float(np.mean([clipped[n] for n in suite.tasks if domain_of[n] == domain]))
@@ -137,7 +137,7 @@ def _task_score(record: TaskRecord, values: object, split: Split) -> TaskScore:
     )
 
 
-def _domain_weights(domain_of: Mapping[str, str]) -> dict[str, float]:
+def domain_weights(domain_of: Mapping[str, str]) -> dict[str, float]:
     """Each task's weight in the mean over domains of means over tasks."""
     sizes: dict[str, int] = {}
     for domain in domain_of.values():

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from search.choose.promote import promote, repeat
+from search.choose.next_trial import next_trial, promotion_of
+from search.choose.promote import Promotion, repeat
 from search.choose.sampler import Feasible, Problem
 from search.choose.samplers import make_sampler
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
@@ -157,39 +158,42 @@ def _play(
     proposer: _FromPool, rng: np.random.Generator, workers: int, seconds: Callable[[float], float]
 ) -> Course:
     config, scores = proposer.config, _Scores(proposer.pool, rng)
+    longest = LONGEST_MODEL if proposer.models else LONGEST
     candidates: list[Candidate] = []
     proposals: list[Feasible] = []
     trials: list[Trial] = []
     standings: list[SnapshotTrial] = []
     repeats: list[SnapshotTrial] = []
     busy = 0.0
+    cut = False  # whether the course has all candidates that are simulated
+
+    def draw(view: Snapshot) -> Feasible | None:
+        nonlocal cut
+        cut = len(candidates) == longest
+        return None if cut else proposer.draw(view, rng)
+
     while True:
         view = Snapshot(tuple(candidates), tuple(standings), launched_seconds=busy / workers)
         again = replace(view, trials=tuple(repeats))
         if not view.joined(again).may_start(config.stop):
             return Course(tuple(trials), ended=True)
-        choice = repeat(view, again, config.search.repeats)
-        if choice is not None:
-            first = next(trial for trial in trials if (str(trial.candidate), trial.rung) == choice)
+        repeated = repeat(view, again, config.search.repeats)
+        if repeated is not None:
+            first = next(t for t in trials if (str(t.candidate), t.rung) == repeated)
             trials.append(replace(first, repeats=True))
             repeats.append(_standing(first))
             busy += seconds(first.planned_flops)
             continue
-        choice = promote(view, config.rungs, config.search, enough_peers=True)
-        if choice is None and view.may_propose(config.stop):
-            if len(candidates) == (LONGEST_MODEL if proposer.models else LONGEST):
-                return Course(tuple(trials), ended=False)
-            proposal = proposer.draw(view, rng)
-            assert proposal is not None
-            number, flops = len(candidates), proposal.cost.flops_per_token
-            sparse = proposal.candidate.architecture.sparse
-            candidates.append(Candidate(str(number), number, proposal.params, flops, sparse))
-            proposals.append(proposal)
-            choice = str(number), 0
-        choice = choice or promote(view, config.rungs, config.search, enough_peers=False)
-        if choice is None:
-            return Course(tuple(trials), ended=True)
-        trial = _trial(proposer, proposals[int(choice[0])], *choice, scores)
+        choice = next_trial(view, config.stop, draw, promotion_of(config))
+        if choice is None or cut:
+            return Course(tuple(trials), ended=not cut)
+        if isinstance(choice, Feasible):
+            number, flops = len(candidates), choice.cost.flops_per_token
+            sparse = choice.candidate.architecture.sparse
+            candidates.append(Candidate(str(number), number, choice.params, flops, sparse))
+            proposals.append(choice)
+            choice = Promotion(str(number), 0)
+        trial = _trial(proposer, proposals[int(choice.candidate)], *choice, scores)
         trials.append(trial)
         standings.append(_standing(trial))
         busy += seconds(trial.planned_flops)

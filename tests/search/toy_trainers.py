@@ -4,7 +4,9 @@ import os
 import time
 from pathlib import Path
 
+from search.planning.simulate import executed_flops_per_token
 from space.contract import Spent
+from space.cost import price
 from space.errors import Diverged, Interrupted, PathfrontError
 from space.scores import Scorecard
 from space.study import StudyConfig
@@ -43,6 +45,14 @@ def climb(candidate, suite, budget, resume, report):
             raise Interrupted("stopped")
     report.checkpoint(lambda path: _write(path, "weights"), budget.tokens + budget.decay_tokens, "decayed")
     return score(candidate, suite, budget, start)
+
+
+def climb_at_cost(candidate, suite, budget, resume, report):
+    """Spends the training FLOPs that its candidate is expected to take."""
+    card = climb(candidate, suite, budget, resume, report)
+    tokens = budget.tokens - budget.start_tokens + budget.decay_tokens
+    per_token = executed_flops_per_token(price(candidate.architecture, suite), candidate.optimizer, suite)
+    return card.model_copy(update={"spent": Spent(training_flops=per_token * tokens, wall_seconds=0.1)})
 
 
 def score(candidate, suite, budget, start=0):

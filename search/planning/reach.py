@@ -1,0 +1,194 @@
+"""Compute to reach a level: how search methods are compared on a surface whose scores are known.
+
+The hypervolume of an observed front is optimistic, since noise selects the lucky candidates. So a front is
+judged as its reader would find it: the candidates are those that the study reports (the front over every
+candidate's highest rung, noise included), their scores those at the highest rung without noise. A candidate
+that looks good at a low rung and disappoints at the highest one therefore counts with what it is worth.
+
+The level is what random search reaches: the mean, over repetitions, of the same measure for 200 random
+candidates that were all trained to the highest rung, without promotion. Compute is given in W, the mean
+training FLOPs of one random candidate at the highest rung, so random search needs 200 W.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from search.choose.sampler import Feasible, Problem
+from search.pareto import hypervolume, pareto
+from search.planning.clock import FinishedTrial, KnownSurface
+from search.planning.simulate import executed_flops_per_token
+from space.scores import at_floor
+
+LEAST_SCORE = 0.0  # corner of the hypervolume: the floor
+MARGIN = 1.1  # the corner's FLOPs over those of the most expensive architecture
+RANDOM = 200  # candidates of the random search that sets the level
+
+
+class Point(NamedTuple):
+    """The measure after a trial.
+
+    Attributes:
+        spent: training FLOPs of all workers until then.
+        value: hypervolume of the reported front, judged without noise.
+    """
+
+    spent: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What random search reaches on a surface.
+
+    Attributes:
+        value: mean of the measure over repetitions of the random search.
+        noise: its standard deviation over them.
+        full_flops: W, the mean training FLOPs of one random candidate at the highest rung.
+    """
+
+    value: float
+    noise: float
+    full_flops: float
+
+    def ratio(self, spent: float) -> float:
+        """Training FLOPs of the random search over those spent."""
+        return RANDOM * self.full_flops / spent
+
+
+class Judge:
+    """Values fronts on one surface, and remembers the scores of the candidates.
+
+    Args:
+        problem: the space, tasks and limits.
+        surface: gives the scores, with noise and without.
+    """
+
+    def __init__(self, problem: Problem, surface: KnownSurface) -> None:
+        self.problem, self.surface = problem, surface
+        priced = problem.space.feasible(problem.suite, problem.limits)
+        self.most_flops = MARGIN * priced[-1][1].flops_per_token
+        self._truths: dict[str, float | None] = {}
+
+    def value(self, found: Sequence[Feasible]) -> float:
+        """Hypervolume of candidates by their scores at the highest rung without noise."""
+        points = [(t, f.cost.flops_per_token) for f in found if (t := self._truth(f)) is not None]
+        return hypervolume(points, LEAST_SCORE, self.most_flops)
+
+    def curve(self, trials: Sequence[FinishedTrial]) -> list[Point]:
+        """The measure after each trial of a run.
+
+        Args:
+            trials: in the order of their ends.
+        """
+        highest: dict[str, FinishedTrial] = {}
+        reported: list[str] = []
+        points: list[Point] = []
+        value = 0.0
+        for trial in trials:
+            known = highest.get(trial.candidate)
+            if known is None or trial.rung > known.rung:
+                highest[trial.candidate] = trial
+            front = reported_front(list(highest.values()))
+            names = [of.candidate for of in front]
+            if names != reported:
+                reported, value = names, self.value([_feasible(of) for of in front])
+            points.append(Point(trial.spent, value))
+        return points
+
+    def level(self, repetitions: int, seed: int = 0, number: int = RANDOM) -> Level:
+        """What random search reaches.
+
+        Args:
+            repetitions: independent random searches.
+            seed: of their candidates.
+            number: candidates of each.
+        """
+        values: list[float] = []
+        flops: list[float] = []
+        suite, rungs = self.problem.suite, self.problem.rungs
+        top = len(rungs.tokens) - 1
+        for repetition in range(repetitions):
+            rng = np.random.default_rng([seed, repetition])
+            found = self._random(rng, number)
+            results = [self.surface.trial(f.candidate, f.cost, top, seed) for f in found]
+            scored = [
+                (f, r.score)
+                for f, r in zip(found, results, strict=True)
+                if r.score is not None and not at_floor(r.score, r.stderr)
+            ]
+            front = pareto([(score, f.cost.flops_per_token) for f, score in scored])
+            values.append(self.value([scored[i][0] for i in front]))
+            per_token = [executed_flops_per_token(f.cost, f.candidate.optimizer, suite) for f in found]
+            flops.append(float(np.mean(per_token)) * rungs.with_decay(rungs.tokens[top]))
+        return Level(float(np.mean(values)), float(np.std(values, ddof=1)), float(np.mean(flops)))
+
+    def _random(self, rng: np.random.Generator, number: int) -> list[Feasible]:
+        """Random feasible candidates; small spaces repeat some."""
+        found: list[Feasible] = []
+        while len(found) < number:
+            priced = self.problem.feasible(self.problem.space.sample(self.problem.suite, rng))
+            if priced is not None:
+                found.append(priced)
+        return found
+
+    def _truth(self, found: Feasible) -> float | None:
+        name = found.candidate.id
+        if name not in self._truths:
+            self._truths[name] = self.surface.truth(found.candidate, found.cost)
+        return self._truths[name]
+
+
+def reported_front(trials: Sequence[FinishedTrial]) -> list[FinishedTrial]:
+    """The trials on the front that a study reports, best score first.
+
+    Args:
+        trials: one for each candidate, at its highest rung.
+    """
+    able = [
+        (t, t.result.score)
+        for t in trials
+        if t.result.score is not None and not at_floor(t.result.score, t.result.stderr)
+    ]
+    return [able[i][0] for i in pareto([(score, t.proposal.cost.flops_per_token) for t, score in able])]
+
+
+def first_reach(curve: Sequence[Point], level: float) -> float | None:
+    """Training FLOPs at which a level is reached for the first time; None if never."""
+    return next((point.spent for point in curve if point.value >= level), None)
+
+
+def lasting_reach(curve: Sequence[Point], level: float, noise: float) -> float | None:
+    """Training FLOPs at which a level is reached and later never lost by more than noise; None if never.
+
+    The stricter measure: the reported front of a noisy study gets worse at times.
+    """
+    found = None
+    for point in curve:
+        if found is None and point.value >= level:
+            found = point.spent
+        elif point.value < level - noise:
+            found = None
+    return found
+
+
+def within(reached: float | None, budget: float) -> tuple[float, bool]:
+    """What a run counts with: the training FLOPs at which it reached a level, or the budget on a miss.
+
+    Args:
+        reached: from `first_reach` or `lasting_reach`.
+        budget: training FLOPs.
+
+    Returns:
+        The training FLOPs, and whether the level was reached within the budget.
+    """
+    if reached is None or reached > budget:
+        return budget, False
+    return reached, True
+
+
+def _feasible(trial: FinishedTrial) -> Feasible:
+    proposal = trial.proposal
+    return Feasible(proposal.candidate, proposal.params, proposal.cost)
