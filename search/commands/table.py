@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ app = typer.Typer(help="Tables of trained candidates: record, show and replay on
 TableFile = Annotated[
     str, typer.Argument(metavar="FILE", help="A table's file, or the name of one that ships.")
 ]
+Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Of folds, samples and noise.")]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="File to write; else STUDY.jsonl.xz.")
 ]
@@ -118,6 +119,131 @@ def show(file: TableFile, json: Json = False) -> None:
     from search.table.files import read_table
 
     _print(table_facts(read_table(file)), json)
+
+
+@app.command("fit", epilog=examples(["pathfront table fit quick", "pathfront table fit quick --json"]))
+def fit(file: TableFile, seed: Seed = 0, json: Json = False) -> None:
+    """Fit an ensemble on a table, and show how well it predicts held-out candidates."""
+    from search.commands import output
+    from search.table.ensemble import Ensemble
+    from search.table.files import read_table
+
+    facts = Ensemble(read_table(file), seed).facts()
+    if json:
+        output.print_json(facts)
+        return
+    print(
+        f"fitted on {facts.candidates} candidates; errors on held-out ones, in {facts.folds} folds;"
+        f" noise between seeds from {facts.repeats or 'no'} repeats"
+    )
+    whole = [("score", "", facts.rmse, facts.spread, facts.rank_correlation)]
+    rows = [(t.task, t.family, t.rmse, t.spread, t.rank_correlation) for t in facts.tasks]
+    output.print_table(
+        ["", "family", ">rung", ">rmse", ">s.d.", ">rank correlation"],
+        [
+            (name, family, str(rung), f"{rmse:.3f}", f"{spread:.3f}", "-" if rho is None else f"{rho:.2f}")
+            for name, family, *by_rung in whole + rows
+            for rung, (rmse, spread, rho) in enumerate(zip(*by_rung, strict=True))
+        ],
+    )
+
+
+@app.command(
+    "replay",
+    epilog=examples(
+        [
+            "pathfront table replay quick --sampler tpe --workers 4 --seeds 10",
+            "pathfront table replay quick --sampler my_sampler:Mutate --on ensemble --budget 64",
+        ]
+    ),
+)
+def replay(
+    file: TableFile,
+    sampler: Annotated[
+        str, typer.Option(metavar="NAME", help="As search.sampler in a study file, or package.module:Class.")
+    ] = "stratified",
+    sampler_args: Annotated[
+        str, typer.Option(metavar="JSON", help='As search.sampler_args: {"population_size": 8}.')
+    ] = "{}",
+    workers: Annotated[int, typer.Option(min=1, max=4096, metavar="N", help="Simulated workers.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Runs, each with its seed.")] = 5,
+    budget: Annotated[
+        float,
+        typer.Option(
+            min=1, max=10_000, metavar="W", help="Compute, in full trainings of a mean random candidate."
+        ),
+    ] = 32,
+    on: Annotated[
+        Literal["rows", "ensemble"],
+        typer.Option(help="The trained candidates, or surfaces that are fitted on them."),
+    ] = "rows",
+    promotion: Annotated[Literal["rank", "all"], typer.Option(help="As search.promotion.")] = "rank",
+    series: Annotated[
+        Literal["development", "report"],
+        typer.Option(help="Surfaces of the ensemble: to tune on, or to report on."),
+    ] = "development",
+    json: Json = False,
+) -> None:
+    """Play a sampler on a table under a simulated clock; nothing is trained.
+
+    Each run is compared with random searches that train as many candidates to the top rung as the budget
+    pays.
+    """
+    from search.commands import output
+    from search.table.files import read_table
+    from search.table.replay import Play
+    from search.table.replay import replay as replayed
+
+    table = read_table(file)
+    given = Play(sampler, _arguments(sampler_args), workers, seeds, budget, on, promotion, series)
+    found = replayed(table, given)
+    if json:
+        output.print_json(found)
+        return
+    where = "the trained candidates" if on == "rows" else f"{series} surfaces of the ensemble"
+    print(
+        f"{sampler} on {where} of {found.study}, {workers} simulated"
+        f" {'worker' if workers == 1 else 'workers'}; W is {output.short(found.full_flops)} training FLOPs"
+    )
+    output.print_table(
+        [">seed", ">candidates", ">trials", ">W", ">hypervolume", ">of random", ">reached at W", ">clamped"],
+        [
+            (
+                str(run.seed),
+                str(run.candidates),
+                str(run.trials),
+                f"{run.spent:.1f}",
+                f"{run.value:.3f}",
+                f"{run.level:.3f}",
+                "-" if run.reached is None else f"{run.reached:.1f}",
+                str(run.clamped),
+            )
+            for run in found.runs
+        ],
+    )
+    print(
+        f"{found.hits} of {len(found.runs)} runs reach what {budget:g} random full trainings reach, at"
+        f" 1/{found.ratio:.1f} of their compute in the geometric mean (a miss counts as all of it)"
+    )
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """The arguments of a sampler, from JSON.
+
+    Raises:
+        StudyFileError: it is no JSON object.
+    """
+    import json
+
+    from space.errors import StudyFileError, one_line
+
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise StudyFileError(f"--sampler-args: not JSON: {one_line(error)}") from None
+    if not isinstance(found, dict):
+        raise StudyFileError(f"--sampler-args: names and values as a JSON object, got {text!r}")
+    return found
 
 
 class _Writer:

@@ -140,8 +140,8 @@ class _FromPool:
         self.models = self.name not in ("stratified", "random")
         self._problem = Problem(config.space, suite, config.limits, seed, config.rungs)
         self._sampler = make_sampler(search, self._problem)
-        own = isinstance(self._sampler, Stratified)
-        self._stratified = self._sampler if own else Stratified(self._problem)
+        own = self._sampler
+        self._stratified = own if isinstance(own, Stratified) else Stratified(self._problem)
 
     def draw(self, view: Snapshot, rng: np.random.Generator) -> Feasible | None:
         """The next candidate."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from search.table.records import Table
 from space.description import describe
@@ -124,9 +124,17 @@ def rank_correlations(table: Table) -> dict[str, float]:
     for lower, upper in combinations(range(table.num_rungs), 2):
         pairs = np.column_stack((table.scores(lower), table.scores(upper)))
         pairs = pairs[np.isfinite(pairs).all(axis=1)]
-        if len(pairs) >= FEWEST and np.ptp(pairs, axis=0).min() > 0:
-            found[f"{lower}-{upper}"] = float(spearmanr(pairs[:, 0], pairs[:, 1]).statistic)
+        rho = rank_correlation(pairs[:, 0], pairs[:, 1])
+        if rho is not None:
+            found[f"{lower}-{upper}"] = rho
     return found
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+    """Spearman's correlation of two lists of numbers; None for fewer than three, or where one is constant."""
+    if len(one) < FEWEST or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return None
+    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
 
 
 def seed_differences(table: Table, rung: int) -> np.ndarray:

@@ -213,10 +213,11 @@ class Table:
         top = self.num_rungs - 1
         points = []
         for row in self.rows:
-            seeds = [t for t in (*row.rungs, *row.repeats) if t.rung == top and t.score is not None]
+            trials = [trial for trial in (*row.rungs, *row.repeats) if trial.rung == top]
+            seeds = [(t.score, t.stderr or 0.0) for t in trials if t.score is not None]
             if seeds:
-                score = float(np.mean([trial.score for trial in seeds]))
-                stderr = sum((trial.stderr or 0.0) ** 2 for trial in seeds) ** 0.5 / len(seeds)
+                score = float(np.mean([score for score, _ in seeds]))
+                stderr = sum(stderr**2 for _, stderr in seeds) ** 0.5 / len(seeds)
                 if not at_floor(score, stderr):
                     points.append((score, row.costs.flops_per_token, row))
         return [(points[i][2], points[i][0]) for i in pareto([point[:2] for point in points])]
