@@ -118,8 +118,7 @@ def replay(table: Table, given: Play, ensemble: Ensemble | None = None) -> Repla
     """
     if not table.rows:
         raise StudyFileError("a replay needs candidates, and the table holds none")
-    if given.on == "ensemble":
-        ensemble = ensemble or Ensemble(table)
+    ensemble = (ensemble or Ensemble(table)) if given.on == "ensemble" else None
     config = table.header.config
     problem = Problem(config.space, table.header.suite, config.limits, config.search.seed, config.rungs)
     draw = _rows_draw(table) if given.on == "rows" else _space_draw(problem)

@@ -76,7 +76,7 @@ class Divergence:
         self._model: LogisticRegression | None = None
         self._always = bool(diverged.all())
         if diverged.any() and not self._always:
-            self._model = LogisticRegression(C=0.1, max_iter=1000)
+            self._model = LogisticRegression(max_iter=1000)
             self._model.fit((features - self._mean) / self._spread, diverged)
 
     def probability(self, features: np.ndarray) -> float:
