@@ -32,6 +32,7 @@ Output = Annotated[
         [
             "pathfront table record quick                  # 192 candidates, all rungs; hours on a laptop",
             "pathfront table record quick --candidates 24 -o small.jsonl.xz",
+            "pathfront table record quick --dry-run        # what it would cost",
             "pathfront table record quick --write-only     # the file of what is trained so far",
         ]
     ),
@@ -59,6 +60,9 @@ def record(
     write_only: Annotated[
         bool, typer.Option("--write-only", help="Only write the file of what is trained so far.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the expected cost; write nothing.")
+    ] = False,
     accept_changes: Annotated[
         bool,
         typer.Option("--accept-changes", help="Resume even if data or code differ from earlier trials."),
@@ -72,7 +76,8 @@ def record(
     as it is. As `launch`, the command resumes it. The file is renewed as candidates end.
     """
     from search.commands.launch import run_study
-    from search.database.storage import resolve_url, storage_option
+    from search.commands.price import print_price
+    from search.database.storage import resolve_artifacts, resolve_url, storage_option
     from search.engines.engines import with_engine
     from search.table.plan import table_study
     from space.errors import Interrupted
@@ -82,6 +87,9 @@ def record(
     config.check()
     url = resolve_url(storage)
     set_patience(patience)
+    if dry_run:
+        print_price(config, workers, url, resolve_artifacts(url, artifacts), json)
+        return
     target = output_file or Path(f"{config.study}.jsonl.xz")
     writer = _Writer(url, config, target)
     if not write_only:

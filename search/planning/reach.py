@@ -5,6 +5,10 @@ judged as its reader would find it: the candidates are those that the study repo
 candidate's highest rung, noise included), their scores those at the highest rung without noise. A candidate
 that looks good at a low rung and disappoints at the highest one therefore counts with what it is worth.
 
+The hypervolume lies above the score that one random candidate in ten does not reach, of those that do not
+diverge. Above a score of 0 it would mostly measure how cheap the cheapest candidate is, which is known
+without training.
+
 The level is what random search reaches: the mean, over repetitions, of the same measure for 200 random
 candidates that were all trained to the highest rung, without promotion. Compute is given in W, the mean
 training FLOPs of one random candidate at the highest rung, so random search needs 200 W.
@@ -22,7 +26,7 @@ from search.planning.clock import FinishedTrial, KnownSurface
 from search.planning.simulate import executed_flops_per_token
 from space.scores import at_floor
 
-LEAST_SCORE = 0.0  # corner of the hypervolume: the floor
+LEAST = 0.1  # quantile of the scores of random candidates: corner of the hypervolume
 MARGIN = 1.1  # the corner's FLOPs over those of the most expensive architecture
 RANDOM = 200  # candidates of the random search that sets the level
 
@@ -64,18 +68,24 @@ class Judge:
     Args:
         problem: the space, tasks and limits.
         surface: gives the scores, with noise and without.
+        least_score: corner of the hypervolume; None for the quantile `LEAST` of random candidates.
+
+    Attributes:
+        least_score: scores at or below it add nothing to a front's value.
+        most_flops: nor do FLOPs per token at or above it.
     """
 
-    def __init__(self, problem: Problem, surface: KnownSurface) -> None:
+    def __init__(self, problem: Problem, surface: KnownSurface, least_score: float | None = None) -> None:
         self.problem, self.surface = problem, surface
         priced = problem.space.feasible(problem.suite, problem.limits)
         self.most_flops = MARGIN * priced[-1][1].flops_per_token
         self._truths: dict[str, float | None] = {}
+        self.least_score = self._quantile() if least_score is None else least_score
 
     def value(self, found: Sequence[Feasible]) -> float:
         """Hypervolume of candidates by their scores at the highest rung without noise."""
-        points = [(t, f.cost.flops_per_token) for f in found if (t := self._truth(f)) is not None]
-        return hypervolume(points, LEAST_SCORE, self.most_flops)
+        points = [(t, f.cost.flops_per_token) for f in found if (t := self.truth(f)) is not None]
+        return hypervolume(points, self.least_score, self.most_flops)
 
     def curve(self, trials: Sequence[FinishedTrial]) -> list[Point]:
         """The measure after each trial of a run.
@@ -106,13 +116,24 @@ class Judge:
             seed: of their candidates.
             number: candidates of each.
         """
-        values: list[float] = []
+        fronts, full_flops = self.random_fronts(repetitions, seed, number)
+        return self.level_of(fronts, full_flops)
+
+    def level_of(self, fronts: Sequence[Sequence[Feasible]], full_flops: float) -> Level:
+        """The level that the reported fronts of several random searches set."""
+        values = [self.value(front) for front in fronts]
+        return Level(float(np.mean(values)), float(np.std(values, ddof=1)), full_flops)
+
+    def random_fronts(
+        self, repetitions: int, seed: int = 0, number: int = RANDOM
+    ) -> tuple[list[list[Feasible]], float]:
+        """The fronts that random searches report, and the mean training FLOPs of one of their candidates."""
+        fronts: list[list[Feasible]] = []
         flops: list[float] = []
         suite, rungs = self.problem.suite, self.problem.rungs
         top = len(rungs.tokens) - 1
         for repetition in range(repetitions):
-            rng = np.random.default_rng([seed, repetition])
-            found = self._random(rng, number)
+            found = self.random(np.random.default_rng([seed, repetition]), number)
             results = [self.surface.trial(f.candidate, f.cost, top, seed) for f in found]
             scored = [
                 (f, r.score)
@@ -120,13 +141,18 @@ class Judge:
                 if r.score is not None and not at_floor(r.score, r.stderr)
             ]
             front = pareto([(score, f.cost.flops_per_token) for f, score in scored])
-            values.append(self.value([scored[i][0] for i in front]))
+            fronts.append([scored[i][0] for i in front])
             per_token = [executed_flops_per_token(f.cost, f.candidate.optimizer, suite) for f in found]
             flops.append(float(np.mean(per_token)) * rungs.with_decay(rungs.tokens[top]))
-        return Level(float(np.mean(values)), float(np.std(values, ddof=1)), float(np.mean(flops)))
+        return fronts, float(np.mean(flops))
 
-    def _random(self, rng: np.random.Generator, number: int) -> list[Feasible]:
-        """Random feasible candidates; small spaces repeat some."""
+    def _quantile(self) -> float:
+        drawn = self.random(np.random.default_rng(0), RANDOM)
+        scores = [score for found in drawn if (score := self.truth(found)) is not None]
+        return float(np.quantile(scores, LEAST))
+
+    def random(self, rng: np.random.Generator, number: int) -> list[Feasible]:
+        """Draw feasible candidates at random; small spaces repeat some."""
         found: list[Feasible] = []
         while len(found) < number:
             priced = self.problem.feasible(self.problem.space.sample(self.problem.suite, rng))
@@ -134,7 +160,8 @@ class Judge:
                 found.append(priced)
         return found
 
-    def _truth(self, found: Feasible) -> float | None:
+    def truth(self, found: Feasible) -> float | None:
+        """The score at the highest rung without noise; None if training diverges."""
         name = found.candidate.id
         if name not in self._truths:
             self._truths[name] = self.surface.truth(found.candidate, found.cost)

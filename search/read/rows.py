@@ -181,6 +181,9 @@ class TrialDetail:
         attempts: number of attempts so far.
         on_front: whether the trial is on the study's front.
         export_command: the command that exports this trial.
+        seeds: done trials of the candidate at this rung, each with its own seed.
+        mean_score: mean score over them; None if there are none.
+        mean_stderr: its standard error.
     """
 
     row: TrialRow
@@ -205,6 +208,9 @@ class TrialDetail:
     export_command: str
     log: str | None = None
     attempts: int = 1
+    seeds: int = 0
+    mean_score: float | None = None
+    mean_stderr: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

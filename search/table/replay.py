@@ -15,7 +15,7 @@ import numpy as np
 from search.choose.sampler import Feasible, Problem
 from search.pareto import pareto
 from search.planning.clock import ClockRun, KnownSurface, play
-from search.planning.reach import Judge, first_reach
+from search.planning.reach import LEAST, RANDOM, Judge, first_reach
 from search.planning.simulate import executed_flops_per_token
 from search.table.ensemble import Ensemble, Series
 from search.table.nearest import Rows
@@ -155,11 +155,12 @@ def _run(
         ensemble.features.clamped.clear()
         surface = ensemble.surface(given.series, seed)
     run = play(config, table.header.suite, surface, given.workers, propose)
-    judge = Judge(problem, surface)
-    curve = [(point.spent / full_flops, point.value) for point in judge.curve(run.trials)]
+    judge = Judge(problem, surface, _least_score(surface, draw))
+    points = judge.curve(run.trials)
+    curve = [(point.spent / full_flops, point.value) for point in points]
     clamped = 0 if ensemble is None else len(ensemble.features.clamped & {t.candidate for t in run.trials})
     level = _level(judge, draw, given.budget, problem, seed)
-    reached = first_reach(judge.curve(run.trials), level)
+    reached = first_reach(points, level)
     return SeedReplay(
         seed=seed,
         candidates=len(run.snapshot.candidates),
@@ -189,6 +190,13 @@ def _full_flops(table: Table, draw: Draw) -> float:
     found = draw(np.random.default_rng(0), 400)
     per_token = [executed_flops_per_token(f.cost, f.candidate.optimizer, suite) for f in found]
     return float(np.mean(per_token)) * rungs.with_decay(rungs.tokens[-1])
+
+
+def _least_score(surface: KnownSurface, draw: Draw) -> float:
+    """The corner of the hypervolume: a quantile of the scores of random candidates, without noise."""
+    truths = [surface.truth(f.candidate, f.cost) for f in draw(np.random.default_rng(0), RANDOM)]
+    scores = [truth for truth in truths if truth is not None]
+    return float(np.quantile(scores, LEAST)) if scores else 0.0
 
 
 def _level(judge: Judge, draw: Draw, budget: float, problem: Problem, seed: int) -> float:

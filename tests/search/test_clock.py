@@ -156,9 +156,9 @@ def test_a_front_is_reported_with_noise_and_judged_without():
     highest = {trial.candidate: trial for trial in run.trials}  # a higher rung ends later
     front = reported_front(list(highest.values()))
     truths = [(quality(t.proposal.candidate, TOP), t.proposal.cost.flops_per_token) for t in front]
-    assert curve[-1].value == pytest.approx(hypervolume(truths, 0.0, judged.most_flops))
+    assert curve[-1].value == pytest.approx(hypervolume(truths, judged.least_score, judged.most_flops))
     observed = [(t.result.score, t.proposal.cost.flops_per_token) for t in front]
-    assert curve[-1].value != pytest.approx(hypervolume(observed, 0.0, judged.most_flops))
+    assert curve[-1].value != pytest.approx(hypervolume(observed, judged.least_score, judged.most_flops))
 
 
 def test_the_level_of_random_search_rises_with_its_candidates():

@@ -311,6 +311,10 @@ def test_promotion_of_all_trains_every_candidate_to_the_top_and_repeats_a_share(
     both = {row.candidate: row.confirmed for row in reader.finalists("toy")}
     assert {name for name, confirmed in both.items() if confirmed} == again
     assert all(row.confirmed == (row.candidate in again) for row in reader.front("toy"))
+    for row in reader.finalists("toy"):
+        detail = reader.trial("toy", row.number)
+        assert (detail.seeds, detail.mean_score) == (1 + row.confirmed, pytest.approx(row.score))
+        assert detail.mean_stderr == pytest.approx(row.stderr)
 
 
 def test_a_study_with_repeats_resumes_and_does_not_end_while_one_runs(launch, url, audit):
