@@ -17,7 +17,16 @@ from search.table.facts import rank_correlation
 from search.table.features import Features
 from search.table.noise import Episodes, SeedNoise, episode_variance, positive, root, seed_noise
 from search.table.records import Table
-from search.table.regression import Fit, Regression, Scale, families, folds_of, held_out
+from search.table.regression import (
+    BLENDS,
+    Fit,
+    Regression,
+    Scale,
+    blended,
+    families,
+    folds_of,
+    held_out,
+)
 from search.table.surfaces import Divergence, EnsembleSurface, RandomField
 from space.errors import StudyFileError
 from space.scores import domain_weights
@@ -177,10 +186,11 @@ class Ensemble:
         x, y = self.features.at_rungs(self._x, task), scale.logit(fractions).reshape(-1)
         groups = np.repeat(np.arange(len(self._x)), fractions.shape[1])
         known = families(x, y, self.seed)
-        found = {
-            name: scale.fraction(held_out(fit, x, y, groups, self._folds, self.seed)).reshape(fractions.shape)
-            for name, fit in known.items()
-        }
+        logits = {name: held_out(fit, x, y, groups, self._folds, self.seed) for name, fit in known.items()}
+        for name, parts in BLENDS.items():
+            logits[name] = np.mean([logits[part] for part in parts], axis=0)
+            known[name] = blended([known[part] for part in parts])
+        found = {name: scale.fraction(of).reshape(fractions.shape) for name, of in logits.items()}
         errors = {name: float(np.sqrt(np.mean((p - fractions) ** 2))) for name, p in found.items()}
         best = min(errors, key=errors.__getitem__)
         return _TaskFit(scale, best, known[best], errors, found[best])

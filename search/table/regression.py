@@ -19,6 +19,7 @@ from sklearn.model_selection import KFold
 
 FOLDS = 5
 TREES, LEAF, COLUMNS = 80, 2, 0.5
+BLENDS = {"process and trees": ("gaussian process", "extra trees")}  # family -> families that it averages
 ALPHAS = np.logspace(-1, 3, 9)
 TUNING_ROWS = 150  # that the parameters of a kernel are found on
 BELOW, ABOVE = 0.10, 0.03  # room beyond the observed fractions
@@ -89,6 +90,17 @@ class _Trees:
         return np.mean([tree.predict(rows).reshape(-1) for tree in self._trees], axis=0)
 
 
+class _Mean:
+    """The mean of several regressions."""
+
+    def __init__(self, parts: Sequence[Regression]) -> None:
+        self._parts = parts
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Predictions, shape (rows,)."""
+        return np.mean([part.predict(features) for part in self._parts], axis=0)
+
+
 def _ridge(x: np.ndarray, y: np.ndarray, seed: int) -> Regression:
     return _Standardised(RidgeCV(ALPHAS), x, y)
 
@@ -128,6 +140,15 @@ def families(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, Fit]:
         return _Standardised(GaussianProcessRegressor(kernel, optimizer=fixed), x, y)
 
     return {"ridge": _ridge, "gaussian process": gaussian_process, "extra trees": _trees}
+
+
+def blended(fits: Sequence[Fit]) -> Fit:
+    """A family that fits several regressions and predicts their mean."""
+
+    def fit_all(x: np.ndarray, y: np.ndarray, seed: int) -> Regression:
+        return _Mean([fit(x, y, seed) for fit in fits])
+
+    return fit_all
 
 
 def held_out(
