@@ -28,6 +28,7 @@ from search.commands import (
     shrink,
     status,
     storage,
+    table,
     tasks,
     train,
     trials,
@@ -110,6 +111,7 @@ for module in (*STUDIES, *EXPORTS, dashboard):
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(data.app, name="data")
 app.add_typer(storage.app, name="storage")
+app.add_typer(table.app, name="table")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -241,7 +241,7 @@ class Worker:
             view = self.view()
             choice = self.next_step(view)
             if choice is None:
-                return view
+                return self._whole(view)
             if isinstance(choice, Proposal):
                 row = choice.row(len(view.candidates), self.distributions)
                 claim = self.ledger.claim(self.new_trial(choice.candidate, 0, self.config.search.seed), row)
@@ -260,11 +260,12 @@ class Worker:
         Returns:
             A known candidate with the seed of its trial, or a new candidate; None if there is neither.
         """
-        if not view.may_start(self.config.stop):
-            return None
         search = self.config.search
         if search.repeats:
-            repeated = repeat(view, self.view(search.seed + 1), search.repeats)
+            other = self.view(search.seed + 1)
+            repeated = repeat(view, other, search.repeats)
+            if not view.joined(other).may_start(self.config.stop):
+                return None
             if repeated is not None:
                 return repeated, search.seed + 1
         choice = next_trial(
@@ -277,6 +278,11 @@ class Worker:
         proposal = None if self._exhausted else self.proposer.propose(view)
         self._exhausted = proposal is None
         return proposal
+
+    def _whole(self, view: Snapshot) -> Snapshot:
+        """A snapshot with the trials that are repeated with another seed, too."""
+        search = self.config.search
+        return view.joined(self.view(search.seed + 1)) if search.repeats else view
 
     def reconcile(self) -> None:
         """Tell Optuna the results that it missed; once a lease, also look for trials without a worker."""

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -72,7 +72,7 @@ class Snapshot:
 
     Attributes:
         candidates: in the order of their proposals.
-        trials: with the study's own seed.
+        trials: with one seed, by default the study's own.
         launched_seconds: time with a live worker since the latest launch.
     """
 
@@ -87,6 +87,10 @@ class Snapshot:
         for trial in self.trials:
             found[trial.rung].append(trial)
         return dict(found)
+
+    def joined(self, other: "Snapshot") -> "Snapshot":
+        """This snapshot with the trials of another seed, too."""
+        return replace(self, trials=(*self.trials, *other.trials))
 
     @property
     def training_flops(self) -> float:

@@ -75,7 +75,7 @@ class Stratified:
         """The first of a pool in the cell on which least was spent; ties are broken by `rng`."""
         dense = len(view.candidates) % self._dense_every == 0
         pool = [found for found in pool if found.candidate.architecture.sparse != dense] or pool
-        cell_of = [self._cell(f.candidate.architecture.sparse, f.cost.flops_per_token) for f in pool]
+        cell_of = [self.cell(f.candidate.architecture.sparse, f.cost.flops_per_token) for f in pool]
         cells = sorted(set(cell_of))
         if not cells:
             return None
@@ -86,7 +86,7 @@ class Stratified:
 
     def spent(self, view: Snapshot) -> dict[Cell, float]:
         """Cell -> training FLOPs, spent and planned, or number of candidates; 0 for any other cell."""
-        cells = {c.id: self._cell(c.sparse, c.flops_per_token) for c in view.candidates}
+        cells = {c.id: self.cell(c.sparse, c.flops_per_token) for c in view.candidates}
         spent: dict[Cell, float] = defaultdict(float)
         if self._by == "candidates":
             for cell in cells.values():
@@ -96,7 +96,8 @@ class Stratified:
                 spent[cells[trial.candidate]] += trial.training_flops
         return spent
 
-    def _cell(self, sparse: bool, flops_per_token: float) -> Cell:
+    def cell(self, sparse: bool, flops_per_token: float) -> Cell:
+        """The cell that a candidate belongs to."""
         key = sparse, flops_per_token
         if key not in self._cells:
             bin_of_cost = int(np.searchsorted(self._edges, np.log(flops_per_token), side="right"))

@@ -1,6 +1,7 @@
 """`pathfront launch`: run a study on this machine, from its file to its front."""
 
 import shlex
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -73,6 +74,39 @@ def _launch(
     json: bool,
     engine: str | None,
 ) -> None:
+    reader = run_study(
+        config, url, workers, artifacts, accept_changes, again=_again(spec, url, artifacts, engine)
+    )
+    _conclude(reader, config.study, json)
+
+
+def run_study(
+    config: "StudyConfig",
+    url: str,
+    workers: int | None,
+    artifacts: str | None,
+    accept_changes: bool,
+    again: str,
+    ticked: Callable[[], None] | None = None,
+) -> "Reader":
+    """Run a study with its progress on stderr, or resume it, until it ends.
+
+    Args:
+        config: the study.
+        url: the database.
+        workers: parallel trials; None for the study's.
+        artifacts: where checkpoints are stored; None for the default.
+        accept_changes: whether data or code may differ from earlier trials.
+        again: the command that resumes the study.
+        ticked: called after each look at the study's progress, several times a minute.
+
+    Returns:
+        A reader of the database.
+
+    Raises:
+        Interrupted: it was asked to stop; the study is saved at checkpoints.
+        PathfrontError: the study cannot be run.
+    """
     from search.commands import output
     from search.commands.live import LaunchDisplay
     from search.commands.rehearse import rehearse
@@ -90,8 +124,7 @@ def _launch(
     require_writable(url)
     if _is_finished(url, config):
         output.say(f"study '{config.study}' is finished; increase `stop` in its file to continue")
-        _conclude(Reader(url), config.study, json)
-        return
+        return Reader(url)
     suite = planned_suite(url, config)
     rehearse(config)
     with output.Meter("data", len(suite.tasks)) as meter:  # before the study is created, because it may fail
@@ -109,12 +142,17 @@ def _launch(
         output.say(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, a second one at once")
         with LaunchDisplay(reader, config.study) as display:
             place = resolve_artifacts(url, artifacts)
-            launcher.run(url, config.study, workers, place, display.tick, display.stop)
+
+            def tick() -> None:
+                display.tick()
+                if ticked is not None:
+                    ticked()
+
+            launcher.run(url, config.study, workers, place, tick, display.stop)
     except (Interrupted, KeyboardInterrupt) as error:
         kind = type(error) if isinstance(error, Interrupted) else Interrupted
-        again = _again(spec, url, artifacts, engine)
         raise kind(f"study '{config.study}' is saved at its checkpoints; resume with: {again}") from None
-    _conclude(reader, config.study, json)
+    return reader
 
 
 def _is_finished(url: str, config: "StudyConfig") -> bool:

@@ -95,6 +95,8 @@ def _summary(detail: "TrialDetail") -> None:
     )
     if row.score is not None:
         print(f"score {output.score(row.score, row.stderr)} of the expert, mean over domains")
+    if detail.seeds > 1:
+        print(f"mean of {detail.seeds} seeds {output.score(detail.mean_score, detail.mean_stderr)}")
     for title, value in row.description.facts.items():
         print(f"{title.lower()}: {value}")
     by = detail.proposed_by

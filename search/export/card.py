@@ -183,10 +183,11 @@ def _cost(recipe: Recipe, detail: TrialDetail) -> list[str]:
 
 
 def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
-    numbers = [row.trial for row in front]
+    own = (detail.row.candidate, detail.row.rung)  # of a repeated candidate the front names the first seed
+    places = [(row.candidate, row.rung) for row in front]
     lines = ["## Its place on the front", ""]
-    if detail.row.number in numbers:
-        place = numbers.index(detail.row.number) + 1
+    if own in places:
+        place = places.index(own) + 1
         lines.append(f"Number {place} of {len(front)} on the front, best score first; it is marked.")
     elif at_floor(detail.row.score, detail.row.stderr):
         lines.append(
@@ -194,13 +195,18 @@ def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
         )
     else:
         lines.append(f"Not on the front of {len(front)}: another candidate is better at no more FLOPs.")
+    if detail.seeds > 1 and detail.mean_score is not None and detail.mean_stderr is not None:
+        lines.append(
+            f"Its score there is the mean over {detail.seeds} seeds,"
+            f" {interval(detail.mean_score, detail.mean_stderr)} (95%)."
+        )
     lines += [
         "",
         "| trial | score (95%) | FLOPs per token | total parameters | rung |",
         "|---|---|---|---|---|",
     ]
     for row in front:
-        mark = "**" if row.trial == detail.row.number else ""
+        mark = "**" if (row.candidate, row.rung) == own else ""
         lines.append(
             f"| {mark}{row.trial}{mark} | {interval(row.score, row.score_stderr)}"
             f" | {row.flops_per_token:,.0f} | {row.total_params:,} | {row.rung} |"

@@ -14,17 +14,42 @@ from space.cost import TRAINING_FACTOR, Cost, price
 from space.knobs import Between
 from space.ranges import MIXTURE_PREFIX, MOST_ARCHITECTURES
 from space.records import SuiteRecord
-from space.study import Rungs, StudyConfig
+from space.study import Rungs, Search, StudyConfig
 
 PATCHES = 1.2  # times the mean share of patches that windows drawn by chance may hold
 
 
-def expected_trials(rungs: Rungs, candidates: int) -> list[int]:
-    """Trials at each rung when the study ends: one of `eta` candidates is promoted."""
+def expected_trials(rungs: Rungs, candidates: int, search: Search) -> list[int]:
+    """Trials at each rung when the study ends, with those that are repeated with another seed.
+
+    Args:
+        rungs: the study's rungs.
+        candidates: that the study tries.
+        search: its rule of promotion, and the share of its candidates that is repeated.
+    """
+    counts = promoted(rungs, candidates, search)
+    if search.promotion == "all":
+        return [count + repeated(candidates, search) for count in counts]
+    return [count + round(count * search.repeats) for count in counts]
+
+
+def most_trials(rungs: Rungs, candidates: int, search: Search) -> list[int]:
+    """Trials at each rung that a study cannot exceed: all candidates that are repeated are promoted."""
+    repeats = repeated(candidates, search)
+    return [count + min(count, repeats) for count in promoted(rungs, candidates, search)]
+
+
+def promoted(rungs: Rungs, candidates: int, search: Search) -> list[int]:
+    """Candidates that are trained to each rung with the study's own seed: all of them, or one of `eta`."""
     counts = [candidates]
     for _ in rungs.tokens[1:]:
-        counts.append(quota(counts[-1], rungs.eta))
+        counts.append(candidates if search.promotion == "all" else quota(counts[-1], rungs.eta))
     return counts
+
+
+def repeated(candidates: int, search: Search) -> int:
+    """Candidates that are trained with another seed, too; as `search.choose.promote.repeat` chooses them."""
+    return int(candidates * search.repeats)
 
 
 def possible_candidates(config: StudyConfig, suite: SuiteRecord, architectures: int) -> int | None:
@@ -117,7 +142,7 @@ def most_flops(
     tokens = [most_tokens(config.rungs, rung, suite) for rung in range(len(config.rungs.tokens))]
     bounds = []
     if candidates is not None:
-        trials = expected_trials(config.rungs, candidates)
+        trials = most_trials(config.rungs, candidates, config.search)
         bounds.append(per_token * sum(n * each for n, each in zip(trials, tokens, strict=True)))
     if config.stop.training_flops is not None:
         bounds.append(config.stop.training_flops + workers * per_token * max(tokens))

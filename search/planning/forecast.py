@@ -22,6 +22,7 @@ from search.planning.bounds import (
     most_flops,
     most_flops_per_token,
     most_tokens,
+    most_trials,
     possible_candidates,
 )
 from search.planning.simulate import Course, Trial, courses
@@ -159,7 +160,7 @@ def forecast(config: StudyConfig, workers: int, device: str, speed: Speed) -> Fo
             RungForecast(rung, config.rungs.tokens[rung], count, tokens[rung])
             for rung, count in enumerate(expected.trials)
         ),
-        candidates=expected.trials[0],
+        candidates=expected.candidates,
         trials=trials,
         training_tokens=sum(n * each for n, each in zip(expected.trials, tokens, strict=True)),
         training_tokens_most=None
@@ -182,15 +183,16 @@ def _most_tokens(
     cheapest = TRAINING_FACTOR * min(cost.body_flops_per_token for cost in costs)
     bounds = [math.ceil(flops / cheapest)]
     if limit is not None:
-        trials = enumerate(expected_trials(config.rungs, limit))
+        trials = enumerate(most_trials(config.rungs, limit, config.search))
         bounds.append(sum(count * most_tokens(config.rungs, rung, suite) for rung, count in trials))
     return min(bounds)
 
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    """Expected trials by rung and FLOPs, and the simulated courses that they are computed from."""
+    """Expected candidates, trials by rung and FLOPs, and the simulated courses they are computed from."""
 
+    candidates: int
     trials: list[int]
     training_flops: float
     planned_flops: float
@@ -211,6 +213,7 @@ def _expected(
     if all(course.ended for course in played):
         counts = [[sum(t.rung == rung for t in course.trials) for course in played] for rung in rungs]
         return _Expected(
+            candidates=round(float(np.mean([course.candidates for course in played]))),
             trials=[round(float(np.mean(of))) for of in counts],
             training_flops=float(np.mean([sum(t.training_flops for t in c.trials) for c in played])),
             planned_flops=float(np.mean([sum(t.planned_flops for t in c.trials) for c in played])),
@@ -220,7 +223,7 @@ def _expected(
         _by_rung(played, config.rungs, lambda t, of=of: getattr(t, of) / t.tokens) for of in FLOPS
     )
     tokens = [config.rungs.trial_tokens(rung) for rung in rungs]
-    shares = [config.rungs.eta**-rung for rung in rungs]
+    shares = _shares(config)
     each = sum(s * f * n for s, f, n in zip(shares, flops, tokens, strict=True))
     busy = sum(s * seconds(p * n) for s, p, n in zip(shares, planned, tokens, strict=True))
     ends = [limit] if limit is not None else []
@@ -228,13 +231,21 @@ def _expected(
         ends.append(math.ceil(stop.training_flops / each))
     if stop.wall_minutes is not None:
         ends.append(math.ceil(60 * stop.wall_minutes * workers / busy))
-    trials = expected_trials(config.rungs, min(ends))
+    trials = expected_trials(config.rungs, min(ends), config.search)
     return _Expected(
+        candidates=min(ends),
         trials=trials,
         training_flops=sum(c * f * n for c, f, n in zip(trials, flops, tokens, strict=True)),
         planned_flops=sum(c * p * n for c, p, n in zip(trials, planned, tokens, strict=True)),
         courses=played,
     )
+
+
+def _shares(config: StudyConfig) -> list[float]:
+    """Trials at each rung for one candidate, in a study of many."""
+    search, rungs = config.search, range(len(config.rungs.tokens))
+    climb = [1.0 if search.promotion == "all" else config.rungs.eta**-rung for rung in rungs]
+    return [share * (1 + search.repeats) for share in climb]
 
 
 def _by_rung(played: Sequence[Course], rungs: Rungs, value: Callable[[Trial], float]) -> list[float]:
@@ -280,7 +291,7 @@ def _disk(
     bound = None
     if most is not None:
         corner = largest if all_priced(config) else files(most_expensive(config), "adamw")
-        trials = sum(expected_trials(config.rungs, most))
+        trials = sum(most_trials(config.rungs, most, config.search))
         bound = trials * corner[1] + most * corner[0] + workers * ((SPARE_TRUNKS + 1) * corner[0] + corner[1])
     return DiskForecast(
         trunk=(least[0], largest[0]),

@@ -8,13 +8,13 @@ sampler takes is not known.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from search.choose.next_trial import next_trial, promotion_of
 from search.choose.orders import make_order
-from search.choose.promote import Promotion
+from search.choose.promote import Promotion, repeat
 from search.choose.sampler import Feasible, Problem
 from search.choose.samplers import make_sampler
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
@@ -48,6 +48,7 @@ class Trial:
         training_flops: that it is expected to execute.
         planned_flops: with the head at every position.
         score: made up.
+        repeats: whether it repeats another trial with another seed.
     """
 
     candidate: int
@@ -57,6 +58,7 @@ class Trial:
     training_flops: float
     planned_flops: float
     score: float
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Course:
     @property
     def candidates(self) -> int:
         """Candidates that it tried."""
-        return sum(trial.rung == 0 for trial in self.trials)
+        return sum(trial.rung == 0 and not trial.repeats for trial in self.trials)
 
 
 def executed_flops_per_token(cost: Cost, optimizer: str, suite: SuiteRecord) -> float:
@@ -139,7 +141,8 @@ class _FromPool:
         self.models = self.name not in ("stratified", "random")
         self._problem = Problem(config.space, suite, config.limits, seed, config.rungs)
         self._sampler = make_sampler(search, self._problem)
-        self._stratified = Stratified(self._problem)
+        own = self._sampler
+        self._stratified = own if isinstance(own, Stratified) else Stratified(self._problem)
         self.order = make_order(config.search, self._problem)
 
     def draw(self, view: Snapshot, rng: np.random.Generator) -> Feasible | None:
@@ -162,6 +165,7 @@ def _play(
     proposals: list[Feasible] = []
     trials: list[Trial] = []
     standings: list[SnapshotTrial] = []
+    repeats: list[SnapshotTrial] = []
     busy = 0.0
     cut = False  # whether the course has all candidates that are simulated
 
@@ -172,6 +176,16 @@ def _play(
 
     while True:
         view = Snapshot(tuple(candidates), tuple(standings), launched_seconds=busy / workers)
+        again = replace(view, trials=tuple(repeats))
+        if not view.joined(again).may_start(config.stop):
+            return Course(tuple(trials), ended=True)
+        repeated = repeat(view, again, config.search.repeats)
+        if repeated is not None:
+            first = next(t for t in trials if (str(t.candidate), t.rung) == repeated)
+            trials.append(replace(first, repeats=True))
+            repeats.append(_standing(first))
+            busy += seconds(first.planned_flops)
+            continue
         choice = next_trial(view, config.stop, draw, promotion_of(config, proposer.order))
         if choice is None or cut:
             return Course(tuple(trials), ended=not cut)

@@ -92,7 +92,7 @@ def _counts(connection: Connection, study: str) -> dict[tuple[str, int], int]:
 
 def _rungs(config: StudyConfig, counts: dict[tuple[str, int], int]) -> list[RungStatus]:
     ladder, total = config.rungs, config.stop.candidates
-    expected = [None] * len(ladder.tokens) if total is None else expected_trials(ladder, total)
+    expected = [None] * len(ladder.tokens) if total is None else expected_trials(ladder, total, config.search)
     return [
         RungStatus(
             rung=rung,
@@ -120,7 +120,8 @@ def _fraction(
     stop, ladder, shares = config.stop, config.rungs, [0.0]
     if stop.candidates is not None:
         cost = [ladder.trial_tokens(rung) for rung in range(len(ladder.tokens))]
-        expected = sum(n * c for n, c in zip(expected_trials(ladder, stop.candidates), cost, strict=True))
+        trials_of = expected_trials(ladder, stop.candidates, config.search)
+        expected = sum(n * c for n, c in zip(trials_of, cost, strict=True))
         ended = sum(
             count * cost[rung]
             for (state, rung), count in counts.items()

@@ -26,7 +26,7 @@ from search.read.rows import (
     TrialRow,
 )
 from search.store.artifacts import located
-from search.store.finalists import front_of, highest_rungs
+from search.store.finalists import front_of, highest_rungs, mean_over_seeds
 from search.store.studies import parse_config, parse_suite
 from space.candidate import CandidateConfig
 from space.errors import NotFoundError, nearest
@@ -233,6 +233,7 @@ class Reader:
             home = artifacts_home(self.url)
             rule, reason = provenance(row.origin)
             proposed, _ = queries.proposals(connection, study)
+            mean = mean_over_seeds(connection, study, row.candidate, row.rung)
             trained = self.config(study).rungs.trial_tokens(row.rung)
             loads = connection.execute(select(routing.c.domain, routing.c.load).filter_by(**key))
             files = connection.execute(
@@ -273,6 +274,9 @@ class Reader:
                 proposed_by=ProposedBy(rule=rule, reason=reason, candidates=proposed[rule]),
                 log=found.log,
                 attempts=found.attempt,
+                seeds=0 if mean is None else mean.seeds,
+                mean_score=None if mean is None else mean.score,
+                mean_stderr=None if mean is None else mean.stderr,
             )
 
     def task_scores(self, study: str, numbers: Sequence[int]) -> dict[int, dict[str, TaskScore]]:

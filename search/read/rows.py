@@ -190,6 +190,9 @@ class TrialDetail:
         on_front: whether the trial is on the study's front.
         export_command: the command that exports this trial.
         proposed_by: the rule that proposed its candidate.
+        seeds: done trials of the candidate at this rung, each with its own seed.
+        mean_score: mean score over them; None if there are none.
+        mean_stderr: its standard error.
     """
 
     row: TrialRow
@@ -215,6 +218,9 @@ class TrialDetail:
     proposed_by: ProposedBy
     log: str | None = None
     attempts: int = 1
+    seeds: int = 0
+    mean_score: float | None = None
+    mean_stderr: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,10 +167,11 @@ class Checkpoints:
     def _drop(self, over: bool) -> None:
         """Delete checkpoints that are no longer needed: rows first, then files."""
         rungs, keep = len(self._config.rungs.tokens), self._config.keep
+        everyone = self._config.search.promotion == "all"
 
         def drop_rows() -> list[Row[Any]]:
             with self._ledger.read() as connection:
-                rows = superfluous(connection, self._config.study, rungs, keep, over)
+                rows = superfluous(connection, self._config.study, rungs, keep, over, everyone)
             if rows:
                 with self._ledger.write() as connection:
                     for row in rows:

@@ -15,6 +15,15 @@ from search.database.tables import trials
 from search.pareto import pareto
 from space.scores import at_floor
 
+_COLUMNS = (
+    trials.c.candidate,
+    trials.c.rung,
+    trials.c.number,
+    trials.c.score,
+    trials.c.stderr,
+    trials.c.flops_per_token,
+)
+
 
 class Finalist(NamedTuple):
     """A candidate at its highest rung: the mean over its seeds, with the trial number of the first seed."""
@@ -30,15 +39,7 @@ class Finalist(NamedTuple):
 
 def highest_rungs(connection: Connection, study: str) -> list[Finalist]:
     """Each candidate at the highest rung at which it was scored."""
-    columns = (
-        trials.c.candidate,
-        trials.c.rung,
-        trials.c.number,
-        trials.c.score,
-        trials.c.stderr,
-        trials.c.flops_per_token,
-    )
-    done = select(*columns).where(
+    done = select(*_COLUMNS).where(
         trials.c.study == study, trials.c.state == "done", trials.c.number.is_not(None)
     )
     groups: dict[str, list[Any]] = defaultdict(list)
@@ -47,6 +48,19 @@ def highest_rungs(connection: Connection, study: str) -> list[Finalist]:
         if not group or row.rung == group[0].rung:
             group.append(row)
     return [_mean(seeds) for seeds in groups.values()]
+
+
+def mean_over_seeds(connection: Connection, study: str, candidate: str, rung: int) -> Finalist | None:
+    """The mean over the seeds of a candidate at a rung; None if none of its trials there is done."""
+    done = select(*_COLUMNS).where(
+        trials.c.study == study,
+        trials.c.candidate == candidate,
+        trials.c.rung == rung,
+        trials.c.state == "done",
+        trials.c.number.is_not(None),
+    )
+    seeds = connection.execute(done.order_by(trials.c.seed)).all()
+    return _mean(seeds) if seeds else None
 
 
 def _mean(seeds: Sequence[Any]) -> Finalist:

@@ -19,7 +19,12 @@ CandidateSeed = tuple[str, int]
 
 
 def superfluous(
-    connection: Connection, study: str, rungs: int, keep: Literal["all", "front"], over: bool = False
+    connection: Connection,
+    study: str,
+    rungs: int,
+    keep: Literal["all", "front"],
+    over: bool = False,
+    at_floor_too: bool = False,
 ) -> list[Row[Any]]:
     """Rows of `pf_checkpoints` that are no longer needed, ordered by key.
 
@@ -29,6 +34,7 @@ def superfluous(
         rungs: number of rungs of the study.
         keep: which decayed weights to keep, as in the study file.
         over: whether the study is finished, so that the front is final.
+        at_floor_too: whether candidates at their floor may be promoted.
     """
     found = connection.execute(select(trials).where(trials.c.study == study)).all()
     ordered = select(checkpoints).where(checkpoints.c.study == study)
@@ -36,7 +42,7 @@ def superfluous(
     ladders: defaultdict[CandidateSeed, dict[int, Row[Any]]] = defaultdict(dict)
     for trial in found:
         ladders[trial.candidate, trial.seed][trial.rung] = trial
-    trunks = {_key(row) for row in _trunks(files, ladders, rungs - 1)}
+    trunks = {_key(row) for row in _trunks(files, ladders, rungs - 1, at_floor_too)}
     needed = None
     if keep == "front":
         needed = exportable(highest_rungs(connection, study), _settled(ladders, rungs - 1), over)
@@ -90,7 +96,10 @@ def _settled(ladders: dict[CandidateSeed, dict[int, Row[Any]]], top: int) -> set
 
 
 def _trunks(
-    files: Iterable[Row[Any]], ladders: dict[CandidateSeed, dict[int, Row[Any]]], top: int
+    files: Iterable[Row[Any]],
+    ladders: dict[CandidateSeed, dict[int, Row[Any]]],
+    top: int,
+    at_floor_too: bool,
 ) -> list[Row[Any]]:
     """The trunks that are needed."""
     by_candidate: defaultdict[CandidateSeed, list[Row[Any]]] = defaultdict(list)
@@ -107,7 +116,7 @@ def _trunks(
             kept += [row for row in rows if row.rung >= below]
         elif last.state == "failed":
             kept += [] if last.diverged else [newest]
-        elif last.rung < top and not at_floor(last.score, last.stderr):
+        elif last.rung < top and (at_floor_too or not at_floor(last.score, last.stderr)):
             kept.append(newest)
     return kept
 

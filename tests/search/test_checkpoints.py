@@ -86,6 +86,18 @@ def test_candidates_at_their_floor_leave_no_trunk(launch, url, kept, whole):
     whole()
 
 
+def test_candidates_at_their_floor_train_on_from_their_trunk_where_all_are_promoted(launch, url, rows, whole):
+    launch(stop={"candidates": 2}, search={"promotion": "all"}, trainer="test_checkpoints:low")
+    run_worker(url, "toy")
+    trials = rows(tables.trials)
+    assert sorted(row["rung"] for row in trials) == [0, 0, 1, 1, 2, 2]
+    made = [row for row in rows(tables.checkpoints) if row["kind"] == "trunk"]
+    assert made == []  # none is left, and none was lost before its candidate went on
+    curves = Counter((row["candidate"], row["rung"]) for row in rows(tables.curves))
+    assert {count for (_, rung), count in curves.items() if rung} == {2}  # a third of it lies below
+    whole()
+
+
 def test_a_candidate_that_diverged_leaves_no_trunk(launch, url, kept, whole):
     launch(stop={"candidates": 2}, rungs=SMALL, trainer="test_checkpoints:diverge_above")
     run_worker(url, "toy")

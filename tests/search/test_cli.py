@@ -224,7 +224,7 @@ def test_every_command_shows_examples(pathfront):
     commands = [line.split()[0] for line in listed.splitlines()]
     assert {"launch", "trials", "retry", "delete", "data"} <= set(commands)
     for command in commands:
-        group = {"tasks": ["list"], "data": ["list"], "storage": ["upgrade"]}
+        group = {"tasks": ["list"], "data": ["list"], "storage": ["upgrade"], "table": ["show"]}
         words = [command, *group.get(command, [])]
         out = pathfront(*words, "--help")[1]
         assert f"  pathfront {' '.join(words)}" in out.split("Examples:")[1]

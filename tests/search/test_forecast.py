@@ -4,11 +4,11 @@ import pytest
 from factories import suite
 
 from search.choose.promote import quota
-from search.planning.bounds import expected_trials
+from search.planning.bounds import expected_trials, most_trials
 from search.planning.forecast import Speed, forecast
 from search.planning.simulate import executed_flops_per_token
 from space.cost import price
-from space.study import Rungs, StudyConfig
+from space.study import Rungs, Search, StudyConfig
 
 SPEED = Speed(flops_per_second=1e9, evaluation_seconds=2.0)
 
@@ -29,9 +29,34 @@ def study(**change) -> StudyConfig:
 
 
 def test_one_of_eta_climbs():
-    assert expected_trials(Rungs(tokens=(1, 2, 3), eta=2), 12) == [12, 6, 3]
-    assert expected_trials(Rungs(tokens=(1, 2, 3), eta=3), 10) == [10, 3, 1]
-    assert expected_trials(Rungs(tokens=(1, 2), eta=1.1), 11) == [11, quota(11, 1.1)] == [11, 10]
+    by_rank = Search()
+    assert expected_trials(Rungs(tokens=(1, 2, 3), eta=2), 12, by_rank) == [12, 6, 3]
+    assert expected_trials(Rungs(tokens=(1, 2, 3), eta=3), 10, by_rank) == [10, 3, 1]
+    assert expected_trials(Rungs(tokens=(1, 2), eta=1.1), 11, by_rank) == [11, quota(11, 1.1)] == [11, 10]
+
+
+def test_promotion_of_all_and_repeats_are_counted():
+    rungs = Rungs(tokens=(1, 2, 3), eta=2)
+    table = Search(promotion="all", repeats=0.1)
+    assert expected_trials(rungs, 192, table) == most_trials(rungs, 192, table) == [211, 211, 211]
+    assert expected_trials(rungs, 12, Search(promotion="all")) == [12, 12, 12]
+    some = Search(repeats=0.25)
+    assert expected_trials(rungs, 12, some) == [15, 8, 4]  # a quarter of 12, 6 and 3
+    assert most_trials(rungs, 12, some) == [15, 9, 6]  # if the repeated ones are promoted
+
+
+def test_a_study_that_promotes_all_and_repeats_is_priced_exactly():
+    search = {"promotion": "all", "repeats": 0.25}
+    priced = forecast(study(search=search), workers=2, device="cpu", speed=SPEED)
+    assert priced.candidates == 12
+    assert [rung.trials for rung in priced.rungs] == [15, 15, 15]
+    assert priced.training_tokens == 15 * (12_000 + 14_000 + 28_000)
+    assert priced.training_flops <= priced.training_flops_most
+    long = forecast(study(search=search, stop={"candidates": 400}), 2, "cpu", SPEED)
+    assert [rung.trials for rung in long.rungs] == [500, 500, 500]
+    assert long.candidates == 400
+    until = forecast(study(search=search, stop={"training_flops": long.training_flops}), 2, "cpu", SPEED)
+    assert until.candidates == pytest.approx(400, rel=0.05)
 
 
 def test_a_trial_pays_its_part_of_the_trunk_and_its_decay_branch():

@@ -63,7 +63,7 @@ def test_a_study_ends_whole(study, url, audit):
 def test_a_trial_is_claimed_once(worker):
     one, other = worker("one"), worker("other")
     proposal = one.proposer.propose(one.view())
-    trial = one.new_trial(proposal.candidate, 0)
+    trial = one.new_trial(proposal.candidate, 0, 0)
     row = proposal.row(0, distributions(one.proposer.parameters))
     assert one.ledger.claim(trial, row) is not None
     assert other.ledger.claim(trial, row) is None
@@ -77,8 +77,8 @@ def test_no_two_candidates_share_an_ordinal(worker):
     another = one.config.model_copy(update={"search": Search(seed=1)})
     second = Proposer(another, one.suite).propose(view)
     texts = distributions(one.proposer.parameters)
-    assert one.ledger.claim(one.new_trial(first.candidate, 0), first.row(0, texts))
-    assert other.ledger.claim(other.new_trial(second.candidate, 0), second.row(0, texts)) is None
+    assert one.ledger.claim(one.new_trial(first.candidate, 0, 0), first.row(0, texts))
+    assert other.ledger.claim(other.new_trial(second.candidate, 0, 0), second.row(0, texts)) is None
     assert [c.ordinal for c in one.view().candidates] == [0]
 
 
@@ -224,7 +224,9 @@ def test_new_trials_are_as_the_ladder_says(worker):
     candidate = one.proposer.propose(one.view()).candidate
     cost, tokens = price(candidate.architecture, one.suite), 6_000 - 3_000 + 1_200
     planned = 3 * cost.flops_per_token * tokens
-    assert one.new_trial(candidate, 1) == NewTrial(candidate.id, 1, 0, 6_000, cost.flops_per_token, planned)
+    assert one.new_trial(candidate, 1, 0) == NewTrial(
+        candidate.id, 1, 0, 6_000, cost.flops_per_token, planned
+    )
     steps = tokens / one.suite.batch_tokens
-    muon = one.new_trial(candidate.model_copy(update={"optimizer": "muon"}), 1)
+    muon = one.new_trial(candidate.model_copy(update={"optimizer": "muon"}), 1, 0)
     assert muon.planned_flops == pytest.approx(planned + steps * cost.muon_flops_per_step)

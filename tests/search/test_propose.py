@@ -37,8 +37,9 @@ def grow(proposer, count, ended=True):
     return proposals, Snapshot(tuple(candidates), tuple(trials), 0.0)
 
 
-def proposer(sampler="stratified", seed=0, **changes):
-    config = toy_config(**{**QUICK, **changes}, search={"sampler": sampler, "seed": seed})
+def proposer(sampler="stratified", seed=0, arguments=None, **changes):
+    search = {"sampler": sampler, "seed": seed, "sampler_args": arguments or {}}
+    config = toy_config(**{**QUICK, **changes}, search=search)
     return Proposer(config, suite())
 
 
@@ -96,6 +97,17 @@ def test_compute_is_spread_over_the_cells():
     assert max(sparse) < 4 * min(sparse)
     cheap = Counter(p.cost.flops_per_token < 4e5 for p in proposals)
     assert cheap[True] > cheap[False]  # as many FLOPs buy more cheap ones
+
+
+def test_by_candidates_each_cell_gets_as_many_and_one_in_five_is_dense():
+    ours = proposer(arguments={"by": "candidates", "dense_every": 5})
+    proposals, view = grow(ours, 60)
+    held = ours.sampler.spent(view)
+    assert sum(held.values()) == 60
+    sparse = [count for (is_sparse, _), count in held.items() if is_sparse]
+    assert max(sparse) - min(sparse) <= 2  # a rare cell may be missing among the draws
+    dense = [number for number, p in enumerate(proposals) if not p.candidate.architecture.sparse]
+    assert dense == list(range(0, 60, 5))
 
 
 def test_a_used_up_space_proposes_nothing():

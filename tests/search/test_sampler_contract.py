@@ -199,6 +199,13 @@ def test_missing_packages_are_named(monkeypatch):
             {"bins": 3},
             "search.sampler_args: arguments of 'random', got 'bins'; it takes none",
         ),
+        (
+            "stratified",
+            {"bins": 3},
+            "search.sampler_args: arguments of 'stratified', got 'bins'; known: by, dense_every",
+        ),
+        ("stratified", {"by": "cost"}, "by is flops or candidates, got 'cost'"),
+        ("stratified", {"dense_every": 0}, "dense_every is a whole number of at least 1, got 0"),
         ("tpe", {"seed": 3}, "search.sampler_args: the seed is the key search.seed"),
         (
             "nsga2",

@@ -276,3 +276,94 @@ def test_a_newer_schema_is_refused(launch, url):
     engine.dispose()
     with pytest.raises(StorageError, match="schema version 1, and 'toy' has 9"):
         run_worker(url, "toy")
+
+
+ALL = {"sampler": "stratified", "promotion": "all", "repeats": 0.25, "seed": 3}
+
+
+def seeds_at_rungs(ledger):
+    """Seed -> candidates that are done at each rung."""
+    done = [row for row in ledger if row["state"] == "done"]
+    return {
+        seed: [
+            {row["candidate"] for row in done if (row["seed"], row["rung"]) == (seed, r)} for r in range(3)
+        ]
+        for seed in {row["seed"] for row in done}
+    }
+
+
+def test_promotion_of_all_trains_every_candidate_to_the_top_and_repeats_a_share(launch, url, audit, rows):
+    launch(search=ALL, stop={"candidates": 8})
+    assert run_worker(url, "toy") == 8 * 3 + 2 * 3
+    ledger = audit(failed=0)
+    found = seeds_at_rungs(ledger)
+    everyone = {row["candidate"] for row in rows(tables.candidates)}
+    assert found[3] == [everyone] * 3
+    again = {row["candidate"] for row in rows(tables.candidates) if row["ordinal"] in (3, 7)}
+    assert found[4] == [again] * 3
+    for row in ledger:  # the other seed trains on from its own trunks
+        start = RUNGS[row["rung"] - 1] if row["rung"] else 0
+        assert row["epochs"] == {"start": start, "from": start}
+    reader = Reader(url)
+    status = reader.status("toy")
+    assert [(rung.done, rung.expected) for rung in status.rungs] == [(10, 10)] * 3
+    assert status.finished
+    both = {row.candidate: row.confirmed for row in reader.finalists("toy")}
+    assert {name for name, confirmed in both.items() if confirmed} == again
+    assert all(row.confirmed == (row.candidate in again) for row in reader.front("toy"))
+    for row in reader.finalists("toy"):
+        detail = reader.trial("toy", row.number)
+        assert (detail.seeds, detail.mean_score) == (1 + row.confirmed, pytest.approx(row.score))
+        assert detail.mean_stderr == pytest.approx(row.stderr)
+
+
+def test_a_study_with_repeats_resumes_and_does_not_end_while_one_runs(launch, url, audit):
+    launch(search=ALL | {"repeats": 1}, stop={"candidates": 1})
+    first = Worker(url, "toy", "study-artifacts", "first")
+    while (claim := first.choose()).seed == 3 or claim.rung < 1:
+        first.work(claim)
+    assert (claim.seed, claim.rung) == (4, 1)
+    other = Worker(url, "toy", "study-artifacts", "other")
+    seen = other.choose()
+    assert not isinstance(seen, Claim) or seen.seed == 3
+    while isinstance(seen, Claim):
+        other.work(seen)
+        seen = other.choose()
+    assert seen.under_way == 1  # the trial of the other seed, so the study goes on
+    other.close()
+    first.ledger.pause(claim)
+    first.close()
+    assert run_worker(url, "toy") == 2
+    assert [len(of) for of in seeds_at_rungs(audit())[4]] == [1, 1, 1]
+
+
+def test_compute_of_repeats_counts_towards_the_stop_rule(launch, url, audit):
+    launch(search=ALL | {"repeats": 1}, stop={"training_flops": 6e9})  # a toy's trial spends 1e9
+    assert run_worker(url, "toy") == 6
+    audit(failed=0)
+
+
+def test_a_killed_worker_leaves_a_study_with_repeats_that_resumes(launch, url, audit, rows):
+    launch(search=ALL, stop={"candidates": 8}, trainer="toy_trainers:climb_slowly")
+    child = os.fork()
+    if child == 0:
+        try:
+            run_worker(url, "toy")
+        finally:
+            os._exit(0)
+    deadline = time.monotonic() + 60
+    while not [row for row in rows(tables.trials) if row["seed"] == 4]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(
+            update(tables.trials).values(lease_until=0).where(tables.trials.c.state == "running")
+        )
+    engine.dispose()
+    run_worker(url, "toy")
+    found = seeds_at_rungs(audit())
+    assert [len(of) for of in found[3]] == [8, 8, 8]
+    assert [len(of) for of in found[4]] == [2, 2, 2]

@@ -1,0 +1,1 @@
+"""Tables of trained candidates: their file, how it is written, what is fitted on it and played on it."""
