@@ -26,7 +26,7 @@ def promotion_of(config: StudyConfig, order: Order | None = None) -> Promote:
 
     Args:
         config: the study.
-        order: the order that it names, made by `search.choose.orders`; by default that of the rules that ship.
+        order: the order that it names, made by `search.choose.orders`; by default that of the shipped rules.
     """
 
     def chosen(view: Snapshot, *, enough_peers: bool) -> Promotion | None:
