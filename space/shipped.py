@@ -8,6 +8,7 @@ study names.
 from space.errors import nearest
 
 SAMPLERS = {
+    "pathfront": "search.choose.pathfront:Pathfront",
     "stratified": "search.choose.stratified:Stratified",
     "random": "search.choose.stratified:Random",
     "tpe": "optuna.samplers:TPESampler",

@@ -1,0 +1,270 @@
+"""Pathfront's own sampler: a cheap start, then the largest expected gain of the front for its compute.
+
+1. The first candidates are drawn over bins of cost, the cheap ones more often.
+2. Then two models predict scores at the top rung (`search.surrogate`): a scaling law for each task with a
+   Gaussian process on what it leaves, and a plain Gaussian process.
+3. Many points are compared: random ones, mutants and crossings of the best candidates, and points whose
+   mixture and learning rate are improved by gradient under the law.
+4. The next candidate has the largest expected gain in hypervolume over known costs, times the probability
+   that it does not diverge, over the square root of its cost.
+
+A share of candidates is drawn at random, and a share comes from the bin of cost that has had least.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from search.choose.divergence import Divergence
+from search.choose.pool import COST_BINS, Pool, PoolSpace
+from search.choose.sampler import Problem, Suggestion
+from search.choose.snapshot import Snapshot, SnapshotTrial
+from search.pareto import nondominated_rank
+from search.surrogate.columns import Encoder
+from search.surrogate.ehvi import expected_gain
+from search.surrogate.law import fraction
+from search.surrogate.surrogate import Observations, Prediction, Surrogate, Use
+from space.errors import StudyFileError
+
+STARTS = 16  # candidates before the models are asked
+LEAST_SCORED = 5  # candidates with scores, for the models
+START_POWER, RANDOM_POWER, COST_POWER = -1.0, -0.5, 0.5  # of FLOPs
+RANDOM_SHARE, BIN_SHARE = 0.1, 0.25  # of the candidates after the start
+RANDOM, MUTANTS, CROSSED = 200, 200, 100  # points of the pool
+PARENTS_LAYERS = 2  # non-dominated layers whose candidates are mutated
+BEST, GRADIENT_STEPS, ROUNDS, CHILDREN = 24, 12, 2, 120
+MARGIN = 0.1  # of the range of log FLOPs beyond the dearest candidate, where the area ends
+SUGGESTED = 200  # suggestions, best first
+
+
+class Pathfront:
+    """Pathfront's sampler.
+
+    Args:
+        problem: the study's space, tasks, limits, seed and rungs.
+        starts: candidates before the models are asked.
+        random: share of later candidates that are drawn at random.
+        law: whether the scaling law is used.
+        residual: whether a Gaussian process is fitted to what the law leaves.
+        plain: whether the plain Gaussian process is used.
+        cheap_start: whether cheap candidates are drawn more often at the start.
+        gradient: whether mixtures and learning rates are improved by gradient.
+        per_task: whether each task has a law of its own, instead of one law of the score.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        starts: int = STARTS,
+        random: float = RANDOM_SHARE,
+        law: bool = True,
+        residual: bool = True,
+        plain: bool = True,
+        cheap_start: bool = True,
+        gradient: bool = True,
+        per_task: bool = True,
+    ) -> None:
+        if isinstance(starts, bool) or not isinstance(starts, int) or starts < 1:
+            raise StudyFileError(f"starts is a whole number of at least 1, got {starts!r}")
+        self._problem = problem
+        self._starts = starts
+        self._random = random
+        self._start_power = START_POWER if cheap_start else 0.0
+        self._gradient = gradient and law
+        self._use = Use(law=law, residual=residual, plain=plain)
+        self._per_task = per_task
+        self._made: tuple[PoolSpace, Encoder] | None = None
+        self._fitted: tuple[object, Surrogate] | None = None
+
+    def suggest(self, view: Snapshot) -> Iterator[Suggestion]:
+        """Suggest parameters, best first, each with the rule that suggested it."""
+        rng = self._problem.rng(view)
+        space, encoder = self._space()
+        scored = {trial.candidate for trial in view.trials if trial.state == "done"}
+        if len(view.candidates) < self._starts or len(scored) < LEAST_SCORED:
+            yield from self._drawn(space, rng, view, self._start_power, "start")
+            return
+        if rng.random() < self._random:
+            yield from self._drawn(space, rng, view, RANDOM_POWER, "random")
+            return
+        try:
+            surrogate = self._surrogate(space, encoder, view)
+        except np.linalg.LinAlgError as error:
+            yield from self._drawn(
+                space, rng, view, RANDOM_POWER, f"fallback; the models cannot be fitted: {error}"
+            )
+            return
+        choice = _Choice(space, encoder, surrogate, view, rng, self._gradient)
+        yield from choice.suggestions()
+        yield from self._drawn(space, rng, view, RANDOM_POWER, "fallback; every point of the pool is known")
+
+    def _space(self) -> tuple[PoolSpace, Encoder]:
+        if self._made is None:
+            space = PoolSpace(self._problem)
+            sample = space.points(space.random(np.random.default_rng(0), 400, 0.0))
+            problem = self._problem
+            encoder = Encoder(problem.space, problem.suite, problem.rungs, sample, self._per_task)
+            self._made = space, encoder
+        return self._made
+
+    def _drawn(
+        self, space: PoolSpace, rng: np.random.Generator, view: Snapshot, power: float, note: str
+    ) -> Iterator[Suggestion]:
+        """Random points without end; with the control mixture where the next candidate tries it."""
+        control = self._problem.control(len(view.candidates))
+        while True:
+            pool = space.random(rng, 16, power)
+            for index in range(len(pool)):
+                yield Suggestion({**space.params(pool, index), **control}, note)
+
+    def _surrogate(self, space: PoolSpace, encoder: Encoder, view: Snapshot) -> Surrogate:
+        """The models, fitted again only if there are new scores."""
+        scored = [trial for trial in view.trials if trial.state == "done" and trial.score is not None]
+        key = frozenset((trial.candidate, trial.rung) for trial in scored)
+        if self._fitted is None or self._fitted[0] != key:
+            seen = observations(self._problem, space, view, scored, encoder)
+            self._fitted = key, Surrogate(encoder, seen, self._use)
+        return self._fitted[1]
+
+
+def observations(
+    problem: Problem, space: PoolSpace, view: Snapshot, scored: list[SnapshotTrial], encoder: Encoder
+) -> Observations:
+    """The scores of done trials as numbers, by rising rung."""
+    params = {candidate.id: candidate.params for candidate in view.candidates}
+    ordinal = {candidate.id: candidate.ordinal for candidate in view.candidates}
+    trials = sorted(scored, key=lambda trial: (trial.rung, ordinal[trial.candidate]))
+    pool, kept = space.encode([params[trial.candidate] for trial in trials])
+    trials = [trials[i] for i in kept]
+    score = np.array([trial.score for trial in trials], dtype=float)
+    stderr = np.array([trial.stderr or 0.0 for trial in trials])
+    values, errors = score[None], stderr[None]
+    if encoder.per_task:
+        unknown = (np.nan, 0.0)
+        by_task = [[trial.tasks.get(task, unknown) for trial in trials] for task in problem.suite.tasks]
+        values, errors = np.moveaxis(np.array(by_task, dtype=float), 2, 0)
+    return Observations(
+        points=space.points(pool),
+        candidate=np.array([ordinal[trial.candidate] for trial in trials]),
+        rung=np.array([trial.rung for trial in trials]),
+        fractions=values,
+        fraction_stderr=errors,
+        score=score,
+        stderr=stderr,
+    )
+
+
+class _Choice:
+    """One choice of the next candidate."""
+
+    def __init__(
+        self,
+        space: PoolSpace,
+        encoder: Encoder,
+        surrogate: Surrogate,
+        view: Snapshot,
+        rng: np.random.Generator,
+        gradient: bool,
+    ) -> None:
+        self._space, self._encoder, self._surrogate = space, encoder, surrogate
+        self._view, self._rng, self._gradient = view, rng, gradient
+        self._known, kept = space.encode([candidate.params for candidate in view.candidates])
+        candidates = [view.candidates[i] for i in kept]
+        points = space.points(self._known)
+        self._divergence = Divergence(points, candidates, view)
+        scored = {trial.candidate for trial in view.trials if trial.state == "done"}
+        failed = {trial.candidate for trial in view.trials if trial.state == "failed" and trial.final}
+        alive = np.array([candidate.id not in failed for candidate in candidates])
+        waiting = np.array([candidate.id not in scored | failed for candidate in candidates])
+        self._pending = points.take(np.flatnonzero(waiting))
+        predicted = surrogate.predict(points)
+        self._front_scores = predicted.mean[:, alive]
+        self._front_costs = points.log_flops[alive]
+        self._alive = self._known.take(np.flatnonzero(alive))
+        self._mean = predicted.mixed_mean[alive]
+        span = np.log(space.most_flops / space.least_flops)
+        self._most_log_cost = np.log(space.most_flops) + max(MARGIN * span, 0.05)
+        self._spent = self._spent_by_bin(candidates)
+
+    def suggestions(self) -> Iterator[Suggestion]:
+        """Points of the pool, the best first."""
+        pool = self._pool()
+        value = self._value(pool)
+        for _ in range(ROUNDS):
+            best = pool.take(np.argsort(-value)[:BEST])
+            children = [self._space.mutants(self._rng, best, CHILDREN, size=0.4)]
+            if self._gradient and self._surrogate.law_weight > 0.1:
+                children.append(self._climbed(best))
+            added = Pool.joined(children)
+            pool = Pool.joined((pool, added))
+            value = np.append(value, self._value(added))
+        weight = self._surrogate.law_weight
+        note = f"model; the law weighs {weight:.2f}"
+        if self._rng.random() < BIN_SHARE:
+            bins = self._space.bin_of(self._space.points(pool).log_flops)
+            emptiest = min(set(bins.tolist()), key=lambda number: self._spent[number])
+            value = np.where(bins == emptiest, value, 0.0)
+            note = f"bin; least compute was spent at its cost, the law weighs {weight:.2f}"
+        for index in np.argsort(-value)[:SUGGESTED]:
+            yield Suggestion(self._space.params(pool, int(index)), note)
+
+    def _pool(self) -> Pool:
+        space, rng = self._space, self._rng
+        parts = [space.random(rng, RANDOM, 0.0)]
+        if len(self._alive):
+            layers = nondominated_rank(np.column_stack((self._mean, self._front_costs)))
+            parents = self._alive.take(np.flatnonzero(layers < PARENTS_LAYERS))
+            parts += [space.mutants(rng, parents, MUTANTS), space.crossed(rng, parents, CROSSED)]
+        return Pool.joined(parts)
+
+    def _value(self, pool: Pool) -> np.ndarray:
+        """Expected gain of each point for its compute, (points,)."""
+        points = self._space.points(pool)
+        predicted: Prediction = self._surrogate.predict(points, pending=self._pending)
+        gain = np.zeros(len(pool))
+        for model, weight in enumerate(predicted.weights):
+            front = self._front_scores[model], self._front_costs
+            gain += weight * expected_gain(
+                predicted.mean[model], predicted.std[model], points.log_flops, front, 0.0, self._most_log_cost
+            )
+        cost = np.exp(points.log_flops) + self._space.least_flops
+        return gain * self._divergence.survives(points) / cost**COST_POWER
+
+    def _climbed(self, best: Pool) -> Pool:
+        """Points whose mixture and learning rate are improved under the law, by gradient."""
+        law = self._surrogate.law
+        assert law is not None
+        encoder, top = self._encoder, self._encoder.rungs - 1
+        low, high = self._space._rate_ends
+        for step in range(GRADIENT_STEPS):
+            points = self._space.points(best)
+            rungs = np.full(len(best), top)
+            x = encoder.law(points, rungs)
+            eta = np.einsum("trc,tc->tr", x, law.beta, optimize=True)
+            inside = np.abs(fraction(eta, law.floor[:, None])) < 1
+            weight = encoder.weights if encoder.per_task else np.ones(1)
+            slope = law.slope(x) * inside * weight[:, None]
+            by_rate = (slope * encoder.by_rate(points, rungs, law.beta)).sum(axis=0)
+            by_share = np.einsum("tp,tps->ps", slope, encoder.by_share(points, law.beta))
+            by_logit = self._space.share_slopes(best, by_share)
+            size = 0.7 ** (step / 3)
+            logits = best.logits + 0.4 * size * max(self._space.spread, 1e-9) * _unit(by_logit)
+            rates = best.log_rate + 0.15 * size * (high - low) * np.sign(by_rate)
+            best = self._space.clipped(Pool(best.shape, rates, logits))
+        return best
+
+    def _spent_by_bin(self, candidates: list[Any]) -> np.ndarray:
+        """Training FLOPs by bin of cost, (bins,)."""
+        bins = {c.id: int(self._space.bin_of(np.log([c.flops_per_token]))[0]) for c in candidates}
+        spent = np.zeros(COST_BINS)
+        for trial in self._view.trials:
+            if trial.candidate in bins:
+                spent[bins[trial.candidate]] += trial.training_flops
+        return spent
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (points, tasks) over their largest component; 0 stays 0."""
+    largest = np.abs(vectors).max(axis=1, keepdims=True)
+    return vectors / np.where(largest > 0, largest, 1.0)

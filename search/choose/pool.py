@@ -1,0 +1,278 @@
+"""Points of a search space in numbers, many at once: drawn at random, mutated, crossed, and moved.
+
+A point is a shape (the knobs but learning rate and mixture), a learning rate and a mixture. Only shapes
+decide costs and feasibility, so each is built and priced once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search.choose.sampler import Parameters, Problem
+from search.surrogate.columns import Points, Shapes, logits_of, shares_of
+from space.candidate import CandidateConfig
+from space.knobs import Between, Choices
+from space.ranges import MIXTURE_PREFIX
+
+RATE = "learning_rate"
+SHAPES = 1_000  # feasible shapes that are drawn at first, at most
+DRAWS = 4_000  # to find them
+COST_BINS = 8  # of the logarithm of FLOPs per token
+REMEMBERED = 50_000  # priced shapes
+
+Key = tuple[Any, ...]  # values of the knobs of a shape
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Points with all that their parameters need.
+
+    Attributes:
+        shape: (points,) number of the shape.
+        log_rate: (points,).
+        logits: (points, tasks) log-ratios of the mixture to its prior.
+    """
+
+    shape: np.ndarray
+    log_rate: np.ndarray
+    logits: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.shape)
+
+    def take(self, kept: np.ndarray) -> "Pool":
+        """Some of the points."""
+        return Pool(self.shape[kept], self.log_rate[kept], self.logits[kept])
+
+    @staticmethod
+    def joined(pools: Sequence["Pool"]) -> "Pool":
+        """All points of several pools."""
+        return Pool(
+            np.concatenate([pool.shape for pool in pools]),
+            np.concatenate([pool.log_rate for pool in pools]),
+            np.concatenate([pool.logits for pool in pools]),
+        )
+
+
+class PoolSpace:
+    """A study's space, for pools of points.
+
+    Args:
+        problem: the study's space, tasks, limits and seed.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        space, suite = problem.space, problem.suite
+        self.tasks = suite.tasks
+        self.mixed = any(name.startswith(MIXTURE_PREFIX) for name in problem.parameters)
+        self.spread = space.mixture.spread if self.mixed else 0.0
+        self._prior = np.array([space.mixture.prior_weights(suite)[task] for task in suite.tasks])
+        self._knobs = {
+            name: knob
+            for name, knob in problem.parameters.items()
+            if name != RATE and not name.startswith(MIXTURE_PREFIX)
+        }
+        self._rate = space.learning_rate
+        self._encode = Shapes(space)
+        self._numbers: dict[Key, int | None] = {}
+        self._keys: list[Key] = []
+        self._rows: list[np.ndarray] = []
+        self.drawn = self._draw_shapes()
+        log_flops = self.table[self.drawn, 2]
+        self.edges = np.linspace(log_flops.min(), log_flops.max(), COST_BINS + 1)
+        bins = self.bin_of(log_flops)
+        self._bins = [self.drawn[bins == number] for number in range(COST_BINS)]
+        self.least_flops, self.most_flops = float(np.exp(log_flops.min())), float(np.exp(log_flops.max()))
+
+    @property
+    def table(self) -> np.ndarray:
+        """Numbers of every known shape, (shapes, knobs)."""
+        return np.array(self._rows)
+
+    def bin_of(self, log_flops: np.ndarray) -> np.ndarray:
+        """Bin of cost of each value, from 0."""
+        return np.clip(np.searchsorted(self.edges[1:-1], log_flops, side="right"), 0, COST_BINS - 1)
+
+    def number_of(self, params: Parameters) -> int | None:
+        """Number of the shape of parameters; None if it cannot be built or exceeds a limit."""
+        key = tuple(params[name] for name in self._knobs)
+        if key not in self._numbers:
+            if len(self._numbers) > REMEMBERED:
+                self._numbers = {key: number for key, number in self._numbers.items() if number is not None}
+            self._numbers[key] = self._price(key)
+        return self._numbers[key]
+
+    def encode(self, params: Sequence[Parameters]) -> tuple[Pool, np.ndarray]:
+        """Known candidates as a pool, and the indices of those that the space still holds."""
+        numbers = [self.number_of(p) for p in params]
+        kept = np.array([i for i, number in enumerate(numbers) if number is not None], dtype=int)
+        rates = [float(p.get(RATE, self._fixed_rate)) for p in params]
+        logits = np.array([logits_of(params[i], self.tasks) for i in kept]).reshape(len(kept), -1)
+        shapes = np.array([numbers[i] for i in kept], dtype=int)
+        return Pool(shapes, np.log(np.array(rates)[kept]), logits), kept
+
+    def points(self, pool: Pool) -> Points:
+        """The points of a pool as numbers."""
+        rows = np.array([self._rows[number] for number in pool.shape])
+        shares = shares_of(pool.logits, self._prior, self._problem.space.mixture.floor)
+        return Points(rows.reshape(len(pool), -1), pool.log_rate, shares)
+
+    def params(self, pool: Pool, index: int) -> dict[str, Any]:
+        """Parameters of one point."""
+        params = dict(zip(self._knobs, self._keys[pool.shape[index]], strict=True))
+        if RATE in self._problem.parameters:
+            params[RATE] = self._rate_near(float(np.exp(pool.log_rate[index])))
+        if self.mixed:
+            for task, logit in zip(self.tasks, pool.logits[index], strict=True):
+                params[MIXTURE_PREFIX + task] = float(np.clip(logit, -self.spread, self.spread))
+        return params
+
+    def random(self, rng: np.random.Generator, count: int, power: float) -> Pool:
+        """Points whose bins of cost are drawn with a probability proportional to FLOPs to a power.
+
+        Args:
+            rng: random numbers.
+            count: of points.
+            power: of the FLOPs at the centre of a bin.
+        """
+        full = [number for number in range(COST_BINS) if len(self._bins[number])]
+        centres = (self.edges[:-1] + self.edges[1:])[full] / 2
+        weights = np.exp(power * (centres - centres.max()))
+        bins = rng.choice(full, size=count, p=weights / weights.sum())
+        shapes = np.array([self._bins[number][rng.integers(len(self._bins[number]))] for number in bins])
+        return Pool(shapes, self._random_rates(rng, count), self._random_logits(rng, count))
+
+    def mutants(self, rng: np.random.Generator, parents: Pool, count: int, size: float = 1.0) -> Pool:
+        """Points near others.
+
+        Args:
+            rng: random numbers.
+            parents: points to begin from.
+            count: of mutants; those that cannot be built are left out.
+            size: of the changes; 1 is a typical step of an evolutionary search.
+        """
+        chosen = rng.integers(len(parents), size=count)
+        rates, logits = parents.log_rate[chosen], parents.logits[chosen]
+        low, high = self._rate_ends
+        moved = rng.random(count) < 0.6
+        rates = np.where(moved, rates + rng.normal(0, 0.25 * size, count) * (high - low) / 2, rates)
+        changed = rng.random(logits.shape) < rng.uniform(0.1, 0.6, (count, 1))
+        logits = np.clip(
+            logits + changed * rng.normal(0, 0.5 * size * max(self.spread, 1e-9), logits.shape),
+            -self.spread,
+            self.spread,
+        )
+        shapes = np.array([self._mutated(rng, int(parents.shape[i])) for i in chosen])
+        pool = Pool(shapes, np.clip(rates, low, high), logits)
+        return pool.take(np.flatnonzero(shapes >= 0))
+
+    def crossed(self, rng: np.random.Generator, parents: Pool, count: int) -> Pool:
+        """Points that take each part from one of two others."""
+        a, b = rng.integers(len(parents), size=(2, count))
+        shapes = np.array(
+            [
+                self._crossed(rng, int(parents.shape[i]), int(parents.shape[j]))
+                for i, j in zip(a, b, strict=True)
+            ]
+        )
+        share = rng.random((count, 1))
+        logits = share * parents.logits[a] + (1 - share) * parents.logits[b]
+        rates = np.where(rng.random(count) < 0.5, parents.log_rate[a], parents.log_rate[b])
+        return Pool(shapes, rates, logits).take(np.flatnonzero(shapes >= 0))
+
+    @property
+    def _rate_ends(self) -> tuple[float, float]:
+        knob: Any = self._rate
+        values = knob.choices if isinstance(knob, Choices) else (knob.low, knob.high)
+        return float(np.log(min(values))), float(np.log(max(values)))
+
+    @property
+    def _fixed_rate(self) -> float:
+        return float(np.exp(self._rate_ends[0]))
+
+    def clipped(self, pool: Pool) -> Pool:
+        """A pool with learning rates and log-ratios within their ranges."""
+        logits = np.clip(pool.logits, -self.spread, self.spread)
+        return Pool(pool.shape, np.clip(pool.log_rate, *self._rate_ends), logits)
+
+    def share_slopes(self, pool: Pool, by_share: np.ndarray) -> np.ndarray:
+        """Turn derivatives by shares (points, tasks) into derivatives by log-ratios."""
+        floor = self._problem.space.mixture.floor
+        shares = shares_of(pool.logits, self._prior, floor)
+        free = 1 - len(self.tasks) * floor
+        p = (shares - floor) / max(free, 1e-9)
+        return free * p * (by_share - (p * by_share).sum(axis=1, keepdims=True))
+
+    def _rate_near(self, rate: float) -> Any:
+        knob: Any = self._rate
+        if isinstance(knob, Choices):
+            return min(knob.choices, key=lambda value: abs(np.log(float(value) / rate)))
+        return float(np.clip(rate, knob.low, knob.high))
+
+    def _random_rates(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        return np.log([float(self._rate.sample(rng)) for _ in range(count)])  # type: ignore[arg-type]
+
+    def _random_logits(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        return rng.uniform(-self.spread, self.spread, (count, len(self.tasks)))
+
+    def _mutated(self, rng: np.random.Generator, number: int) -> int:
+        """A shape that differs in a few knobs, or the same; -1 if it cannot be built."""
+        if not self._knobs or rng.random() < 0.3:
+            return number
+        params = dict(zip(self._knobs, self._keys[number], strict=True))
+        names = list(self._knobs)
+        for i in rng.choice(len(names), size=min(len(names), int(rng.integers(1, 4))), replace=False):
+            params[names[i]] = _neighbour(rng, self._knobs[names[i]], params[names[i]])
+        return self._found(params)
+
+    def _crossed(self, rng: np.random.Generator, a: int, b: int) -> int:
+        pick = rng.random(len(self._knobs)) < 0.5
+        values = [x if first else y for x, y, first in zip(self._keys[a], self._keys[b], pick, strict=True)]
+        return self._found(dict(zip(self._knobs, values, strict=True)))
+
+    def _found(self, params: dict[str, Any]) -> int:
+        number = self.number_of(self._problem.space.snapped(params))
+        return -1 if number is None else number
+
+    def _price(self, key: Key) -> int | None:
+        params = dict(zip(self._knobs, key, strict=True))
+        if RATE in self._problem.parameters:
+            params[RATE] = self._fixed_rate
+        found = self._problem.feasible(params)
+        if found is None:
+            return None
+        candidate: CandidateConfig = found.candidate
+        self._keys.append(key)
+        self._rows.append(self._encode.row(candidate, found.cost))
+        return len(self._keys) - 1
+
+    def _draw_shapes(self) -> np.ndarray:
+        """Numbers of random shapes of the space, each as often as it was drawn."""
+        rng = np.random.default_rng([self._problem.seed, 1])
+        found: list[int] = []
+        for _ in range(DRAWS):
+            drawn = {name: knob.sample(rng) for name, knob in self._knobs.items()}
+            number = self.number_of(self._problem.space.snapped(drawn))
+            if number is not None:
+                found.append(number)
+                if len(found) == SHAPES:
+                    break
+        return np.array(found, dtype=int)
+
+
+def _neighbour(rng: np.random.Generator, knob: Between | Choices, value: Any) -> Any:
+    """Another value of a knob: the next one up or down as often as any other."""
+    values = knob.values()
+    if isinstance(knob, Choices) and not any(isinstance(v, bool | str) for v in knob.choices):
+        values = sorted(knob.choices)  # type: ignore[type-var]
+    if values is None or value not in values or rng.random() < 0.3:
+        if values is None and isinstance(knob, Between) and rng.random() < 0.7:
+            step = rng.normal(0, 0.15) * (np.log(knob.high / knob.low) if knob.log else knob.high - knob.low)
+            moved = value * np.exp(step) if knob.log else value + step
+            return float(np.clip(moved, knob.low, knob.high))
+        return knob.sample(rng)
+    place = values.index(value) + (1 if rng.random() < 0.5 else -1)
+    return values[int(np.clip(place, 0, len(values) - 1))]

@@ -1,0 +1,308 @@
+"""Candidates as numbers: the columns of the scaling law, and the inputs of the Gaussian process.
+
+A knob that is not named here enters by its declaration alone: a number as its logarithm, a flag as 0 or 1, a
+word as an indicator of each further value. Columns that a space does not vary are left out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search.surrogate.law import Prior
+from space.candidate import Architecture, CandidateConfig
+from space.cost import Cost
+from space.knob_index import KNOBS, is_of_architecture, kind
+from space.knobs import Between, Choices
+from space.ranges import MIXTURE_PREFIX, SearchSpace
+from space.records import SuiteRecord
+from space.scores import domain_weights
+from space.study import Rungs
+
+SIZES = ("total", "active", "flops")  # logarithms of costs
+SHAPES = ("depth", "width", "ratio", "experts", "top_k")  # logarithms of named knobs
+NAMED = ("depth", "width", "expert_ratio", "experts", "top_k", "learning_rate")
+LEAST_SHARE = 1e-4  # whose logarithm a column holds
+MOST_SHARE = 4.0  # of a task, over the uniform share and less 1, that helps or hurts another one
+RUNG_SPREAD, SHARE_SPREAD = 0.2, 0.25  # between tasks
+OTHER_SPREAD, OTHER_TASKS = 0.15, 8  # of the shares of other tasks, at this number of tasks
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points of a search space, as numbers.
+
+    Attributes:
+        shapes: (points, knobs): `SIZES`, `SHAPES`, then the other knobs.
+        log_rate: (points,) logarithm of the learning rate.
+        shares: (points, tasks) mixture.
+    """
+
+    shapes: np.ndarray
+    log_rate: np.ndarray
+    shares: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    @property
+    def log_flops(self) -> np.ndarray:
+        """Logarithm of the FLOPs per token, (points,)."""
+        return self.shapes[:, SIZES.index("flops")]
+
+    def take(self, kept: np.ndarray) -> "Points":
+        """Some of the points."""
+        return Points(self.shapes[kept], self.log_rate[kept], self.shares[kept])
+
+    @staticmethod
+    def joined(parts: Sequence["Points"]) -> "Points":
+        """All points of several sets."""
+        return Points(
+            np.concatenate([part.shapes for part in parts]),
+            np.concatenate([part.log_rate for part in parts]),
+            np.concatenate([part.shares for part in parts]),
+        )
+
+
+class Shapes:
+    """Turns an architecture, and the training knobs but the learning rate, into numbers."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.others: dict[str, Callable[[Any], list[float]]] = {}
+        for name in KNOBS:
+            knob = getattr(space, name)
+            values = knob.values()
+            if name not in NAMED and (values is None or len(values) > 1):
+                self.others[name] = _encoding(name, knob)
+
+    def row(self, candidate: CandidateConfig, cost: Cost) -> np.ndarray:
+        """(knobs,) of one candidate."""
+        arch: Architecture = candidate.architecture
+        numbers = [cost.total_params, cost.active_params, cost.flops_per_token]
+        numbers += [arch.depth, arch.width, arch.expert_width / arch.width, arch.experts, arch.top_k]
+        other: list[float] = []
+        for name, encode in self.others.items():
+            other += encode(getattr(arch if is_of_architecture(name) else candidate, name))
+        return np.concatenate((np.log(numbers), other))
+
+
+def _encoding(name: str, knob: Between | Choices) -> Callable[[Any], list[float]]:
+    """How the values of a knob are encoded."""
+    if kind(name) == "word":
+        assert isinstance(knob, Choices)
+        further = knob.choices[1:]
+        return lambda value: [float(value == word) for word in further]
+    if kind(name) == "flag":
+        return lambda value: [float(value)]
+    ends = knob.choices if isinstance(knob, Choices) else (knob.low, knob.high)
+    if min(map(float, ends)) > 0:
+        return lambda value: [float(np.log(value))]
+    return lambda value: [float(np.log1p(value))]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the law: its prior mean and standard deviation, and the prior spread between tasks."""
+
+    name: str
+    mean: float
+    std: float
+    spread: float
+
+
+class Encoder:
+    """The columns of one study.
+
+    Args:
+        space: what is searched.
+        suite: its tasks.
+        rungs: its rungs.
+        sample: points drawn from the space, by which columns are centred and scaled.
+        per_task: whether each task has a law of its own; otherwise the score has one.
+    """
+
+    def __init__(
+        self, space: SearchSpace, suite: SuiteRecord, rungs: Rungs, sample: Points, per_task: bool = True
+    ) -> None:
+        self.weights = _weights(suite)
+        self.per_task = per_task
+        self.rungs = len(rungs.tokens)
+        tokens = np.log([rungs.with_decay(count) for count in rungs.tokens])
+        self.log_tokens = tokens - tokens.mean()
+        self._centre = sample.shapes.mean(axis=0)
+        self._rate = float(np.mean(_ends(space)))
+        self._mixed = len(suite.tasks) > 1 and not space.mixture.fixed
+        self._varies = sample.shapes.std(axis=0) > 1e-9
+        self._rate_varies = bool(sample.log_rate.std() > 1e-9)
+        self._columns = self._law_columns(sample.shapes.shape[1])
+        probe = self._all_shared(sample, np.arange(len(sample)) % self.rungs)
+        kept = [i for i, c in enumerate(self._columns) if c.name == "1" or probe[:, i].std() > 1e-9]
+        self._kept = np.array(kept)
+        inputs = self._all_inputs(sample, np.arange(len(sample)) % self.rungs)
+        self._scale = inputs.std(axis=0)
+        self._inputs = np.flatnonzero(self._scale > 1e-9)
+        groups = self._groups(sample.shapes.shape[1])[self._inputs]
+        self.groups = np.unique(groups, return_inverse=True)[1]
+        self.prior = self._prior()
+
+    @property
+    def laws(self) -> int:
+        """Number of laws: that of tasks, or one."""
+        return len(self.weights) if self.per_task else 1
+
+    def law(self, points: Points, rungs: np.ndarray) -> np.ndarray:
+        """Columns of the law, (laws, points, columns), for points at rungs (points,)."""
+        shared = self._all_shared(points, rungs)[:, self._kept]
+        shared = np.broadcast_to(shared, (self.laws, *shared.shape))
+        if not self._mixed:
+            return np.ascontiguousarray(shared)
+        tasks = len(self.weights)
+        others = np.clip(points.shares * tasks - 1, -1.0, MOST_SHARE)
+        if not self.per_task:
+            return np.concatenate((shared, others[None]), axis=2)
+        own = np.log(np.maximum(points.shares * tasks, LEAST_SHARE))
+        parts = np.empty((tasks, len(points), tasks))
+        for task in range(tasks):
+            parts[task, :, 0] = own[:, task]
+            parts[task, :, 1:] = np.delete(others, task, axis=1)
+        return np.concatenate((shared, parts), axis=2)
+
+    def by_share(self, points: Points, beta: np.ndarray) -> np.ndarray:
+        """Derivative of each law's linear predictor by the shares.
+
+        Args:
+            points: where.
+            beta: (laws, columns) coefficients.
+
+        Returns:
+            (laws, points, tasks).
+        """
+        tasks = len(self.weights)
+        slopes = np.zeros((self.laws, len(points), tasks))
+        if not self._mixed:
+            return slopes
+        free = points.shares * tasks - 1 < MOST_SHARE
+        first = len(self._kept)
+        if not self.per_task:
+            return (beta[:, None, first:] * tasks) * free
+        for task in range(tasks):
+            rest = np.delete(np.arange(tasks), task)
+            slopes[task][:, rest] = beta[task, first + 1 :] * tasks * free[:, rest]
+            slopes[task][:, task] = beta[task, first] / np.maximum(
+                points.shares[:, task], LEAST_SHARE / tasks
+            )
+        return slopes
+
+    def by_rate(self, points: Points, rungs: np.ndarray, beta: np.ndarray) -> np.ndarray:
+        """Derivative of each law's linear predictor by the logarithm of the learning rate, (laws, points)."""
+        step = 1e-3
+        up = Points(points.shapes, points.log_rate + step, points.shares)
+        down = Points(points.shapes, points.log_rate - step, points.shares)
+        change = self._all_shared(up, rungs) - self._all_shared(down, rungs)
+        return beta[:, : len(self._kept)] @ (change[:, self._kept] / (2 * step)).T
+
+    def inputs(self, points: Points, rungs: np.ndarray) -> np.ndarray:
+        """Inputs of the Gaussian process, (points, inputs), of a standard deviation of about 1."""
+        return (self._all_inputs(points, rungs) / np.where(self._scale > 1e-9, self._scale, 1))[
+            :, self._inputs
+        ]
+
+    def score(self, fractions: np.ndarray) -> np.ndarray:
+        """The score of fractions (..., laws, points): (..., points)."""
+        if not self.per_task:
+            return np.clip(fractions[..., 0, :], -1.0, 1.0)
+        return np.einsum("t,...tn->...n", self.weights, np.clip(fractions, -1.0, 1.0))
+
+    def _law_columns(self, knobs: int) -> list[_Column]:
+        """The columns that all tasks share, in the order of `_all_shared`."""
+        other = [_Column(f"other {n}", 0.0, 0.12, 0.05) for n in range(knobs - len(SIZES) - len(SHAPES))]
+        rungs = [_Column(f"rung {n}", 0.0, 0.15, RUNG_SPREAD) for n in range(self.rungs)]
+        return [
+            _Column("1", -0.2, 1.0, 0.8),
+            _Column("total", -0.08, 0.12, 0.05),
+            _Column("active", -0.08, 0.12, 0.05),
+            _Column("rate", 0.0, 0.15, 0.1),
+            _Column("rate^2", 0.12, 0.12, 0.05),
+            _Column("rate width", 0.0, 0.05, 0.02),
+            _Column("rate depth", 0.0, 0.05, 0.02),
+            _Column("depth", 0.0, 0.12, 0.05),
+            _Column("shape", 0.0, 0.1, 0.05),
+            _Column("shape^2", 0.0, 0.05, 0.02),
+            _Column("ratio", 0.0, 0.1, 0.05),
+            _Column("ratio^2", 0.0, 0.05, 0.02),
+            _Column("experts", 0.0, 0.1, 0.05),
+            _Column("top_k", 0.0, 0.1, 0.05),
+            *other,
+            _Column("tokens", -0.35, 0.3, 0.25),
+            _Column("tokens experts", 0.0, 0.05, 0.02),
+            _Column("tokens active", 0.0, 0.05, 0.02),
+            _Column("tokens rate", 0.0, 0.05, 0.02),
+            *rungs,
+        ]
+
+    def _all_shared(self, points: Points, rungs: np.ndarray) -> np.ndarray:
+        shapes = points.shapes - self._centre
+        total, active, _, depth, width, ratio, experts, top_k = shapes[:, : len(SIZES) + len(SHAPES)].T
+        rate, tokens = points.log_rate - self._rate, self.log_tokens[rungs]
+        ends = np.zeros((len(points), self.rungs))
+        if self.rungs > 1:
+            ends[np.arange(len(points)), rungs] = 1.0
+        shape = (width - depth)[:, None]
+        named = (total, active, rate, rate**2, rate * width, rate * depth, depth)
+        named = np.column_stack((np.ones(len(points)), *named))
+        forms = np.column_stack((shape, shape**2, ratio, ratio**2, experts, top_k))
+        data = np.column_stack((tokens, tokens * experts, tokens * active, tokens * rate))
+        return np.concatenate((named, forms, shapes[:, len(SIZES) + len(SHAPES) :], data, ends), axis=1)
+
+    def _all_inputs(self, points: Points, rungs: np.ndarray) -> np.ndarray:
+        mixture = np.sqrt(points.shares)
+        tokens = self.log_tokens[rungs]
+        return np.column_stack((points.shapes - self._centre, points.log_rate - self._rate, mixture, tokens))
+
+    def _groups(self, knobs: int) -> np.ndarray:
+        """Group of each input: costs, shape, experts, other knobs, learning rate, mixture, tokens."""
+        other = knobs - len(SIZES) - len(SHAPES)
+        return np.array([0, 0, 0, 1, 1, 2, 2, 2, *[3] * other, 4, *[5] * len(self.weights), 6])
+
+    def _prior(self) -> Prior:
+        kept = [self._columns[i] for i in self._kept]
+        pooled = list(range(len(kept)))
+        if self._mixed:
+            tasks, own = len(self.weights), _Column("own share", -0.35, 0.3, SHARE_SPREAD)
+            spread = OTHER_SPREAD * (OTHER_TASKS / tasks) ** 0.5
+            other = _Column("share of another task", 0.0, 1e-3, spread)
+            added = [own, *[other] * (tasks - 1)] if self.per_task else [other] * tasks
+            pooled += [len(kept), *[len(kept) + 1] * (tasks - 1)] if self.per_task else [-1] * tasks
+            kept += added
+        return Prior(
+            mean=np.array([column.mean for column in kept]),
+            std=np.array([column.std for column in kept]),
+            spread=np.array([column.spread for column in kept]),
+            pooled=np.array(pooled) if self.per_task else np.full(len(kept), -1),
+        )
+
+
+def _weights(suite: SuiteRecord) -> np.ndarray:
+    """Weight of each task in the score, (tasks,)."""
+    weights = domain_weights({name: suite.records[name].domain for name in suite.tasks})
+    return np.array([weights[name] for name in suite.tasks])
+
+
+def _ends(space: SearchSpace) -> list[float]:
+    """Logarithms of the least and the largest learning rate."""
+    knob = space.learning_rate
+    values: Sequence[Any] = knob.choices if isinstance(knob, Choices) else (knob.low, knob.high)
+    return [float(np.log(min(values))), float(np.log(max(values)))]
+
+
+def shares_of(logits: np.ndarray, prior: np.ndarray, floor: float) -> np.ndarray:
+    """Mixtures of log-ratios (points, tasks) to a prior (tasks,), as `TaskMixture.from_logits` makes them."""
+    z = np.log(np.maximum(prior, 1e-9)) + logits
+    p = np.exp(z - z.max(axis=1, keepdims=True))
+    return floor + (1 - logits.shape[1] * floor) * p / p.sum(axis=1, keepdims=True)
+
+
+def logits_of(params: Mapping[str, Any], tasks: Sequence[str]) -> np.ndarray:
+    """Log-ratios of the mixture in parameters, (tasks,)."""
+    return np.array([float(params.get(MIXTURE_PREFIX + task, 0.0)) for task in tasks])

@@ -1,0 +1,296 @@
+"""Predicts the scores of a study's candidates at its top rung.
+
+Two models are fitted. One is a scaling law for each task (`search.surrogate.law`) and a Gaussian process on
+what it leaves of the score; the other is a Gaussian process on the score, for studies that follow no such
+law. Cross-validation over candidates weighs the two and calibrates their standard deviations.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from search.surrogate.columns import Encoder, Points
+from search.surrogate.gp import GaussianProcess, Kernel, tuned
+from search.surrogate.law import Law, Rows, fit
+
+MOST_ROWS = 250  # of a Gaussian process, the highest rungs first
+FOLDS = 4
+LEAST_CANDIDATES = 8  # for cross-validation
+LAW_WEIGHT = 0.75  # without cross-validation
+WEIGHTS = np.linspace(0.02, 0.98, 25)
+PRIOR_LAW, PRIOR_PLAIN = 3.0, 1.5  # of a beta distribution of the weight
+INFLATION = 1.2  # of standard deviations, without cross-validation
+CALIBRATED, PSEUDO = 40, 8.0  # latest candidates whose errors calibrate, and what the prior counts for
+SCALES = (0.7, 3.0)  # range of the calibration
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Scores of trials, by rising rung, the latest last.
+
+    Attributes:
+        points: (trials,) of their candidates.
+        candidate: (trials,) number of the candidate.
+        rung: (trials,).
+        fractions: (laws, trials) of each task, NaN where unknown; the score itself where it has one law.
+        fraction_stderr: the same shape.
+        score: (trials,).
+        stderr: (trials,) of the score.
+    """
+
+    points: Points
+    candidate: np.ndarray
+    rung: np.ndarray
+    fractions: np.ndarray
+    fraction_stderr: np.ndarray
+    score: np.ndarray
+    stderr: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def take(self, kept: np.ndarray) -> "Observations":
+        """Some of the trials."""
+        return Observations(
+            self.points.take(kept),
+            self.candidate[kept],
+            self.rung[kept],
+            self.fractions[:, kept],
+            self.fraction_stderr[:, kept],
+            self.score[kept],
+            self.stderr[kept],
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Normal distributions of the score at points, one for each model: all (models, points).
+
+    Attributes:
+        weights: (models,) of the mixture of both.
+        mean: (models, points).
+        std: (models, points) of the expected score, without the noise of one training and its episodes.
+        noise: (models,) standard deviation of that noise, without the episodes'.
+    """
+
+    weights: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    noise: np.ndarray
+
+    @property
+    def mixed_mean(self) -> np.ndarray:
+        """Mean of the mixture, (points,)."""
+        return self.weights @ self.mean
+
+
+@dataclass(frozen=True)
+class Use:
+    """Which parts of the surrogate are used; benchmarks leave parts out."""
+
+    law: bool = True
+    residual: bool = True
+    plain: bool = True
+
+
+class Surrogate:
+    """Both models, fitted to a study's scores.
+
+    Args:
+        encoder: the columns of the study.
+        seen: its scores.
+        use: which parts to use.
+    """
+
+    def __init__(self, encoder: Encoder, seen: Observations, use: Use = Use()) -> None:
+        self.encoder = encoder
+        self.seen = seen
+        self.use = use
+        self._x = encoder.law(seen.points, seen.rung)
+        self._inputs = encoder.inputs(seen.points, seen.rung)
+        self._trend = _Trend(encoder, seen)
+        everything = np.arange(len(seen))
+        self.models: list[_Model] = []
+        if use.law:
+            law = fit(self._rows(everything), encoder.prior)
+            residual = seen.score - self._law_score(law, self._x)[0]
+            kernel = tuned(self._inputs, residual, seen.stderr**2, encoder.groups) if use.residual else None
+            self.models.append(_Model(law, kernel))
+        if use.plain or not use.law:
+            left = seen.score - self._trend(seen.points, seen.rung)
+            self.models.append(_Model(None, tuned(self._inputs, left, seen.stderr**2, encoder.groups)))
+        self._fitted = [self._fit(model, everything, model.law) for model in self.models]
+        self.weights, self.scales = self._cross_validate()
+
+    @property
+    def law_weight(self) -> float:
+        """Weight of the scaling law; 0 where it is not used."""
+        return float(self.weights[0]) if self.use.law else 0.0
+
+    @property
+    def law(self) -> Law | None:
+        """The scaling law, where it is used."""
+        return self.models[0].law
+
+    def predict(self, points: Points, rung: int | None = None, pending: Points | None = None) -> Prediction:
+        """Predict the scores of points.
+
+        Args:
+            points: the points.
+            rung: index of the rung; by default the top one.
+            pending: points that are being trained: the uncertainty around them will have shrunk.
+        """
+        rung = self.encoder.rungs - 1 if rung is None else rung
+        at = np.full(len(points), rung)
+        found = [fitted.predict(points, at, pending, rung) for fitted in self._fitted]
+        return Prediction(
+            self.weights,
+            np.stack([mean for mean, _ in found]),
+            np.stack([np.sqrt(variance) for _, variance in found]) * self.scales[:, None],
+            np.array([model.noise for model in self.models]),
+        )
+
+    def _rows(self, kept: np.ndarray) -> Rows:
+        seen = self.seen
+        return Rows(self._x[:, kept], seen.fractions[:, kept], seen.fraction_stderr[:, kept])
+
+    def _law_score(self, law: Law, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scores = self.encoder.score(law.drawn_fractions(x))
+        return scores.mean(axis=0), scores.var(axis=0)
+
+    def _fit(self, model: "_Model", kept: np.ndarray, law: Law | None) -> "_Fitted":
+        """Condition a model on some of the scores."""
+        rows = kept[-MOST_ROWS:]
+        if law is None:
+            expected = self._trend(self.seen.points.take(rows), self.seen.rung[rows])
+        else:
+            expected = self._law_score(law, self._x[:, rows])[0]
+        left = self.seen.score[rows] - expected
+        return _Fitted(
+            self.encoder,
+            law,
+            self._trend,
+            model.kernel,
+            self._inputs[rows],
+            left,
+            self.seen.stderr[rows] ** 2,
+        )
+
+    def _cross_validate(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights (models,) and scales of the standard deviations (models,)."""
+        count = len(self.models)
+        names = np.unique(self.seen.candidate)
+        if len(names) < LEAST_CANDIDATES:
+            weights = np.array([LAW_WEIGHT, 1 - LAW_WEIGHT]) if count == 2 else np.ones(1)
+            return weights, np.full(count, INFLATION)
+        last = _last_of_each(self.seen.candidate)
+        errors, deviations = np.empty((count, len(last))), np.empty((count, len(last)))
+        fold_of = np.searchsorted(names, self.seen.candidate) % FOLDS
+        for fold in range(FOLDS):
+            kept = np.flatnonzero(fold_of != fold)
+            held = np.flatnonzero(fold_of[last] == fold)
+            rows = last[held]
+            points, rung = self.seen.points.take(rows), self.seen.rung[rows]
+            for m, model in enumerate(self.models):
+                law = None if model.law is None else fit(self._rows(kept), self.encoder.prior, model.law)
+                mean, variance = self._fit(model, kept, law).predict(points, rung)
+                noise = model.noise**2 + self.seen.stderr[rows] ** 2
+                errors[m, held] = self.seen.score[rows] - mean
+                deviations[m, held] = np.sqrt(variance + noise)
+        z = (errors / deviations)[:, -CALIBRATED:]
+        scales = np.clip(np.sqrt((PSEUDO + (z**2).sum(axis=1)) / (PSEUDO + z.shape[1])), *SCALES)
+        return _stacked(errors, deviations * scales[:, None]), scales
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A law with the kernel of its residuals, or no law and the kernel of the score itself."""
+
+    law: Law | None
+    kernel: Kernel | None
+
+    @property
+    def noise(self) -> float:
+        return 0.02 if self.kernel is None else self.kernel.noise
+
+
+class _Fitted:
+    """A model conditioned on scores."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        law: Law | None,
+        trend: "_Trend",
+        kernel: Kernel | None,
+        inputs: np.ndarray,
+        left: np.ndarray,
+        variance: np.ndarray,
+    ) -> None:
+        self._encoder, self._law, self._trend = encoder, law, trend
+        self._kernel, self._rows = kernel, (inputs, left, variance)
+        self._gp = None if kernel is None else GaussianProcess(inputs, left, variance, kernel)
+
+    def predict(
+        self, points: Points, rungs: np.ndarray, pending: Points | None = None, rung: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of the expected score, both (points,)."""
+        if self._law is None:
+            mean, variance = self._trend(points, rungs), np.zeros(len(points))
+        else:
+            scores = self._encoder.score(self._law.drawn_fractions(self._encoder.law(points, rungs)))
+            mean, variance = scores.mean(axis=0), scores.var(axis=0)
+        if self._gp is None or self._kernel is None:
+            return mean, variance + 1e-6
+        inputs = self._encoder.inputs(points, rungs)
+        left, own = self._gp.predict(inputs)
+        if pending is not None and len(pending):
+            waiting = self._encoder.inputs(pending, np.full(len(pending), rung))
+            known, _, noise = self._rows
+            both = GaussianProcess(
+                np.concatenate((known, waiting)),
+                np.zeros(len(known) + len(waiting)),
+                np.append(noise, np.full(len(waiting), float(np.median(noise)))),
+                self._kernel,
+            )
+            own = both.predict(inputs)[1]
+        return mean + left, variance + own
+
+
+class _Trend:
+    """The mean of the plain Gaussian process: linear in the logarithms of FLOPs and tokens."""
+
+    def __init__(self, encoder: Encoder, seen: Observations) -> None:
+        self._encoder = encoder
+        self._level = float(np.mean(seen.score))
+        self._at = float(np.mean(seen.points.log_flops))
+        x = self._columns(seen.points, seen.rung)
+        ridge = x.T @ x + np.diag([0.0, 2.0, 2.0]) + 1e-9 * np.eye(3)
+        self._slopes = np.linalg.solve(ridge, x.T @ (seen.score - self._level))
+
+    def __call__(self, points: Points, rungs: np.ndarray) -> np.ndarray:
+        return self._level + self._columns(points, rungs) @ self._slopes
+
+    def _columns(self, points: Points, rungs: np.ndarray) -> np.ndarray:
+        tokens = self._encoder.log_tokens[rungs]
+        return np.column_stack((np.ones(len(points)), points.log_flops - self._at, tokens))
+
+
+def _stacked(errors: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """Weights of the models by which held-out scores are most probable (Yao 2018), with a beta prior."""
+    if len(errors) == 1:
+        return np.ones(1)
+    densities = np.exp(-0.5 * np.minimum((errors / deviations) ** 2, 200.0)) / deviations
+    mixed = WEIGHTS[:, None] * densities[0] + (1 - WEIGHTS)[:, None] * densities[1]
+    belief = np.log(mixed).sum(axis=1)
+    belief += (PRIOR_LAW - 1) * np.log(WEIGHTS) + (PRIOR_PLAIN - 1) * np.log1p(-WEIGHTS)
+    share = np.exp(belief - belief.max())
+    weight = float((share * WEIGHTS).sum() / share.sum())
+    return np.array([weight, 1 - weight])
+
+
+def _last_of_each(candidates: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Index of the last row of each candidate, in the order of the rows."""
+    found = {int(candidate): row for row, candidate in enumerate(candidates)}
+    return np.array(sorted(found.values()))
