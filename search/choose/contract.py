@@ -61,7 +61,7 @@ class Subject:
             {
                 "study": "contract",
                 "suite": SUITE,
-                "rungs": {"tokens": [100_000]},
+                "rungs": {"tokens": [100_000, 200_000, 400_000]},
                 "stop": {"candidates": COUNT},
                 "space": space,
                 "limits": limits,
