@@ -28,7 +28,7 @@ from search.surrogate.surrogate import Observations, Prediction, Surrogate, Use
 from space.errors import StudyFileError
 
 STARTS = 16  # candidates before the models are asked
-LEAST_SCORED = 5  # candidates with scores, for the models
+LEAST_SCORED = 3  # candidates with scores, for the models
 START_POWER, RANDOM_POWER, COST_POWER = -1.0, -0.5, 0.5  # of FLOPs
 RANDOM_SHARE, BIN_SHARE = 0.1, 0.25  # of the candidates after the start
 RANDOM, MUTANTS, CROSSED = 200, 200, 100  # points of the pool
