@@ -74,8 +74,8 @@ class Surface(Protocol):
 class KnownSurface(Surface, Protocol):
     """A surface whose scores are also known without noise."""
 
-    def truth(self, candidate: CandidateConfig, cost: Cost) -> float | None:
-        """The score at the highest rung without noise; None if training diverges there."""
+    def truth(self, candidate: CandidateConfig, cost: Cost, rung: int = -1) -> float | None:
+        """The score at a rung, by default the highest, without noise; None if training diverges there."""
         ...
 
 

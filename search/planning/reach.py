@@ -2,8 +2,8 @@
 
 The hypervolume of an observed front is optimistic, since noise selects the lucky candidates. So a front is
 judged as its reader would find it: the candidates are those that the study reports (the front over every
-candidate's highest rung, noise included), their scores those at the highest rung without noise. A candidate
-that looks good at a low rung and disappoints at the highest one therefore counts with what it is worth.
+candidate's highest rung, noise included), their scores those at the rung that each was trained to, without
+noise. A candidate that was lucky therefore counts with what it is worth.
 
 The hypervolume lies above the score that one random candidate in ten does not reach, of those that do not
 diverge. Above a score of 0 it would mostly measure how cheap the cheapest candidate is, which is known
@@ -79,12 +79,19 @@ class Judge:
         self.problem, self.surface = problem, surface
         priced = problem.space.feasible(problem.suite, problem.limits)
         self.most_flops = MARGIN * priced[-1][1].flops_per_token
-        self._truths: dict[str, float | None] = {}
+        self._truths: dict[tuple[str, int], float | None] = {}
         self.least_score = self._quantile() if least_score is None else least_score
 
-    def value(self, found: Sequence[Feasible]) -> float:
-        """Hypervolume of candidates by their scores at the highest rung without noise."""
-        points = [(t, f.cost.flops_per_token) for f in found if (t := self.truth(f)) is not None]
+    def value(self, found: Sequence[Feasible], rungs: Sequence[int] | None = None) -> float:
+        """Hypervolume of candidates by their scores without noise.
+
+        Args:
+            found: the candidates.
+            rungs: that each was trained to; None for the highest.
+        """
+        rungs = [-1] * len(found) if rungs is None else rungs
+        scores = [self.truth(f, rung) for f, rung in zip(found, rungs, strict=True)]
+        points = [(t, f.cost.flops_per_token) for f, t in zip(found, scores, strict=True) if t is not None]
         return hypervolume(points, self.least_score, self.most_flops)
 
     def curve(self, trials: Sequence[FinishedTrial]) -> list[Point]:
@@ -94,7 +101,7 @@ class Judge:
             trials: in the order of their ends.
         """
         highest: dict[str, FinishedTrial] = {}
-        reported: list[str] = []
+        reported: list[tuple[str, int]] = []
         points: list[Point] = []
         value = 0.0
         for trial in trials:
@@ -102,9 +109,10 @@ class Judge:
             if known is None or trial.rung > known.rung:
                 highest[trial.candidate] = trial
             front = reported_front(list(highest.values()))
-            names = [of.candidate for of in front]
+            names = [(of.candidate, of.rung) for of in front]
             if names != reported:
-                reported, value = names, self.value([_feasible(of) for of in front])
+                reported = names
+                value = self.value([_feasible(of) for of in front], [of.rung for of in front])
             points.append(Point(trial.spent, value))
         return points
 
@@ -160,12 +168,12 @@ class Judge:
                 found.append(priced)
         return found
 
-    def truth(self, found: Feasible) -> float | None:
-        """The score at the highest rung without noise; None if training diverges."""
-        name = found.candidate.id
-        if name not in self._truths:
-            self._truths[name] = self.surface.truth(found.candidate, found.cost)
-        return self._truths[name]
+    def truth(self, found: Feasible, rung: int = -1) -> float | None:
+        """The score at a rung, by default the highest, without noise; None if training diverges."""
+        key = found.candidate.id, rung
+        if key not in self._truths:
+            self._truths[key] = self.surface.truth(found.candidate, found.cost, rung)
+        return self._truths[key]
 
 
 def reported_front(trials: Sequence[FinishedTrial]) -> list[FinishedTrial]:

@@ -119,9 +119,9 @@ class SimulatedSurface:
             candidate, cost, features(candidate), np.array(shares), np.log(tokens[rung] / tokens[-1])
         )
 
-    def truth(self, candidate: CandidateConfig, cost: Cost) -> float | None:
-        """The score at the highest rung without noise; None if training diverges."""
-        facts = self.facts(candidate, cost, len(self.config.rungs.tokens) - 1)
+    def truth(self, candidate: CandidateConfig, cost: Cost, rung: int = -1) -> float | None:
+        """The score at a rung, by default the highest, without noise; None if training diverges."""
+        facts = self.facts(candidate, cost, range(len(self.config.rungs.tokens))[rung])
         if self.excess_rate(facts) > 0:
             return None
         return float(self.weights @ expit(self.logits(facts)))
