@@ -49,11 +49,12 @@ class RowsSurface:
             raise StudyFileError(f"a table's rows are its candidates, and '{candidate.id}' is not among them")
         return _result(self._suite, row.at(rung))
 
-    def truth(self, candidate: CandidateConfig, cost: Cost) -> float | None:
-        """The mean score over its seeds at the top rung; None if training diverges."""
+    def truth(self, candidate: CandidateConfig, cost: Cost, rung: int = -1) -> float | None:
+        """The mean score over its seeds at a rung, by default the top one; None if training diverges."""
+        rung = range(self._top + 1)[rung]
         row = self._rows[candidate.id]
-        scores = [t.score for t in (*row.rungs, *row.repeats) if t.rung == self._top and t.score is not None]
-        own = row.at(self._top)
+        scores = [t.score for t in (*row.rungs, *row.repeats) if t.rung == rung and t.score is not None]
+        own = row.at(rung)
         return None if own is None or own.diverged else float(np.mean(scores))
 
 
@@ -171,13 +172,13 @@ class EnsembleSurface:
             tasks[task] = TaskFraction(*self._episodes[number].measured(fraction, of_episodes))
         return Result.of(self.suite, tasks)
 
-    def truth(self, candidate: CandidateConfig, cost: Cost) -> float | None:
-        """The score at the top rung without noise; None if training diverges."""
+    def truth(self, candidate: CandidateConfig, cost: Cost, rung: int = -1) -> float | None:
+        """The score at a rung, by default the top one, without noise; None if training diverges."""
         logits = self.logits(candidate, cost)
         if logits is None:
             return None
         tasks = {
-            task: TaskFraction(float(scale.fraction(of[-1])), 0.0)
+            task: TaskFraction(float(scale.fraction(of[rung])), 0.0)
             for task, scale, of in zip(self.suite.tasks, self._scales, logits, strict=True)
         }
         return Result.of(self.suite, tasks).score

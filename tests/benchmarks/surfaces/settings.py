@@ -16,6 +16,16 @@ SEVEN_TO_FOURTEEN: dict[str, Any] = {  # knobs that `quick` fixes
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "quick": {},
+    "wide": {
+        "space": {
+            "depth": {"low": 1, "high": 6},
+            "width": {"choices": [32, 48, 64, 96, 128, 192, 256]},
+            "learning_rate": {"low": 3e-4, "high": 3e-2, "log": True},
+            "mixture": {"prior": "uniform", "floor": 0.02, "spread": 2.5},
+        },
+        "limits": {"flops_per_token": 1e7, "total_params": 4e7},
+        "rungs": {"tokens": [100_000, 300_000, 900_000], "eta": 3},
+    },
     "three-fold": {"rungs": {"tokens": [100_000, 300_000, 900_000], "eta": 3}},
     "one-rung": {"rungs": {"tokens": [900_000]}},
     "one-task": {"suite": ["taxi"]},
