@@ -15,7 +15,11 @@ SAMPLERS = {
     "nsga2": "optuna.samplers:NSGAIISampler",
     "gp": "optuna.samplers:GPSampler",
 }
-PROMOTIONS = {"rank": "search.choose.promote:by_rank", "all": "search.choose.promote:by_start"}
+PROMOTIONS = {
+    "gain": "search.choose.gain:by_gain",
+    "rank": "search.choose.promote:by_rank",
+    "all": "search.choose.promote:by_start",
+}
 ENGINES = {"local": "search.engines.local:LocalEngine"}
 
 

@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 
 from search.choose.divergence import Divergence
+from search.choose.models import models_of
 from search.choose.pool import COST_BINS, Pool, PoolSpace
 from search.choose.sampler import Problem, Suggestion
-from search.choose.snapshot import Snapshot, SnapshotTrial
+from search.choose.snapshot import Snapshot
 from search.pareto import nondominated_rank
 from search.surrogate.columns import Encoder
 from search.surrogate.ehvi import expected_gain
 from search.surrogate.law import fraction
-from search.surrogate.surrogate import Observations, Prediction, Surrogate, Use
+from search.surrogate.surrogate import Prediction, Surrogate, Use
 from space.errors import StudyFileError
 
 STARTS = 16  # candidates before the models are asked
@@ -73,14 +74,12 @@ class Pathfront:
         self._start_power = START_POWER if cheap_start else 0.0
         self._gradient = gradient and law
         self._use = Use(law=law, residual=residual, plain=plain)
-        self._per_task = per_task
-        self._made: tuple[PoolSpace, Encoder] | None = None
-        self._fitted: tuple[object, Surrogate] | None = None
+        self.models = models_of(problem, self._use, per_task)
 
     def suggest(self, view: Snapshot) -> Iterator[Suggestion]:
         """Suggest parameters, best first, each with the rule that suggested it."""
         rng = self._problem.rng(view)
-        space, encoder = self._space()
+        space, encoder = self.models.space, self.models.encoder
         scored = {trial.candidate for trial in view.trials if trial.state == "done"}
         if len(view.candidates) < self._starts or len(scored) < LEAST_SCORED:
             yield from self._drawn(space, rng, view, self._start_power, "start")
@@ -89,7 +88,7 @@ class Pathfront:
             yield from self._drawn(space, rng, view, RANDOM_POWER, "random")
             return
         try:
-            surrogate = self._surrogate(space, encoder, view)
+            surrogate = self.models.surrogate(view)
         except np.linalg.LinAlgError as error:
             yield from self._drawn(
                 space, rng, view, RANDOM_POWER, f"fallback; the models cannot be fitted: {error}"
@@ -98,15 +97,6 @@ class Pathfront:
         choice = _Choice(space, encoder, surrogate, view, rng, self._gradient)
         yield from choice.suggestions()
         yield from self._drawn(space, rng, view, RANDOM_POWER, "fallback; every point of the pool is known")
-
-    def _space(self) -> tuple[PoolSpace, Encoder]:
-        if self._made is None:
-            space = PoolSpace(self._problem)
-            sample = space.points(space.random(np.random.default_rng(0), 400, 0.0))
-            problem = self._problem
-            encoder = Encoder(problem.space, problem.suite, problem.rungs, sample, self._per_task)
-            self._made = space, encoder
-        return self._made
 
     def _drawn(
         self, space: PoolSpace, rng: np.random.Generator, view: Snapshot, power: float, note: str
@@ -117,42 +107,6 @@ class Pathfront:
             pool = space.random(rng, 16, power)
             for index in range(len(pool)):
                 yield Suggestion({**space.params(pool, index), **control}, note)
-
-    def _surrogate(self, space: PoolSpace, encoder: Encoder, view: Snapshot) -> Surrogate:
-        """The models, fitted again only if there are new scores."""
-        scored = [trial for trial in view.trials if trial.state == "done" and trial.score is not None]
-        key = frozenset((trial.candidate, trial.rung) for trial in scored)
-        if self._fitted is None or self._fitted[0] != key:
-            seen = observations(self._problem, space, view, scored, encoder)
-            self._fitted = key, Surrogate(encoder, seen, self._use)
-        return self._fitted[1]
-
-
-def observations(
-    problem: Problem, space: PoolSpace, view: Snapshot, scored: list[SnapshotTrial], encoder: Encoder
-) -> Observations:
-    """The scores of done trials as numbers, by rising rung."""
-    params = {candidate.id: candidate.params for candidate in view.candidates}
-    ordinal = {candidate.id: candidate.ordinal for candidate in view.candidates}
-    trials = sorted(scored, key=lambda trial: (trial.rung, ordinal[trial.candidate]))
-    pool, kept = space.encode([params[trial.candidate] for trial in trials])
-    trials = [trials[i] for i in kept]
-    score = np.array([trial.score for trial in trials], dtype=float)
-    stderr = np.array([trial.stderr or 0.0 for trial in trials])
-    values, errors = score[None], stderr[None]
-    if encoder.per_task:
-        unknown = (np.nan, 0.0)
-        by_task = [[trial.tasks.get(task, unknown) for trial in trials] for task in problem.suite.tasks]
-        values, errors = np.moveaxis(np.array(by_task, dtype=float), 2, 0)
-    return Observations(
-        points=space.points(pool),
-        candidate=np.array([ordinal[trial.candidate] for trial in trials]),
-        rung=np.array([trial.rung for trial in trials]),
-        fractions=values,
-        fraction_stderr=errors,
-        score=score,
-        stderr=stderr,
-    )
 
 
 class _Choice:

@@ -224,8 +224,8 @@ class Encoder:
             _Column("active", -0.08, 0.12, 0.05),
             _Column("rate", 0.0, 0.15, 0.1),
             _Column("rate^2", 0.12, 0.12, 0.05),
-            _Column("rate width", 0.0, 0.05, 0.02),
-            _Column("rate depth", 0.0, 0.05, 0.02),
+            _Column("rate width", 0.0, 0.2, 0.03),
+            _Column("rate depth", 0.0, 0.15, 0.03),
             _Column("depth", 0.0, 0.12, 0.05),
             _Column("shape", 0.0, 0.1, 0.05),
             _Column("shape^2", 0.0, 0.05, 0.02),
@@ -235,9 +235,9 @@ class Encoder:
             _Column("top_k", 0.0, 0.1, 0.05),
             *other,
             _Column("tokens", -0.35, 0.3, 0.25),
-            _Column("tokens experts", 0.0, 0.05, 0.02),
-            _Column("tokens active", 0.0, 0.05, 0.02),
-            _Column("tokens rate", 0.0, 0.05, 0.02),
+            _Column("tokens experts", 0.0, 0.12, 0.03),
+            _Column("tokens active", 0.0, 0.08, 0.03),
+            _Column("tokens rate", 0.0, 0.1, 0.03),
             *rungs,
         ]
 

@@ -1,0 +1,57 @@
+"""The order of promotion by expected gain: which candidate, trained on, most improves the front for its cost."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from search.choose.models import models_of
+from search.choose.promote import ranked
+from search.choose.sampler import Problem
+from search.choose.snapshot import Snapshot, SnapshotTrial
+from search.surrogate.ehvi import expected_gain
+from search.surrogate.surrogate import Use
+
+LEAST_SCORED = 6  # candidates with scores, for the models; with fewer, candidates are ordered by rank
+COST_POWER = 0.5  # of FLOPs
+MARGIN = 0.1  # of the range of log FLOPs beyond the dearest candidate, where the area ends
+
+
+def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -> Sequence[SnapshotTrial]:
+    """Order the trials that may be promoted by the expected gain of the front at the top rung.
+
+    The front is that of the candidates that were promoted from this rung before.
+
+    Args:
+        trials: the trials of one rung that may be promoted.
+        view: the study's candidates and trials.
+        problem: its space, tasks, limits, rungs and seed.
+    """
+    by_rank = ranked(trials, problem.seed)
+    if len({trial.candidate for trial in view.trials if trial.state == "done"}) < LEAST_SCORED:
+        return by_rank
+    models = models_of(problem, Use(), True)
+    try:
+        surrogate = models.surrogate(view)
+    except np.linalg.LinAlgError:
+        return by_rank
+    known = {candidate.id: candidate.params for candidate in view.candidates}
+    names = [trial.candidate for trial in by_rank]
+    pool, kept = models.space.encode([known[name] for name in names])
+    points = models.space.points(pool)
+    rung = by_rank[0].rung if by_rank else 0
+    above = {trial.candidate for trial in view.trials if trial.rung > rung and trial.state != "failed"}
+    promoted = np.array([names[i] in above for i in kept])
+    predicted = surrogate.predict(points)
+    space = models.space
+    most = np.log(space.most_flops) + max(MARGIN * np.log(space.most_flops / space.least_flops), 0.05)
+    gain = np.zeros(len(pool))
+    for model, weight in enumerate(predicted.weights):
+        front = predicted.mean[model][promoted], points.log_flops[promoted]
+        gain += weight * expected_gain(
+            predicted.mean[model], predicted.std[model], points.log_flops, front, 0.0, float(most)
+        )
+    value = gain / np.exp(COST_POWER * points.log_flops)
+    value[promoted] = np.inf  # they hold places
+    ordered = [by_rank[kept[i]] for i in np.argsort(-value, kind="stable")]
+    rest = [trial for i, trial in enumerate(by_rank) if i not in set(kept.tolist())]
+    return [*ordered, *rest]

@@ -1,0 +1,91 @@
+"""The models of one study, shared by its sampler and its order of promotion."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from search.choose.pool import PoolSpace
+from search.choose.sampler import Problem
+from search.choose.snapshot import Snapshot, SnapshotTrial
+from search.surrogate.columns import Encoder
+from search.surrogate.surrogate import Observations, Surrogate, Use
+
+SAMPLE = 400  # points by which columns are centred and scaled
+
+_MODELS: "WeakKeyDictionary[Problem, dict[tuple[Use, bool], Models]]" = WeakKeyDictionary()
+
+
+def models_of(problem: Problem, use: Use = Use(), per_task: bool = True) -> "Models":
+    """The models of a study; the same for each caller in this process.
+
+    Args:
+        problem: the study's space, tasks, limits, seed and rungs.
+        use: which parts of the surrogate are used.
+        per_task: whether each task has a law of its own, instead of one law of the score.
+    """
+    return _MODELS.setdefault(problem, {}).setdefault((use, per_task), Models(problem, use, per_task))
+
+
+class Models:
+    """The space of a study in numbers, and the surrogate that is fitted to its scores.
+
+    Args:
+        problem: the study's space, tasks, limits, seed and rungs.
+        use: which parts of the surrogate are used.
+        per_task: whether each task has a law of its own.
+    """
+
+    def __init__(self, problem: Problem, use: Use, per_task: bool) -> None:
+        self._problem, self._use, self._per_task = problem, use, per_task
+        self._fitted: tuple[frozenset[tuple[str, int]], Surrogate] | None = None
+
+    @cached_property
+    def space(self) -> PoolSpace:
+        """The space in numbers."""
+        return PoolSpace(self._problem)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The columns of the models."""
+        problem = self._problem
+        sample = self.space.points(self.space.random(np.random.default_rng(0), SAMPLE, 0.0))
+        return Encoder(problem.space, problem.suite, problem.rungs, sample, self._per_task)
+
+    def surrogate(self, view: Snapshot) -> Surrogate:
+        """The surrogate, fitted again only if there are new scores.
+
+        Raises:
+            numpy.linalg.LinAlgError: it cannot be fitted.
+        """
+        scored = [trial for trial in view.trials if trial.state == "done" and trial.score is not None]
+        key = frozenset((trial.candidate, trial.rung) for trial in scored)
+        if self._fitted is None or self._fitted[0] != key:
+            self._fitted = key, Surrogate(self.encoder, self.observations(view, scored), self._use)
+        return self._fitted[1]
+
+    def observations(self, view: Snapshot, scored: Sequence[SnapshotTrial]) -> Observations:
+        """The scores of done trials as numbers, by rising rung."""
+        params = {candidate.id: candidate.params for candidate in view.candidates}
+        ordinal = {candidate.id: candidate.ordinal for candidate in view.candidates}
+        trials = sorted(scored, key=lambda trial: (trial.rung, ordinal[trial.candidate]))
+        pool, kept = self.space.encode([params[trial.candidate] for trial in trials])
+        trials = [trials[i] for i in kept]
+        score = np.array([trial.score for trial in trials], dtype=float)
+        stderr = np.array([trial.stderr or 0.0 for trial in trials])
+        values, errors = score[None], stderr[None]
+        if self._per_task:
+            unknown = (np.nan, 0.0)
+            tasks = self._problem.suite.tasks
+            by_task = [[trial.tasks.get(task, unknown) for trial in trials] for task in tasks]
+            values, errors = np.moveaxis(np.array(by_task, dtype=float), 2, 0)
+        return Observations(
+            points=self.space.points(pool),
+            candidate=np.array([ordinal[trial.candidate] for trial in trials]),
+            rung=np.array([trial.rung for trial in trials]),
+            fractions=values,
+            fraction_stderr=errors,
+            score=score,
+            stderr=stderr,
+        )
