@@ -109,17 +109,18 @@ class Search(Frozen):
             Optuna's. Paths are kept as `package.module:Class`.
         sampler_args: arguments of its class.
         seed: seed of the sampler and of the trials.
-        promotion: which candidates are promoted to the next rung: "rank" promotes one in `rungs.eta`, the
-            best by non-dominated rank; "all" promotes every candidate that has a score. The path of a
-            function, as `package.module:function`, promotes one in `rungs.eta` in the function's order.
+        promotion: which candidates are promoted to the next rung. "gain" promotes one in `rungs.eta`, in the
+            order of the expected gain of the front; "rank" the same number, by non-dominated rank; "all"
+            promotes every candidate that has a score. The path of a function, as `package.module:function`,
+            promotes one in `rungs.eta` in the function's order.
         repeats: share of the candidates that are trained again with another seed at each rung that they
             reach. Their scores become means over both seeds.
     """
 
-    sampler: str = "stratified"
+    sampler: str = "pathfront"
     sampler_args: dict[str, JsonValue] = Field(default_factory=dict)
     seed: Whole = Field(default=0, ge=0)
-    promotion: str = "rank"
+    promotion: str = "gain"
     repeats: Real = Field(default=0, ge=0, le=1)
 
     @field_validator("sampler")

@@ -9,7 +9,6 @@ from search.choose.promote import ranked
 from search.choose.sampler import Problem
 from search.choose.snapshot import Snapshot, SnapshotTrial
 from search.surrogate.ehvi import expected_gain
-from search.surrogate.surrogate import Use
 
 LEAST_SCORED = 6  # candidates with scores, for the models; with fewer, candidates are ordered by rank
 COST_POWER = 0.5  # of FLOPs
@@ -29,11 +28,11 @@ def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -
     by_rank = ranked(trials, problem.seed)
     if len({trial.candidate for trial in view.trials if trial.state == "done"}) < LEAST_SCORED:
         return by_rank
-    models = models_of(problem, Use(), True)
+    models = models_of(problem)
     try:
         surrogate = models.surrogate(view)
     except np.linalg.LinAlgError:
-        return by_rank
+        return by_rank  # the origin of the next candidate says that the models cannot be fitted
     known = {candidate.id: candidate.params for candidate in view.candidates}
     names = [trial.candidate for trial in by_rank]
     pool, kept = models.space.encode([known[name] for name in names])

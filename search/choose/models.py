@@ -10,14 +10,14 @@ from search.choose.pool import PoolSpace
 from search.choose.sampler import Problem
 from search.choose.snapshot import Snapshot, SnapshotTrial
 from search.surrogate.columns import Encoder
-from search.surrogate.surrogate import Observations, Surrogate, Use
+from search.surrogate.surrogate import ALL, Observations, Surrogate, Use
 
 SAMPLE = 400  # points by which columns are centred and scaled
 
 _MODELS: "WeakKeyDictionary[Problem, dict[tuple[Use, bool], Models]]" = WeakKeyDictionary()
 
 
-def models_of(problem: Problem, use: Use = Use(), per_task: bool = True) -> "Models":
+def models_of(problem: Problem, use: Use = ALL, per_task: bool = True) -> "Models":
     """The models of a study; the same for each caller in this process.
 
     Args:

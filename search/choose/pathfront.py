@@ -28,7 +28,7 @@ from search.surrogate.law import fraction
 from search.surrogate.surrogate import Prediction, Surrogate, Use
 from space.errors import StudyFileError
 
-STARTS = 16  # candidates before the models are asked
+STARTS = 6  # candidates before the models are asked
 LEAST_SCORED = 3  # candidates with scores, for the models
 START_POWER, RANDOM_POWER, COST_POWER = -1.0, -0.5, 0.5  # of FLOPs
 RANDOM_SHARE, BIN_SHARE = 0.1, 0.25  # of the candidates after the start
@@ -36,6 +36,8 @@ RANDOM, MUTANTS, CROSSED = 200, 200, 100  # points of the pool
 PARENTS_LAYERS = 2  # non-dominated layers whose candidates are mutated
 BEST, GRADIENT_STEPS, ROUNDS, CHILDREN = 24, 12, 2, 120
 MARGIN = 0.1  # of the range of log FLOPs beyond the dearest candidate, where the area ends
+DENSE_EVERY = 3  # one candidate of the start in so many is dense, where the space holds both kinds
+BATCH = 32  # points that are drawn at once
 SUGGESTED = 200  # suggestions, best first
 
 
@@ -53,6 +55,8 @@ class Pathfront:
         gradient: whether mixtures and learning rates are improved by gradient.
         per_task: whether each task has a law of its own, instead of one law of the score.
     """
+
+    draws_controls = True
 
     def __init__(
         self,
@@ -103,10 +107,12 @@ class Pathfront:
     ) -> Iterator[Suggestion]:
         """Random points without end; with the control mixture where the next candidate tries it."""
         control = self._problem.control(len(view.candidates))
+        dense = len(view.candidates) % DENSE_EVERY == 0
         while True:
-            pool = space.random(rng, 16, power)
-            for index in range(len(pool)):
-                yield Suggestion({**space.params(pool, index), **control}, note)
+            pool = space.random(rng, BATCH, power)
+            wanted = np.flatnonzero(space.points(pool).sparse != dense) if note == "start" else np.array([])
+            for index in wanted if len(wanted) else range(len(pool)):
+                yield Suggestion({**space.params(pool, int(index)), **control}, note)
 
 
 class _Choice:

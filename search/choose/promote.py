@@ -20,7 +20,7 @@ from search.choose.sampler import Problem
 from search.choose.snapshot import Snapshot, SnapshotTrial
 from space.study import Rungs, Search
 
-PEERS = 4  # times eta: with fewer ended trials at a rung, new candidates come first
+PEERS = 1  # times eta: with fewer ended trials at a rung, new candidates come first
 EVERY = "all"  # the rule that promotes every candidate with a score
 OBJECTIVES = (True, False)  # whether the score, and the FLOPs per token, are maximised
 

@@ -75,6 +75,7 @@ class Proposer:
         self.sampler = make_sampler(config.search, self.problem)
         self.order = make_order(config.search, self.problem)
         self.name = origin(config.search.sampler)
+        self._draws_controls = getattr(self.sampler, "draws_controls", False)
         self._fallback, self._fallback_name = Stratified(self.problem), "stratified"
         if isinstance(self.sampler, Random | Stratified):
             self._fallback, self._fallback_name = self.sampler, config.search.sampler
@@ -86,7 +87,8 @@ class Proposer:
             StudyFileError: the study's sampler raises an error, or suggests what is not in the space.
         """
         source = Provenance("control" if self.problem.control(len(view.candidates)) else self._fallback_name)
-        if self.sampler is not self._fallback and source.rule != "control":
+        control = source.rule == "control"
+        if self.sampler is not self._fallback and (not control or self._draws_controls):
             with suggesting(self.config.search):
                 suggested = self.sampler.suggest(view)
                 if suggested is None:
@@ -95,7 +97,8 @@ class Proposer:
                     looked_at = Counted(self._checked(suggested))
                     found = next(self.problem.usable(looked_at, view), None)
                     if found is not None:
-                        return _proposal(found, one_line(f"{self.name} {found.note}")[:LENGTH])
+                        noted = one_line(f"{self.name} {found.note}")[:LENGTH]
+                        return _proposal(found, source.origin if control else noted)
                     source = Provenance(self.name + FALLBACK, _unusable(looked_at.count))
         drawn = next(self.problem.usable(self._fallback.suggest(view), view), None)
         return None if drawn is None else _proposal(drawn, source.origin)

@@ -44,6 +44,9 @@ class Suggestion(NamedTuple):
 class Sampler(Protocol):
     """Suggests which candidates to try next.
 
+    The candidates that try a control mixture (`Problem.control`) are drawn by the stratified sampler, unless
+    the sampler's class has the attribute `draws_controls` with a true value; it then suggests them, too.
+
     A sampler may also have a method `waiting_for(view) -> str`, which says why `suggest` returned None, such
     as "3 of 10 candidates". The reason becomes part of the origin of the candidate that is drawn instead.
     """

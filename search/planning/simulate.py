@@ -4,7 +4,8 @@ What a study spends depends on which candidates it tries and promotes, and these
 is simulated several times with the code that a worker runs. Scores rise with the logarithm of the cost, as in
 studies seen, with random noise; every candidate is above its floor, and no attempt crashes. A sampler that is
 not in `PLAYED` is simulated by TPE: a Gaussian process is a hundred times as slow, and how long a user's
-sampler takes is not known.
+sampler takes is not known. Candidates that a study promotes by expected gain are promoted by rank here: the
+number of promotions is the same, and scores that are made up hold nothing that a model could learn.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ POOL = 400  # feasible draws of the space that the proposals of all courses come
 DRAWS = 4000  # at most, to fill the pool
 LONGEST, LONGEST_MODEL = 100, 30  # candidates of a course; of a longer study its first ones are played
 COURSES, COURSES_MODEL = 6, 3
-PLAYED = ("stratified", "random", "tpe", "nsga2")
+PLAYED = ("pathfront", "stratified", "random", "tpe", "nsga2")
 COST_WEIGHT = 0.5  # correlation of the score with the logarithm of the cost
 SCORED = {"text": 1.0, "image": 0.4, "audio": 0.2, "discrete": 0.15, "continuous": 0.2}
 # share of a modality's tokens that the loss scores, measured on the tasks of `quick`
@@ -143,7 +144,9 @@ class _FromPool:
         self._sampler = make_sampler(search, self._problem)
         own = self._sampler
         self._stratified = own if isinstance(own, Stratified) else Stratified(self._problem)
-        self.order = make_order(config.search, self._problem)
+        by_gain = config.search.promotion == "gain"
+        ordered = config.search.model_copy(update={"promotion": "rank"}) if by_gain else config.search
+        self.order = make_order(ordered, self._problem)
 
     def draw(self, view: Snapshot, rng: np.random.Generator) -> Feasible | None:
         """The next candidate."""

@@ -51,6 +51,11 @@ class Points:
         """Logarithm of the FLOPs per token, (points,)."""
         return self.shapes[:, SIZES.index("flops")]
 
+    @property
+    def sparse(self) -> np.ndarray:
+        """Whether there are routed experts, (points,)."""
+        return self.shapes[:, len(SIZES) + SHAPES.index("experts")] > 0
+
     def take(self, kept: np.ndarray) -> "Points":
         """Some of the points."""
         return Points(self.shapes[kept], self.log_rate[kept], self.shares[kept])

@@ -94,6 +94,9 @@ class Use:
     plain: bool = True
 
 
+ALL = Use()
+
+
 class Surrogate:
     """Both models, fitted to a study's scores.
 
@@ -103,7 +106,7 @@ class Surrogate:
         use: which parts to use.
     """
 
-    def __init__(self, encoder: Encoder, seen: Observations, use: Use = Use()) -> None:
+    def __init__(self, encoder: Encoder, seen: Observations, use: Use = ALL) -> None:
         self.encoder = encoder
         self.seen = seen
         self.use = use

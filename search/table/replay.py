@@ -52,7 +52,7 @@ class Play:
     seeds: int = 1
     budget: float = BUDGET
     on: On = "rows"
-    promotion: Literal["rank", "all"] = "rank"
+    promotion: Literal["gain", "rank", "all"] = "gain"
     series: Series = "development"
 
 
