@@ -1,4 +1,4 @@
-"""The order of promotion by expected gain: which candidate, trained on, most improves the front for its cost."""
+"""The order of promotion by expected gain: whose promotion improves the front most for its cost."""
 
 from collections.abc import Sequence
 
