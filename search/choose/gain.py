@@ -26,7 +26,8 @@ def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -
         problem: its space, tasks, limits, rungs and seed.
     """
     by_rank = ranked(trials, problem.seed)
-    if len({trial.candidate for trial in view.trials if trial.state == "done"}) < LEAST_SCORED:
+    few = len({trial.candidate for trial in view.trials if trial.state == "done"}) < LEAST_SCORED
+    if few or len(trials) < 2:
         return by_rank
     models = models_of(problem)
     try:
@@ -37,7 +38,7 @@ def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -
     names = [trial.candidate for trial in by_rank]
     pool, kept = models.space.encode([known[name] for name in names])
     points = models.space.points(pool)
-    rung = by_rank[0].rung if by_rank else 0
+    rung = by_rank[0].rung
     above = {trial.candidate for trial in view.trials if trial.rung > rung and trial.state != "failed"}
     promoted = np.array([names[i] in above for i in kept])
     predicted = surrogate.predict(points)

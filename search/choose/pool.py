@@ -110,7 +110,9 @@ class PoolSpace:
         numbers = [self.number_of(p) for p in params]
         kept = np.array([i for i, number in enumerate(numbers) if number is not None], dtype=int)
         rates = [float(p.get(RATE, self._fixed_rate)) for p in params]
-        logits = np.array([logits_of(params[i], self.tasks) for i in kept]).reshape(len(kept), -1)
+        logits = np.array([logits_of(params[i], self.tasks) for i in kept]).reshape(
+            len(kept), len(self.tasks)
+        )
         shapes = np.array([numbers[i] for i in kept], dtype=int)
         return Pool(shapes, np.log(np.array(rates)[kept]), logits), kept
 

@@ -133,9 +133,9 @@ def test_seeds_of_a_candidate_count_once_by_their_mean():
 
 def test_new_candidates_come_first_until_there_are_peers():
     study = study_of(*((str(n), 0, [n]) for n in range(7)), directions=("maximize",))
-    assert Promoter(2, eta=2).next(study) is None
+    assert Promoter(2, eta=2, peers=4).next(study) is None
     assert Promoter(2, eta=2, peers=3).next(study) == ("6", 1)
-    assert Promoter(2, eta=2).next(study, enough_peers=False) == ("6", 1)
+    assert Promoter(2, eta=2, peers=4).next(study, enough_peers=False) == ("6", 1)
 
 
 @pytest.mark.parametrize("attrs", [{}, {"candidate": "a"}, {"candidate": "a", "rung": 2}, {"rung": 0}])
