@@ -30,7 +30,7 @@ from space.study import Search, StudyConfig
 POOL = 400  # feasible draws of the space that the proposals of all courses come from
 DRAWS = 4000  # at most, to fill the pool
 LONGEST, LONGEST_MODEL = 100, 30  # candidates of a course; of a longer study its first ones are played
-COURSES, COURSES_MODEL = 6, 3
+COURSES, COURSES_MODEL = 6, 5
 PLAYED = ("pathfront", "stratified", "random", "tpe", "nsga2")
 COST_WEIGHT = 0.5  # correlation of the score with the logarithm of the cost
 SCORED = {"text": 1.0, "image": 0.4, "audio": 0.2, "discrete": 0.15, "continuous": 0.2}
