@@ -1,0 +1,119 @@
+"""The trials of a plain Optuna study, as a sampler's models need them: points, values, constraints, rungs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from search.choose.promotion import RUNG
+from search.choose.unit_space import UnitSpace
+
+PLACES = "pathfront:places"  # system attribute: the point that was suggested for a trial, in parts
+PLACES_LENGTH = 2_000  # of a part; SQL storages hold 2,048 characters
+FENCE = 3.0  # interquartile ranges below the lower quartile, where bad values are cut off
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known before a trial.
+
+    Attributes:
+        complete: the complete trials of the space.
+        points: (trials, parameters) of complete trials.
+        values: (trials, objectives) of complete trials, all maximised, finite, outliers cut off.
+        feasible: (trials,) whether a complete trial satisfies the constraints that it has.
+        constraints: name -> (trials,) value, nan where a trial does not have it; satisfied up to 0.
+        rungs: (trials,) of complete trials; all 0 unless each of them names its rung.
+        pending: (pending, parameters) of waiting and running trials.
+        tried: all of these points and those of failed and pruned trials, as bytes.
+    """
+
+    complete: tuple[FrozenTrial, ...]
+    points: np.ndarray
+    values: np.ndarray
+    feasible: np.ndarray
+    constraints: Mapping[str, np.ndarray]
+    rungs: np.ndarray
+    pending: np.ndarray
+    tried: frozenset[bytes]
+
+    @staticmethod
+    def read(study: Study, trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]) -> "History":
+        """The trials of a study but one, those that have the parameters of a space."""
+        space = UnitSpace(distributions)
+        of_state: dict[TrialState, list[tuple[FrozenTrial, np.ndarray]]] = {state: [] for state in TrialState}
+        for other in study.get_trials(deepcopy=False):
+            point = None if other.number == trial.number else _point(other, space, distributions)
+            if point is not None:
+                of_state[other.state].append((other, point))
+        complete = tuple(other for other, _ in of_state[TrialState.COMPLETE])
+        sign = [1.0 if each == StudyDirection.MAXIMIZE else -1.0 for each in study.directions]
+        values = np.array([each.values for each in complete], dtype=float).reshape(-1, len(sign)) * sign
+        names = sorted({name for each in complete for name in each.constraints})
+        constraints = {n: np.array([each.constraints.get(n, np.nan) for each in complete]) for n in names}
+        rungs = [each.user_attrs.get(RUNG) for each in complete]
+        named = all(isinstance(rung, int) for rung in rungs)
+        points = {state: [point for _, point in of_state[state]] for state in TrialState}
+        pending = points[TrialState.RUNNING] + points[TrialState.WAITING]
+        return History(
+            complete=complete,
+            points=np.array(points[TrialState.COMPLETE]).reshape(-1, len(distributions)),
+            values=np.stack([_tamed(column) for column in values.T], axis=1),
+            feasible=np.array(
+                [all(v <= 0 for v in each.constraints.values()) for each in complete], dtype=bool
+            ),
+            constraints=constraints,
+            rungs=np.array(rungs if named else [0] * len(rungs), dtype=float),
+            pending=np.array(pending).reshape(-1, len(distributions)),
+            tried=frozenset(point.tobytes() for found in points.values() for point in found),
+        )
+
+
+def places_of(trial: FrozenTrial) -> dict[str, float]:
+    """The point that was suggested for a trial: parameter -> place; empty if none was."""
+    parts: list[str] = []
+    while (part := trial.system_attrs.get(f"{PLACES}:{len(parts)}")) is not None:
+        parts.append(part)
+    try:
+        return json.loads("".join(parts)) if parts else {}
+    except json.JSONDecodeError:  # another worker is storing the further parts just now
+        return {}
+
+
+def fixed_params(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters with which a trial was enqueued."""
+    return trial.system_attrs.get("fixed_params", {})
+
+
+def _point(
+    trial: FrozenTrial, space: UnitSpace, distributions: Mapping[str, BaseDistribution]
+) -> np.ndarray | None:
+    """The point of a trial; None if it lacks a parameter of the space, or has it over another range."""
+    if any(trial.distributions.get(name, each) != each for name, each in distributions.items()):
+        return None
+    if distributions.keys() <= trial.params.keys():
+        return space.points([trial.params])[0]
+    if trial.state.is_finished():
+        return None
+    places, params = places_of(trial), fixed_params(trial) | trial.params
+    known = {name: space.place(name, params[name]) for name in distributions if name in params}
+    if not distributions.keys() <= places.keys() | known.keys():
+        return None
+    return np.array([known.get(name, places.get(name)) for name in distributions], dtype=float)
+
+
+def _tamed(values: np.ndarray) -> np.ndarray:
+    """Values (trials,) without infinite ones and without extremely bad ones, which would hide all others."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return np.zeros(len(values))
+    low, high = np.quantile(finite, (0.25, 0.75))
+    fence = low - FENCE * (high - low)
+    least = finite.min() if high <= low else max(finite.min(), fence)
+    return np.clip(values, least, finite.max())
