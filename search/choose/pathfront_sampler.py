@@ -10,8 +10,8 @@
    objective, times the probability that it satisfies the constraints.
 
 With `cost` the gain is that of `search.choose.pathfront`: exact, over the logarithm of the known cost, and
-divided by a power of it. Without, it is exact for up to three objectives (`search.surrogate.boxes`). For
-more, the exact gain takes too long; they are scalarised with random weights, anew for each trial, as in ParEGO
+divided by a power of it. Without, it is exact for up to three objectives (`search.surrogate.boxes`). That of
+more takes too long; these are scalarised with random weights, anew for each trial, as in ParEGO
 (Knowles 2006, https://doi.org/10.1109/TEVC.2005.851274).
 
 The space is that of all complete trials; other parameters, as of a conditional space, are drawn at random.
@@ -60,7 +60,7 @@ class PathfrontSampler(BaseSampler):
     Failed and pruned trials are not learnt from, and not repeated; waiting and running ones count as if they
     had given what is expected of them. Constraints are those of `Trial.set_constraint`. If every complete
     trial names its rung, as `search.choose.promotion.Promoter` wants, the rung is an input of the models, and
-    the scores that are compared are those of the highest rung.
+    what they predict for the highest rung is compared.
 
     Args:
         cost: parameters -> the second of two objectives, which is minimised, above 0 and known exactly before

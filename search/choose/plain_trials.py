@@ -26,7 +26,8 @@ class History:
     Attributes:
         complete: the complete trials of the space.
         points: (trials, parameters) of complete trials.
-        values: (trials, objectives) of complete trials, all maximised, finite, outliers cut off.
+        values: (trials, objectives) of complete trials, all maximised, finite, without the mean difference
+            between rungs, outliers cut off.
         feasible: (trials,) whether a complete trial satisfies the constraints that it has.
         constraints: name -> (trials,) value, nan where a trial does not have it; satisfied up to 0.
         rungs: (trials,) of complete trials; all 0 unless each of them names its rung.
@@ -56,22 +57,24 @@ class History:
         sign = [1.0 if each == StudyDirection.MAXIMIZE else -1.0 for each in study.directions]
         values = np.array([each.values for each in complete], dtype=float).reshape(-1, len(sign)) * sign
         names = sorted({name for each in complete for name in each.constraints})
-        constraints = {n: np.array([each.constraints.get(n, np.nan) for each in complete]) for n in names}
+        constraints = {n: _finite(np.array([t.constraints.get(n, np.nan) for t in complete])) for n in names}
         rungs = [each.user_attrs.get(RUNG) for each in complete]
         named = all(isinstance(rung, int) for rung in rungs)
+        number = np.array(rungs if named else [0] * len(rungs), dtype=float)
         points = {state: [point for _, point in of_state[state]] for state in TrialState}
+        found = np.array(points[TrialState.COMPLETE]).reshape(-1, len(distributions))
         pending = points[TrialState.RUNNING] + points[TrialState.WAITING]
         return History(
             complete=complete,
-            points=np.array(points[TrialState.COMPLETE]).reshape(-1, len(distributions)),
-            values=np.stack([_tamed(column) for column in values.T], axis=1),
+            points=found,
+            values=np.stack([_tamed(column) for column in _levelled(values, found, number).T], axis=1),
             feasible=np.array(
                 [all(v <= 0 for v in each.constraints.values()) for each in complete], dtype=bool
             ),
             constraints=constraints,
-            rungs=np.array(rungs if named else [0] * len(rungs), dtype=float),
+            rungs=number,
             pending=np.array(pending).reshape(-1, len(distributions)),
-            tried=frozenset(point.tobytes() for found in points.values() for point in found),
+            tried=frozenset(point.tobytes() for each in points.values() for point in each),
         )
 
 
@@ -106,6 +109,31 @@ def _point(
     if not distributions.keys() <= places.keys() | known.keys():
         return None
     return np.array([known.get(name, places.get(name)) for name in distributions], dtype=float)
+
+
+def _levelled(values: np.ndarray, points: np.ndarray, rungs: np.ndarray) -> np.ndarray:
+    """Values (trials, objectives) on the level of the lowest rung.
+
+    A rung's level over the one before is the mean difference of the points that were tried at both, because
+    the points of a higher rung are the better ones.
+    """
+    values, level = values.copy(), np.zeros(values.shape[1])
+    of_rung: dict[bytes, np.ndarray] = {}
+    for rung in np.unique(rungs):
+        members = np.flatnonzero(rungs == rung)
+        new = {points[i].tobytes(): values[i].copy() for i in members}
+        pairs = [(new[key], of_rung[key]) for key in new.keys() & of_rung.keys()]
+        rises = np.array([high - low for high, low in pairs if np.isfinite((high, low)).all()])
+        level = level + (rises.mean(axis=0) if len(rises) else 0.0)
+        values[members] -= level
+        of_rung = new
+    return values
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Values (trials,) with infinite ones replaced by the largest and the least of the others; nan stays."""
+    known = np.append(values[np.isfinite(values)], (-1.0, 1.0))
+    return np.nan_to_num(values, nan=np.nan, posinf=known.max(), neginf=known.min())
 
 
 def _tamed(values: np.ndarray) -> np.ndarray:
