@@ -23,7 +23,7 @@ import json
 import math
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -45,7 +45,7 @@ from search.surrogate.gp import GaussianProcess, tuned
 
 STARTS, LEAST_COMPLETE = 10, 3  # trials, and complete ones, before the models are asked
 COST_POWER, START_POWER = 0.5, 2.0  # of the cost; of that power at the start
-MOST_TRIALS = 800  # that the models are fitted to
+MOST_TRIALS, FRONT = 800, 200  # that the models are fitted to, that new points have to improve on
 COST_BINS, COST_SAMPLE = 8, 400  # of the logarithm of the cost; points whose costs give their ends
 MARGIN = 0.1  # of the range of an objective beyond its worst value, where the volume ends
 EXACT_OBJECTIVES = 3  # whose hypervolume is computed
@@ -177,12 +177,14 @@ class _Prediction:
 
     Args:
         x: (trials, inputs).
-        outputs: (outputs, trials), nan where a trial has none.
+        outputs: each (trials,), nan where a trial has none.
         groups: (inputs,) group of each input.
         pending: (pending, inputs) points that count as if they had their predicted value.
     """
 
-    def __init__(self, x: np.ndarray, outputs: np.ndarray, groups: np.ndarray, pending: np.ndarray) -> None:
+    def __init__(
+        self, x: np.ndarray, outputs: Sequence[np.ndarray], groups: np.ndarray, pending: np.ndarray
+    ) -> None:
         self._models = []
         for output in outputs:
             kept = np.isfinite(output)
@@ -231,26 +233,27 @@ class _Choice:
         self._space, self._fixed, self._rng = space, fixed, rng
         self._cost, self._cost_power = cost, cost_power
         rows = _kept(history)
-        self._points, self._tried = history.points[rows], history.tried
-        values, rungs = history.values[rows], history.rungs[rows]
+        points, values, rungs = history.points[rows], history.values[rows], history.rungs[rows]
+        self._tried, feasible = history.tried, history.feasible[rows]
         modelled = values[:, :1] if cost else values
         if modelled.shape[1] > EXACT_OBJECTIVES:
             modelled = _scalarised(modelled, rng)
-        scale = np.maximum(modelled.std(axis=0), 1e-12)
-        modelled = (modelled - modelled.mean(axis=0)) / scale
+        modelled = (modelled - modelled.mean(axis=0)) / np.maximum(modelled.std(axis=0), 1e-12)
         self._objectives = modelled.shape[1]
-        constraints = np.array([column[rows] for column in history.constraints.values()]).reshape(
-            -1, len(rows)
-        )
-        self._rung = rungs.max() / (rungs.std() or 1.0)
-        x, groups = space.inputs(self._points), space.groups
-        self._has_rungs = bool(rungs.std() > 0)
-        if self._has_rungs:
-            x, groups = np.column_stack((x, rungs / rungs.std())), np.append(groups, groups.max() + 1)
-        outputs = np.concatenate((modelled.T, constraints))
-        self._predict = _Prediction(x, outputs, groups, self._inputs(history.pending))
         self._reference = modelled.min(axis=0) - MARGIN * np.ptp(modelled, axis=0)
-        self._set_front(history.feasible[rows], history.pending)
+        self._rung_scale = float(rungs.std())
+        self._top = rungs.max()
+        groups = space.groups
+        groups = np.append(groups, groups.max() + 1) if self._rung_scale else groups
+        outputs = [*modelled.T, *(column[rows] for column in history.constraints.values())]
+        inputs = self._inputs(points, rungs), self._inputs(history.pending)
+        self._predict = _Prediction(inputs[0], outputs, groups, inputs[1])
+        self._any_feasible = bool(feasible.any())
+        self._parents = points
+        if self._any_feasible:
+            able = np.flatnonzero(feasible)
+            order = best_first(values[able], [True] * values.shape[1])
+            self._set_front(np.unique(np.concatenate((points[able[order[:FRONT]]], history.pending)), axis=0))
 
     def best(self) -> np.ndarray:
         """The point with the largest expected gain, (parameters,)."""
@@ -270,24 +273,17 @@ class _Choice:
         new = np.array([point.tobytes() not in self._tried for point in pool])
         return pool[np.argmax(np.where(new, gain, -1.0) if new.any() else gain)]
 
-    def _set_front(self, feasible: np.ndarray, pending: np.ndarray) -> None:
-        """What new points have to improve on: predictions at feasible and pending points."""
-        known = np.unique(np.concatenate((self._points[feasible], pending)), axis=0)
-        self._any_feasible = bool(feasible.any())
-        self._front = np.empty((0, self._objectives))
-        self._parents = self._points
-        if len(known):
-            self._front = self._predict(self._inputs(known))[0][:, : self._objectives]
-            values = self._front
-            if self._cost:
-                self._front_cost = self._cost.log(self._space, known)
-                values = np.column_stack((values, -self._front_cost))
-            self._parents = known[best_first(values, [True] * values.shape[1])[:PARENTS]]
+    def _set_front(self, known: np.ndarray) -> None:
+        """What new points have to improve on: predictions at known points (known, parameters)."""
+        self._front = values = self._predict(self._inputs(known))[0][:, : self._objectives]
         if self._cost:
+            self._front_cost = self._cost.log(self._space, known)
+            values = np.column_stack((values, -self._front_cost))
             ends = self._cost.log(self._space, self._space.random(np.random.default_rng(0), COST_SAMPLE))
-            log_costs = np.append(ends, self._front_cost if len(known) else [])
+            log_costs = np.append(ends, self._front_cost)
             self._least, most = log_costs.min(), log_costs.max()
             self._most = most + max(MARGIN * (most - self._least), 0.05)
+        self._parents = known[best_first(values, [True] * values.shape[1])[:PARENTS]]
 
     def _gain(self, points: np.ndarray) -> np.ndarray:
         """Expected gain of points, (points,)."""
@@ -303,10 +299,13 @@ class _Choice:
         gain = expected_gain(mean[:, 0], std[:, 0], log_cost, front, self._reference[0], self._most)
         return likely * gain / (np.exp(log_cost - self._least) + 1) ** self._cost_power
 
-    def _inputs(self, points: np.ndarray) -> np.ndarray:
-        """Inputs of the models at the highest rung, (points, inputs)."""
+    def _inputs(self, points: np.ndarray, rungs: np.ndarray | None = None) -> np.ndarray:
+        """Inputs of the models at rungs (points,), or all at the highest one: (points, inputs)."""
         x = self._space.inputs(points)
-        return np.column_stack((x, np.full(len(points), self._rung))) if self._has_rungs else x
+        if not self._rung_scale:
+            return x
+        rungs = np.full(len(points), self._top) if rungs is None else rungs
+        return np.column_stack((x, rungs / self._rung_scale))
 
     def _held(self, points: np.ndarray) -> np.ndarray:
         return held(points, self._fixed)

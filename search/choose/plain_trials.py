@@ -48,11 +48,13 @@ class History:
     def read(study: Study, trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]) -> "History":
         """The trials of a study but one, those that have the parameters of a space."""
         space = UnitSpace(distributions)
+        others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        params = [_params(other, space, distributions) for other in others]
+        kept = [n for n, each in enumerate(params) if each is not None]
+        encoded = space.points([params[n] or {} for n in kept])
         of_state: dict[TrialState, list[tuple[FrozenTrial, np.ndarray]]] = {state: [] for state in TrialState}
-        for other in study.get_trials(deepcopy=False):
-            point = None if other.number == trial.number else _point(other, space, distributions)
-            if point is not None:
-                of_state[other.state].append((other, point))
+        for n, point in zip(kept, encoded, strict=True):
+            of_state[others[n].state].append((others[n], point))
         complete = tuple(other for other, _ in of_state[TrialState.COMPLETE])
         sign = [1.0 if each == StudyDirection.MAXIMIZE else -1.0 for each in study.directions]
         values = np.array([each.values for each in complete], dtype=float).reshape(-1, len(sign)) * sign
@@ -94,21 +96,18 @@ def fixed_params(trial: FrozenTrial) -> dict[str, Any]:
     return trial.system_attrs.get("fixed_params", {})
 
 
-def _point(
+def _params(
     trial: FrozenTrial, space: UnitSpace, distributions: Mapping[str, BaseDistribution]
-) -> np.ndarray | None:
-    """The point of a trial; None if it lacks a parameter of the space, or has it over another range."""
-    if any(trial.distributions.get(name, each) != each for name, each in distributions.items()):
-        return None
-    if distributions.keys() <= trial.params.keys():
-        return space.points([trial.params])[0]
-    if trial.state.is_finished():
-        return None
-    places, params = places_of(trial), fixed_params(trial) | trial.params
-    known = {name: space.place(name, params[name]) for name in distributions if name in params}
-    if not distributions.keys() <= places.keys() | known.keys():
-        return None
-    return np.array([known.get(name, places.get(name)) for name in distributions], dtype=float)
+) -> dict[str, Any] | None:
+    """The parameters of a trial; None if it lacks one of the space, or has it over another range."""
+    for name, each in distributions.items():
+        if trial.distributions.get(name, each) != each:
+            return None
+    params = trial.params
+    if not trial.state.is_finished() and not distributions.keys() <= params.keys():
+        suggested = {n: place for n, place in places_of(trial).items() if n in distributions}
+        params = space.params_at(suggested) | fixed_params(trial) | params
+    return params if distributions.keys() <= params.keys() else None
 
 
 def _levelled(values: np.ndarray, points: np.ndarray, rungs: np.ndarray) -> np.ndarray:

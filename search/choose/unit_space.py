@@ -152,10 +152,11 @@ class UnitSpace:
 
     def params(self, point: np.ndarray) -> dict[str, Any]:
         """Parameters of a point, (parameters,)."""
-        return {
-            name: axis.value(float(place))
-            for (name, axis), place in zip(self._axes.items(), point, strict=True)
-        }
+        return self.params_at(dict(zip(self._axes, point.tolist(), strict=True)))
+
+    def params_at(self, places: Mapping[str, float]) -> dict[str, Any]:
+        """Parameters at coordinates of some of them."""
+        return {name: self._axes[name].value(place) for name, place in places.items()}
 
     def inputs(self, points: np.ndarray) -> np.ndarray:
         """Inputs of a Gaussian process, (points, inputs), of a scale of about 1."""

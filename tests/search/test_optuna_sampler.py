@@ -198,16 +198,23 @@ def test_parameters_that_were_enqueued_are_kept_and_the_others_fit_them():
     assert max(t.value for t in study.trials[-2:]) < 0.01
 
 
-def test_low_rungs_do_not_count_as_bad_points():
-    """The optimum has been tried at the low rung only, where all scores are lower."""
+@pytest.mark.parametrize(
+    ("low", "high", "places"),
+    [
+        (0.7, 0.7, np.linspace(0, 0.4, 5)),  # the best place has been tried at the low rung only
+        (0.3, 0.7, np.linspace(0, 1, 6)),  # the low rung prefers another place
+    ],
+)
+def test_low_rungs_are_told_from_high_ones(low, high, places):
     study = optuna.create_study(direction="maximize", sampler=PathfrontSampler(seed=0))
     space = {"x": FloatDistribution(0, 1)}
-    for rung, places in enumerate((np.linspace(0, 1, 11), np.linspace(0, 0.4, 5))):
-        for x in places:
-            attrs, value = {"rung": rung}, 3 * rung - (x - 0.7) ** 2
-            study.add_trial(
-                optuna.create_trial(params={"x": x}, distributions=dict(space), value=value, user_attrs=attrs)
-            )
+    tried = [(0, x, -((x - low) ** 2)) for x in np.linspace(0, 1, 11)]
+    tried += [(1, x, 3 - (x - high) ** 2) for x in places]
+    for rung, x, value in tried:
+        attrs, params = {"rung": rung}, {"x": x}
+        study.add_trial(
+            optuna.create_trial(params=params, distributions=dict(space), value=value, user_attrs=attrs)
+        )
     assert study.ask(space).params["x"] == pytest.approx(0.7, abs=0.15)
 
 
