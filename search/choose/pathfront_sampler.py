@@ -9,11 +9,11 @@
 4. The next trial has the largest expected gain in hypervolume, which is expected improvement for a single
    objective, times the probability that it satisfies the constraints.
 
-With `cost` the gain is that of `search.choose.pathfront`: exact, over the logarithm of the known cost, divided
-by a power of it. Without, several objectives are first transformed to be about normal, so that a front over
-orders of magnitude is sought at all of them (`search.surrogate.warp`). The gain is exact for up to three of
-them (`search.surrogate.boxes`); that of more takes too long, and they are scalarised with random weights, anew
-for each trial, as in ParEGO (Knowles 2006, https://doi.org/10.1109/TEVC.2005.851274).
+With `cost` the gain is that of `search.choose.pathfront`: exact, over the logarithm of the known cost, and
+divided by a power of it. Without, several objectives are first transformed to be about normal, so that a
+front over orders of magnitude is sought at all of them (`search.surrogate.warp`). The gain is exact for up to
+three of them (`search.surrogate.boxes`); that of more takes too long, and they are scalarised with random
+weights, anew for each trial, as in ParEGO (Knowles 2006, https://doi.org/10.1109/TEVC.2005.851274).
 
 The space is that of all complete trials; other parameters, as of a conditional space, are drawn at random.
 Random numbers depend only on the seed and the number of a trial, so a study that is resumed goes on as if it
@@ -43,7 +43,7 @@ from search.choose.unit_space import UnitSpace
 from search.surrogate.boxes import LEAST_STD, expected_volume
 from search.surrogate.ehvi import expected_gain
 from search.surrogate.gp import GaussianProcess, tuned
-from search.surrogate.warp import standardised, warped
+from search.surrogate.warp import fenced, standardised, warped
 
 STARTS, LEAST_COMPLETE = 10, 3  # trials, and complete ones, before the models are asked
 COST_POWER, START_POWER = 0.5, 2.0  # of the cost; of that power at the start
@@ -238,8 +238,9 @@ class _Choice:
         points, values, rungs = history.points[rows], history.values[rows], history.rungs[rows]
         self._tried, feasible = history.tried, history.feasible[rows]
         unknown = values.shape[1] - (cost is not None)
-        scaled = warped if unknown > 1 else standardised
-        modelled = np.stack([scaled(column) for column in values.T[:unknown]], axis=1)
+        columns = values.T[:unknown]
+        scaled = [warped(each) for each in columns] if unknown > 1 else [standardised(fenced(columns[0]))]
+        modelled = np.stack(scaled, axis=1)
         if unknown > EXACT_OBJECTIVES:
             modelled = _scalarised(modelled, rng)
         self._objectives = modelled.shape[1]

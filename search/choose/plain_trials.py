@@ -16,7 +16,6 @@ from search.choose.unit_space import UnitSpace
 
 PLACES = "pathfront:places"  # system attribute: the point that was suggested for a trial, in parts
 PLACES_LENGTH = 2_000  # of a part; SQL storages hold 2,048 characters
-FENCE = 3.0  # interquartile ranges below the lower quartile, where bad values are cut off
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class History:
         complete: the complete trials of the space.
         points: (trials, parameters) of complete trials.
         values: (trials, objectives) of complete trials, all maximised, finite, without the mean difference
-            between rungs, outliers cut off.
+            between rungs.
         feasible: (trials,) whether a complete trial satisfies the constraints that it has.
         constraints: name -> (trials,) value, nan where a trial does not have it; satisfied up to 0.
         rungs: (trials,) of complete trials; all 0 unless each of them names its rung.
@@ -69,7 +68,7 @@ class History:
         return History(
             complete=complete,
             points=found,
-            values=np.stack([_tamed(column) for column in _levelled(values, found, number).T], axis=1),
+            values=np.stack([_finite(column) for column in _levelled(values, found, number).T], axis=1),
             feasible=np.array(
                 [all(v <= 0 for v in each.constraints.values()) for each in complete], dtype=bool
             ),
@@ -131,16 +130,6 @@ def _levelled(values: np.ndarray, points: np.ndarray, rungs: np.ndarray) -> np.n
 
 def _finite(values: np.ndarray) -> np.ndarray:
     """Values (trials,) with infinite ones replaced by the largest and the least of the others; nan stays."""
-    known = np.append(values[np.isfinite(values)], (-1.0, 1.0))
-    return np.nan_to_num(values, nan=np.nan, posinf=known.max(), neginf=known.min())
-
-
-def _tamed(values: np.ndarray) -> np.ndarray:
-    """Values (trials,) without infinite ones and without extremely bad ones, which would hide all others."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return np.zeros(len(values))
-    low, high = np.quantile(finite, (0.25, 0.75))
-    fence = low - FENCE * (high - low)
-    least = finite.min() if high <= low else max(finite.min(), fence)
-    return np.clip(values, least, finite.max())
+    known = values[np.isfinite(values)]
+    high, low = (known.max(), known.min()) if len(known) else (1.0, -1.0)
+    return np.nan_to_num(values, nan=np.nan, posinf=high, neginf=low)

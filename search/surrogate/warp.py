@@ -9,6 +9,7 @@ import numpy as np
 
 POWERS = np.linspace(-1, 2, 13)  # 0 is the logarithm, 1 changes nothing
 LEAST_ROWS = 8
+FENCE = 3.0  # interquartile ranges below the lower quartile, where values are cut off
 LARGEST_LOG = 100.0  # of a transformed value
 
 
@@ -26,6 +27,12 @@ def warped(values: np.ndarray) -> np.ndarray:
     logs = np.sign(scaled) * np.log1p(np.abs(scaled))
     tried = [np.where(scaled >= 0, _power(logs, power), -_power(-logs, 2 - power)) for power in POWERS]
     return _likeliest(tried, [(power - 1) * logs.sum() for power in POWERS])
+
+
+def fenced(values: np.ndarray) -> np.ndarray:
+    """Finite values (rows,) without extremely low ones, beside which all others would look the same."""
+    low, high = np.quantile(values, (0.25, 0.75))
+    return np.maximum(values, low - FENCE * (high - low)) if high > low else values
 
 
 def standardised(values: np.ndarray) -> np.ndarray:

@@ -164,8 +164,8 @@ def test_constraints_are_learnt():
 
     study = run(objective, PathfrontSampler(seed=0, n_startup_trials=8), 40, ["maximize", "maximize"])
     late = [t.params["x"] + t.params["y"] for t in study.trials[-20:]]
-    assert np.mean(np.array(late) <= 0.8) >= 0.5  # a third of random ones
-    assert max(total for total in late if total <= 0.8) > 0.77
+    assert np.quantile(late, 0.8) < 0.82  # the front is at 0.8; of random trials two thirds are above
+    assert max(total for total in late if total <= 0.8) > 0.79
 
 
 def test_without_a_feasible_trial_one_is_sought():

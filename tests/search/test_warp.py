@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import skew, yeojohnson
 
-from search.surrogate.warp import standardised, warped
+from search.surrogate.warp import fenced, standardised, warped
 
 NORMAL = np.random.default_rng(0).normal(size=300)
 
@@ -40,3 +40,12 @@ def test_order_is_kept_and_nothing_fails(values):
     found = warped(values)
     assert np.isfinite(found).all()
     assert (np.diff(found[np.argsort(values, kind="stable")]) >= -1e-9).all()
+
+
+def test_only_extremely_low_values_are_cut_off():
+    values = np.append(NORMAL, (-1e12, 1e12))
+    found = fenced(values)
+    np.testing.assert_array_equal(np.delete(found, 300), np.delete(values, 300))
+    assert -8 < found[300] < NORMAL.min()
+    constant = np.append(np.ones(9), -5.0)
+    np.testing.assert_array_equal(fenced(constant), constant)
