@@ -35,7 +35,6 @@ RANDOM, MUTANTS, CROSSED = 200, 200, 100  # points of the pool
 PARENTS_LAYERS = 2  # non-dominated layers whose candidates are mutated
 BEST, GRADIENT_STEPS, ROUNDS, CHILDREN = 24, 12, 2, 120
 MARGIN = 0.1  # of the range of log FLOPs beyond the dearest candidate, where the area ends
-SUGGESTED = 200  # suggestions, best first
 
 
 class Pathfront:
@@ -67,6 +66,13 @@ class Pathfront:
     ) -> None:
         if isinstance(starts, bool) or not isinstance(starts, int) or starts < 1:
             raise StudyFileError(f"starts is a whole number of at least 1, got {starts!r}")
+        if isinstance(random, bool) or not isinstance(random, int | float) or not 0 <= random <= 1:
+            raise StudyFileError(f"random is a number from 0 to 1, got {random!r}")
+        parts = (law, residual, plain, cheap_start, gradient, per_task)
+        names = ("law", "residual", "plain", "cheap_start", "gradient", "per_task")
+        for name, part in zip(names, parts, strict=True):
+            if not isinstance(part, bool):
+                raise StudyFileError(f"{name} is true or false, got {part!r}")
         self._problem = problem
         self._starts = starts
         self._random = random
@@ -81,15 +87,15 @@ class Pathfront:
         """Suggest parameters, best first, each with the rule that suggested it."""
         rng = self._problem.rng(view)
         space, encoder = self._space()
-        scored = {trial.candidate for trial in view.trials if trial.state == "done"}
-        if len(view.candidates) < self._starts or len(scored) < LEAST_SCORED:
+        scored = self._scored(space, view)
+        if len(view.candidates) < self._starts or len({trial.candidate for trial in scored}) < LEAST_SCORED:
             yield from self._drawn(space, rng, view, self._start_power, "start")
             return
         if rng.random() < self._random:
             yield from self._drawn(space, rng, view, RANDOM_POWER, "random")
             return
         try:
-            surrogate = self._surrogate(space, encoder, view)
+            surrogate = self._surrogate(space, encoder, view, scored)
         except np.linalg.LinAlgError as error:
             yield from self._drawn(
                 space, rng, view, RANDOM_POWER, f"fallback; the models cannot be fitted: {error}"
@@ -106,6 +112,7 @@ class Pathfront:
             problem = self._problem
             encoder = Encoder(problem.space, problem.suite, problem.rungs, sample, self._per_task)
             self._made = space, encoder
+        self._made = self._made[0].fresh(), self._made[1]
         return self._made
 
     def _drawn(
@@ -118,10 +125,18 @@ class Pathfront:
             for index in range(len(pool)):
                 yield Suggestion({**space.params(pool, index), **control}, note)
 
-    def _surrogate(self, space: PoolSpace, encoder: Encoder, view: Snapshot) -> Surrogate:
+    def _scored(self, space: PoolSpace, view: Snapshot) -> list[SnapshotTrial]:
+        """Trials with a score, at a rung of the study, of candidates that the space still holds."""
+        held = {c.id for c in view.candidates if space.number_of(c.params) is not None}
+        rungs = len(self._problem.rungs.tokens)
+        done = [t for t in view.trials if t.state == "done" and t.score is not None]
+        return [t for t in done if t.rung < rungs and t.candidate in held]
+
+    def _surrogate(
+        self, space: PoolSpace, encoder: Encoder, view: Snapshot, scored: list[SnapshotTrial]
+    ) -> Surrogate:
         """The models, fitted again only if there are new scores."""
-        scored = [trial for trial in view.trials if trial.state == "done" and trial.score is not None]
-        key = frozenset((trial.candidate, trial.rung) for trial in scored)
+        key = frozenset((trial.candidate, trial.rung, trial.score) for trial in scored)
         if self._fitted is None or self._fitted[0] != key:
             seen = observations(self._problem, space, view, scored, encoder)
             self._fitted = key, Surrogate(encoder, seen, self._use)
@@ -131,12 +146,19 @@ class Pathfront:
 def observations(
     problem: Problem, space: PoolSpace, view: Snapshot, scored: list[SnapshotTrial], encoder: Encoder
 ) -> Observations:
-    """The scores of done trials as numbers, by rising rung."""
+    """The scores of done trials as numbers, by rising rung.
+
+    Args:
+        problem: the study.
+        space: its space, which holds the candidates of all `scored` trials.
+        view: the study's candidates.
+        scored: trials with a score.
+        encoder: the columns of the study.
+    """
     params = {candidate.id: candidate.params for candidate in view.candidates}
     ordinal = {candidate.id: candidate.ordinal for candidate in view.candidates}
     trials = sorted(scored, key=lambda trial: (trial.rung, ordinal[trial.candidate]))
-    pool, kept = space.encode([params[trial.candidate] for trial in trials])
-    trials = [trials[i] for i in kept]
+    pool, _ = space.encode([params[trial.candidate] for trial in trials])
     score = np.array([trial.score for trial in trials], dtype=float)
     stderr = np.array([trial.stderr or 0.0 for trial in trials])
     values, errors = score[None], stderr[None]
@@ -175,8 +197,8 @@ class _Choice:
         self._divergence = Divergence(points, candidates, view)
         scored = {trial.candidate for trial in view.trials if trial.state == "done"}
         failed = {trial.candidate for trial in view.trials if trial.state == "failed" and trial.final}
-        alive = np.array([candidate.id not in failed for candidate in candidates])
-        waiting = np.array([candidate.id not in scored | failed for candidate in candidates])
+        alive = np.array([candidate.id not in failed for candidate in candidates], dtype=bool)
+        waiting = np.array([candidate.id not in scored | failed for candidate in candidates], dtype=bool)
         self._pending = points.take(np.flatnonzero(waiting))
         predicted = surrogate.predict(points)
         self._front_scores = predicted.mean[:, alive]
@@ -200,14 +222,14 @@ class _Choice:
             pool = Pool.joined((pool, added))
             value = np.append(value, self._value(added))
         weight = self._surrogate.law_weight
-        note = f"model; the law weighs {weight:.2f}"
+        notes = {False: f"model; the law weighs {weight:.2f}"}
+        first = np.zeros(len(pool), dtype=bool)
         if self._rng.random() < BIN_SHARE:
             bins = self._space.bin_of(self._space.points(pool).log_flops)
-            emptiest = min(set(bins.tolist()), key=lambda number: self._spent[number])
-            value = np.where(bins == emptiest, value, 0.0)
-            note = f"bin; least compute was spent at its cost, the law weighs {weight:.2f}"
-        for index in np.argsort(-value)[:SUGGESTED]:
-            yield Suggestion(self._space.params(pool, int(index)), note)
+            first = bins == min(set(bins.tolist()), key=lambda number: self._spent[number])
+            notes[True] = f"bin; least compute was spent at its cost, the law weighs {weight:.2f}"
+        for index in np.lexsort((-value, ~first)).tolist():
+            yield Suggestion(self._space.params(pool, index), notes[bool(first[index])])
 
     def _pool(self) -> Pool:
         space, rng = self._space, self._rng

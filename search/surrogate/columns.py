@@ -1,7 +1,8 @@
 """Candidates as numbers: the columns of the scaling law, and the inputs of the Gaussian process.
 
-A knob that is not named here enters by its declaration alone: a number as its logarithm, a flag as 0 or 1, a
-word as an indicator of each further value. Columns that a space does not vary are left out.
+A knob that is not named here enters by its declaration alone: a number as its logarithm (of 1 + it where it
+may be 0, or itself where it may be negative), a flag as 0 or 1, a word as an indicator of each further value.
+Columns that a space does not vary are left out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -95,10 +96,12 @@ def _encoding(name: str, knob: Between | Choices) -> Callable[[Any], list[float]
         return lambda value: [float(value == word) for word in further]
     if kind(name) == "flag":
         return lambda value: [float(value)]
-    ends = knob.choices if isinstance(knob, Choices) else (knob.low, knob.high)
-    if min(map(float, ends)) > 0:
+    least = min(map(float, knob.choices if isinstance(knob, Choices) else (knob.low, knob.high)))
+    if least > 0:
         return lambda value: [float(np.log(value))]
-    return lambda value: [float(np.log1p(value))]
+    if least == 0:
+        return lambda value: [float(np.log1p(value))]
+    return lambda value: [float(value)]
 
 
 @dataclass(frozen=True)
