@@ -276,15 +276,17 @@ class PoolSpace:
 
 
 def _neighbour(rng: np.random.Generator, knob: Between | Choices, value: Any) -> Any:
-    """Another value of a knob: the next one up or down as often as any other."""
-    values = knob.values()
-    if isinstance(knob, Choices) and not any(isinstance(v, bool | str) for v in knob.choices):
-        values = sorted(knob.choices)  # type: ignore[type-var]
-    if values is None or value not in values or rng.random() < 0.3:
-        if values is None and isinstance(knob, Between) and rng.random() < 0.7:
-            step = rng.normal(0, 0.15) * (np.log(knob.high / knob.low) if knob.log else knob.high - knob.low)
-            moved = value * np.exp(step) if knob.log else value + step
-            return float(np.clip(moved, knob.low, knob.high))
+    """Another value of a knob: one near by more often than any."""
+    if rng.random() < 0.3 or (isinstance(knob, Choices) and value not in knob.choices):
         return knob.sample(rng)
-    place = values.index(value) + (1 if rng.random() < 0.5 else -1)
-    return values[int(np.clip(place, 0, len(values) - 1))]
+    if isinstance(knob, Choices):
+        words = any(isinstance(v, bool | str) for v in knob.choices)
+        values = list(knob.choices) if words else sorted(knob.choices)  # type: ignore[type-var]
+        place = values.index(value) + (1 if rng.random() < 0.5 else -1)
+        return values[int(np.clip(place, 0, len(values) - 1))]
+    size = rng.normal(0, 0.15)
+    moved = value * (knob.high / knob.low) ** size if knob.log else value + size * (knob.high - knob.low)
+    if not knob.whole:
+        return float(np.clip(moved, knob.low, knob.high))
+    steps = np.sign(size) * max(1, round(abs(moved - value) / knob.stride))
+    return int(np.clip(value + steps * knob.stride, knob.low, knob.high))
