@@ -209,9 +209,10 @@ class _Fit:
         return target, mean_of_all
 
     def _move(self, target: np.ndarray) -> None:
-        """Step towards the target; a task whose predictors would move far takes a part of the step."""
+        """Step towards the target; a task whose known rows' predictors would move far takes a part of it."""
         change = target - self.theta
-        moved = np.abs(np.einsum("trc,tc->tr", self.x, change[:, :-1], optimize=True)).max(axis=1)
+        moved = np.einsum("trc,tc->tr", self.x, change[:, :-1], optimize=True) * self.known
+        moved = np.abs(moved).max(axis=1)
         self.theta = self.theta + change * np.minimum(1.0, LARGEST_STEP / np.maximum(moved, 1e-9))[:, None]
         self.theta[:, -1] = np.clip(self.theta[:, -1], -0.3, 0.6)
 
