@@ -136,8 +136,6 @@ class Encoder:
         self._centre = sample.shapes.mean(axis=0)
         self._rate = float(np.mean(_ends(space)))
         self._mixed = len(suite.tasks) > 1 and not space.mixture.fixed
-        self._varies = sample.shapes.std(axis=0) > 1e-9
-        self._rate_varies = bool(sample.log_rate.std() > 1e-9)
         self._columns = self._law_columns(sample.shapes.shape[1])
         probe = self._all_shared(sample, np.arange(len(sample)) % self.rungs)
         kept = [i for i, c in enumerate(self._columns) if c.name == "1" or probe[:, i].std() > 1e-9]
@@ -192,9 +190,8 @@ class Encoder:
         for task in range(tasks):
             rest = np.delete(np.arange(tasks), task)
             slopes[task][:, rest] = beta[task, first + 1 :] * tasks * free[:, rest]
-            slopes[task][:, task] = beta[task, first] / np.maximum(
-                points.shares[:, task], LEAST_SHARE / tasks
-            )
+            own, least = points.shares[:, task], LEAST_SHARE / tasks
+            slopes[task][:, task] = np.where(own > least, beta[task, first] / np.maximum(own, least), 0.0)
         return slopes
 
     def by_rate(self, points: Points, rungs: np.ndarray, beta: np.ndarray) -> np.ndarray:
