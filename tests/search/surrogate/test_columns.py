@@ -1,4 +1,4 @@
-"""Candidates as numbers: exact derivatives, mixtures, knobs that no package knows, scales, columns left out."""
+"""Candidates as numbers: exact derivatives, mixtures, new knobs, scales, and which columns are left out."""
 
 import numpy as np
 import pytest
