@@ -212,7 +212,6 @@ def test_the_gradient_can_be_switched_off(ours, grown):
         ({"law": False, "plain": False}, "one_parameter"),
         ({}, "repeatable"),
         ({}, "few_results"),
-        ({}, "resumable"),
     ],
 )
 def test_the_contract_holds_where_the_models_suggest(arguments, rule):

@@ -23,6 +23,12 @@ SOME = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _few_shapes(monkeypatch):
+    """Spaces draw 150 shapes at first, since pricing a thousand takes a third of a second."""
+    monkeypatch.setattr(pools, "SHAPES", 150)
+
+
 def rng(seed=0):
     return np.random.default_rng(seed)
 
@@ -50,9 +56,8 @@ def test_points_and_parameters_describe_the_same_candidates(name):
 
 
 @pytest.mark.parametrize("name", ["huge, few within the limits", "huge, one within the limits"])
-def test_spaces_with_tight_limits_have_shapes_within_them(name, monkeypatch):
+def test_spaces_with_tight_limits_have_shapes_within_them(name):
     given, limits = SPACES[name]
-    monkeypatch.setattr(pools, "SHAPES", 150)
     problem = problem_of(given, limits=limits)
     space = PoolSpace(problem)
     assert len(set(space.drawn.tolist())) >= 50

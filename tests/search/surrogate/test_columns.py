@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from made_studies import MORE_KNOBS, ONE_ARCHITECTURE, by_law, encoded, problem_of, true_law
 from new_knobs import Sunk
 
+from search.choose import pool as pools
 from search.surrogate import columns
 from search.surrogate.columns import LEAST_SHARE, SHAPES, SIZES, Points, Shapes, logits_of, shares_of
 from space import knob_index
@@ -17,6 +18,12 @@ from space.mixture import TaskMixture
 from space.ranges import SearchSpace
 
 FIXED = {"mixture": {"fixed": True}}
+
+
+@pytest.fixture(autouse=True)
+def _few_shapes(monkeypatch):
+    """Spaces draw 150 shapes at first, since pricing a thousand takes a third of a second."""
+    monkeypatch.setattr(pools, "SHAPES", 150)
 
 
 def at(problem, count=30, per_task=True, seed=1):
