@@ -30,8 +30,11 @@ def lawless(encoder, points, rungs, phase):
     return np.tile(score, (encoder.laws, 1))
 
 
-def study(made, seed, count=40, follows_law=True):
-    """Seen trials, later trials of the top rung, and the later ones' scores without noise."""
+def study(made, seed, count=40, follows_law=True, luck=0.0):
+    """Seen trials, later trials of the top rung, and the later ones' scores without noise.
+
+    `luck` is the standard deviation of what a training adds to all its fractions.
+    """
     space, encoder = made
     rng = np.random.default_rng(seed)
     points = space.points(space.random(rng, count + LATER, 0.0))
@@ -40,7 +43,7 @@ def study(made, seed, count=40, follows_law=True):
         fractions = by_law(encoder, true_law(encoder, seed), points, rungs)
     else:
         fractions = lawless(encoder, points, rungs, seed)
-    everything = observed(encoder, points, rungs, fractions, seed)
+    everything = observed(encoder, points, rungs, fractions + luck * rng.standard_normal(len(points)), seed)
     seen = everything.take(np.flatnonzero(everything.candidate < count))
     later = everything.take(np.flatnonzero(everything.candidate >= count))
     return seen, later, encoder.score(fractions)[later.candidate]
@@ -60,12 +63,12 @@ def test_the_law_weighs_much_where_scores_follow_it_and_little_where_they_do_not
 def test_later_scores_lie_in_the_90_percent_interval(problem, follows_law):
     inside = []
     for seed in range(8):
-        seen, later, _ = study(problem, seed, follows_law=follows_law)
+        seen, later, _ = study(problem, seed, follows_law=follows_law, luck=0.03)
         found = Surrogate(problem[1], seen).predict(later.points)
         deviation = np.sqrt(found.std**2 + found.noise[:, None] ** 2 + later.stderr**2)
         below = found.weights @ ndtr((later.score - found.mean) / deviation)
         inside.append(np.mean((below > 0.05) & (below < 0.95)))
-    assert 0.8 < np.mean(inside) < 0.975
+    assert 0.8 < np.mean(inside) < 0.96
 
 
 def squared_error(made, use, follows_law, count):
