@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -14,8 +13,6 @@ from search.surrogate.surrogate import ALL, Observations, Surrogate, Use
 
 SAMPLE = 400  # points by which columns are centred and scaled
 
-_MODELS: "WeakKeyDictionary[Problem, dict[tuple[Use, bool], Models]]" = WeakKeyDictionary()
-
 
 def models_of(problem: Problem, use: Use = ALL, per_task: bool = True) -> "Models":
     """The models of a study; the same for each caller in this process.
@@ -25,7 +22,10 @@ def models_of(problem: Problem, use: Use = ALL, per_task: bool = True) -> "Model
         use: which parts of the surrogate are used.
         per_task: whether each task has a law of its own, instead of one law of the score.
     """
-    return _MODELS.setdefault(problem, {}).setdefault((use, per_task), Models(problem, use, per_task))
+    key = use, per_task
+    if key not in problem.memory:
+        problem.memory[key] = Models(problem, use, per_task)
+    return problem.memory[key]
 
 
 class Models:
@@ -39,12 +39,14 @@ class Models:
 
     def __init__(self, problem: Problem, use: Use, per_task: bool) -> None:
         self._problem, self._use, self._per_task = problem, use, per_task
-        self._fitted: tuple[frozenset[tuple[str, int]], Surrogate] | None = None
+        self._space: PoolSpace | None = None
+        self._fitted: tuple[frozenset[tuple[str, int, float | None]], Surrogate] | None = None
 
-    @cached_property
+    @property
     def space(self) -> PoolSpace:
         """The space in numbers."""
-        return PoolSpace(self._problem)
+        self._space = PoolSpace(self._problem) if self._space is None else self._space.fresh()
+        return self._space
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -53,25 +55,31 @@ class Models:
         sample = self.space.points(self.space.random(np.random.default_rng(0), SAMPLE, 0.0))
         return Encoder(problem.space, problem.suite, problem.rungs, sample, self._per_task)
 
+    def scored(self, view: Snapshot) -> list[SnapshotTrial]:
+        """Trials with a score, at a rung of the study, of candidates that the space still holds."""
+        held = {c.id for c in view.candidates if self.space.number_of(c.params) is not None}
+        rungs = len(self._problem.rungs.tokens)
+        done = [t for t in view.trials if t.state == "done" and t.score is not None]
+        return [t for t in done if t.rung < rungs and t.candidate in held]
+
     def surrogate(self, view: Snapshot) -> Surrogate:
         """The surrogate, fitted again only if there are new scores.
 
         Raises:
             numpy.linalg.LinAlgError: it cannot be fitted.
         """
-        scored = [trial for trial in view.trials if trial.state == "done" and trial.score is not None]
-        key = frozenset((trial.candidate, trial.rung) for trial in scored)
+        scored = self.scored(view)
+        key = frozenset((trial.candidate, trial.rung, trial.score) for trial in scored)
         if self._fitted is None or self._fitted[0] != key:
-            self._fitted = key, Surrogate(self.encoder, self.observations(view, scored), self._use)
+            self._fitted = key, Surrogate(self.encoder, self._observations(view, scored), self._use)
         return self._fitted[1]
 
-    def observations(self, view: Snapshot, scored: Sequence[SnapshotTrial]) -> Observations:
+    def _observations(self, view: Snapshot, scored: Sequence[SnapshotTrial]) -> Observations:
         """The scores of done trials as numbers, by rising rung."""
         params = {candidate.id: candidate.params for candidate in view.candidates}
         ordinal = {candidate.id: candidate.ordinal for candidate in view.candidates}
         trials = sorted(scored, key=lambda trial: (trial.rung, ordinal[trial.candidate]))
-        pool, kept = self.space.encode([params[trial.candidate] for trial in trials])
-        trials = [trials[i] for i in kept]
+        pool, _ = self.space.encode([params[trial.candidate] for trial in trials])
         score = np.array([trial.score for trial in trials], dtype=float)
         stderr = np.array([trial.stderr or 0.0 for trial in trials])
         values, errors = score[None], stderr[None]

@@ -38,7 +38,6 @@ BEST, GRADIENT_STEPS, ROUNDS, CHILDREN = 24, 12, 2, 120
 MARGIN = 0.1  # of the range of log FLOPs beyond the dearest candidate, where the area ends
 DENSE_EVERY = 3  # one candidate of the start in so many is dense, where the space holds both kinds
 BATCH = 32  # points that are drawn at once
-SUGGESTED = 200  # suggestions, best first
 
 
 class Pathfront:
@@ -72,6 +71,13 @@ class Pathfront:
     ) -> None:
         if isinstance(starts, bool) or not isinstance(starts, int) or starts < 1:
             raise StudyFileError(f"starts is a whole number of at least 1, got {starts!r}")
+        if isinstance(random, bool) or not isinstance(random, int | float) or not 0 <= random <= 1:
+            raise StudyFileError(f"random is a number from 0 to 1, got {random!r}")
+        parts = (law, residual, plain, cheap_start, gradient, per_task)
+        names = ("law", "residual", "plain", "cheap_start", "gradient", "per_task")
+        for name, part in zip(names, parts, strict=True):
+            if not isinstance(part, bool):
+                raise StudyFileError(f"{name} is true or false, got {part!r}")
         self._problem = problem
         self._starts = starts
         self._random = random
@@ -84,7 +90,7 @@ class Pathfront:
         """Suggest parameters, best first, each with the rule that suggested it."""
         rng = self._problem.rng(view)
         space, encoder = self.models.space, self.models.encoder
-        scored = {trial.candidate for trial in view.trials if trial.state == "done"}
+        scored = {trial.candidate for trial in self.models.scored(view)}
         if len(view.candidates) < self._starts or len(scored) < LEAST_SCORED:
             yield from self._drawn(space, rng, view, self._start_power, "start")
             return
@@ -135,8 +141,8 @@ class _Choice:
         self._divergence = Divergence(points, candidates, view)
         scored = {trial.candidate for trial in view.trials if trial.state == "done"}
         failed = {trial.candidate for trial in view.trials if trial.state == "failed" and trial.final}
-        alive = np.array([candidate.id not in failed for candidate in candidates])
-        waiting = np.array([candidate.id not in scored | failed for candidate in candidates])
+        alive = np.array([candidate.id not in failed for candidate in candidates], dtype=bool)
+        waiting = np.array([candidate.id not in scored | failed for candidate in candidates], dtype=bool)
         self._pending = points.take(np.flatnonzero(waiting))
         predicted = surrogate.predict(points)
         self._front_scores = predicted.mean[:, alive]
@@ -160,14 +166,14 @@ class _Choice:
             pool = Pool.joined((pool, added))
             value = np.append(value, self._value(added))
         weight = self._surrogate.law_weight
-        note = f"model; the law weighs {weight:.2f}"
+        notes = {False: f"model; the law weighs {weight:.2f}"}
+        first = np.zeros(len(pool), dtype=bool)
         if self._rng.random() < BIN_SHARE:
             bins = self._space.bin_of(self._space.points(pool).log_flops)
-            emptiest = min(set(bins.tolist()), key=lambda number: self._spent[number])
-            value = np.where(bins == emptiest, value, 0.0)
-            note = f"bin; least compute was spent at its cost, the law weighs {weight:.2f}"
-        for index in np.argsort(-value)[:SUGGESTED]:
-            yield Suggestion(self._space.params(pool, int(index)), note)
+            first = bins == min(set(bins.tolist()), key=lambda number: self._spent[number])
+            notes[True] = f"bin; least compute was spent at its cost, the law weighs {weight:.2f}"
+        for index in np.lexsort((-value, ~first)).tolist():
+            yield Suggestion(self._space.params(pool, index), notes[bool(first[index])])
 
     def _pool(self) -> Pool:
         space, rng = self._space, self._rng

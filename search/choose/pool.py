@@ -4,13 +4,16 @@ A point is a shape (the knobs but learning rate and mixture), a learning rate an
 decide costs and feasibility, so each is built and priced once.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from search.choose.sampler import Parameters, Problem
+from search.choose.snapshot import Snapshot
 from search.surrogate.columns import Points, Shapes, logits_of, shares_of
 from space.candidate import CandidateConfig
 from space.knobs import Between, Choices
@@ -20,7 +23,7 @@ RATE = "learning_rate"
 SHAPES = 1_000  # feasible shapes that are drawn at first, at most
 DRAWS = 4_000  # to find them
 COST_BINS = 8  # of the logarithm of FLOPs per token
-REMEMBERED = 50_000  # priced shapes
+REMEMBERED = 50_000  # shapes whose numbers are remembered, with those that cannot be built
 
 Key = tuple[Any, ...]  # values of the knobs of a shape
 
@@ -81,16 +84,21 @@ class PoolSpace:
         self._keys: list[Key] = []
         self._rows: list[np.ndarray] = []
         self.drawn = self._draw_shapes()
-        log_flops = self.table[self.drawn, 2]
+        self._first = len(self._keys)
+        log_flops = self.points(self._of_shapes(self.drawn)).log_flops
         self.edges = np.linspace(log_flops.min(), log_flops.max(), COST_BINS + 1)
         bins = self.bin_of(log_flops)
         self._bins = [self.drawn[bins == number] for number in range(COST_BINS)]
         self.least_flops, self.most_flops = float(np.exp(log_flops.min())), float(np.exp(log_flops.max()))
 
-    @property
-    def table(self) -> np.ndarray:
-        """Numbers of every known shape, (shapes, knobs)."""
-        return np.array(self._rows)
+    def fresh(self) -> "PoolSpace":
+        """This space; without the shapes that were met since it was made, if they are very many."""
+        if len(self._numbers) <= REMEMBERED:
+            return self
+        other = copy.copy(self)  # pools of this one stay valid
+        other._keys, other._rows = self._keys[: self._first], self._rows[: self._first]
+        other._numbers = {key: number for number, key in enumerate(other._keys)}
+        return other
 
     def bin_of(self, log_flops: np.ndarray) -> np.ndarray:
         """Bin of cost of each value, from 0."""
@@ -98,10 +106,8 @@ class PoolSpace:
 
     def number_of(self, params: Parameters) -> int | None:
         """Number of the shape of parameters; None if it cannot be built or exceeds a limit."""
-        key = tuple(params[name] for name in self._knobs)
+        key = tuple(params.get(name) for name in self._knobs)
         if key not in self._numbers:
-            if len(self._numbers) > REMEMBERED:
-                self._numbers = {key: number for key, number in self._numbers.items() if number is not None}
             self._numbers[key] = self._price(key)
         return self._numbers[key]
 
@@ -110,17 +116,15 @@ class PoolSpace:
         numbers = [self.number_of(p) for p in params]
         kept = np.array([i for i, number in enumerate(numbers) if number is not None], dtype=int)
         rates = [float(p.get(RATE, self._fixed_rate)) for p in params]
-        logits = np.array([logits_of(params[i], self.tasks) for i in kept]).reshape(
-            len(kept), len(self.tasks)
-        )
+        logits = np.array([logits_of(params[i], self.tasks) for i in kept]).reshape(-1, len(self.tasks))
         shapes = np.array([numbers[i] for i in kept], dtype=int)
         return Pool(shapes, np.log(np.array(rates)[kept]), logits), kept
 
     def points(self, pool: Pool) -> Points:
         """The points of a pool as numbers."""
-        rows = np.array([self._rows[number] for number in pool.shape])
+        rows = np.array([self._rows[number] for number in pool.shape]).reshape(-1, len(self._rows[0]))
         shares = shares_of(pool.logits, self._prior, self._problem.space.mixture.floor)
-        return Points(rows.reshape(len(pool), -1), pool.log_rate, shares)
+        return Points(rows, self._nearest(pool.log_rate), shares)
 
     def params(self, pool: Pool, index: int) -> dict[str, Any]:
         """Parameters of one point."""
@@ -208,6 +212,13 @@ class PoolSpace:
         p = (shares - floor) / max(free, 1e-9)
         return free * p * (by_share - (p * by_share).sum(axis=1, keepdims=True))
 
+    def _nearest(self, log_rates: np.ndarray) -> np.ndarray:
+        """The nearest learning rates of a list; the given ones for a range."""
+        if not isinstance(self._rate, Choices):
+            return log_rates
+        listed = np.log([float(value) for value in self._rate.choices])
+        return listed[np.abs(log_rates[:, None] - listed).argmin(axis=1)]
+
     def _rate_near(self, rate: float) -> Any:
         knob: Any = self._rate
         if isinstance(knob, Choices):
@@ -254,27 +265,28 @@ class PoolSpace:
     def _draw_shapes(self) -> np.ndarray:
         """Numbers of random shapes of the space, each as often as it was drawn."""
         rng = np.random.default_rng([self._problem.seed, 1])
-        found: list[int] = []
-        for _ in range(DRAWS):
-            drawn = {name: knob.sample(rng) for name, knob in self._knobs.items()}
-            number = self.number_of(self._problem.space.snapped(drawn))
-            if number is not None:
-                found.append(number)
-                if len(found) == SHAPES:
-                    break
-        return np.array(found, dtype=int)
+        drawn = islice(self._problem.draws(rng, Snapshot((), (), 0.0)), DRAWS)
+        feasible = (number for number in map(self.number_of, drawn) if number is not None)
+        return np.fromiter(islice(feasible, SHAPES), dtype=int)
+
+    def _of_shapes(self, shapes: np.ndarray) -> Pool:
+        """Shapes with the lowest learning rate and the prior."""
+        rates = np.full(len(shapes), self._rate_ends[0])
+        return Pool(shapes, rates, np.zeros((len(shapes), len(self.tasks))))
 
 
 def _neighbour(rng: np.random.Generator, knob: Between | Choices, value: Any) -> Any:
-    """Another value of a knob: the next one up or down as often as any other."""
-    values = knob.values()
-    if isinstance(knob, Choices) and not any(isinstance(v, bool | str) for v in knob.choices):
-        values = sorted(knob.choices)  # type: ignore[type-var]
-    if values is None or value not in values or rng.random() < 0.3:
-        if values is None and isinstance(knob, Between) and rng.random() < 0.7:
-            step = rng.normal(0, 0.15) * (np.log(knob.high / knob.low) if knob.log else knob.high - knob.low)
-            moved = value * np.exp(step) if knob.log else value + step
-            return float(np.clip(moved, knob.low, knob.high))
+    """Another value of a knob: one near by more often than any."""
+    if rng.random() < 0.3 or (isinstance(knob, Choices) and value not in knob.choices):
         return knob.sample(rng)
-    place = values.index(value) + (1 if rng.random() < 0.5 else -1)
-    return values[int(np.clip(place, 0, len(values) - 1))]
+    if isinstance(knob, Choices):
+        words = any(isinstance(v, bool | str) for v in knob.choices)
+        values = list(knob.choices) if words else sorted(knob.choices)  # type: ignore[type-var]
+        place = values.index(value) + (1 if rng.random() < 0.5 else -1)
+        return values[int(np.clip(place, 0, len(values) - 1))]
+    size = rng.normal(0, 0.15)
+    moved = value * (knob.high / knob.low) ** size if knob.log else value + size * (knob.high - knob.low)
+    if not knob.whole:
+        return float(np.clip(moved, knob.low, knob.high))
+    steps = np.sign(size) * max(1, round(abs(moved - value) / knob.stride))
+    return int(np.clip(value + steps * knob.stride, knob.low, knob.high))

@@ -88,6 +88,7 @@ class Problem:
         seed: seed of the search.
         rungs: token budgets at which candidates are scored.
         parameters: name -> its range or its choices; the parameters that a suggestion gives values for.
+        memory: what samplers and orders of promotion of this process share, such as fitted models.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Problem:
         self.limits = limits
         self.seed = seed
         self.rungs = rungs
+        self.memory: dict[Any, Any] = {}
         self.parameters: Mapping[str, Between | Choices] = space.parameters(suite)
         self._current_ids: dict[str, str] = {}
         self._finite = all(knob.values() is not None for knob in self.parameters.values())

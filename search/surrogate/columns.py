@@ -1,7 +1,8 @@
 """Candidates as numbers: the columns of the scaling law, and the inputs of the Gaussian process.
 
-A knob that is not named here enters by its declaration alone: a number as its logarithm, a flag as 0 or 1, a
-word as an indicator of each further value. Columns that a space does not vary are left out.
+A knob that is not named here enters by its declaration alone: a number as its logarithm (of 1 + it where it
+may be 0, or itself where it may be negative), a flag as 0 or 1, a word as an indicator of each further value.
+Columns that a space does not vary are left out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -100,10 +101,12 @@ def _encoding(name: str, knob: Between | Choices) -> Callable[[Any], list[float]
         return lambda value: [float(value == word) for word in further]
     if kind(name) == "flag":
         return lambda value: [float(value)]
-    ends = knob.choices if isinstance(knob, Choices) else (knob.low, knob.high)
-    if min(map(float, ends)) > 0:
+    least = min(map(float, knob.choices if isinstance(knob, Choices) else (knob.low, knob.high)))
+    if least > 0:
         return lambda value: [float(np.log(value))]
-    return lambda value: [float(np.log1p(value))]
+    if least == 0:
+        return lambda value: [float(np.log1p(value))]
+    return lambda value: [float(value)]
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,6 @@ class Encoder:
         self._centre = sample.shapes.mean(axis=0)
         self._rate = float(np.mean(_ends(space)))
         self._mixed = len(suite.tasks) > 1 and not space.mixture.fixed
-        self._varies = sample.shapes.std(axis=0) > 1e-9
-        self._rate_varies = bool(sample.log_rate.std() > 1e-9)
         self._columns = self._law_columns(sample.shapes.shape[1])
         probe = self._all_shared(sample, np.arange(len(sample)) % self.rungs)
         kept = [i for i, c in enumerate(self._columns) if c.name == "1" or probe[:, i].std() > 1e-9]
@@ -194,9 +195,8 @@ class Encoder:
         for task in range(tasks):
             rest = np.delete(np.arange(tasks), task)
             slopes[task][:, rest] = beta[task, first + 1 :] * tasks * free[:, rest]
-            slopes[task][:, task] = beta[task, first] / np.maximum(
-                points.shares[:, task], LEAST_SHARE / tasks
-            )
+            own, least = points.shares[:, task], LEAST_SHARE / tasks
+            slopes[task][:, task] = np.where(own > least, beta[task, first] / np.maximum(own, least), 0.0)
         return slopes
 
     def by_rate(self, points: Points, rungs: np.ndarray, beta: np.ndarray) -> np.ndarray:

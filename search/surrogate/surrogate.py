@@ -142,7 +142,8 @@ class Surrogate:
         Args:
             points: the points.
             rung: index of the rung; by default the top one.
-            pending: points that are being trained: the uncertainty around them will have shrunk.
+            pending: points that are being trained: their scores will shrink the uncertainty of the Gaussian
+                processes around them (not that of the law).
         """
         rung = self.encoder.rungs - 1 if rung is None else rung
         at = np.full(len(points), rung)

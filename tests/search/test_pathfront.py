@@ -1,0 +1,355 @@
+"""Pathfront's sampler: its start, its models, running and diverging candidates, odd spaces and views."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import asdict, replace
+from itertools import islice
+
+import numpy as np
+import pytest
+from made_studies import MORE_KNOBS, ONE_ARCHITECTURE, by_cost, played, proposer_of
+from old_studies import unpack
+from sqlalchemy import create_engine, select
+
+from search.choose import pool as pools
+from search.choose.contract import RULES, Subject
+from search.choose.pathfront import STARTS
+from search.choose.propose import Proposer
+from search.choose.provenance import provenance
+from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial, take_snapshot
+from search.database import tables
+from search.database.storage import open_writer
+from search.surrogate.surrogate import Surrogate
+from space.errors import StudyFileError
+from space.knobs import STORED
+from space.records import SuiteRecord
+from space.study import StudyConfig
+
+EMPTY = Snapshot((), (), 0.0)
+FIXED = {"mixture": {"fixed": True}}
+DIVERGED = {"state": "failed", "final": True, "score": None, "stderr": None, "diverged": True, "tasks": {}}
+
+
+@pytest.fixture(scope="module")
+def ours():
+    return proposer_of(random=0)
+
+
+@pytest.fixture(scope="module")
+def starting_early():
+    return proposer_of(starts=6, random=0)
+
+
+@pytest.fixture(scope="module")
+def grown(ours):
+    """24 candidates with scores, on up to three rungs."""
+    return played(ours, 24, by_cost)[1]
+
+
+def first(proposer, view):
+    return next(iter(proposer.sampler.suggest(view)))
+
+
+def rules(proposals):
+    return Counter(provenance(found.origin).rule for found in proposals)
+
+
+def test_the_first_candidates_hold_the_control_mixture_one_dense_one_sparse():
+    proposals, _ = played(proposer_of(), 4, by_cost)
+    control = proposals[0].candidate.mixture
+    assert control.weights == pytest.approx(dict.fromkeys(control.weights, 1 / 8))
+    assert [found.candidate.mixture == control for found in proposals] == [True, True, False, False]
+    assert {found.candidate.architecture.sparse for found in proposals[:2]} == {True, False}
+    assert [provenance(found.origin).rule for found in proposals[2:]] == ["pathfront start"] * 2
+
+
+def test_the_sampler_alone_holds_the_control_mixture_as_well(ours):
+    control = ours.problem.control(0)
+    assert len(control) == 8
+    for suggestion in islice(ours.sampler.suggest(EMPTY), 20):
+        assert suggestion.params == {**suggestion.params, **control}
+
+
+def test_start_draws_are_cheaper_than_random_ones():
+    costs = {}
+    for cheap in (True, False):
+        sampler = proposer_of(cheap_start=cheap)
+        later = replace(EMPTY, candidates=tuple(Candidate(str(n), n, {}, 1e5, True) for n in range(2)))
+        drawn = [sampler.problem.feasible(s.params) for s in islice(sampler.sampler.suggest(later), 300)]
+        costs[cheap] = np.log([found.cost.flops_per_token for found in drawn])
+    assert costs[True].mean() < costs[False].mean() - 0.5
+    assert costs[True].max() > np.quantile(costs[False], 0.8)  # dear ones are drawn, too
+
+
+def test_a_study_starts_with_draws_and_goes_on_with_the_models():
+    proposals, _ = played(proposer_of(random=0), 24, by_cost)
+    assert set(rules(proposals[:STARTS])) <= {"control", "pathfront start"}
+    later = rules(proposals[STARTS:])
+    assert set(later) == {"pathfront model", "pathfront bin"}
+    for found in proposals[STARTS:]:
+        assert provenance(found.origin).reason.endswith(tuple(f"weighs 0.{n:02d}" for n in range(100)))
+
+
+def test_draws_go_on_until_three_candidates_have_scores(ours, grown):
+    unscored = [replace(t, state="running", final=False, score=None, tasks={}) for t in grown.trials]
+    for scored in (0, 2, 3):
+        names = [candidate.id for candidate in grown.candidates[:scored]]
+        done = [trial for trial in grown.trials if trial.candidate in names]
+        note = first(ours, replace(grown, trials=(*done, *unscored))).note
+        assert (note == "start") == (scored < 3)
+
+
+def test_the_share_of_random_draws_is_an_argument(grown):
+    sometimes, always = proposer_of(random=0.5, law=False), proposer_of(random=1)
+    views = [replace(grown, candidates=grown.candidates + grown.candidates[:n]) for n in range(10)]
+    notes = [first(sometimes, view).note for view in views]
+    assert 2 <= notes.count("random") <= 8
+    assert {first(always, view).note for view in views} == {"random"}
+
+
+def test_it_finds_the_learning_rate_that_the_scores_prefer(ours, grown):
+    found = [s.params["learning_rate"] for s in islice(ours.sampler.suggest(grown), 20)]
+    assert np.abs(np.log(np.divide(found, 2e-3))).max() < 0.8  # the range reaches from 3e-4 to 1e-2
+
+
+def running(view, proposal, **changes):
+    """The view once a proposal is running."""
+    flops, name = proposal.cost.flops_per_token, proposal.candidate.id
+    sparse = proposal.candidate.architecture.sparse
+    known = Candidate(name, len(view.candidates), proposal.params, flops, sparse)
+    trial = SnapshotTrial(name, 0, "running", False, None, None, flops, 1e5 * flops)
+    trials = (*view.trials, replace(trial, **changes))
+    return replace(view, candidates=(*view.candidates, known), trials=trials)
+
+
+def test_running_candidates_are_counted_in(ours, grown):
+    """Proposals without a result between them spread; those after candidates that failed do not."""
+    spreads, architectures = [], []
+    for changes in ({}, {"state": "failed", "final": True}):
+        view, proposals = grown, []
+        for _ in range(10):
+            proposals.append(ours.propose(view))
+            view = running(view, proposals[-1], **changes)
+        costs = np.log([found.cost.flops_per_token for found in proposals])
+        spreads.append(np.abs(costs[:, None] - costs).mean())
+        architectures.append(len({found.candidate.architecture for found in proposals}))
+    assert spreads[0] > 1.2 * spreads[1]
+    assert architectures[0] >= 8
+    assert architectures[0] > architectures[1]
+
+
+def test_a_diverging_region_is_avoided(ours, grown):
+    high = {c.id for c in grown.candidates if c.params["learning_rate"] > 2.5e-3}
+    trials = [replace(trial, **DIVERGED) if trial.candidate in high else trial for trial in grown.trials]
+    view = replace(grown, trials=tuple(trials))
+    assert 3 < len(high) < 20
+    rates = [s.params["learning_rate"] for s in islice(ours.sampler.suggest(view), 10)]
+    assert max(rates) < 2.5e-3
+
+
+def test_suggestions_repeat_in_a_new_process(grown):
+    code = """
+import json, sys
+sys.path[:0] = json.loads(sys.argv[1])
+from made_studies import proposer_of
+from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial, TaskFraction
+view = json.load(sys.stdin)
+for row in view["trials"]:
+    row["tasks"] = {task: TaskFraction(*value) for task, value in row["tasks"].items()}
+view = Snapshot(
+    tuple(Candidate(**row) for row in view["candidates"]),
+    tuple(SnapshotTrial(**row) for row in view["trials"]), 0.0
+)
+print(json.dumps(proposer_of(random=0).propose(view).params))
+"""
+    used = proposer_of(random=0)
+    played(used, 20, by_cost)  # what a sampler was asked before changes nothing
+    here = used.propose(grown)
+    given = json.dumps(asdict(grown))
+    command = [sys.executable, "-c", code, json.dumps(sys.path)]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == here.params
+
+
+def test_models_are_fitted_again_only_when_there_are_new_scores(grown, monkeypatch):
+    fits, make = [], Surrogate.__init__
+    monkeypatch.setattr(Surrogate, "__init__", lambda self, *given: fits.append(1) or make(self, *given))
+    ours = proposer_of(random=0)
+    ours.propose(running(grown, ours.propose(grown)))
+    assert len(fits) == 1
+    ours.propose(replace(grown, trials=grown.trials[:-1]))
+    assert len(fits) == 2
+
+
+@pytest.mark.parametrize("part", ["law", "residual", "plain", "per_task", "gradient"])
+def test_parts_can_be_switched_off(part, ours, grown):
+    without = first(proposer_of(random=0, **{part: False}), grown)
+    assert without.params != first(ours, grown).params
+    assert ("weighs 0.00" in without.note) == (part == "law")
+    assert ("weighs 1.00" in without.note) == (part == "plain")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ({"law": False}, "failed_trials"),
+        ({"residual": False}, "equal_scores"),
+        ({"plain": False}, "several_rungs"),
+        ({"gradient": False}, "feasible_and_new"),
+        ({"per_task": False}, "equal_scores"),
+        ({"cheap_start": False}, "one_parameter"),
+        ({"law": False, "plain": False}, "one_parameter"),
+        ({}, "repeatable"),
+        ({}, "few_results"),
+    ],
+)
+def test_the_contract_holds_where_the_models_suggest(arguments, rule):
+    """The other contract tests end before the models are asked."""
+    RULES[rule](Subject("pathfront", {"starts": 8, **arguments}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"starts": 0}, "starts is a whole number of at least 1, got 0"),
+        ({"starts": True}, "starts is a whole number of at least 1, got True"),
+        ({"starts": 1.5}, "starts is a whole number of at least 1, got 1.5"),
+        ({"random": 2}, "random is a number from 0 to 1, got 2"),
+        ({"random": "a"}, "random is a number from 0 to 1, got 'a'"),
+        ({"random": True}, "random is a number from 0 to 1, got True"),
+        ({"law": "no"}, "law is true or false, got 'no'"),
+        ({"per_task": 1}, "per_task is true or false, got 1"),
+        ({"strats": 3}, "got 'strats'; did you mean 'starts'"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments, message):
+    with pytest.raises(StudyFileError, match=message) as refused:
+        proposer_of(**arguments)
+    assert str(refused.value).startswith("search.sampler_args: ")
+    assert "\n" not in str(refused.value)
+
+
+SPACES = {
+    "one architecture": (ONE_ARCHITECTURE, {}),
+    "one knob": ({**ONE_ARCHITECTURE, **FIXED, "learning_rate": 1e-3, "depth": {"low": 1, "high": 40}}, {}),
+    "a list of rates": ({"learning_rate": {"choices": [1e-3, 2e-3, 4e-3]}}, {}),
+    "a fixed rate": ({"learning_rate": 1e-3}, {}),
+    "a fixed mixture": (FIXED, {}),
+    "one task": ({}, {"tasks": 1}),
+    "24 tasks": ({}, {"tasks": 24}),
+    "one rung": ({}, {"rungs": (900_000,)}),
+    "five rungs": ({}, {"rungs": (100_000, 200_000, 400_000, 800_000, 1_600_000)}),
+    "14 knobs": (MORE_KNOBS, {}),
+    "steps": ({"width": {"low": 48, "high": 250, "step": 48}, "depth": {"low": 1, "high": 9, "step": 4}}, {}),
+    "weights of 0": ({"mixture": {"prior": {"taxi": 1, "docs": 2}, "floor": 0, "spread": 10}}, {}),
+    "tight limits": ({"width": {"low": 64, "high": 4096, "step": 64}}, {"limits": {"total_params": 4e5}}),
+}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_models_suggest_in_every_space(name, monkeypatch):
+    monkeypatch.setattr(pools, "SHAPES", 150)
+    space, changes = SPACES[name]
+    ours = proposer_of(space, starts=6, random=0, **changes)
+    proposals, _ = played(ours, 10, by_cost)
+    assert len({found.candidate.id for found in proposals}) == 10
+    for found in proposals:
+        assert ours.problem.checked_params(found.params) == found.params
+        assert ours.config.limits.broken(found.cost) is None
+    assert set(rules(proposals[6:])) <= {"pathfront model", "pathfront bin"}
+
+
+RESULTS = {
+    "at the floor": lambda score, tasks, n: (0.0, dict.fromkeys(tasks, 0.0)),
+    "below -1": lambda score, tasks, n: (-1.0, dict.fromkeys(tasks, -4.0)),
+    "above 1": lambda score, tasks, n: (1.0, dict.fromkeys(tasks, 1.7)),
+    "without tasks": lambda score, tasks, n: (score, {}),
+    "with some tasks": lambda score, tasks, n: (score, dict.fromkeys(list(tasks)[n % 8 :], score)),
+    "every third": lambda score, tasks, n: None if n % 3 else (score, tasks),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_models_suggest_after_any_result(name, starting_early):
+    ours = starting_early
+    proposals, _ = played(ours, 11, lambda found, n: RESULTS[name](*by_cost(found, n), n))
+    assert set(rules(proposals[8:])) <= {"pathfront model", "pathfront bin"}
+
+
+def changed(view, **changes):
+    return replace(view, trials=tuple(replace(trial, **changes) for trial in view.trials))
+
+
+def with_params(view, every, **params):
+    candidates = [
+        replace(c, params={**c.params, **params}) if c.ordinal % every == 0 else c for c in view.candidates
+    ]
+    return replace(view, candidates=tuple(candidates))
+
+
+@pytest.mark.parametrize(
+    ("change", "by_model"),
+    [
+        (lambda view: changed(view, **DIVERGED), False),
+        (lambda view: changed(view, stderr=0.0), True),
+        (lambda view: changed(view, stderr=None), True),
+        (lambda view: changed(view, rung=3), False),
+        (lambda view: replace(view, trials=view.trials + changed(view, rung=7).trials), True),
+        (lambda view: with_params(view, 1, width=50.5), False),
+        (lambda view: with_params(view, 2, width=50.5), True),
+        (lambda view: with_params(view, 2, depth=40), True),
+        (lambda view: replace(view, trials=()), False),
+    ],
+)
+def test_odd_views_are_suggested_for(ours, grown, change, by_model):
+    proposal = ours.propose(change(grown))
+    expected = {"pathfront model", "pathfront bin"} if by_model else {"pathfront start"}
+    assert provenance(proposal.origin).rule in expected
+
+
+def test_hundreds_of_running_candidates_are_no_burden(ours, grown):
+    rng, candidates = np.random.default_rng(5), {c.id: c for c in grown.candidates}
+    while len(candidates) < 300:
+        found = ours.problem.feasible(ours.problem.space.sample(ours.suite, rng))
+        if found is not None:
+            flops, name = found.cost.flops_per_token, found.candidate.id
+            candidates[name] = Candidate(name, len(candidates), found.params, flops, True)
+    others = list(candidates.values())[24:]
+    trials = [SnapshotTrial(c.id, 0, "running", False, None, None, c.flops_per_token, 1e9) for c in others]
+    view = replace(grown, candidates=tuple(candidates.values()), trials=(*grown.trials, *trials))
+    assert provenance(ours.propose(view).origin).rule in ("pathfront model", "pathfront bin")
+    nothing = replace(view, trials=tuple(trials))
+    assert provenance(ours.propose(nothing).origin).rule == "pathfront start"
+
+
+def test_a_small_space_is_searched_to_its_end_by_the_models():
+    space = {**ONE_ARCHITECTURE, **FIXED, "learning_rate": {"choices": [1e-3, 2e-3]}}
+    space |= {"depth": {"low": 1, "high": 4}, "experts": {"choices": [1, 2, 4]}}
+    ours = proposer_of(space, starts=6, random=0)
+    proposals, view = played(ours, 40, by_cost)
+    assert len(proposals) == 4 * 2 * 2  # depths, rates, experts from top_k on
+    assert ours.propose(view) is None
+    assert set(rules(proposals[6:])) == {"pathfront model", "pathfront bin"}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_studies_of_older_databases_go_on_with_it(version, tmp_path, capsys):
+    url = unpack(version, tmp_path)
+    open_writer(url).dispose()
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        row = connection.execute(select(tables.studies)).one()
+    config = StudyConfig.model_validate(row.config, context=STORED)
+    search = config.search.model_copy(
+        update={"sampler": "pathfront", "sampler_args": {"starts": 3, "random": 0}}
+    )
+    ours = Proposer(config.model_copy(update={"search": search}), SuiteRecord.model_validate(row.suite))
+    view = take_snapshot(engine, "old", search.seed)
+    engine.dispose()
+    assert provenance(ours.propose(view).origin).rule == "pathfront start"
+    paused = next(trial for trial in view.trials if trial.state == "paused")
+    scored = replace(paused, state="done", final=True, score=0.4, stderr=0.02)
+    view = replace(view, trials=(*(t for t in view.trials if t is not paused), scored))
+    assert provenance(ours.propose(view).origin).rule in ("pathfront model", "pathfront bin")
