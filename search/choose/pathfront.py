@@ -8,17 +8,16 @@
 4. The next candidate has the largest expected gain in hypervolume over known costs, times the probability
    that it does not diverge, over the square root of its cost.
 
-A share of candidates is drawn at random, and a share comes from the bin of cost that has had least.
+One candidate in ten is drawn at random.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from search.choose.divergence import Divergence
 from search.choose.models import models_of
-from search.choose.pool import COST_BINS, Pool, PoolSpace
+from search.choose.pool import Pool, PoolSpace
 from search.choose.sampler import Problem, Suggestion
 from search.choose.snapshot import Snapshot
 from search.pareto import nondominated_rank
@@ -31,7 +30,7 @@ from space.errors import StudyFileError
 STARTS = 6  # candidates before the models are asked
 LEAST_SCORED = 3  # candidates with scores, for the models
 START_POWER, RANDOM_POWER, COST_POWER = -1.0, -0.5, 0.5  # of FLOPs
-RANDOM_SHARE, BIN_SHARE = 0.1, 0.25  # of the candidates after the start
+RANDOM_SHARE = 0.1  # of the candidates after the start
 RANDOM, MUTANTS, CROSSED = 200, 200, 100  # points of the pool
 PARENTS_LAYERS = 2  # non-dominated layers whose candidates are mutated
 BEST, GRADIENT_STEPS, ROUNDS, CHILDREN = 24, 12, 2, 120
@@ -151,7 +150,6 @@ class _Choice:
         self._mean = predicted.mixed_mean[alive]
         span = np.log(space.most_flops / space.least_flops)
         self._most_log_cost = np.log(space.most_flops) + max(MARGIN * span, 0.05)
-        self._spent = self._spent_by_bin(candidates)
 
     def suggestions(self) -> Iterator[Suggestion]:
         """Points of the pool, the best first."""
@@ -165,15 +163,9 @@ class _Choice:
             added = Pool.joined(children)
             pool = Pool.joined((pool, added))
             value = np.append(value, self._value(added))
-        weight = self._surrogate.law_weight
-        notes = {False: f"model; the law weighs {weight:.2f}"}
-        first = np.zeros(len(pool), dtype=bool)
-        if self._rng.random() < BIN_SHARE:
-            bins = self._space.bin_of(self._space.points(pool).log_flops)
-            first = bins == min(set(bins.tolist()), key=lambda number: self._spent[number])
-            notes[True] = f"bin; least compute was spent at its cost, the law weighs {weight:.2f}"
-        for index in np.lexsort((-value, ~first)).tolist():
-            yield Suggestion(self._space.params(pool, index), notes[bool(first[index])])
+        note = f"model; the law weighs {self._surrogate.law_weight:.2f}"
+        for index in np.argsort(-value).tolist():
+            yield Suggestion(self._space.params(pool, index), note)
 
     def _pool(self) -> Pool:
         space, rng = self._space, self._rng
@@ -219,15 +211,6 @@ class _Choice:
             rates = best.log_rate + 0.15 * size * (high - low) * np.sign(by_rate)
             best = self._space.clipped(Pool(best.shape, rates, logits))
         return best
-
-    def _spent_by_bin(self, candidates: list[Any]) -> np.ndarray:
-        """Training FLOPs by bin of cost, (bins,)."""
-        bins = {c.id: int(self._space.bin_of(np.log([c.flops_per_token]))[0]) for c in candidates}
-        spent = np.zeros(COST_BINS)
-        for trial in self._view.trials:
-            if trial.candidate in bins:
-                spent[bins[trial.candidate]] += trial.training_flops
-        return spent
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -43,9 +43,9 @@ def starting_early():
 
 
 @pytest.fixture(scope="module")
-def grown(ours):
+def grown():
     """24 candidates with scores, on up to three rungs."""
-    return played(ours, 24, by_cost)[1]
+    return played(proposer_of(starts=16, random=0), 24, by_cost)[1]
 
 
 def first(proposer, view):
@@ -87,7 +87,7 @@ def test_a_study_starts_with_draws_and_goes_on_with_the_models():
     proposals, _ = played(proposer_of(random=0), 24, by_cost)
     assert set(rules(proposals[:STARTS])) <= {"control", "pathfront start"}
     later = rules(proposals[STARTS:])
-    assert set(later) == {"pathfront model", "pathfront bin"}
+    assert set(later) == {"pathfront model"}
     for found in proposals[STARTS:]:
         assert provenance(found.origin).reason.endswith(tuple(f"weighs 0.{n:02d}" for n in range(100)))
 
@@ -185,10 +185,13 @@ def test_models_are_fitted_again_only_when_there_are_new_scores(grown, monkeypat
 
 @pytest.mark.parametrize("part", ["law", "residual", "plain", "per_task", "gradient"])
 def test_parts_can_be_switched_off(part, ours, grown):
-    without = first(proposer_of(random=0, **{part: False}), grown)
-    assert without.params != first(ours, grown).params
-    assert ("weighs 0.00" in without.note) == (part == "law")
-    assert ("weighs 1.00" in without.note) == (part == "plain")
+    without, whole = (
+        list(islice(proposer.sampler.suggest(grown), 20))
+        for proposer in (proposer_of(random=0, **{part: False}), ours)
+    )
+    assert [s.params for s in without] != [s.params for s in whole]
+    assert ("weighs 0.00" in without[0].note) == (part == "law")
+    assert ("weighs 1.00" in without[0].note) == (part == "plain")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +261,7 @@ def test_models_suggest_in_every_space(name, monkeypatch):
     for found in proposals:
         assert ours.problem.checked_params(found.params) == found.params
         assert ours.config.limits.broken(found.cost) is None
-    assert set(rules(proposals[6:])) <= {"pathfront model", "pathfront bin"}
+    assert set(rules(proposals[6:])) <= {"pathfront model"}
 
 
 RESULTS = {
@@ -275,7 +278,7 @@ RESULTS = {
 def test_models_suggest_after_any_result(name, starting_early):
     ours = starting_early
     proposals, _ = played(ours, 11, lambda found, n: RESULTS[name](*by_cost(found, n), n))
-    assert set(rules(proposals[8:])) <= {"pathfront model", "pathfront bin"}
+    assert set(rules(proposals[8:])) <= {"pathfront model"}
 
 
 def changed(view, **changes):
@@ -305,7 +308,7 @@ def with_params(view, every, **params):
 )
 def test_odd_views_are_suggested_for(ours, grown, change, by_model):
     proposal = ours.propose(change(grown))
-    expected = {"pathfront model", "pathfront bin"} if by_model else {"pathfront start"}
+    expected = {"pathfront model"} if by_model else {"pathfront start"}
     assert provenance(proposal.origin).rule in expected
 
 
@@ -331,7 +334,7 @@ def test_a_small_space_is_searched_to_its_end_by_the_models():
     proposals, view = played(ours, 40, by_cost)
     assert len(proposals) == 4 * 2 * 2  # depths, rates, experts from top_k on
     assert ours.propose(view) is None
-    assert set(rules(proposals[6:])) == {"pathfront model", "pathfront bin"}
+    assert set(rules(proposals[6:])) == {"pathfront model"}
 
 
 @pytest.mark.parametrize("version", [1, 2])
