@@ -322,7 +322,7 @@ def test_hundreds_of_running_candidates_are_no_burden(ours, grown):
     others = list(candidates.values())[24:]
     trials = [SnapshotTrial(c.id, 0, "running", False, None, None, c.flops_per_token, 1e9) for c in others]
     view = replace(grown, candidates=tuple(candidates.values()), trials=(*grown.trials, *trials))
-    assert provenance(ours.propose(view).origin).rule in ("pathfront model", "pathfront bin")
+    assert provenance(ours.propose(view).origin).rule == "pathfront model"
     nothing = replace(view, trials=tuple(trials))
     assert provenance(ours.propose(nothing).origin).rule == "pathfront start"
 
@@ -355,4 +355,4 @@ def test_studies_of_older_databases_go_on_with_it(version, tmp_path, capsys):
     paused = next(trial for trial in view.trials if trial.state == "paused")
     scored = replace(paused, state="done", final=True, score=0.4, stderr=0.02)
     view = replace(view, trials=(*(t for t in view.trials if t is not paused), scored))
-    assert provenance(ours.propose(view).origin).rule in ("pathfront model", "pathfront bin")
+    assert provenance(ours.propose(view).origin).rule == "pathfront model"
