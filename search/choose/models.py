@@ -39,21 +39,22 @@ class Models:
 
     def __init__(self, problem: Problem, use: Use, per_task: bool) -> None:
         self._problem, self._use, self._per_task = problem, use, per_task
-        self._space: PoolSpace | None = None
+        self._encoders: dict[bool, Encoder] = {}
         self._fitted: tuple[frozenset[tuple[str, int, float | None]], Surrogate] | None = None
 
-    @property
+    @cached_property
     def space(self) -> PoolSpace:
         """The space in numbers."""
-        self._space = PoolSpace(self._problem) if self._space is None else self._space.fresh()
-        return self._space
+        return PoolSpace(self._problem)
 
-    @cached_property
-    def encoder(self) -> Encoder:
-        """The columns of the models."""
-        problem = self._problem
-        sample = self.space.points(self.space.random(np.random.default_rng(0), SAMPLE, 0.0))
-        return Encoder(problem.space, problem.suite, problem.rungs, sample, self._per_task)
+    def _encoder(self, per_task: bool) -> Encoder:
+        """The columns of the models, with a law for each task or one for the score."""
+        if per_task not in self._encoders:
+            problem = self._problem
+            sample = self.space.points(self.space.random(np.random.default_rng(0), SAMPLE, 0.0))
+            made = Encoder(problem.space, problem.suite, problem.rungs, sample, per_task)
+            self._encoders[per_task] = made
+        return self._encoders[per_task]
 
     def scored(self, view: Snapshot) -> list[SnapshotTrial]:
         """Trials with a score, at a rung of the study, of candidates that the space still holds."""
@@ -65,16 +66,21 @@ class Models:
     def surrogate(self, view: Snapshot) -> Surrogate:
         """The surrogate, fitted again only if there are new scores.
 
+        If no trial has scores of tasks, as with a trainer of the user's, the score has one law.
+
         Raises:
             numpy.linalg.LinAlgError: it cannot be fitted.
         """
         scored = self.scored(view)
         key = frozenset((trial.candidate, trial.rung, trial.score) for trial in scored)
         if self._fitted is None or self._fitted[0] != key:
-            self._fitted = key, Surrogate(self.encoder, self._observations(view, scored), self._use)
+            self.space = self.space.fresh()
+            per_task = self._per_task and any(trial.tasks for trial in scored)
+            seen = self._observations(view, scored, per_task)
+            self._fitted = key, Surrogate(self._encoder(per_task), seen, self._use)
         return self._fitted[1]
 
-    def _observations(self, view: Snapshot, scored: Sequence[SnapshotTrial]) -> Observations:
+    def _observations(self, view: Snapshot, scored: Sequence[SnapshotTrial], per_task: bool) -> Observations:
         """The scores of done trials as numbers, by rising rung."""
         params = {candidate.id: candidate.params for candidate in view.candidates}
         ordinal = {candidate.id: candidate.ordinal for candidate in view.candidates}
@@ -83,7 +89,7 @@ class Models:
         score = np.array([trial.score for trial in trials], dtype=float)
         stderr = np.array([trial.stderr or 0.0 for trial in trials])
         values, errors = score[None], stderr[None]
-        if self._per_task:
+        if per_task:
             unknown = (np.nan, 0.0)
             tasks = self._problem.suite.tasks
             by_task = [[trial.tasks.get(task, unknown) for trial in trials] for task in tasks]

@@ -21,7 +21,6 @@ from search.choose.pool import Pool, PoolSpace
 from search.choose.sampler import Problem, Suggestion
 from search.choose.snapshot import Snapshot
 from search.pareto import nondominated_rank
-from search.surrogate.columns import Encoder
 from search.surrogate.ehvi import expected_gain
 from search.surrogate.law import fraction
 from search.surrogate.surrogate import Prediction, Surrogate, Use
@@ -88,7 +87,7 @@ class Pathfront:
     def suggest(self, view: Snapshot) -> Iterator[Suggestion]:
         """Suggest parameters, best first, each with the rule that suggested it."""
         rng = self._problem.rng(view)
-        space, encoder = self.models.space, self.models.encoder
+        space = self.models.space
         scored = {trial.candidate for trial in self.models.scored(view)}
         if len(view.candidates) < self._starts or len(scored) < LEAST_SCORED:
             yield from self._drawn(space, rng, view, self._start_power, "start")
@@ -103,7 +102,7 @@ class Pathfront:
                 space, rng, view, RANDOM_POWER, f"fallback; the models cannot be fitted: {error}"
             )
             return
-        choice = _Choice(space, encoder, surrogate, view, rng, self._gradient)
+        choice = _Choice(self.models.space, surrogate, view, rng, self._gradient)
         yield from choice.suggestions()
         yield from self._drawn(space, rng, view, RANDOM_POWER, "fallback; every point of the pool is known")
 
@@ -126,13 +125,12 @@ class _Choice:
     def __init__(
         self,
         space: PoolSpace,
-        encoder: Encoder,
         surrogate: Surrogate,
         view: Snapshot,
         rng: np.random.Generator,
         gradient: bool,
     ) -> None:
-        self._space, self._encoder, self._surrogate = space, encoder, surrogate
+        self._space, self._encoder, self._surrogate = space, surrogate.encoder, surrogate
         self._view, self._rng, self._gradient = view, rng, gradient
         self._known, kept = space.encode([candidate.params for candidate in view.candidates])
         candidates = [view.candidates[i] for i in kept]

@@ -312,6 +312,13 @@ def test_odd_views_are_suggested_for(ours, grown, change, by_model):
     assert provenance(proposal.origin).rule in expected
 
 
+def test_a_score_without_tasks_has_one_law(ours, grown):
+    assert ours.sampler.models.surrogate(grown).encoder.laws == 8
+    alone = proposer_of(random=0).sampler.models.surrogate(changed(grown, tasks={}))
+    assert alone.encoder.laws == 1
+    assert alone.law_weight > 0.6  # the scores of this study follow a law of their cost
+
+
 def test_hundreds_of_running_candidates_are_no_burden(ours, grown):
     rng, candidates = np.random.default_rng(5), {c.id: c for c in grown.candidates}
     while len(candidates) < 300:
