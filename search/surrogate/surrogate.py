@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr
 
 from search.surrogate.columns import Encoder, Points
 from search.surrogate.gp import GaussianProcess, Kernel, tuned
@@ -84,6 +85,19 @@ class Prediction:
         """Mean of the mixture, (points,)."""
         return self.weights @ self.mean
 
+    def below(self, scores: np.ndarray, stderr: np.ndarray) -> np.ndarray:
+        """Probability of a lower score than one that was measured.
+
+        Args:
+            scores: (points,) measured scores.
+            stderr: (points,) their standard errors over episodes.
+
+        Returns:
+            (points,); uniformly distributed between 0 and 1 if the predictions are calibrated.
+        """
+        std = np.sqrt(self.std**2 + self.noise[:, None] ** 2 + stderr**2)
+        return self.weights @ ndtr((scores - self.mean) / std)
+
 
 @dataclass(frozen=True)
 class Use:
@@ -152,7 +166,7 @@ class Surrogate:
             self.weights,
             np.stack([mean for mean, _ in found]),
             np.stack([np.sqrt(variance) for _, variance in found]) * self.scales[:, None],
-            np.array([model.noise for model in self.models]),
+            np.array([model.noise for model in self.models]) * self.scales,
         )
 
     def _rows(self, kept: np.ndarray) -> Rows:
