@@ -217,8 +217,8 @@ def test_the_dearest_is_dearer_than_all_of_a_space():
 def test_quick_takes_what_was_measured(monkeypatch):
     monkeypatch.undo()
     priced = forecast(read_study("quick"), 2, "cpu", SPEED)
-    assert 9e12 < priced.training_flops < 14e12  # 12.1e12 were measured
-    assert priced.training_flops_most > 12.1e12
+    assert 6e12 < priced.training_flops < 10e12  # 8.0e12 were measured
+    assert priced.training_flops_most > 12.1e12  # as the stratified sampler spent
     assert 100e6 < priced.disk_bytes.final < 215e6  # 134 MB were, without trunks of rungs left behind
     assert priced.disk_bytes.final < priced.disk_bytes.peak < priced.disk_bytes.most
 

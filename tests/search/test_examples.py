@@ -91,7 +91,11 @@ def test_a_study_with_the_examples_runs_to_its_front(own: User):
             "search.promotion: a function order(trials, view, problem) as package.module:function, got",
         ),
         ("my_promotion:score_for_compute", "own:train", "refuses these arguments: missing a required"),
-        ("my_promotion:score_for_compute", "rnk", "promotion is rank, all or package.module:function, got"),
+        (
+            "my_promotion:score_for_compute",
+            "rnk",
+            "promotion is gain, rank, all or package.module:function, got",
+        ),
         ("my_promotion:score_for_compute", "own:twice", "search.promotion: 'own:twice': an order returns"),
         ("my_engine:Nice", "my_engine:Nicer", "engine: an engine as package.module:Class, got"),
         ("my_engine:Nice", "locl", "engine: engine is local or package.module:Class, got 'locl'; did you"),

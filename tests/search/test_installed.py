@@ -64,7 +64,7 @@ OTHERS = [f"{name}.py" for name in ("numpy", "optuna", "pickle", "random", "stre
 def data_files() -> set[str]:
     """All files of the packages that are part of an installation."""
     found = (path for name in PACKAGES for path in (ROOT / name).rglob("*") if path.is_file())
-    found = (path for path in found if path.suffix != ".md")
+    found = (path for path in found if path.suffix != ".md" or path.parent.name == "tables")
     names = {path.relative_to(ROOT) for path in found}
     return {str(name) for name in names if not {"__pycache__", "screenshots"} & set(name.parts)}
 

@@ -69,7 +69,7 @@ def test_tasks_of_ones_own_are_checked_measured_searched_exported_and_trained(us
     check, measure = commands(own)
     assert "tasks check" in check
     assert "tasks measure" in measure
-    user.write("mine.yaml", study(suite=suite, tokens=(131_072,)))
+    user.write("mine.yaml", study(suite=suite, tokens=(131_072,), candidates=3))
     user.run(check)
     refused = user.run("pathfront launch mine.yaml --dry-run", code=2)
     assert "measure them: pathfront tasks measure thermostat:Thermostat" in refused.stderr

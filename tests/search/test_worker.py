@@ -161,7 +161,7 @@ def test_flops_end_a_study(launch, url, audit, rows):
     run_worker(url, "toy")
     ledger = audit()
     assert 5e9 <= sum(row["training_flops"] for row in ledger) < 8e9
-    assert by_rung(ledger)[1] == 0  # too few peers to promote anybody
+    assert by_rung(ledger)[0] < 8  # fewer than the study may try
 
 
 def test_minutes_end_a_study_and_a_launch_goes_on(launch, url, audit):
