@@ -111,10 +111,9 @@ class Search(Frozen):
         seed: seed of the sampler and of the trials.
         promotion: which candidates are promoted to the next rung. "gain" promotes one in `rungs.eta`, in the
             order of the expected gain of the front; "rank" the same number, by non-dominated rank; "all"
-            promotes every candidate that has a score. The path of a function, as `package.module:function`,
-            promotes one in `rungs.eta` in the function's order.
-        repeats: share of the candidates that are trained again with another seed at each rung that they
-            reach. Their scores become means over both seeds.
+            promotes every candidate that has a score; `package.module:function`, one in `rungs.eta` in the
+            order of that function.
+        repeats: share of the candidates that are trained again with another seed, at each of their rungs.
     """
 
     sampler: str = "pathfront"

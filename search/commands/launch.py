@@ -2,11 +2,20 @@
 
 import shlex
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from search.commands.options import Artifacts, Json, Patience, Storage, set_patience
+from search.commands.options import (
+    AcceptChanges,
+    Artifacts,
+    DryRun,
+    EngineName,
+    Json,
+    Patience,
+    Spec,
+    Storage,
+    Workers,
+    set_patience,
+)
 
 if TYPE_CHECKING:
     from search.read.results import Reader
@@ -21,24 +30,13 @@ EXAMPLES = [
 
 
 def run(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A study file, or the name of one that ships.")],
+    spec: Spec,
     storage: Storage = None,
     artifacts: Artifacts = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, max=4096, metavar="N", help="Parallel trials; else the study file's."),
-    ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(metavar="ENGINE", help="local, or package.module:Class; else the study file's."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the expected cost; write nothing.")
-    ] = False,
-    accept_changes: Annotated[
-        bool,
-        typer.Option("--accept-changes", help="Resume even if data or code differ from earlier trials."),
-    ] = False,
+    workers: Workers = None,
+    engine: EngineName = None,
+    dry_run: DryRun = False,
+    accept_changes: AcceptChanges = False,
     patience: Patience = None,
     json: Json = False,
 ) -> None:

@@ -128,3 +128,16 @@ Threads = Annotated[
         help="CPU threads; else OMP_NUM_THREADS, else the fastest number in a short measurement.",
     ),
 ]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A study file, or the name of one that ships.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=4096, metavar="N", help="Parallel trials; else the study file's."),
+]
+EngineName = Annotated[
+    str | None,
+    typer.Option("--engine", metavar="ENGINE", help="local, or package.module:Class; else the study file's."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the expected cost; write nothing.")]
+AcceptChanges = Annotated[
+    bool, typer.Option("--accept-changes", help="Resume even if data or code differ from earlier trials.")
+]

@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from search.commands.options import Artifacts, Json, Patience, Storage, examples, set_patience
+from search.commands.options import (
+    AcceptChanges,
+    Artifacts,
+    DryRun,
+    EngineName,
+    Json,
+    Patience,
+    Spec,
+    Storage,
+    Workers,
+    examples,
+    set_patience,
+)
 from search.commands.options import Study as StudyName
 
 if TYPE_CHECKING:
@@ -38,7 +50,7 @@ Output = Annotated[
     ),
 )
 def record(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A study file, or the name of one that ships.")],
+    spec: Spec,
     output_file: Output = None,
     candidates: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Candidates to train; else 192.")
@@ -49,24 +61,13 @@ def record(
     ] = None,
     storage: Storage = None,
     artifacts: Artifacts = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, max=4096, metavar="N", help="Parallel trials; else the study file's."),
-    ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(metavar="ENGINE", help="local, or package.module:Class; else the study file's."),
-    ] = None,
+    workers: Workers = None,
+    engine: EngineName = None,
     write_only: Annotated[
         bool, typer.Option("--write-only", help="Only write the file of what is trained so far.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the expected cost; write nothing.")
-    ] = False,
-    accept_changes: Annotated[
-        bool,
-        typer.Option("--accept-changes", help="Resume even if data or code differ from earlier trials."),
-    ] = False,
+    dry_run: DryRun = False,
+    accept_changes: AcceptChanges = False,
     patience: Patience = None,
     json: Json = False,
 ) -> None:

@@ -39,7 +39,8 @@ def test_values_are_low_and_every_step_from_it():
     assert 64 in knob
     assert 65 not in knob
     assert 528 not in knob
-    assert True not in Between(low=0, high=1)
+    flags = Between(low=0, high=1)
+    assert [value in flags for value in (0, 1, False, True)] == [True, True, False, False]
 
 
 def test_a_high_beyond_the_last_step_is_lowered_to_it_as_in_optuna():

@@ -6,6 +6,7 @@ shifts each task's logit, more at low rungs, partly in the same direction at all
 """
 
 import zlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +77,7 @@ class Facts:
         return float(np.log(self.cost.total_params / self.cost.active_params))
 
 
-class SimulatedSurface:
+class SimulatedSurface(ABC):
     """A surface of one family.
 
     Args:
@@ -99,13 +100,13 @@ class SimulatedSurface:
         weights = domain_weights({t: self.suite.records[t].domain for t in self.tasks})
         self.weights = np.array([weights[task] for task in self.tasks])
 
+    @abstractmethod
     def draw(self, rng: np.random.Generator) -> None:
         """Draw the coefficients of the family's formulas."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(self, facts: Facts) -> np.ndarray:
         """Logit of each task's fraction without noise. Shape (tasks,)."""
-        raise NotImplementedError
 
     def excess_rate(self, facts: Facts) -> float:
         """How far the logarithm of the learning rate lies above what trains; training diverges above 0."""
