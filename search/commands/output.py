@@ -25,7 +25,7 @@ ANY_WIDTH = 10_000  # columns, so that no table is cut
 
 def print_json(value: Any) -> None:
     """Print rows, models or plain values as JSON on stdout."""
-    from search.read.rows import as_json
+    from search.read.plain import as_json
 
     print(json.dumps(as_json(value), indent=2, ensure_ascii=False))
 

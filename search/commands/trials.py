@@ -87,7 +87,8 @@ def _print_csv(rows: "list[ListedTrial]") -> None:
     import csv
     import sys
 
-    from search.read.rows import ListedTrial, as_json, column_names
+    from search.read.plain import as_json, column_names
+    from search.read.rows import ListedTrial
 
     cells = [{name: _cell(value) for name, value in as_json(row).items()} for row in rows]
     names = dict.fromkeys(column_names(ListedTrial)) | dict.fromkeys(name for row in cells for name in row)
