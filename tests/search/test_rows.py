@@ -9,6 +9,7 @@ from factories import make_study
 from search.choose.snapshot import take_snapshot
 from search.database.storage import open_reader
 from search.read import queries
+from search.read.plain import as_json, column_names
 from search.read.results import Reader
 from search.read.rows import (
     FrontRow,
@@ -16,8 +17,6 @@ from search.read.rows import (
     RunningTrial,
     TrialRow,
     WorkerRow,
-    as_json,
-    column_names,
 )
 from space.candidate import CandidateConfig
 from space.description import describe
