@@ -8,11 +8,9 @@ from search.choose.models import models_of
 from search.choose.promote import ranked
 from search.choose.sampler import Problem
 from search.choose.snapshot import Snapshot, SnapshotTrial
-from search.surrogate.ehvi import expected_gain
 
 LEAST_SCORED = 6  # candidates with scores, for the models; with fewer, candidates are ordered by rank
 COST_POWER = 0.5  # of FLOPs
-MARGIN = 0.1  # of the range of log FLOPs beyond the dearest candidate, where the area ends
 
 
 def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -> Sequence[SnapshotTrial]:
@@ -26,10 +24,10 @@ def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -
         problem: its space, tasks, limits, rungs and seed.
     """
     by_rank = ranked(trials, problem.seed)
-    few = len({trial.candidate for trial in view.trials if trial.state == "done"}) < LEAST_SCORED
-    if few or len(trials) < 2:
-        return by_rank
     models = models_of(problem)
+    scored = {trial.candidate for trial in models.scored(view)}
+    if len(scored) < LEAST_SCORED or len(trials) < 2:
+        return by_rank
     try:
         surrogate = models.surrogate(view)
     except np.linalg.LinAlgError:
@@ -40,16 +38,10 @@ def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -
     points = models.space.points(pool)
     rung = by_rank[0].rung
     above = {trial.candidate for trial in view.trials if trial.rung > rung and trial.state != "failed"}
-    promoted = np.array([names[i] in above for i in kept])
+    promoted = np.array([names[i] in above for i in kept], dtype=bool)
     predicted = surrogate.predict(points)
-    space = models.space
-    most = np.log(space.most_flops) + max(MARGIN * np.log(space.most_flops / space.least_flops), 0.05)
-    gain = np.zeros(len(pool))
-    for model, weight in enumerate(predicted.weights):
-        front = predicted.mean[model][promoted], points.log_flops[promoted]
-        gain += weight * expected_gain(
-            predicted.mean[model], predicted.std[model], points.log_flops, front, 0.0, float(most)
-        )
+    front = predicted.mean[:, promoted], points.log_flops[promoted]
+    gain = predicted.gain(points.log_flops, front, models.space.most_log_cost)
     value = gain / np.exp(COST_POWER * points.log_flops)
     value[promoted] = np.inf  # they hold places
     ordered = [by_rank[kept[i]] for i in np.argsort(-value, kind="stable")]

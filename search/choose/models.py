@@ -40,7 +40,7 @@ class Models:
     def __init__(self, problem: Problem, use: Use, per_task: bool) -> None:
         self._problem, self._use, self._per_task = problem, use, per_task
         self._encoders: dict[bool, Encoder] = {}
-        self._fitted: tuple[frozenset[tuple[str, int, float | None]], Surrogate] | None = None
+        self._fitted: tuple[frozenset[object], Surrogate] | None = None
 
     @cached_property
     def space(self) -> PoolSpace:
@@ -72,7 +72,7 @@ class Models:
             numpy.linalg.LinAlgError: it cannot be fitted.
         """
         scored = self.scored(view)
-        key = frozenset((trial.candidate, trial.rung, trial.score) for trial in scored)
+        key = frozenset((t.candidate, t.rung, t.score, tuple(t.tasks.items())) for t in scored)
         if self._fitted is None or self._fitted[0] != key:
             self.space = self.space.fresh()
             per_task = self._per_task and any(trial.tasks for trial in scored)

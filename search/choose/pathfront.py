@@ -21,9 +21,8 @@ from search.choose.pool import Pool, PoolSpace
 from search.choose.sampler import Problem, Suggestion
 from search.choose.snapshot import Snapshot
 from search.pareto import nondominated_rank
-from search.surrogate.ehvi import expected_gain
 from search.surrogate.law import fraction
-from search.surrogate.surrogate import Prediction, Surrogate, Use
+from search.surrogate.surrogate import Surrogate, Use
 from space.errors import StudyFileError
 
 STARTS = 6  # candidates before the models are asked
@@ -33,7 +32,6 @@ RANDOM_SHARE = 0.1  # of the candidates after the start
 RANDOM, MUTANTS, CROSSED = 200, 200, 100  # points of the pool
 PARENTS_LAYERS = 2  # non-dominated layers whose candidates are mutated
 BEST, GRADIENT_STEPS, ROUNDS, CHILDREN = 24, 12, 2, 120
-MARGIN = 0.1  # of the range of log FLOPs beyond the dearest candidate, where the area ends
 DENSE_EVERY = 3  # one candidate of the start in so many is dense, where the space holds both kinds
 BATCH = 32  # points that are drawn at once
 
@@ -146,8 +144,6 @@ class _Choice:
         self._front_costs = points.log_flops[alive]
         self._alive = self._known.take(np.flatnonzero(alive))
         self._mean = predicted.mixed_mean[alive]
-        span = np.log(space.most_flops / space.least_flops)
-        self._most_log_cost = np.log(space.most_flops) + max(MARGIN * span, 0.05)
 
     def suggestions(self) -> Iterator[Suggestion]:
         """Points of the pool, the best first."""
@@ -177,13 +173,9 @@ class _Choice:
     def _value(self, pool: Pool) -> np.ndarray:
         """Expected gain of each point for its compute, (points,)."""
         points = self._space.points(pool)
-        predicted: Prediction = self._surrogate.predict(points, pending=self._pending)
-        gain = np.zeros(len(pool))
-        for model, weight in enumerate(predicted.weights):
-            front = self._front_scores[model], self._front_costs
-            gain += weight * expected_gain(
-                predicted.mean[model], predicted.std[model], points.log_flops, front, 0.0, self._most_log_cost
-            )
+        predicted = self._surrogate.predict(points, pending=self._pending)
+        front = self._front_scores, self._front_costs
+        gain = predicted.gain(points.log_flops, front, self._space.most_log_cost)
         cost = np.exp(points.log_flops) + self._space.least_flops
         return gain * self._divergence.survives(points) / cost**COST_POWER
 
@@ -192,7 +184,7 @@ class _Choice:
         law = self._surrogate.law
         assert law is not None
         encoder, top = self._encoder, self._encoder.rungs - 1
-        low, high = self._space._rate_ends
+        low, high = self._space.rate_ends
         for step in range(GRADIENT_STEPS):
             points = self._space.points(best)
             rungs = np.full(len(best), top)

@@ -23,6 +23,7 @@ RATE = "learning_rate"
 SHAPES = 1_000  # feasible shapes that are drawn at first, at most
 DRAWS = 4_000  # to find them
 COST_BINS = 8  # of the logarithm of FLOPs per token
+MARGIN, LEAST_MARGIN = 0.1, 0.05  # of the range of log FLOPs, and in log FLOPs
 REMEMBERED = 50_000  # shapes whose numbers are remembered, with those that cannot be built
 
 Key = tuple[Any, ...]  # values of the knobs of a shape
@@ -100,6 +101,12 @@ class PoolSpace:
         other._numbers = {key: number for number, key in enumerate(other._keys)}
         return other
 
+    @property
+    def most_log_cost(self) -> float:
+        """Logarithm of the FLOPs where the area under a front ends: somewhat beyond the dearest shape."""
+        span = np.log(self.most_flops / self.least_flops)
+        return float(np.log(self.most_flops) + max(MARGIN * span, LEAST_MARGIN))
+
     def bin_of(self, log_flops: np.ndarray) -> np.ndarray:
         """Bin of cost of each value, from 0."""
         return np.clip(np.searchsorted(self.edges[1:-1], log_flops, side="right"), 0, COST_BINS - 1)
@@ -162,7 +169,7 @@ class PoolSpace:
         """
         chosen = rng.integers(len(parents), size=count)
         rates, logits = parents.log_rate[chosen], parents.logits[chosen]
-        low, high = self._rate_ends
+        low, high = self.rate_ends
         moved = rng.random(count) < 0.6
         rates = np.where(moved, rates + rng.normal(0, 0.25 * size, count) * (high - low) / 2, rates)
         changed = rng.random(logits.shape) < rng.uniform(0.1, 0.6, (count, 1))
@@ -190,19 +197,20 @@ class PoolSpace:
         return Pool(shapes, rates, logits).take(np.flatnonzero(shapes >= 0))
 
     @property
-    def _rate_ends(self) -> tuple[float, float]:
+    def rate_ends(self) -> tuple[float, float]:
+        """Logarithms of the least and the largest learning rate."""
         knob: Any = self._rate
         values = knob.choices if isinstance(knob, Choices) else (knob.low, knob.high)
         return float(np.log(min(values))), float(np.log(max(values)))
 
     @property
     def _fixed_rate(self) -> float:
-        return float(np.exp(self._rate_ends[0]))
+        return float(np.exp(self.rate_ends[0]))
 
     def clipped(self, pool: Pool) -> Pool:
         """A pool with learning rates and log-ratios within their ranges."""
         logits = np.clip(pool.logits, -self.spread, self.spread)
-        return Pool(pool.shape, np.clip(pool.log_rate, *self._rate_ends), logits)
+        return Pool(pool.shape, np.clip(pool.log_rate, *self.rate_ends), logits)
 
     def share_slopes(self, pool: Pool, by_share: np.ndarray) -> np.ndarray:
         """Turn derivatives by shares (points, tasks) into derivatives by log-ratios."""
@@ -271,7 +279,7 @@ class PoolSpace:
 
     def _of_shapes(self, shapes: np.ndarray) -> Pool:
         """Shapes with the lowest learning rate and the prior."""
-        rates = np.full(len(shapes), self._rate_ends[0])
+        rates = np.full(len(shapes), self.rate_ends[0])
         return Pool(shapes, rates, np.zeros((len(shapes), len(self.tasks))))
 
 

@@ -142,17 +142,22 @@ class Judge:
         top = len(rungs.tokens) - 1
         for repetition in range(repetitions):
             found = self.random(np.random.default_rng([seed, repetition]), number)
-            results = [self.surface.trial(f.candidate, f.cost, top, seed) for f in found]
-            scored = [
-                (f, r.score)
-                for f, r in zip(found, results, strict=True)
-                if r.score is not None and not at_floor(r.score, r.stderr)
-            ]
-            front = pareto([(score, f.cost.flops_per_token) for f, score in scored])
-            fronts.append([scored[i][0] for i in front])
+            fronts.append(self.trained_front(found, seed))
             per_token = [executed_flops_per_token(f.cost, f.candidate.optimizer, suite) for f in found]
             flops.append(float(np.mean(per_token)) * rungs.with_decay(rungs.tokens[top]))
         return fronts, float(np.mean(flops))
+
+    def trained_front(self, found: Sequence[Feasible], seed: int) -> list[Feasible]:
+        """The candidates that a study reports as its front which trains all of them to the highest rung."""
+        top = len(self.problem.rungs.tokens) - 1
+        results = [self.surface.trial(f.candidate, f.cost, top, seed) for f in found]
+        scored = [
+            (f, r.score)
+            for f, r in zip(found, results, strict=True)
+            if r.score is not None and not at_floor(r.score, r.stderr)
+        ]
+        front = pareto([(score, f.cost.flops_per_token) for f, score in scored])
+        return [scored[i][0] for i in front]
 
     def _quantile(self) -> float:
         drawn = self.random(np.random.default_rng(0), RANDOM)

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from search.surrogate.columns import Encoder, Points
+from search.surrogate.ehvi import expected_gain
 from search.surrogate.gp import GaussianProcess, Kernel, tuned
 from search.surrogate.law import Law, Rows, fit
 
@@ -84,6 +85,28 @@ class Prediction:
     def mixed_mean(self) -> np.ndarray:
         """Mean of the mixture, (points,)."""
         return self.weights @ self.mean
+
+    def gain(
+        self, log_cost: np.ndarray, front: tuple[np.ndarray, np.ndarray], most_log_cost: float
+    ) -> np.ndarray:
+        """Expected gain in hypervolume above a score of 0 of each point, alone.
+
+        Args:
+            log_cost: (points,).
+            front: (models, known) scores that each model predicts, and (known,) log costs of known points.
+            most_log_cost: where the area ends.
+
+        Returns:
+            (points,) in units of score times log cost.
+        """
+        scores, costs = front
+        return sum(
+            (
+                weight * expected_gain(mean, std, log_cost, (known, costs), 0.0, most_log_cost)
+                for weight, mean, std, known in zip(self.weights, self.mean, self.std, scores, strict=True)
+            ),
+            np.zeros(len(log_cost)),
+        )
 
     def below(self, scores: np.ndarray, stderr: np.ndarray) -> np.ndarray:
         """Probability of a lower score than one that was measured.

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 
 from search.choose.sampler import Feasible, Problem
-from search.pareto import pareto
 from search.planning.clock import ClockRun, KnownSurface, play
 from search.planning.reach import LEAST, RANDOM, Judge, first_reach
 from search.planning.simulate import executed_flops_per_token
@@ -23,7 +22,6 @@ from search.table.records import Table
 from search.table.surfaces import RowsSurface
 from space.cost import price
 from space.errors import StudyFileError
-from space.scores import at_floor
 from space.study import Search, Stop, StudyConfig, parse
 
 REPETITIONS = 8  # random searches that a run is compared with
@@ -159,7 +157,7 @@ def _run(
     points = judge.curve(run.trials)
     curve = [(point.spent / full_flops, point.value) for point in points]
     clamped = 0 if ensemble is None else len(ensemble.features.clamped & {t.candidate for t in run.trials})
-    level = _level(judge, draw, given.budget, problem, seed)
+    level = _level(judge, draw, given.budget, seed)
     reached = first_reach(points, level)
     return SeedReplay(
         seed=seed,
@@ -199,19 +197,12 @@ def _least_score(surface: KnownSurface, draw: Draw) -> float:
     return float(np.quantile(scores, LEAST)) if scores else 0.0
 
 
-def _level(judge: Judge, draw: Draw, budget: float, problem: Problem, seed: int) -> float:
+def _level(judge: Judge, draw: Draw, budget: float, seed: int) -> float:
     """Mean hypervolume of random searches whose candidates all train to the top rung, within the budget."""
-    top, values = len(problem.rungs.tokens) - 1, []
+    values = []
     for repetition in range(REPETITIONS):
         found = draw(np.random.default_rng([seed, repetition]), max(1, round(budget)))
-        results = [judge.surface.trial(f.candidate, f.cost, top, repetition) for f in found]
-        scored = [
-            (f, r.score)
-            for f, r in zip(found, results, strict=True)
-            if r.score is not None and not at_floor(r.score, r.stderr)
-        ]
-        front = pareto([(score, f.cost.flops_per_token) for f, score in scored])
-        values.append(judge.value([scored[i][0] for i in front]))
+        values.append(judge.value(judge.trained_front(found, repetition)))
     return float(np.mean(values))
 
 

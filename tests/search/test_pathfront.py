@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, select
 
 from search.choose import pool as pools
 from search.choose.contract import RULES, Subject
+from search.choose.gain import by_gain
 from search.choose.pathfront import STARTS
 from search.choose.propose import Proposer
 from search.choose.provenance import provenance
@@ -310,6 +311,26 @@ def test_odd_views_are_suggested_for(ours, grown, change, by_model):
     proposal = ours.propose(change(grown))
     expected = {"pathfront model"} if by_model else {"pathfront start"}
     assert provenance(proposal.origin).rule in expected
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda view: with_params(view, 1, width=50.5),
+        lambda view: with_params(view, 2, width=50.5),
+        lambda view: changed(view, tasks={}),
+        lambda view: view,
+    ],
+)
+def test_expected_gain_orders_the_trials_of_odd_views(ours, grown, change):
+    """All of them are ordered, those of candidates that the space no longer holds last."""
+    view = change(grown)
+    trials = view.rungs[0]
+    held = {c.id for c in view.candidates if ours.problem.feasible(c.params) is not None}
+    order = [trial.candidate for trial in by_gain(trials, view, ours.problem)]
+    assert sorted(order) == sorted(trial.candidate for trial in trials)
+    if len(held) >= 6:
+        assert set(order[: len(held)]) == held
 
 
 def test_a_score_without_tasks_has_one_law(ours, grown):
