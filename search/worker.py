@@ -218,7 +218,7 @@ class Worker:
             found = self.choose()
             if isinstance(found, Claim):
                 self.work(found)
-            elif found.under_way:
+            elif found.under_way or self.asked_to_stop:
                 time.sleep(POLL_SECONDS)
             else:
                 self.ledger.reconcile(thorough=True)
@@ -231,7 +231,7 @@ class Worker:
         finish_study(self.engine, self.url, self.config.study, why)
 
     def choose(self) -> Claim | Snapshot:
-        """Claim the next trial; without one, return the snapshot that showed that nothing can be started."""
+        """Claim the next trial; without one, or once asked to stop, return the snapshot seen last."""
         check_version(self.engine, self.url)
         while True:
             self.reconcile()
@@ -240,7 +240,7 @@ class Worker:
                 return claim
             view = self.view()
             choice = self.next_step(view)
-            if choice is None:
+            if choice is None or self.asked_to_stop:  # a proposal may take a second
                 return self._whole(view)
             if isinstance(choice, Proposal):
                 row = choice.row(len(view.candidates), self.distributions)

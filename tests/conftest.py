@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest.register_assert_rewrite("engine_contract")  # its assertions show what differed
+
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch):

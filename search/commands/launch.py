@@ -113,17 +113,20 @@ def run_study(
     from search.engines.devices import cpu_count
     from search.read.results import Reader
     from search.store.environment import environment_here
-    from search.store.studies import create_or_resume, planned_suite
+    from search.store.studies import create_or_resume, planned
     from space.errors import Interrupted
     from space.words import counted
     from trainers.tasks.fingerprint import data_fingerprints
     from trainers.tasks.prepare import prepare
 
     require_writable(url)
+    plan = planned(url, config)
+    config, suite = plan.config, plan.suite
+    for key, value in plan.kept.items():
+        output.say(f"{key}: study '{config.study}' keeps {value!r}, the default when it was created")
     if _is_finished(url, config):
         output.say(f"study '{config.study}' is finished; increase `stop` in its file to continue")
         return Reader(url)
-    suite = planned_suite(url, config)
     rehearse(config)
     with output.Meter("data", len(suite.tasks)) as meter:  # before the study is created, because it may fail
         prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))

@@ -28,12 +28,15 @@ def print_price(config: "StudyConfig", workers: int | None, url: str, artifacts:
     """
     from search.database.storage import shown
     from search.planning.forecast import DEFAULT_SPEED, forecast
+    from search.store.studies import planned
 
     device, count = _plan(config, workers)
     reader = _reader(url)
     measured = None if reader is None else reader.throughput(device)
-    priced = forecast(config, count, device, measured or DEFAULT_SPEED[device])
     existing = None if reader is None else _existing(reader, config)
+    if existing is not None and existing["differs"] is None:
+        config = planned(url, config).config
+    priced = forecast(config, count, device, measured or DEFAULT_SPEED[device])
     if json:
         output.print_json({**asdict(priced), "existing": existing})
         return

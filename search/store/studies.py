@@ -5,10 +5,11 @@ launcher left undone.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from sqlalchemy import Engine, and_, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -28,6 +29,8 @@ from search.store.optuna_trials import close_storage, create_study, has_study
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
 from space.records import SuiteRecord
 from space.study import SCHEMA_VERSION, Model, StudyConfig, parse
+
+Part = TypeVar("Part", bound=BaseModel)
 
 MAY_CHANGE = (
     "stop",
@@ -72,7 +75,7 @@ def create_or_resume(
         config: the study. The keys in `MAY_CHANGE` may differ from the last launch.
         environment: versions, data and code here; None leaves what the study holds.
         accept_changes: whether data and code may differ from those of earlier trials.
-        suite: what `planned_suite` returned for this configuration, if it was called; else the configuration
+        suite: what `planned` returned for this configuration, if it was called; else the configuration
             is checked here.
 
     Returns:
@@ -128,15 +131,29 @@ def _create_or_resume(
         close_storage(optuna)
 
 
-def planned_suite(url: str, config: StudyConfig) -> SuiteRecord:
-    """The suite that a launch will train on. Nothing is written.
+@dataclass(frozen=True)
+class Planned:
+    """What a launch will run.
+
+    Attributes:
+        config: the specification. Keys that the study's file leaves out have the stored study's values, so
+            that a default of a later version changes no study that is under way.
+        suite: the stored study's suite, if the study exists and has a candidate; else the one that `config`
+            names.
+        kept: those keys, dotted, with the stored values, where today's default is another.
+    """
+
+    config: StudyConfig
+    suite: SuiteRecord
+    kept: Mapping[str, Any]
+
+
+def planned(url: str, config: StudyConfig) -> Planned:
+    """What a launch of a study will run. Nothing is written.
 
     Args:
         url: the database's URL.
         config: the study, which `read_study` has checked.
-
-    Returns:
-        The stored study's suite, if the study exists and has a candidate; else the one that `config` names.
 
     Raises:
         StudyFileError: the study exists and has another specification.
@@ -145,15 +162,18 @@ def planned_suite(url: str, config: StudyConfig) -> SuiteRecord:
     try:
         engine = open_reader(url)
     except NotFoundError:
-        return config.suite_record()
+        return Planned(config, config.suite_record(), {})
     try:
         with reachable(url):
             known = _row(engine, config.study)
             if known is None or _is_empty(engine, config.study):
-                return config.suite_record()
+                return Planned(config, config.suite_record(), {})
         study = _parse(known, config.study)
         compare(study.config, config)
-        return study.suite
+        filled = _filled(config, study.config)
+        before, after = (_flat(c.model_dump(mode="json")) for c in (config, filled))
+        kept = {key: value for key, value in after.items() if before.get(key) != value}
+        return Planned(filled, study.suite, kept)
     finally:
         engine.dispose()
 
@@ -326,9 +346,12 @@ def _other_version(name: str, why: str) -> StorageError:
 def compare(old: StudyConfig, new: StudyConfig) -> None:
     """Refuse a specification that differs from the study's in a key that may not change.
 
+    Keys that were never given to `new` are not compared, because their defaults may be another version's.
+
     Raises:
         StudyFileError: a key differs; the message names the first one.
     """
+    new = _filled(new, old)
     before, after = (_flat(c.model_dump(mode="json", exclude=set(MAY_CHANGE))) for c in (old, new))
     for key in sorted(before | after):
         if before.get(key) != after.get(key):
@@ -336,6 +359,18 @@ def compare(old: StudyConfig, new: StudyConfig) -> None:
                 f"{key}: a study keeps its specification, and '{new.study}' has {before.get(key)!r},"
                 f" got {after.get(key)!r}; name a new study, or go back"
             )
+
+
+def _filled(new: Part, old: Part, but: Collection[str] = MAY_CHANGE) -> Part:
+    """Copy a specification, with the values of an earlier one for fields that were not given."""
+    values = {}
+    for name in set(type(new).model_fields) - set(but):
+        given, stored = getattr(new, name), getattr(old, name)
+        if name not in new.model_fields_set:
+            values[name] = stored
+        elif isinstance(given, BaseModel) and type(given) is type(stored):
+            values[name] = _filled(given, stored, ())
+    return new.model_copy(update=values)
 
 
 def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

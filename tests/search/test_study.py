@@ -9,7 +9,7 @@ from search.database import tables
 from search.database.storage import open_writer, optuna_storage
 from search.read.results import Reader
 from search.store.optuna_trials import close_storage
-from search.store.studies import MAY_CHANGE, create_or_resume, finish_study, load_study
+from search.store.studies import MAY_CHANGE, create_or_resume, finish_study, load_study, planned
 from search.worker import Worker
 from space.errors import NotFoundError, StorageError, StudyFileError
 from space.study import StudyConfig
@@ -95,6 +95,39 @@ def test_what_does_not_change_results_may_change(url, rows, changes):
     create_or_resume(url, toy_config(**changes))
     stored = StudyConfig.model_validate(rows(tables.studies)[0]["config"])
     assert stored == toy_config(**changes)
+
+
+def without(config, section, key):
+    """That study, as a file says it that leaves out a key."""
+    data = config.model_dump(mode="json", exclude_unset=True)
+    data[section] = {name: value for name, value in data.get(section, {}).items() if name != key}
+    return StudyConfig.model_validate(data)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("search", "sampler", "stratified"), ("search", "promotion", "rank"), ("rungs", "eta", 5)],
+)
+def test_what_the_file_leaves_out_stays_as_the_study_has_it(url, section, key, value):
+    old = toy_config()
+    part = getattr(old, section).model_copy(update={key: value})
+    old = old.model_copy(update={section: part})
+    create_or_resume(url, old)
+    claim_one(url)
+    silent = without(old, section, key)
+    assert getattr(getattr(silent, section), key) != value  # today's default
+    found = planned(url, silent)
+    assert found.kept == {f"{section}.{key}": value}
+    assert found.config == old
+    assert getattr(getattr(create_or_resume(url, silent).config, section), key) == value
+
+
+def test_a_value_that_the_file_gives_is_never_left_to_the_study(url):
+    create_or_resume(url, toy_config(search={"sampler": "stratified"}))
+    claim_one(url)
+    today = StudyConfig.model_fields["search"].annotation().sampler
+    with pytest.raises(StudyFileError, match=r"^search\.sampler: a study keeps"):
+        planned(url, toy_config(search={"sampler": today}))
 
 
 def test_the_frozen_references_stay(url, toy_suite, monkeypatch):

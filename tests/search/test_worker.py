@@ -197,6 +197,22 @@ def test_a_stopped_trial_is_laid_down_and_taken_up(launch, url, audit, rows, tmp
     assert first["epochs"]["start"] == RUNGS[0] // 3
 
 
+def test_who_is_asked_to_stop_while_it_proposes_starts_nothing(launch, url, rows, monkeypatch):
+    launch(stop={"candidates": 2})
+    propose = Worker.next_step
+
+    def slowly(self, view):
+        os.kill(os.getpid(), signal.SIGINT)
+        return propose(self, view)
+
+    monkeypatch.setattr(Worker, "next_step", slowly)
+    with pytest.raises(Interrupted):
+        run_worker(url, "toy")
+    assert rows(tables.trials) == []
+    monkeypatch.undo()
+    assert run_worker(url, "toy") == 3  # and the study was not ended
+
+
 def test_a_study_may_be_asked_to_stop(launch, url, rows, tmp_path):
     launch(trainer="toy_trainers:patient")
     (tmp_path / "wait").touch()
