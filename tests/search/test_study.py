@@ -125,7 +125,7 @@ def test_what_the_file_leaves_out_stays_as_the_study_has_it(url, section, key, v
 def test_a_value_that_the_file_gives_is_never_left_to_the_study(url):
     create_or_resume(url, toy_config(search={"sampler": "stratified"}))
     claim_one(url)
-    today = StudyConfig.model_fields["search"].annotation().sampler
+    today = toy_config().search.sampler
     with pytest.raises(StudyFileError, match=r"^search\.sampler: a study keeps"):
         planned(url, toy_config(search={"sampler": today}))
 
