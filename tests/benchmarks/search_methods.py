@@ -7,8 +7,8 @@
 Methods play studies under a simulated clock on families of simulated surfaces: same promotion, same exact
 costs, same filter. For each it prints how many times fewer training FLOPs than 200 random full trainings it
 needs to report a front of the same value, judged without noise (`search/planning/reach.py`): `lasting` if it
-does not lose that value again, `first` otherwise. A miss within the budget of 14 mean full trainings counts
-as the budget, a ratio of 14.3.
+does not lose that value again, `first` otherwise. A miss within the budget (`--budget`, 14 mean full
+trainings) counts as the budget, a ratio of 200 / 14 = 14.3.
 
 Runs are lines of a file; a run that is there is not played again. Surfaces 0 to 9 are for development, those
 from 100 on for reports. A method that is not in `peers/methods.py` is given as NAME=SAMPLER JSON, such as
@@ -24,12 +24,13 @@ where a method is worse than `--against` at equal spending.
 
 import argparse
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 from contest.plot import plot
 from contest.report import compute_table, loss_table, worth_table
-from contest.runs import CORNERS, REPETITIONS, Run, play_all, read
-from peers.methods import METHODS, method
+from contest.runs import BUDGET, CORNERS, REPETITIONS, Run, play_all, read
+from peers.methods import USUAL, method
 from surfaces.families import FAMILIES
 from surfaces.settings import SETTINGS
 
@@ -43,7 +44,6 @@ CHECKS = [  # setting, workers, candidates
     ("3-knobs", 4, None),
     ("14-knobs", 4, None),
 ]
-NOT_DEFAULT = ("gp", "pathfront")  # slow; not in every version
 
 
 def arguments() -> argparse.Namespace:
@@ -52,8 +52,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="file of results")
-    usual = [name for name in METHODS if name not in NOT_DEFAULT]
-    parser.add_argument("--methods", nargs="+", default=usual, help="names, or NAME=SAMPLER JSON")
+    parser.add_argument("--methods", nargs="+", default=USUAL, help="names, or NAME=SAMPLER JSON")
     parser.add_argument("--families", nargs="+", default=list(FAMILIES))
     parser.add_argument("--surfaces", nargs="+", type=int, default=[100, 101], help="numbers")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from --first-seed on")
@@ -61,6 +60,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", nargs="+", type=int, default=[4])
     parser.add_argument("--setting", choices=SETTINGS, default="quick")
     parser.add_argument("--settings", action="store_true", help="play the checks of all settings")
+    full = "mean full trainings that a search may spend"
+    parser.add_argument("--budget", type=float, default=BUDGET, help=full)
     parser.add_argument("--processes", type=int, default=1)
     repetitions = "random searches that set the level of a surface"
     parser.add_argument("--repetitions", type=int, default=REPETITIONS, help=repetitions)
@@ -81,14 +82,12 @@ def main() -> None:
     cases = CHECKS if given.settings else [(given.setting, workers, None) for workers in given.workers]
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     runs = [
-        Run(setting, family, number, name, seed, workers, candidates)
+        Run(setting, family, number, name, seed, workers, candidates, given.budget)
         for setting, workers, candidates in cases
         for family, number, seed, name in itertools.product(given.families, given.surfaces, seeds, methods)
     ]
     rivals = [
-        Run(run.setting, run.family, run.number, run.method, run.seed, run.workers, given.worth)
-        for run in runs
-        if given.worth and run.method == given.against
+        replace(run, candidates=given.worth) for run in runs if given.worth and run.method == given.against
     ]
     if not given.report:
         play_all([*runs, *rivals], methods, given.out, given.processes, given.repetitions)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from contest.runs import BUDGET, GRID
+from contest.runs import GRID
 from search.planning.reach import Point, lasting_reach, within
 
 Line = dict[str, Any]
@@ -69,15 +69,17 @@ def compute_table(lines: Sequence[Line], against: str, corner: str, reach: str) 
     same seeds. The last columns give the mean measure in percent of the level, which also tells methods apart
     that miss.
     """
-    shown = [int(np.argmin(np.abs(np.log(GRID / spent)))) for spent in SPENT]
+    most = max((line["budget"] for line in lines), default=0)
+    spendings = sorted({min(spent, most) for spent in SPENT})
+    shown = [int(np.argmin(np.abs(np.log(GRID / spent)))) for spent in spendings]
     rows: list[str] = []
     for (setting, workers, _), methods in groups(lines).items():
         families = sorted({line["family"] for of in methods.values() for line in of})
         rows += [
             f"\n{setting}, {workers} workers ({corner}, {reach})\n",
             f"| method | all [{LEVEL:.0%}] | {' | '.join(families)} | hits | over {against} | CPU-s a run |"
-            + "".join(f" % at {spent} W |" for spent in SPENT),
-            "|---|---|" + "---|" * (len(families) + 3 + len(SPENT)),
+            + "".join(f" % at {spent:g} W |" for spent in spendings),
+            "|---|---|" + "---|" * (len(families) + 3 + len(spendings)),
         ]
         base = {_paired(line): line for line in methods.get(against, [])}
         scores = {name: Scores(of, lambda line: _log(line, corner, reach)) for name, of in methods.items()}
@@ -121,7 +123,7 @@ def worth_table(lines: Sequence[Line], rivals: Sequence[Line], corner: str) -> s
         finals = [of[corner]["final"] for of in rival]
         points = [Point(*point) for point in zip(GRID, line[corner]["curve"], strict=True)]
         reached = lasting_reach(points, float(np.mean(finals)), float(np.std(finals)))
-        return float(np.log(np.mean([of["spent"] for of in rival]) / within(reached, BUDGET)[0]))
+        return float(np.log(np.mean([of["spent"] for of in rival]) / within(reached, line["budget"])[0]))
 
     rows = [
         f"| method | compute of {rivals[0]['method']} over that of the method [{LEVEL:.0%}] |",

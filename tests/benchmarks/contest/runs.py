@@ -28,6 +28,7 @@ from space.study import StudyConfig
 BUDGET = 14.0  # W, the mean training FLOPs of a random candidate at the highest rung
 REPETITIONS = 20  # of the random search that sets the level
 GRID = np.geomspace(0.1, BUDGET, 40)  # W at which the measure is kept
+RELEASED = {"mo-asha": False, "mo-asha-mended": True}  # rules of promotion outside studies -> whether mended
 CORNERS = {"decile": None, "floor": 0.0}  # least scores of the hypervolume, as `Judge` takes them
 
 
@@ -43,6 +44,7 @@ class Run:
         seed: of the search and the training.
         workers: trials side by side.
         candidates: after which the study ends; None to end by the budget.
+        budget: W after which the study ends; a miss counts as this.
     """
 
     setting: str
@@ -52,6 +54,7 @@ class Run:
     seed: int
     workers: int
     candidates: int | None = None
+    budget: float = BUDGET
 
     @property
     def key(self) -> str:
@@ -110,9 +113,10 @@ def _played(task: tuple[Run, Method, int]) -> dict[str, Any]:
     run, method, repetitions = task
     judges, levels = _measured(run.setting, run.family, run.number, repetitions)
     full = levels["decile"].full_flops
-    stop = {"training_flops": BUDGET * full} if run.candidates is None else {"candidates": run.candidates}
+    stop = {"training_flops": run.budget * full} if run.candidates is None else {"candidates": run.candidates}
     sampler = "random" if method.sampler == "oracle" else method.sampler
-    config = study(run.setting, sampler, method.arguments, run.seed, **stop)
+    promotion = "gain" if method.promotion in RELEASED else method.promotion
+    config = study(run.setting, sampler, method.arguments, run.seed, promotion, **stop)
     propose = Oracle(judges["decile"], run.seed).propose if method.sampler == "oracle" else None
     begun = time.process_time()
     played = play(
@@ -139,7 +143,7 @@ def _played(task: tuple[Run, Method, int]) -> dict[str, Any]:
             "first": first_reach(curve, level.value),
             "lasting": lasting_reach(curve, level.value, level.noise),
         }
-        counted = {name: within(spent, BUDGET * full) for name, spent in reached.items()}
+        counted = {name: within(spent, run.budget * full) for name, spent in reached.items()}
         spent = np.array([point.spent for point in curve]) / full
         values = np.array([0.0, *(point.value for point in curve)]) / level.value
         line[corner] = {
@@ -151,9 +155,9 @@ def _played(task: tuple[Run, Method, int]) -> dict[str, Any]:
 
 
 def _rule(method: Method, config: StudyConfig) -> MOASHA | None:
-    if method.promotion == "study":
+    if method.promotion not in RELEASED:
         return None
-    return MOASHA(len(config.rungs.tokens), config.rungs.eta, mended=method.promotion == "mo-asha-mended")
+    return MOASHA(len(config.rungs.tokens), config.rungs.eta, mended=RELEASED[method.promotion])
 
 
 @cache

@@ -14,12 +14,12 @@ class Method:
     Attributes:
         sampler: as a study file names it; "oracle" for the oracle.
         arguments: its `sampler_args`.
-        promotion: the study's rule, or MO-ASHA, as released or mended.
+        promotion: of the study, by expected gain or by rank; or MO-ASHA, as released or mended.
     """
 
     sampler: str
     arguments: dict[str, Any] = field(default_factory=dict)
-    promotion: Literal["study", "mo-asha", "mo-asha-mended"] = "study"
+    promotion: Literal["gain", "rank", "mo-asha", "mo-asha-mended"] = "gain"
 
 
 CHEAP = f"{cheap_start.__name__}:CheapStart"
@@ -39,7 +39,26 @@ METHODS: dict[str, Method] = {
     "mo-asha-mended-stratified": Method("stratified", promotion="mo-asha-mended"),
     "oracle": Method("oracle"),
     "pathfront": Method("pathfront"),
+    "no-law": Method("pathfront", {"law": False}),
+    "no-residual": Method("pathfront", {"residual": False}),
+    "no-plain-gp": Method("pathfront", {"plain": False}),
+    "no-cheap-start": Method("pathfront", {"cheap_start": False}),
+    "no-gradient": Method("pathfront", {"gradient": False}),
+    "mean-score": Method("pathfront", {"per_task": False}),
+    "by-rank": Method("pathfront", promotion="rank"),
+    "stratified-by-rank": Method("stratified", promotion="rank"),
 }
+USUAL = (
+    "random",
+    "stratified",
+    "tpe",
+    "nsga2",
+    "cma-es",
+    "known-cost-gp",
+    "mo-asha-mended",
+    "oracle",
+    "pathfront",
+)
 
 
 def method(named: str) -> tuple[str, Method]:

@@ -48,6 +48,7 @@ def study(
     sampler: str = "stratified",
     arguments: dict[str, Any] | None = None,
     seed: int = 0,
+    promotion: str = "gain",
     **stop: float,
 ) -> StudyConfig:
     """A study in a setting.
@@ -57,6 +58,7 @@ def study(
         sampler: as a study file names it.
         arguments: its `sampler_args`.
         seed: of the search.
+        promotion: as a study file names it.
         stop: `candidates` or `training_flops`.
     """
     quick = read_study("quick").model_dump(mode="json", exclude_unset=True)
@@ -66,7 +68,12 @@ def study(
             **quick,
             **changes,
             "space": {**quick["space"], **changes.get("space", {})},
-            "search": {"sampler": sampler, "sampler_args": arguments or {}, "seed": seed},
+            "search": {
+                "sampler": sampler,
+                "sampler_args": arguments or {},
+                "seed": seed,
+                "promotion": promotion,
+            },
             "stop": stop or quick["stop"],
         }
     )
