@@ -10,7 +10,10 @@ from sqlalchemy import create_engine, text
 
 pytestmark = pytest.mark.skipif(not (browser.CHROMIUM and browser.DRIVER), reason=browser.MISSING)
 
-GROUND = "return getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+GROUND = """
+const app = document.querySelector('[data-testid=stApp]');
+return app && getComputedStyle(app).backgroundColor;
+"""
 CHART_GROUND = "return document.querySelector('.js-plotly-plot')?._fullLayout.paper_bgcolor"
 ICON = "return [...document.querySelectorAll('link[rel~=icon]')].map(link => link.href)"
 OVERFLOW = "return document.querySelector('[data-testid=stMain]').scrollWidth - window.innerWidth"
@@ -173,6 +176,7 @@ def test_page_and_charts_follow_the_scheme_of_the_system(server, scheme, ground)
             browser.wait(page, lambda page: page.execute_script(CHART_GROUND) == ground)
 
 
+@pytest.mark.slow
 def test_an_open_page_follows_when_the_scheme_changes(page, server):
     page.get(f"{server}/front?study=first")
     browser.wait(page, lambda page: page.execute_script(CHART_GROUND) == "#ffffff")

@@ -108,7 +108,10 @@ class RunsWorkers:
 
     @pytest.mark.parametrize(
         ("which", "error", "code"),
-        [(signal.SIGINT, Interrupted, 130), (signal.SIGTERM, Terminated, 143)],
+        [
+            (signal.SIGINT, Interrupted, 130),
+            pytest.param(signal.SIGTERM, Terminated, 143, marks=pytest.mark.slow),
+        ],
     )
     def test_the_first_signal_stops_at_a_checkpoint(
         self, study, run, running, rows, audit, tmp_path, which, error, code

@@ -110,6 +110,7 @@ def test_costs_beyond_the_table_are_clamped_or_refused(table, ensemble):
     assert known.score is not None
 
 
+@pytest.mark.slow
 def test_divergence_follows_the_table(others):
     rates = [p.candidate.learning_rate for p in drawn(table_config(), 60)]
     high = tuple(np.flatnonzero(np.array(rates) > 5.5e-3))

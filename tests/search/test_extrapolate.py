@@ -42,7 +42,15 @@ class Law:
 
 
 @pytest.mark.parametrize(
-    "law", [{}, {"size": 0.0}, {"floor": 0.08}, {"own": 0.15}, {"candidates": 8}], ids=str
+    "law",
+    [
+        {},
+        *(
+            pytest.param(other, marks=pytest.mark.slow)
+            for other in ({"size": 0.0}, {"floor": 0.08}, {"own": 0.15}, {"candidates": 8})
+        ),
+    ],
+    ids=str,
 )
 def test_nine_of_ten_tenfold_models_end_within_their_interval(law):
     rng = np.random.default_rng(0)

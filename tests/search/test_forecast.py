@@ -45,6 +45,7 @@ def test_promotion_of_all_and_repeats_are_counted():
     assert most_trials(rungs, 12, some) == [15, 9, 6]  # if the repeated ones are promoted
 
 
+@pytest.mark.slow
 def test_a_study_that_promotes_all_and_repeats_is_priced_exactly():
     search = {"promotion": "all", "repeats": 0.25}
     priced = forecast(study(search=search), workers=2, device="cpu", speed=SPEED)

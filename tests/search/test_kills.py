@@ -67,6 +67,7 @@ def test_a_death_costs_that_attempt_and_nothing_else(launch, url, audit, step, r
     assert len(files) == 1 + 3 + 1  # decayed weights of three trials, and a trunk that may be promoted
 
 
+@pytest.mark.slow
 def test_deaths_in_a_row_at_every_step_of_taking_over(launch, url, audit, monkeypatch):
     monkeypatch.setenv("PATHFRONT_LEASE_SECONDS", "2")  # the dead count as alive for a lease
     small(launch, trainer="toy_trainers:crash_at_first")

@@ -272,7 +272,7 @@ def test_a_worker_makes_no_tables(postgresql_url):
 
 
 @pytest.mark.timeout(900)  # it trains, on a busy machine
-@each_version
+@pytest.mark.parametrize("version", [pytest.param(1, marks=pytest.mark.slow), *VERSIONS[1:]])
 def test_an_old_study_goes_on(old, version, command_line):
     url = f"sqlite:///{old / 'pathfront.db'}"
     for arguments in (["status", "old"], ["export", "old", "-o", "best/"], ["dashboard"]):

@@ -60,6 +60,7 @@ def test_the_commands_of_the_first_page_are_these():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # ten commands, of which three import torch: 40 s of one core
 def test_tasks_of_ones_own_are_checked_measured_searched_exported_and_trained(user: User):
     own = section("Your own task", TASKS)

@@ -95,6 +95,7 @@ def test_two_databases_share_a_place_and_no_file(user, tmp_path):
     assert len(list((tmp_path / "art").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_two_databases_with_one_stem_share_no_file(user, tmp_path):
     urls = ["sqlite:///x.db", "sqlite:///x.sqlite"]
     for url in urls:
@@ -105,6 +106,7 @@ def test_two_databases_with_one_stem_share_no_file(user, tmp_path):
     assert len(list((tmp_path / "x-artifacts").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_database_that_was_put_aside_keeps_its_files(user, tmp_path):
     launched(user(tmp_path, "launch", "mine.yaml"))
     (before,) = (tmp_path / "pathfront-artifacts").iterdir()

@@ -100,6 +100,7 @@ def test_candidates_that_crash_for_good_are_counted_and_left_out(launch, url):
     assert all(row.config.architecture.sparse for row in table.rows)
 
 
+@pytest.mark.slow
 def test_weights_undo_the_stratification():
     """The weighted mean over a table is the mean over plain random draws."""
     table = made_table(count=240, repeats=0)

@@ -15,7 +15,7 @@ RUNGS = (3_000, 6_000, 12_000)
 
 
 def toy_config(**changes) -> StudyConfig:
-    """A study shaped as `quick`, whose trainer is a toy."""
+    """A study shaped as `quick`, whose trainer is a toy, and whose sampler and promotion fit no models."""
     keys = {
         "study": "toy",
         "space": {"mixture": {"spread": 1.0}},
@@ -24,7 +24,8 @@ def toy_config(**changes) -> StudyConfig:
         "stop": {"candidates": 12},
         "trainer": "toy_trainers:climb",
     }
-    return StudyConfig.model_validate({**keys, **changes})
+    search = {"sampler": "stratified", "promotion": "rank", **changes.pop("search", {})}
+    return StudyConfig.model_validate({**keys, **changes, "search": search})
 
 
 def quality(candidate, rung):

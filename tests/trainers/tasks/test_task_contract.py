@@ -26,6 +26,7 @@ from trainers.tasks.registry import FAMILIES, family_tasks, load_task, shipped_t
 from trainers.tasks.rules import check_reference
 
 FEW = {"python-docs": 6}
+LONG = {"metaworld-reach"}  # half a minute
 QUICK = load_catalog().suite("quick").tasks
 SENSES = {"text", "image", "audio", "discrete", "continuous"}
 
@@ -35,7 +36,7 @@ def whole():
     return load_catalog().suite(OWN_SETTINGS)
 
 
-@pytest.fixture(params=QUICK)
+@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in QUICK])
 def make(request, quick, tokenizer):
     return lambda: load_task(request.param, quick, tokenizer, FEW.get(request.param, 10))
 
