@@ -12,6 +12,7 @@ from search.surrogate.columns import Encoder
 from search.surrogate.surrogate import ALL, Observations, Surrogate, Use
 
 SAMPLE = 400  # points by which columns are centred and scaled
+DIGITS = 9  # of scores, after the point: the last bits of arithmetic decide no proposal
 
 
 def models_of(problem: Problem, use: Use = ALL, per_task: bool = True) -> "Models":
@@ -81,7 +82,7 @@ class Models:
         return self._fitted[1]
 
     def _observations(self, view: Snapshot, scored: Sequence[SnapshotTrial], per_task: bool) -> Observations:
-        """The scores of done trials as numbers, by rising rung."""
+        """The scores of done trials as numbers, rounded, by rising rung."""
         params = {candidate.id: candidate.params for candidate in view.candidates}
         ordinal = {candidate.id: candidate.ordinal for candidate in view.candidates}
         trials = sorted(scored, key=lambda trial: (trial.rung, ordinal[trial.candidate]))
@@ -98,8 +99,8 @@ class Models:
             points=self.space.points(pool),
             candidate=np.array([ordinal[trial.candidate] for trial in trials]),
             rung=np.array([trial.rung for trial in trials]),
-            fractions=values,
-            fraction_stderr=errors,
-            score=score,
-            stderr=stderr,
+            fractions=values.round(DIGITS),
+            fraction_stderr=errors.round(DIGITS),
+            score=score.round(DIGITS),
+            stderr=stderr.round(DIGITS),
         )

@@ -55,7 +55,10 @@ def chosen(run):
     return [(trial.candidate, trial.rung) for trial in run.snapshot.trials]
 
 
-@pytest.mark.parametrize("sampler", ["stratified", "random", "tpe"])
+@pytest.mark.parametrize(
+    "sampler",
+    ["pathfront", *(pytest.param(n, marks=pytest.mark.slow) for n in ("stratified", "random", "tpe"))],
+)
 def test_one_worker_makes_the_same_decisions_as_under_the_clock(sampler, launch, url, rows):
     config = launch(search={"sampler": sampler}, trainer="toy_trainers:climb_at_cost")
     run_worker(url, "toy")

@@ -76,6 +76,7 @@ def test_the_oracle_reaches_more_than_random_search_with_less():
     assert judge.curve(known.trials)[-1].value > 1.1 * judge.curve(chance.trials)[-1].value
 
 
+@pytest.mark.slow
 def test_a_contest_that_was_stopped_continues(tmp_path):
     out, picture = tmp_path / "results.jsonl", tmp_path / "curves.svg"
     command = [sys.executable, str(BENCHMARKS / "search_methods.py"), "--out", str(out)]

@@ -94,8 +94,7 @@ def ensemble(table):
     return Ensemble(table)
 
 
-@pytest.mark.parametrize("on", ["rows", "ensemble"])
-@pytest.mark.parametrize("workers", [1, 6])
+@pytest.mark.parametrize(("on", "workers"), [("rows", 1), ("ensemble", 6)])
 def test_a_replay_depends_on_its_seed_alone(table, ensemble, on, workers):
     given = Play("random", {}, workers=workers, seeds=2, budget=4, on=on)
     first, second = replay(table, given, ensemble), replay(table, given, ensemble)

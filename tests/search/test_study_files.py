@@ -82,6 +82,7 @@ def exported(user, folder, *options, **environment):
     return (folder / name / "model.safetensors").read_text()
 
 
+@pytest.mark.slow
 def test_two_databases_share_a_place_and_no_file(user, tmp_path):
     shared = {"PATHFRONT_ARTIFACTS": str(tmp_path / "art")}
     one, other = tmp_path / "one", tmp_path / "other"
