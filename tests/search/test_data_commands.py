@@ -351,6 +351,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_read(tmp_pat
     assert line.endswith("PATHFRONT_DATA" if variable == "HOME" else variable)
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_ends_data_preparation_at_once(tmp_path):
     (tmp_path / "work" / "mine.yaml").write_text(
         "study: mine\nsuite: [taxi, cartpole]\nspace: {depth: 1, width: 48, experts: 1}\n"

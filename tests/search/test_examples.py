@@ -58,6 +58,7 @@ def test_examples_are_short(example):
     assert len([line for line in code if not line.startswith(("import ", "from "))]) <= MOST_LINES
 
 
+@pytest.mark.slow
 def test_a_study_with_the_examples_runs_to_its_front(own: User):
     own.run("pathfront launch mine.yaml --dry-run")
     assert not (own.folder / "pathfront.db").exists()

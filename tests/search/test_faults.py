@@ -208,7 +208,7 @@ def test_a_clock_that_jumps_does_not_end_a_study_by_its_minutes(launch, url, row
     assert 0 < rows(tables.studies)[0]["ran_seconds"] < 600
 
 
-@pytest.mark.parametrize("round_", range(3))
+@pytest.mark.parametrize("round_", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 def test_sigterm_to_a_whole_group_pauses_every_trial(launch, url, rows, tmp_path, round_):
     """As a service manager or scancel sends it; the launcher passes SIGINT on at the same moment."""
     launch(**SMALL, trainer="toy_trainers:patient", checkpoint_seconds=600)

@@ -91,7 +91,9 @@ def test_only_pythons_for_which_every_simulator_has_wheels_are_accepted():
     assert simulators <= {name.partition("=")[0].partition(">")[0] for name in PROJECT["dependencies"]}
 
 
-@pytest.mark.parametrize("names", [OURS, OTHERS], ids=["ours", "others"])
+@pytest.mark.parametrize(
+    "names", [pytest.param(OURS, id="ours"), pytest.param(OTHERS, id="others", marks=pytest.mark.slow)]
+)
 def test_files_of_a_user_shadow_neither_ours_nor_installed_packages(user: User, tmp_path, names):
     for name in names:
         user.write(name, f"raise RuntimeError('{name} of the user was imported')\n")

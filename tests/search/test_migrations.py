@@ -309,7 +309,7 @@ def test_an_old_study_goes_on(old, version, command_line):
 @pytest.mark.parametrize(
     ("arguments", "state", "version"),
     [
-        (["launch", "old.yaml"], "finished_at = 1", 1),
+        pytest.param(["launch", "old.yaml"], "finished_at = 1", 1, marks=pytest.mark.slow),
         (["launch", "old.yaml"], "finished_at = 1", 2),
         (["worker", "old"], "stop_requested = 1", 2),
     ],

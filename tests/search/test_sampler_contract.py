@@ -88,8 +88,13 @@ def folder(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
+SLOW = {"gp"}  # fits a model of PyTorch for each suggestion
+
+
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("sampler", [*SAMPLERS, *OTHERS])
+@pytest.mark.parametrize(
+    "sampler", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in (*SAMPLERS, *OTHERS)]
+)
 def test_samplers_keep_the_contract(sampler, rule):
     if "CmaEs" in sampler:
         pytest.importorskip("cmaes")

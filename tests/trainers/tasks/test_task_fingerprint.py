@@ -11,6 +11,7 @@ import pytest
 
 from trainers.tasks import fingerprint
 from trainers.tasks.cache import ENVIRONMENT
+from trainers.tasks.code import fingerprints
 from trainers.tasks.datasets import library as datasets
 from trainers.tasks.datasets.library import add_dataset
 from trainers.tasks.families import text
@@ -37,10 +38,11 @@ def suite(quick):
 
 @pytest.fixture
 def documents(monkeypatch, tmp_path):
-    """Replaces the text that is read from the running Python, and what is remembered of it."""
+    """Replaces the text that is read from the running Python, and what is remembered of it and its code."""
+    of_code = (fingerprints._of_class, fingerprints.object_fingerprint)
 
     def forget():
-        for remembered in (text._documents, text.texts, text.excerpts):
+        for remembered in (text._documents, text.texts, text.excerpts, *of_code):
             remembered.cache_clear()
 
     def read(topics: dict[str, str], cache: str) -> None:
