@@ -123,7 +123,7 @@ def run_study(
     plan = planned(url, config)
     config, suite = plan.config, plan.suite
     for key, value in plan.kept.items():
-        output.say(f"{key}: study '{config.study}' keeps {value!r}, the default when it was created")
+        output.say(f"{key}: not in the file, so study '{config.study}' keeps {value!r}")
     if _is_finished(url, config):
         output.say(f"study '{config.study}' is finished; increase `stop` in its file to continue")
         return Reader(url)

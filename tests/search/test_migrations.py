@@ -296,6 +296,7 @@ def test_an_old_study_goes_on(old, version, command_line):
     laid_down = scalar(url, checkpoint)
     code, out, error = command_line("launch", "old.yaml")
     assert code == 0, error
+    assert "search.sampler: not in the file, so study 'old' keeps 'stratified'" in error
     assert "the front of study 'old'" in out
     assert scalar(url, f"SELECT state FROM pf_trials WHERE {paused}") == "done"
     assert scalar(url, f"SELECT attempt FROM pf_trials WHERE {paused}") == 2
