@@ -4,7 +4,9 @@
   the worker leaves; its trials wait for other workers.
 - A worker also leaves if its attempts fail in a row and those of other workers do not.
 - A study is halted if its first attempts since its launch all fail with the same error, since the error is
-  then most likely in the study file or in the trainer. The failed trials may be tried again.
+  then most likely in the study file or in the trainer. Attempts that other workers began earlier are waited
+  for: one worker may fail several times before another has trained for long enough to show that it can. The
+  failed trials may be tried again.
 """
 
 import time
@@ -79,7 +81,7 @@ class FailurePolicy:
             return
         if failure.kind == "diverged":
             return
-        self._halt_if_all_fail(failure)
+        self._halt_if_all_fail(claim, failure)
         self._failed.append(claim)
         if len({c.candidate for c in self._failed}) >= IN_A_ROW and self._others_do_better():
             raise MachineError(
@@ -87,8 +89,10 @@ class FailurePolicy:
                 f" {failure.reason}"
             )
 
-    def _halt_if_all_fail(self, failure: Failure) -> None:
-        """Halt the study if every attempt since its launch ended with this error.
+    def _halt_if_all_fail(self, claim: Claim, failure: Failure) -> None:
+        """Halt the study if all attempts since its launch ended with this error, and none older is under way.
+
+        The oldest attempt under way decides, so that some attempt always does.
 
         Raises:
             StudyHalted: it is halted.
@@ -109,7 +113,15 @@ class FailurePolicy:
             few = len(same) < IN_A_ROW or len({row.candidate for row in same}) == 1
             if few or len(same) < len(found):
                 return
-            if connection.scalar(select(func.count()).select_from(trials).where(succeeding)):
+            begun = connection.scalar(select(trials.c.started_at).where(claim.of(trials)))
+            alive = others_alive(connection, study, self._ledger.worker, self._ledger.lease)
+            undecided = and_(
+                trials.c.study == study,
+                trials.c.state == "running",
+                trials.c.worker.in_(alive),
+                trials.c.started_at < begun,
+            )
+            if connection.scalar(select(func.count()).select_from(trials).where(or_(succeeding, undecided))):
                 return
             where = f"; log: {self._log}" if self._log else ""
             reason = (

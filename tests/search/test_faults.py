@@ -81,7 +81,7 @@ def test_a_bad_machine_fails_no_candidate(launch, url, rows, audit, monkeypatch)
     assert {row["state"] for row in audit()} == {"done"}
 
 
-def test_a_bad_worker_beside_a_good_one_fails_no_candidate(launch, url, audit):
+def test_a_bad_worker_beside_a_good_one_fails_no_candidate(launch, url, rows, audit):
     launch(stop={"candidates": 12}, trainer="toy_trainers:climb_unless_bad_code")
     ended = {}
 
@@ -94,6 +94,8 @@ def test_a_bad_worker_beside_a_good_one_fails_no_candidate(launch, url, audit):
     good = threading.Thread(target=work, args=("good",))
     bad = threading.Thread(target=work, args=("bad",))
     good.start()
+    while not rows(tables.trials):  # before the bad one fails, the good one has begun
+        time.sleep(0.01)
     bad.start()
     good.join()
     bad.join()
@@ -102,6 +104,34 @@ def test_a_bad_worker_beside_a_good_one_fails_no_candidate(launch, url, audit):
     assert {row["worker"] for row in ledger} == {"good"}
     assert ended["good"] == len(ledger) == 21
     assert ended["bad"] == 0 or "failed here and not on other workers" in ended["bad"]
+
+
+def test_a_study_is_not_halted_while_an_older_attempt_may_still_succeed(launch, url, rows):
+    """However fast a bad worker fails, one that has not trained anything yet is waited for."""
+    launch(stop={"candidates": 12}, trainer="toy_trainers:climb_unless_bad_code")
+    bad, good = (Worker(url, "toy", "artifacts", name) for name in ("bad", "good"))
+    claim = good.choose()
+    with pytest.raises(MachineError, match="failed here and not on other workers"):
+        bad.run()
+    assert [row["kind"] for row in rows(tables.events)].count("failed") == 3
+    assert rows(tables.studies)[0]["halted"] is None
+    good.work(claim)
+    assert good.finished == 1
+    bad.close()
+    good.close()
+
+
+def test_the_oldest_attempt_under_way_halts_a_study_that_always_fails(launch, url, rows):
+    launch(**SMALL, trainer="toy_trainers:crash")
+    first, second = (Worker(url, "toy", "artifacts", name) for name in ("first", "second"))
+    oldest = first.choose()
+    with pytest.raises(MachineError, match="failed here and not on other workers"):
+        second.run()
+    with pytest.raises(StudyHalted, match="the first 4 attempts all failed"):
+        first.work(oldest)
+    assert {(row["final"], row["crashes"]) for row in rows(tables.trials)} == {(False, 0)}
+    first.close()
+    second.close()
 
 
 def test_a_retry_goes_to_another_worker_while_one_is_alive(launch, url):
