@@ -93,8 +93,8 @@ class Models:
         if per_task:
             unknown = (np.nan, 0.0)
             tasks = self._problem.suite.tasks
-            by_task = [[trial.tasks.get(task, unknown) for trial in trials] for task in tasks]
-            values, errors = np.moveaxis(np.array(by_task, dtype=float), 2, 0)
+            by_trial = [[trial.tasks.get(task, unknown) for task in tasks] for trial in trials]
+            values, errors = np.array(by_trial, dtype=float).T
         return Observations(
             points=self.space.points(pool),
             candidate=np.array([ordinal[trial.candidate] for trial in trials]),

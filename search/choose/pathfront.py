@@ -21,7 +21,6 @@ from search.choose.pool import Pool, PoolSpace
 from search.choose.sampler import Problem, Suggestion
 from search.choose.snapshot import Snapshot
 from search.pareto import nondominated_rank
-from search.surrogate.law import fraction
 from search.surrogate.surrogate import Surrogate, Use
 from space.errors import StudyFileError
 
@@ -189,8 +188,7 @@ class _Choice:
             points = self._space.points(best)
             rungs = np.full(len(best), top)
             x = encoder.law(points, rungs)
-            eta = np.einsum("trc,tc->tr", x, law.beta, optimize=True)
-            inside = np.abs(fraction(eta, law.floor[:, None])) < 1
+            inside = np.abs(law.fractions(x)) < 1
             weight = encoder.weights if encoder.per_task else np.ones(1)
             slope = law.slope(x) * inside * weight[:, None]
             by_rate = (slope * encoder.by_rate(points, rungs, law.beta)).sum(axis=0)

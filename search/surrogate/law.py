@@ -91,9 +91,13 @@ class Law:
     misfit: np.ndarray
     draws: np.ndarray
 
+    def eta(self, x: np.ndarray) -> np.ndarray:
+        """The linear predictor at the mode, (groups, rows), for columns (groups, rows, columns)."""
+        return _times(x, self.beta)
+
     def fractions(self, x: np.ndarray) -> np.ndarray:
         """Fractions at the mode, (groups, rows), for columns (groups, rows, columns)."""
-        return fraction(np.einsum("trc,tc->tr", x, self.beta, optimize=True), self.floor[:, None])
+        return fraction(self.eta(x), self.floor[:, None])
 
     def drawn_fractions(self, x: np.ndarray) -> np.ndarray:
         """Fractions of every draw, (draws, groups, rows), for columns (groups, rows, columns)."""
@@ -103,8 +107,7 @@ class Law:
 
     def slope(self, x: np.ndarray) -> np.ndarray:
         """Derivative of the fractions at the mode by the linear predictor, (groups, rows)."""
-        eta = np.einsum("trc,tc->tr", x, self.beta, optimize=True)
-        return _slope(eta, self.floor[:, None])
+        return _slope(self.eta(x), self.floor[:, None])
 
 
 def fraction(eta: np.ndarray, floor: np.ndarray) -> np.ndarray:
@@ -168,7 +171,7 @@ class Fit:
         count = np.maximum(self.known.sum(axis=1), 1)
         regret = 1 - (self.y * self.known).sum(axis=1) / count
         share = np.clip((regret - FLOOR) / (WORST - FLOOR), 0.02, 0.95)
-        eta = np.einsum("trc,c->tr", self.x, self.prior.mean, optimize=True)
+        eta = self.x @ self.prior.mean
         return np.log(-np.log1p(-share)) - (eta * self.known).sum(axis=1) / count
 
     def run(self, steps: int) -> "Fit":
@@ -199,14 +202,13 @@ class Fit:
         return volume - (loss * self.known).sum(axis=(-2, -1)) - own.sum(axis=(-2, -1)) - of_all.sum(axis=-1)
 
     def _linearise(self) -> None:
-        """Residuals, Jacobian and weights at the present coefficients."""
+        """Residuals, slopes and weights at the present coefficients."""
         floor = self.theta[..., -1:]
-        self.eta = np.einsum("trc,...tc->...tr", self.x, self.theta[..., :-1], optimize=True)
+        self.eta = _times(self.x, self.theta[..., :-1])
         rate = np.exp(np.clip(self.eta, ETA_LOW, ETA_HIGH))
         dead = np.exp(-rate)
         self.residual = self.y - (1 - floor - (WORST - floor) * (1 - dead))
-        slope = -(WORST - floor) * rate * dead
-        self.jacobian = np.concatenate((self.x * slope[..., None], -dead[..., None]), axis=-1)
+        self.slope, self.by_floor = -(WORST - floor) * rate * dead, -dead
         variance = self.noise + self.misfit[..., None] ** 2
         size = np.abs(self.residual) / np.sqrt(variance)
         self.weight = self.known / variance * np.minimum(1.0, ROBUST / np.maximum(size, 1e-9))
@@ -214,12 +216,14 @@ class Fit:
     def _solve(self) -> np.ndarray:
         """The posterior mode of the linearised model, (..., groups, columns + 1)."""
         root = np.sqrt(self.weight)
-        scaled = self.jacobian * root[..., None]
+        by_floor = (self.by_floor * root)[..., None]
+        scaled = np.concatenate((self.x * (self.slope * root)[..., None], by_floor), axis=-1)
+        self.scaled = scaled  # the Jacobian times the roots of the weights
         rows = scaled.reshape(-1, *scaled.shape[-2:])
         products = np.stack([part.T @ part for part in rows])  # faster than one batched product
         information = products.reshape(*scaled.shape[:-2], *products.shape[-2:])
-        seen = self.residual + np.einsum("...trc,...tc->...tr", self.jacobian, self.theta, optimize=True)
-        pull = np.einsum("...trc,...tr->...tc", scaled, root * seen, optimize=True)
+        seen = self.residual + self.slope * self.eta + self.by_floor * self.theta[..., -1:]
+        pull = _times(np.swapaxes(scaled, -1, -2), root * seen)
         between = self.spread[..., None, :] ** -2.0
         identity = np.arange(self.spread.shape[-1])
         posterior = information.copy()
@@ -229,17 +233,17 @@ class Fit:
         marginal = information - gain @ information
         of_all = marginal.sum(axis=-3)
         of_all[..., identity, identity] += self.precision0
-        right = (pull - np.einsum("...tij,...tj->...ti", gain, pull)).sum(axis=-2)
+        right = (pull - _times(gain, pull)).sum(axis=-2)
         right = right + self.precision0 * self.mean0
         self.covariance_of_all = np.linalg.inv((of_all + np.swapaxes(of_all, -1, -2)) / 2)
-        self.mean_of_all = (self.covariance_of_all @ right[..., None])[..., 0]
+        self.mean_of_all = _times(self.covariance_of_all, right)
         pull = pull + between * self.mean_of_all[..., None, :]
-        return np.einsum("...tij,...tj->...ti", self.covariance, pull, optimize=True)
+        return _times(self.covariance, pull)
 
     def _move(self, target: np.ndarray) -> None:
         """Step towards the target; a group whose known rows' predictors would move far takes a part of it."""
         change = target - self.theta
-        moved = np.einsum("trc,...tc->...tr", self.x, change[..., :-1], optimize=True) * self.known
+        moved = _times(self.x, change[..., :-1]) * self.known
         part = np.minimum(1.0, LARGEST_STEP / np.maximum(np.abs(moved).max(axis=-1), 1e-9))
         self.theta = self.theta + change * part[..., None]
         self.theta[..., -1] = np.clip(self.theta[..., -1], -0.3, 0.6)
@@ -256,7 +260,8 @@ class Fit:
             expected = PSEUDO * np.mean(self.prior.spread[members] ** 2) + squares[members].sum()
             spread[members] = np.sqrt(expected / (PSEUDO + count))
         self.spread = _with_floor(spread, self.prior.floor_spread)
-        fitted = np.einsum("trc,trc->tr", self.jacobian @ self.covariance, self.jacobian)
+        fitted = np.einsum("trc,trc->tr", self.scaled @ self.covariance, self.scaled)
+        fitted = fitted / np.where(self.known, self.weight, 1.0)
         robust = np.minimum(1.0, self.weight * (self.noise + self.misfit[:, None] ** 2))
         excess = ((self.residual**2 * robust + fitted - self.noise) * self.known).sum(axis=1)
         count = self.known.sum(axis=1)
@@ -282,6 +287,11 @@ class Fit:
         own = _root(self.covariance)[at] @ rng.standard_normal((*shape, count))
         pulled = (covariance * spread[..., None, None, :] ** -2.0) @ of_all[..., None, :, :]
         return self.mean_of_all[at][..., None] + of_all, mode[..., None] + own + pulled
+
+
+def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Each matrix (..., m, n) times its vector (..., n): (..., m)."""
+    return (matrices @ vectors[..., None])[..., 0]
 
 
 def _with_floor(columns: np.ndarray, floor: float | np.ndarray) -> np.ndarray:
