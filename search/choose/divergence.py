@@ -1,19 +1,21 @@
 """The probability that a candidate's training diverges, from those that did.
 
 A logistic regression on the logarithms of learning rate, width and depth, with a prior that divergence is
-rare and that higher learning rates make it likelier; fitted by Newton steps.
+rare and that higher learning rates make it likelier.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
 
 from search.choose.snapshot import Candidate, Snapshot
 from search.surrogate.columns import SHAPES, SIZES, Points
 
 PRIOR_MEAN = np.array([-4.0, 0.8, 0.0, 0.0, 0.0])  # intercept, rate, rate^2, width, depth
-PRIOR_STD = np.array([1.5, 0.8, 0.5, 0.5, 0.5])
-STEPS = 12
+PRIOR_STD = np.array([2.0, 3.0, 1.0, 2.0, 2.0])  # wide: the edge may be sharp
+EXACT = {"ftol": 1e-13, "gtol": 1e-7}
 
 
 class Divergence:
@@ -35,20 +37,20 @@ class Divergence:
             return
         self._centre = np.zeros(3)
         self._centre = self._numbers(points.take(kept)).mean(axis=0)
-        x, theta = self._columns(points.take(kept)), PRIOR_MEAN
-        for _ in range(STEPS):
-            p = 1 / (1 + np.exp(-np.clip(x @ theta, -30, 30)))
-            precision = (x * (p * (1 - p))[:, None]).T @ x + np.diag(PRIOR_STD**-2.0)
-            slope = x.T @ (y - p) - (theta - PRIOR_MEAN) * PRIOR_STD**-2.0
-            change = np.linalg.solve(precision, slope)
-            theta = theta + change * min(1.0, 2.0 / max(float(np.abs(change).max()), 1e-9))
-        self._theta = theta
+        x = self._columns(points.take(kept))
+
+        def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+            logits, z = x @ theta, (theta - PRIOR_MEAN) / PRIOR_STD
+            value = (np.logaddexp(0, logits) - y * logits).sum() + z @ z / 2
+            return float(value), x.T @ (expit(logits) - y) + z / PRIOR_STD
+
+        self._theta = minimize(loss, PRIOR_MEAN, jac=True, method="L-BFGS-B", options=EXACT).x
 
     def survives(self, points: Points) -> np.ndarray:
         """Probability that training does not diverge, (points,); 1 while none has diverged."""
         if self._theta is None:
             return np.ones(len(points))
-        return 1 / (1 + np.exp(np.clip(self._columns(points) @ self._theta, -30, 30)))
+        return expit(-np.clip(self._columns(points) @ self._theta, -30, 30))
 
     def _columns(self, points: Points) -> np.ndarray:
         rate, width, depth = (self._numbers(points) - self._centre).T

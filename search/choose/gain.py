@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from search.choose.kinds import wanted_first
 from search.choose.models import models_of
 from search.choose.promote import ranked
 from search.choose.sampler import Problem
@@ -16,7 +17,8 @@ COST_POWER = 0.5  # of FLOPs
 def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -> Sequence[SnapshotTrial]:
     """Order the trials that may be promoted by the expected gain of the front at the top rung.
 
-    The front is that of the candidates that were promoted from this rung before.
+    The front is that of the candidates that were promoted from this rung before. If fewer than a fifth of
+    them are sparse, sparse ones come first; likewise dense ones.
 
     Args:
         trials: the trials of one rung that may be promoted.
@@ -39,11 +41,11 @@ def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -
     rung = by_rank[0].rung
     above = {trial.candidate for trial in view.trials if trial.rung > rung and trial.state != "failed"}
     promoted = np.array([names[i] in above for i in kept], dtype=bool)
-    predicted = surrogate.predict(points)
-    front = predicted.mean[:, promoted], points.log_flops[promoted]
-    gain = predicted.gain(points.log_flops, front, models.space.most_log_cost)
+    front = surrogate.front(points.take(np.flatnonzero(promoted)))
+    gain = front.gain(points, models.space.most_log_cost)
     value = gain / np.exp(COST_POWER * points.log_flops)
-    value[promoted] = np.inf  # they hold places
-    ordered = [by_rank[kept[i]] for i in np.argsort(-value, kind="stable")]
+    order = wanted_first(np.argsort(-value, kind="stable"), points.sparse, points.sparse[promoted])
+    order = np.concatenate((order[promoted[order]], order[~promoted[order]]))  # the promoted hold places
+    ordered = [by_rank[kept[i]] for i in order]
     rest = [trial for i, trial in enumerate(by_rank) if i not in set(kept.tolist())]
     return [*ordered, *rest]

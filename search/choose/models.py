@@ -73,7 +73,7 @@ class Models:
             numpy.linalg.LinAlgError: it cannot be fitted.
         """
         scored = self.scored(view)
-        key = frozenset((t.candidate, t.rung, t.score, tuple(t.tasks.items())) for t in scored)
+        key = frozenset((t.candidate, t.rung, t.score, t.stderr) for t in scored)
         if self._fitted is None or self._fitted[0] != key:
             self.space = self.space.fresh()
             per_task = self._per_task and any(trial.tasks for trial in scored)

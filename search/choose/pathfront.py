@@ -8,7 +8,7 @@
 4. The next candidate has the largest expected gain in hypervolume over known costs, times the probability
    that it does not diverge, over the square root of its cost.
 
-One candidate in ten is drawn at random.
+One candidate in ten is drawn at random. At least one in five is sparse, and one in five dense.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from search.choose.divergence import Divergence
+from search.choose.kinds import wanted_first
 from search.choose.models import models_of
 from search.choose.pool import Pool, PoolSpace
 from search.choose.sampler import Problem, Suggestion
@@ -133,16 +134,12 @@ class _Choice:
         candidates = [view.candidates[i] for i in kept]
         points = space.points(self._known)
         self._divergence = Divergence(points, candidates, view)
-        scored = {trial.candidate for trial in view.trials if trial.state == "done"}
         failed = {trial.candidate for trial in view.trials if trial.state == "failed" and trial.final}
-        alive = np.array([candidate.id not in failed for candidate in candidates], dtype=bool)
-        waiting = np.array([candidate.id not in scored | failed for candidate in candidates], dtype=bool)
-        self._pending = points.take(np.flatnonzero(waiting))
-        predicted = surrogate.predict(points)
-        self._front_scores = predicted.mean[:, alive]
-        self._front_costs = points.log_flops[alive]
-        self._alive = self._known.take(np.flatnonzero(alive))
-        self._mean = predicted.mixed_mean[alive]
+        alive = np.flatnonzero([candidate.id not in failed for candidate in candidates])
+        self._alive, known = self._known.take(alive), points.take(alive)
+        predicted = surrogate.predict(known)
+        self._front = surrogate.front(known, predicted)
+        self._ranked = np.column_stack((predicted.mixed_mean, known.log_flops))
 
     def suggestions(self) -> Iterator[Suggestion]:
         """Points of the pool, the best first."""
@@ -157,14 +154,15 @@ class _Choice:
             pool = Pool.joined((pool, added))
             value = np.append(value, self._value(added))
         note = f"model; the law weighs {self._surrogate.law_weight:.2f}"
-        for index in np.argsort(-value).tolist():
+        sparse, known = self._space.points(pool).sparse, self._space.points(self._known).sparse
+        for index in wanted_first(np.argsort(-value), sparse, known).tolist():
             yield Suggestion(self._space.params(pool, index), note)
 
     def _pool(self) -> Pool:
         space, rng = self._space, self._rng
         parts = [space.random(rng, RANDOM, 0.0)]
         if len(self._alive):
-            layers = nondominated_rank(np.column_stack((self._mean, self._front_costs)))
+            layers = nondominated_rank(self._ranked)
             parents = self._alive.take(np.flatnonzero(layers < PARENTS_LAYERS))
             parts += [space.mutants(rng, parents, MUTANTS), space.crossed(rng, parents, CROSSED)]
         return Pool.joined(parts)
@@ -172,9 +170,7 @@ class _Choice:
     def _value(self, pool: Pool) -> np.ndarray:
         """Expected gain of each point for its compute, (points,)."""
         points = self._space.points(pool)
-        predicted = self._surrogate.predict(points, pending=self._pending)
-        front = self._front_scores, self._front_costs
-        gain = predicted.gain(points.log_flops, front, self._space.most_log_cost)
+        gain = self._front.gain(points, self._space.most_log_cost)
         cost = np.exp(points.log_flops) + self._space.least_flops
         return gain * self._divergence.survives(points) / cost**COST_POWER
 

@@ -220,7 +220,11 @@ class Encoder:
         return np.einsum("t,...tn->...n", self.weights, np.clip(fractions, -1.0, 1.0))
 
     def _law_columns(self, knobs: int) -> list[_Column]:
-        """The columns that all tasks share, in the order of `_all_shared`."""
+        """The columns that all tasks share, in the order of `_all_shared`.
+
+        What experts and size are worth has an offset at each rung, so that a rung that has seen no sparse
+        candidate yet leaves open what it would score there.
+        """
         other = [_Column(f"other {n}", 0.0, 0.12, 0.05) for n in range(knobs - len(SIZES) - len(SHAPES))]
         rungs = [_Column(f"rung {n}", 0.0, 0.15, RUNG_SPREAD) for n in range(self.rungs)]
         return [
@@ -242,8 +246,10 @@ class Encoder:
             _Column("tokens", -0.35, 0.3, 0.25),
             _Column("tokens experts", 0.0, 0.12, 0.03),
             _Column("tokens active", 0.0, 0.08, 0.03),
-            _Column("tokens rate", 0.0, 0.1, 0.03),
+            _Column("tokens rate", 0.0, 0.2, 0.03),
             *rungs,
+            *(_Column(f"rung {n} experts", 0.0, 0.15, 0.05) for n in range(self.rungs)),
+            *(_Column(f"rung {n} active", 0.0, 0.075, 0.03) for n in range(self.rungs)),
         ]
 
     def _all_shared(self, points: Points, rungs: np.ndarray) -> np.ndarray:
@@ -258,7 +264,9 @@ class Encoder:
         named = np.column_stack((np.ones(len(points)), *named))
         forms = np.column_stack((shape, shape**2, ratio, ratio**2, experts, top_k))
         data = np.column_stack((tokens, tokens * experts, tokens * active, tokens * rate))
-        return np.concatenate((named, forms, shapes[:, len(SIZES) + len(SHAPES) :], data, ends), axis=1)
+        other = shapes[:, len(SIZES) + len(SHAPES) :]
+        crossed = ends * experts[:, None], ends * active[:, None]
+        return np.concatenate((named, forms, other, data, ends, *crossed), axis=1)
 
     def _all_inputs(self, points: Points, rungs: np.ndarray) -> np.ndarray:
         mixture = np.sqrt(points.shares)

@@ -16,6 +16,8 @@ SIGNAL, NOISE = 1.0, 0.3  # prior medians, as shares of the standard deviation o
 EVALUATIONS = 25  # of the likelihood
 TUNED_ROWS = 120  # that hyperparameters are found on
 ROOT5 = 5.0**0.5
+JITTER = 1e-6  # of the variance, added to a covariance that is factorised
+LEAST_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,47 @@ class GaussianProcess:
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the function at points, without noise: both (points,)."""
-        between = self.kernel(self.x, x)
-        explained = solve_triangular(self._factor, between, lower=True)
-        variance = self.kernel.signal**2 - (explained**2).sum(axis=0)
-        return between.T @ self._alpha, np.maximum(variance, 1e-12)
+        variance = self.kernel.signal**2 - (self.explained(x) ** 2).sum(axis=0)
+        return self.kernel(x, self.x) @ self._alpha, np.maximum(variance, LEAST_VARIANCE)
+
+    def explained(self, x: np.ndarray) -> np.ndarray:
+        """(rows, points); its squares, summed over rows, are the variance that the rows explain."""
+        return solve_triangular(self._factor, self.kernel(self.x, x), lower=True)
+
+
+class DrawnProcess:
+    """A Gaussian process together with draws of its function at some points.
+
+    Args:
+        process: the process.
+        x: (known, inputs) the points.
+        normal: (draws, known) standard normal numbers.
+
+    Attributes:
+        values: (draws, known) the function at the points, drawn jointly.
+    """
+
+    def __init__(self, process: GaussianProcess, x: np.ndarray, normal: np.ndarray) -> None:
+        self._process, self._x, self._normal = process, x, normal
+        self._explained = process.explained(x)
+        covariance = process.kernel(x, x) - self._explained.T @ self._explained
+        covariance[np.diag_indices_from(covariance)] += JITTER * process.kernel.signal**2
+        self._factor = np.linalg.cholesky(covariance)
+        self.values = process.predict(x)[0] + normal @ self._factor.T
+
+    def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The function at other points, given each draw.
+
+        Args:
+            x: (points, inputs).
+
+        Returns:
+            Means (draws, points), and the variance (points,) that is left, which is the same for each draw.
+        """
+        mean, variance = self._process.predict(x)
+        between = self._process.kernel(self._x, x) - self._explained.T @ self._process.explained(x)
+        given = solve_triangular(self._factor, between, lower=True)
+        return mean + self._normal @ given, np.maximum(variance - (given**2).sum(axis=0), LEAST_VARIANCE)
 
 
 def tuned(x: np.ndarray, y: np.ndarray, variance: np.ndarray, groups: np.ndarray) -> Kernel:

@@ -12,7 +12,9 @@ import numpy as np
 from scipy.special import ndtr
 
 from search.surrogate.columns import Encoder, Points
-from search.surrogate.ehvi import expected_gain
+from search.surrogate.ehvi import LEAST_STD, steps
+from search.surrogate.fitted import Fitted
+from search.surrogate.fronts import DrawnScores, Front
 from search.surrogate.gp import GaussianProcess, Kernel, tuned
 from search.surrogate.law import Law, Rows, fit
 
@@ -25,6 +27,7 @@ PRIOR_LAW, PRIOR_PLAIN = 3.0, 1.5  # of a beta distribution of the weight
 INFLATION = 1.2  # of standard deviations, without cross-validation
 CALIBRATED, PSEUDO = 40, 8.0  # latest candidates whose errors calibrate, and what the prior counts for
 SCALES = (0.7, 3.0)  # range of the calibration
+MOST_KNOWN = 64  # points of a front, those nearest to it
 
 
 @dataclass(frozen=True)
@@ -86,27 +89,11 @@ class Prediction:
         """Mean of the mixture, (points,)."""
         return self.weights @ self.mean
 
-    def gain(
-        self, log_cost: np.ndarray, front: tuple[np.ndarray, np.ndarray], most_log_cost: float
-    ) -> np.ndarray:
-        """Expected gain in hypervolume above a score of 0 of each point, alone.
-
-        Args:
-            log_cost: (points,).
-            front: (models, known) scores that each model predicts, and (known,) log costs of known points.
-            most_log_cost: where the area ends.
-
-        Returns:
-            (points,) in units of score times log cost.
-        """
-        scores, costs = front
-        return sum(
-            (
-                weight * expected_gain(mean, std, log_cost, (known, costs), 0.0, most_log_cost)
-                for weight, mean, std, known in zip(self.weights, self.mean, self.std, scores, strict=True)
-            ),
-            np.zeros(len(log_cost)),
-        )
+    @property
+    def mixed_std(self) -> np.ndarray:
+        """Standard deviation of the mixture, (points,)."""
+        square = self.weights @ (self.std**2 + self.mean**2)
+        return np.sqrt(np.maximum(square - self.mixed_mean**2, 0.0))
 
     def below(self, scores: np.ndarray, stderr: np.ndarray) -> np.ndarray:
         """Probability of a lower score than one that was measured.
@@ -173,24 +160,37 @@ class Surrogate:
         """The scaling law, where it is used."""
         return self.models[0].law
 
-    def predict(self, points: Points, rung: int | None = None, pending: Points | None = None) -> Prediction:
+    def predict(self, points: Points, rung: int | None = None) -> Prediction:
         """Predict the scores of points.
 
         Args:
             points: the points.
             rung: index of the rung; by default the top one.
-            pending: points that are being trained: their scores will shrink the uncertainty of the Gaussian
-                processes around them (not that of the law).
         """
-        rung = self.encoder.rungs - 1 if rung is None else rung
-        at = np.full(len(points), rung)
-        found = [fitted.predict(points, at, pending, rung) for fitted in self._fitted]
+        at = np.full(len(points), self.encoder.rungs - 1 if rung is None else rung)
+        found = [fitted.predict(points, at) for fitted in self._fitted]
         return Prediction(
             self.weights,
             np.stack([mean for mean, _ in found]),
             np.stack([np.sqrt(variance) for _, variance in found]) * self.scales[:, None],
             np.array([model.noise for model in self.models]) * self.scales,
         )
+
+    def front(self, known: Points, predicted: Prediction | None = None) -> Front:
+        """The front of known points at the top rung, whether they are scored there or not.
+
+        Args:
+            known: the points.
+            predicted: what `predict` returns for them, if that is known.
+        """
+        predicted = predicted or self.predict(known)
+        edges, heights = steps((predicted.mixed_mean, known.log_flops), 0.0)
+        step = heights[np.searchsorted(edges, known.log_flops, side="right") - 1]
+        below = (step - predicted.mixed_mean) / np.maximum(predicted.mixed_std, LEAST_STD)
+        near = known.take(np.sort(np.argsort(below, kind="stable")[:MOST_KNOWN]))
+        top = self.encoder.rungs - 1
+        models = zip(self._fitted, self.scales.tolist(), strict=True)
+        return Front(self.weights, [DrawnScores(model, near, top, scale) for model, scale in models], near)
 
     def _rows(self, kept: np.ndarray) -> Rows:
         seen = self.seen
@@ -200,23 +200,16 @@ class Surrogate:
         scores = self.encoder.score(law.drawn_fractions(x))
         return scores.mean(axis=0), scores.var(axis=0)
 
-    def _fit(self, model: "_Model", kept: np.ndarray, law: Law | None) -> "_Fitted":
+    def _fit(self, model: "_Model", kept: np.ndarray, law: Law | None) -> Fitted:
         """Condition a model on some of the scores."""
+        fitted = Fitted(self.encoder, law, self._trend, None)
+        if model.kernel is None:
+            return fitted
         rows = kept[-MOST_ROWS:]
-        if law is None:
-            expected = self._trend(self.seen.points.take(rows), self.seen.rung[rows])
-        else:
-            expected = self._law_score(law, self._x[:, rows])[0]
-        left = self.seen.score[rows] - expected
-        return _Fitted(
-            self.encoder,
-            law,
-            self._trend,
-            model.kernel,
-            self._inputs[rows],
-            left,
-            self.seen.stderr[rows] ** 2,
-        )
+        expected = fitted.expected(self.seen.points.take(rows), self.seen.rung[rows]).mean(axis=0)
+        left, noise = self.seen.score[rows] - expected, self.seen.stderr[rows] ** 2
+        process = GaussianProcess(self._inputs[rows], left, noise, model.kernel)
+        return Fitted(self.encoder, law, self._trend, process)
 
     def _cross_validate(self) -> tuple[np.ndarray, np.ndarray]:
         """Weights (models,) and scales of the standard deviations (models,)."""
@@ -254,49 +247,6 @@ class _Model:
     @property
     def noise(self) -> float:
         return 0.02 if self.kernel is None else self.kernel.noise
-
-
-class _Fitted:
-    """A model conditioned on scores."""
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        law: Law | None,
-        trend: "_Trend",
-        kernel: Kernel | None,
-        inputs: np.ndarray,
-        left: np.ndarray,
-        variance: np.ndarray,
-    ) -> None:
-        self._encoder, self._law, self._trend = encoder, law, trend
-        self._kernel, self._rows = kernel, (inputs, left, variance)
-        self._gp = None if kernel is None else GaussianProcess(inputs, left, variance, kernel)
-
-    def predict(
-        self, points: Points, rungs: np.ndarray, pending: Points | None = None, rung: int = 0
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of the expected score, both (points,)."""
-        if self._law is None:
-            mean, variance = self._trend(points, rungs), np.zeros(len(points))
-        else:
-            scores = self._encoder.score(self._law.drawn_fractions(self._encoder.law(points, rungs)))
-            mean, variance = scores.mean(axis=0), scores.var(axis=0)
-        if self._gp is None or self._kernel is None:
-            return mean, variance + 1e-6
-        inputs = self._encoder.inputs(points, rungs)
-        left, own = self._gp.predict(inputs)
-        if pending is not None and len(pending):
-            waiting = self._encoder.inputs(pending, np.full(len(pending), rung))
-            known, _, noise = self._rows
-            both = GaussianProcess(
-                np.concatenate((known, waiting)),
-                np.zeros(len(known) + len(waiting)),
-                np.append(noise, np.full(len(waiting), float(np.median(noise)))),
-                self._kernel,
-            )
-            own = both.predict(inputs)[1]
-        return mean + left, variance + own
 
 
 class _Trend:

@@ -17,7 +17,7 @@ from search.choose import pool as pools
 from search.choose.contract import RULES, Subject
 from search.choose.gain import by_gain
 from search.choose.pathfront import STARTS
-from search.choose.propose import Proposer
+from search.choose.propose import Proposal, Proposer
 from search.choose.provenance import provenance
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial, take_snapshot
 from search.database import tables
@@ -333,11 +333,31 @@ def test_expected_gain_orders_the_trials_of_odd_views(ours, grown, change):
         assert set(order[: len(held)]) == held
 
 
-def test_a_score_without_tasks_has_one_law(ours, grown):
-    assert ours.sampler.models.surrogate(grown).encoder.laws == 8
-    alone = proposer_of(random=0).sampler.models.surrogate(changed(grown, tasks={}))
+def test_a_kind_that_is_rare_among_the_promoted_is_promoted_first(ours, grown):
+    """However good the others are: what experts are worth may show at a later rung."""
+    sparse = {c.id: c.sparse for c in grown.candidates}
+    trials = grown.rungs[0]
+    assert len({sparse[trial.candidate] for trial in trials}) == 2
+    for kind in (True, False):
+        above = tuple(replace(t, rung=1) for t in trials if sparse[t.candidate] != kind)[:4]
+        view = replace(grown, trials=(*trials, *above))
+        order = [trial.candidate for trial in by_gain(trials, view, ours.problem)]
+        assert set(order[:4]) == {trial.candidate for trial in above}  # they hold places
+        assert sparse[order[4]] == kind
+
+
+def test_a_score_without_tasks_has_one_law(ours):
+    view = played(proposer_of(starts=24), 24, by_cost)[1]
+    assert ours.sampler.models.surrogate(view).encoder.laws == 8
+    alone = proposer_of().sampler.models.surrogate(changed(view, tasks={}))
     assert alone.encoder.laws == 1
-    assert alone.law_weight > 0.6  # the scores of this study follow a law of their cost
+    models = proposer_of().sampler.models
+    pool = models.space.random(np.random.default_rng(1), 50, 0.0)
+    scores = alone.predict(models.space.points(pool)).mixed_mean
+    params = [models.space.params(pool, i) for i in range(len(pool))]
+    found = [ours.problem.feasible(p) for p in params]
+    known = [by_cost(Proposal(f.candidate, f.params, f.cost, ""), 2)[0] for f in found]
+    assert np.corrcoef(scores, known)[0, 1] > 0.9
 
 
 def test_hundreds_of_running_candidates_are_no_burden(ours, grown):

@@ -137,13 +137,13 @@ def test_inputs_have_unit_scale_and_columns_vary(space, tasks):
 
 def test_columns_that_a_space_does_not_vary_are_left_out():
     full = encoded(problem_of())[1]
-    assert len(full.prior.mean) == 14 + 4 + 3 + 8  # named and data columns, rungs, shares
+    assert len(full.prior.mean) == 14 + 4 + 3 * 3 + 8  # named and data columns, rungs, shares
     one_rung = encoded(problem_of(rungs=(900_000,)))[1]
-    assert len(full.prior.mean) - len(one_rung.prior.mean) == 4 + 3
+    assert len(full.prior.mean) - len(one_rung.prior.mean) == 4 + 3 * 3
     no_mixture = encoded(problem_of(FIXED))[1]
     assert len(full.prior.mean) - len(no_mixture.prior.mean) == 8
     dense = encoded(problem_of({"experts": 1, "top_k": 1}))[1]
-    assert len(full.prior.mean) - len(dense.prior.mean) == 3  # experts, top_k, tokens experts
+    assert len(full.prior.mean) - len(dense.prior.mean) == 6  # experts, top_k, with tokens, at each rung
     fixed_rate = encoded(problem_of({"learning_rate": 1e-3}))[1]
     assert len(full.prior.mean) - len(fixed_rate.prior.mean) == 5
     one = encoded(problem_of({**ONE_ARCHITECTURE, **FIXED, "learning_rate": 1e-3}, rungs=(900_000,)))[1]

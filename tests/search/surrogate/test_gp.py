@@ -9,7 +9,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from search.surrogate import gp
-from search.surrogate.gp import GaussianProcess, Kernel, tuned
+from search.surrogate.gp import DrawnProcess, GaussianProcess, Kernel, tuned
 
 KERNEL = Kernel(np.array([0.7, 1.5, 3.0]), 0.4, 0.1)
 ONE_EACH = np.arange(3)
@@ -120,3 +120,39 @@ def test_equal_and_repeated_rows_can_be_fitted(value):
     assert mean == pytest.approx(value, abs=0.02)
     assert np.isfinite(variance).all()
     assert variance > 0
+
+
+def test_a_drawn_process_is_the_one_that_has_also_seen_the_values_drawn():
+    x, y, variance = rows()
+    known, at = (np.random.default_rng(seed).standard_normal((8, 3)) for seed in (1, 2))
+    process = GaussianProcess(x, y, variance, KERNEL)
+    drawn = DrawnProcess(process, known, np.random.default_rng(3).standard_normal((4, 8)))
+    means, left = drawn.predict(at)
+    exact = np.append(variance, np.full(8, -(KERNEL.noise**2)))  # without the common noise
+    for mean, values in zip(means, drawn.values, strict=True):
+        both = GaussianProcess(np.concatenate((x, known)), np.append(y, values), exact, KERNEL)
+        assert mean == pytest.approx(both.predict(at)[0], abs=1e-3)
+        assert left == pytest.approx(both.predict(at)[1], abs=1e-4)
+
+
+def test_values_are_drawn_with_the_mean_and_the_covariance_of_the_process():
+    x, y, variance = rows()
+    known = np.random.default_rng(1).standard_normal((8, 3))
+    process = GaussianProcess(x, y, variance, KERNEL)
+    values = DrawnProcess(process, known, np.random.default_rng(3).standard_normal((20_000, 8))).values
+    mean, deviation = peer(KERNEL, x, y, variance).predict(known, return_std=True)
+    covariance = peer(KERNEL, x, y, variance).predict(known, return_cov=True)[1]
+    assert values.mean(axis=0) == pytest.approx(mean, abs=0.01)
+    assert np.cov(values.T) == pytest.approx(covariance, abs=0.05 * deviation.max() ** 2)
+
+
+def test_values_may_be_drawn_at_the_same_point_twice_or_nowhere():
+    x, y, variance = rows()
+    process = GaussianProcess(x, y, variance, KERNEL)
+    normal = np.random.default_rng(3).standard_normal((4, 2))
+    twice = DrawnProcess(process, np.zeros((2, 3)), normal).values
+    assert twice[:, 0] == pytest.approx(twice[:, 1], abs=0.01)
+    means, left = DrawnProcess(process, np.zeros((0, 3)), normal[:, :0]).predict(x)
+    mean, of_function = process.predict(x)
+    assert means == pytest.approx(np.tile(mean, (4, 1)))
+    assert left == pytest.approx(of_function)

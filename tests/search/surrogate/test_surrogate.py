@@ -1,4 +1,4 @@
-"""Both models together: their weights with and without a law, calibration, purity, waiting points."""
+"""Both models together: their weights with and without a law, calibration, purity."""
 
 from dataclasses import replace
 
@@ -9,6 +9,7 @@ from scipy.special import ndtr
 
 from search.surrogate.surrogate import Surrogate, Use
 
+MOST = 16.0  # log FLOPs per token
 LATER = 60  # points of the top rung that a surrogate has not seen
 
 
@@ -135,19 +136,6 @@ def test_one_law_of_the_score_can_take_the_place_of_the_tasks_laws(of_scores):
     assert error < 0.3 * truth.var()
 
 
-def test_waiting_points_shrink_the_uncertainty_around_them_and_move_no_mean(problem):
-    seen, later, _ = study(problem, 4)
-    surrogate = Surrogate(problem[1], seen)
-    waiting = later.points.take(np.arange(3))
-    alone, counted = (surrogate.predict(later.points, pending=p) for p in (None, waiting))
-    assert (counted.mean == alone.mean).all()
-    assert (counted.std <= alone.std + 1e-9).all()
-    assert (counted.std[1, :3] < 0.6 * alone.std[1, :3]).all()
-    assert (counted.std[0, :3] < alone.std[0, :3]).all()
-    nobody = surrogate.predict(later.points, pending=later.points.take(np.arange(0)))
-    assert (nobody.std == alone.std).all()
-
-
 def test_lower_rungs_are_predicted_as_well(problem):
     encoder = problem[1]
     seen, later, _ = study(problem, 6, 80)
@@ -180,9 +168,11 @@ def test_degenerate_scores_give_finite_predictions(problem, change):
         "beyond": replace(seen, score=ones, fractions=9 * np.sign(seen.fractions - 0.5)),
         "one candidate": replace(seen, candidate=np.zeros(len(seen), dtype=int)),
     }[change]
-    found = Surrogate(problem[1], seen).predict(later.points, pending=later.points)
+    surrogate = Surrogate(problem[1], seen)
+    found = surrogate.predict(later.points)
     assert np.isfinite(found.mean).all()
     assert (found.std > 0).all()
+    assert np.isfinite(surrogate.front(later.points).gain(later.points, MOST)).all()
     if change in ("equal", "at the floor"):
         assert found.mixed_mean == pytest.approx(seen.score[0], abs=0.05)
 
