@@ -110,6 +110,16 @@ def one_line(error: object, most: int | None = None) -> str:
     return text if most is None else text[:most]
 
 
+def closest(name: object, known: Iterable[str]) -> str:
+    """Suggest the known name that is closest to a wrong one, for a line that lists the known ones itself.
+
+    Returns:
+        A clause that starts with "; ", for the end of an error line; empty if no name is close.
+    """
+    close = get_close_matches(str(name), sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
 def nearest(name: object, known: Iterable[str]) -> str:
     """Suggest the known name that is closest to a wrong one, or list the known names.
 
@@ -117,8 +127,8 @@ def nearest(name: object, known: Iterable[str]) -> str:
         A clause that starts with "; ", for the end of an error line; empty if no names are known.
     """
     names = sorted(known)
-    close = get_close_matches(str(name), names, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean '{close[0]}'?"
+    likely = closest(name, names)
+    if likely:
+        return likely
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"; known: {', '.join(names[:LISTED])}{more}" if names else ""

@@ -5,7 +5,7 @@ imported here; `search.choose.samplers`, `search.choose.orders` and `search.engi
 study names.
 """
 
-from space.errors import nearest
+from space.errors import closest
 
 SAMPLERS = {
     "pathfront": "search.choose.pathfront:Pathfront",
@@ -44,5 +44,5 @@ def checked_name(kind: str, name: str, known: dict[str, str], of: str = "Class")
     if separator and module and attribute:
         return f"{module}:{attribute}"
     raise ValueError(
-        f"{kind} is {', '.join(known)} or package.module:{of}, got {name!r}{nearest(name, known)}"
+        f"{kind} is {', '.join(known)} or package.module:{of}, got {name!r}{closest(name, known)}"
     )

@@ -15,7 +15,7 @@ from search.read.results import Reader
 from search.read.rows import CheckpointRow, FrontRow, TrialDetail
 from search.store.artifacts import copy_stored
 from space.cost import price
-from space.errors import CheckpointError, NotFoundError, StudyFileError, nearest
+from space.errors import CheckpointError, NotFoundError, StudyFileError, closest
 from space.files import file_sha256, write_folder_atomically
 from space.growth import TargetSize, grow
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Recipe
@@ -157,7 +157,7 @@ def choose(
         NotFoundError: there is no such study or trial, or no candidate is within the limit.
     """
     if pick is not None and pick not in PICKS:
-        raise StudyFileError(f"--pick is best or knee, got '{pick}'{nearest(pick, PICKS)}")
+        raise StudyFileError(f"--pick is best or knee, got '{pick}'{closest(pick, PICKS)}")
     if trial is not None:
         if pick is not None or max_flops is not None:
             other = "--pick" if pick is not None else "--max-flops"

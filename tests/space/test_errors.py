@@ -1,4 +1,4 @@
-from space.errors import StorageError, nearest, one_line
+from space.errors import StorageError, closest, nearest, one_line
 
 
 def test_a_message_is_put_on_one_line():
@@ -19,3 +19,8 @@ def test_the_nearest_name_is_suggested_or_the_known_ones_listed():
     assert nearest("quikc", ["quick", "gato"]) == "; did you mean 'quick'?"
     assert nearest("xyz", ["quick", "gato"]) == "; known: gato, quick"
     assert nearest("xyz", []) == ""
+
+
+def test_a_line_that_lists_the_known_names_itself_gets_the_closest_one_or_nothing():
+    assert closest("quikc", ["quick", "gato"]) == "; did you mean 'quick'?"
+    assert closest("xyz", ["quick", "gato"]) == ""
