@@ -30,10 +30,6 @@ def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -
     scored = {trial.candidate for trial in models.scored(view)}
     if len(scored) < LEAST_SCORED or len(trials) < 2:
         return by_rank
-    try:
-        surrogate = models.surrogate(view)
-    except np.linalg.LinAlgError:
-        return by_rank  # the origin of the next candidate says that the models cannot be fitted
     known = {candidate.id: candidate.params for candidate in view.candidates}
     names = [trial.candidate for trial in by_rank]
     pool, kept = models.space.encode([known[name] for name in names])
@@ -41,7 +37,10 @@ def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -
     rung = by_rank[0].rung
     above = {trial.candidate for trial in view.trials if trial.rung > rung and trial.state != "failed"}
     promoted = np.array([names[i] in above for i in kept], dtype=bool)
-    front = surrogate.front(points.take(np.flatnonzero(promoted)))
+    try:
+        front = models.surrogate(view).front(points.take(np.flatnonzero(promoted)))
+    except np.linalg.LinAlgError:
+        return by_rank  # the origin of the next candidate says that the models cannot be fitted
     gain = front.gain(points, models.space.most_log_cost)
     value = gain / np.exp(COST_POWER * points.log_flops)
     order = wanted_first(np.argsort(-value, kind="stable"), points.sparse, points.sparse[promoted])

@@ -95,12 +95,12 @@ class Pathfront:
             return
         try:
             surrogate = self.models.surrogate(view)
+            choice = _Choice(self.models.space, surrogate, view, rng, self._gradient)
         except np.linalg.LinAlgError as error:
             yield from self._drawn(
                 space, rng, view, RANDOM_POWER, f"fallback; the models cannot be fitted: {error}"
             )
             return
-        choice = _Choice(self.models.space, surrogate, view, rng, self._gradient)
         yield from choice.suggestions()
         yield from self._drawn(space, rng, view, RANDOM_POWER, "fallback; every point of the pool is known")
 
