@@ -11,6 +11,7 @@
 
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 from sqlalchemy import and_, func, or_, select, update
 
@@ -23,6 +24,7 @@ from search.store.workers import others_alive
 from space.errors import MachineError, PathfrontError
 
 IN_A_ROW = 3  # failures until a worker leaves, or a study that has scored nothing yet is halted
+POLL_SECONDS = 0.5  # while an older attempt is waited for
 WAIT_SECONDS = 1.0  # after the first error of the machine; doubles with each further one
 
 
@@ -46,19 +48,28 @@ class FailurePolicy:
         ledger: the study's ledger, in this worker's hands.
         log: path of this worker's log; None for a terminal.
         stopping: whether this worker was asked to stop.
+        seen: notes that this worker is alive.
     """
 
-    def __init__(self, ledger: Ledger, log: str | None, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, ledger: Ledger, log: str | None, stopping: Callable[[], bool], seen: Callable[[], None]
+    ) -> None:
         self._ledger = ledger
         self._log = log
         self._stopping = stopping
+        self._seen = seen
         self._machine = 0
+        self._number = 0
         self._failed: list[Claim] = []
 
     def succeeded(self) -> None:
         """Reset the count of failures after a finished trial."""
         self._machine = 0
         self._failed = []
+
+    def begun(self, number: int) -> None:
+        """Note the number of Optuna's trial of the attempt that begins; later attempts have higher ones."""
+        self._number = number
 
     def failed(self, claim: Claim, failure: Failure) -> None:
         """Count a failed attempt that is in the ledger; then wait, leave, or halt the study.
@@ -81,7 +92,9 @@ class FailurePolicy:
             return
         if failure.kind == "diverged":
             return
-        self._halt_if_all_fail(claim, failure)
+        self._halt_if_all_fail(failure)
+        if self._stopping():
+            return
         self._failed.append(claim)
         if len({c.candidate for c in self._failed}) >= IN_A_ROW and self._others_do_better():
             raise MachineError(
@@ -89,14 +102,24 @@ class FailurePolicy:
                 f" {failure.reason}"
             )
 
-    def _halt_if_all_fail(self, claim: Claim, failure: Failure) -> None:
-        """Halt the study if all attempts since its launch ended with this error, and none older is under way.
+    def _halt_if_all_fail(self, failure: Failure) -> None:
+        """Halt the study if all attempts since its launch ended with this error.
 
-        The oldest attempt under way decides, so that some attempt always does.
+        While an older attempt is under way, this worker waits for it: the oldest one decides.
 
         Raises:
             StudyHalted: it is halted.
         """
+        while (same := self._all_failed(failure)) is not None:
+            if not self._older_under_way():
+                self._halt(failure, same)
+            if self._stopping():
+                return
+            self._ledger.patiently(self._seen)
+            time.sleep(POLL_SECONDS)
+
+    def _all_failed(self, failure: Failure) -> int | None:
+        """How many attempts since the launch failed; None if few did, one did not, or one makes progress."""
         study, cause = self._ledger.study, same_cause(failure.reason)
         since = select(func.max(events.c.id)).where(events.c.study == study, events.c.kind == "launched")
         recent = and_(events.c.study == study, events.c.id > since.scalar_subquery())
@@ -106,28 +129,37 @@ class FailurePolicy:
             trials.c.progress_tokens > 0,
             trials.c.crashes == 0,
         )
-        with self._ledger.write() as connection:
+        with self._ledger.read() as connection:
             ends = select(events).where(recent, events.c.kind.in_(("failed", "done")))
             found = connection.execute(ends.order_by(events.c.id)).all()
             same = [row for row in found if row.kind == "failed" and same_cause(row.text).endswith(cause)]
             few = len(same) < IN_A_ROW or len({row.candidate for row in same}) == 1
             if few or len(same) < len(found):
-                return
-            begun = connection.scalar(select(trials.c.started_at).where(claim.of(trials)))
-            alive = others_alive(connection, study, self._ledger.worker, self._ledger.lease)
-            undecided = and_(
+                return None
+            if connection.scalar(select(func.count()).select_from(trials).where(succeeding)):
+                return None
+        return len(same)
+
+    def _older_under_way(self) -> bool:
+        """Whether a live worker is at an attempt that began before this worker's."""
+        study = self._ledger.study
+        with self._ledger.read() as connection:
+            older = and_(
                 trials.c.study == study,
                 trials.c.state == "running",
-                trials.c.worker.in_(alive),
-                trials.c.started_at < begun,
+                trials.c.worker.in_(others_alive(connection, study, self._ledger.worker, self._ledger.lease)),
+                trials.c.number < self._number,
             )
-            if connection.scalar(select(func.count()).select_from(trials).where(or_(succeeding, undecided))):
-                return
-            where = f"; log: {self._log}" if self._log else ""
-            reason = (
-                f"the first {len(same)} attempts all failed with the same error: {failure.reason}{where};"
-                " fix it and launch the study again"
-            )
+            return bool(connection.scalar(select(func.count()).select_from(trials).where(older)))
+
+    def _halt(self, failure: Failure, attempts: int) -> NoReturn:
+        study = self._ledger.study
+        where = f"; log: {self._log}" if self._log else ""
+        reason = (
+            f"the first {attempts} attempts all failed with the same error: {failure.reason}{where};"
+            " fix it and launch the study again"
+        )
+        with self._ledger.write() as connection:
             unhalted = and_(studies.c.name == study, studies.c.halted.is_(None))
             if connection.execute(update(studies).where(unhalted).values(halted=reason)).rowcount:
                 add_event(connection, study, "halted", reason)

@@ -121,7 +121,7 @@ class Worker:
         self.distributions = distributions(self.proposer.parameters)
         self.finished = 0
         self._request = request or StopRequest()
-        self._policy = FailurePolicy(self.ledger, log, lambda: self.asked_to_stop)
+        self._policy = FailurePolicy(self.ledger, log, lambda: self.asked_to_stop, self.register.seen)
         self._launcher = os.environ.get("PATHFRONT_LAUNCHER")
         self._fractions: dict[int, Fractions] = defaultdict(dict)
         self._exhausted = False
@@ -308,7 +308,8 @@ class Worker:
         candidate = CandidateConfig.model_validate(row.config)
         _say(f"{claim.label}: {describe(candidate).label}")
         try:
-            self.ledger.start(claim, row.params, row.distributions, self.config.rungs.tokens[claim.rung])
+            tokens = self.config.rungs.tokens[claim.rung]
+            self._policy.begun(self.ledger.start(claim, row.params, row.distributions, tokens))
             limits = StallLimits(60 * self.config.stall_minutes, lambda: self.orphaned)
             with TrialReport(
                 self.ledger, self.checkpoints, claim, lambda: self.asked_to_stop, self.register.seen, limits

@@ -35,15 +35,18 @@ def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -
     pool, kept = models.space.encode([known[name] for name in names])
     points = models.space.points(pool)
     rung = by_rank[0].rung
-    above = {trial.candidate for trial in view.trials if trial.rung > rung and trial.state != "failed"}
-    promoted = np.array([names[i] in above for i in kept], dtype=bool)
+    above = [trial for trial in view.trials if trial.rung > rung]
+    alive = {trial.candidate for trial in above if trial.state != "failed"}
+    promoted = np.array([names[i] in alive for i in kept], dtype=bool)
+    begun = {trial.candidate for trial in above}  # a kind that fails above is not tried again and again
+    tried = np.array([names[i] in begun for i in kept], dtype=bool)
     try:
         front = models.surrogate(view).front(points.take(np.flatnonzero(promoted)))
     except np.linalg.LinAlgError:
         return by_rank  # the origin of the next candidate says that the models cannot be fitted
     gain = front.gain(points, models.space.most_log_cost)
     value = gain / np.exp(COST_POWER * points.log_flops)
-    order = wanted_first(np.argsort(-value, kind="stable"), points.sparse, points.sparse[promoted])
+    order = wanted_first(np.argsort(-value, kind="stable"), points.sparse, points.sparse[tried])
     order = np.concatenate((order[promoted[order]], order[~promoted[order]]))  # the promoted hold places
     ordered = [by_rank[kept[i]] for i in order]
     rest = [trial for i, trial in enumerate(by_rank) if i not in set(kept.tolist())]

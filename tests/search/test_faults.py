@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import create_engine, update
@@ -14,6 +15,7 @@ from toy_trainers import RUNGS
 
 from search.database import tables
 from search.failure_policy import StudyHalted
+from search.signals import StopRequest
 from search.store.faults import Failure, same_cause
 from search.store.workers import REPLACEABLE
 from search.worker import Worker, run_worker
@@ -106,30 +108,64 @@ def test_a_bad_worker_beside_a_good_one_fails_no_candidate(launch, url, rows, au
     assert ended["bad"] == 0 or "failed here and not on other workers" in ended["bad"]
 
 
-def test_a_study_is_not_halted_while_an_older_attempt_may_still_succeed(launch, url, rows):
+def begin(worker):
+    """Claim a trial and start its attempt, as a worker that then trains does."""
+    claim = worker.choose()
+    row = worker.ledger.candidate(claim.candidate)
+    worker.ledger.start(claim, row.params, row.distributions, RUNGS[0])
+    return claim
+
+
+def test_a_study_is_not_halted_while_an_older_attempt_may_still_succeed(launch, url, rows, monkeypatch):
     """However fast a bad worker fails, one that has not trained anything yet is waited for."""
     launch(stop={"candidates": 12}, trainer="toy_trainers:climb_unless_bad_code")
     bad, good = (Worker(url, "toy", "artifacts", name) for name in ("bad", "good"))
-    claim = good.choose()
+    claim = begin(good)
+    waited = []
+
+    def poll(seconds):
+        waited.append(seconds)
+        good.ledger.heartbeat(claim, [{"tokens": 100, "loss": 1.0, "task_losses": {}}])
+
+    monkeypatch.setattr("search.failure_policy.time", SimpleNamespace(sleep=poll))
     with pytest.raises(MachineError, match="failed here and not on other workers"):
         bad.run()
+    assert len(waited) == 1
     assert [row["kind"] for row in rows(tables.events)].count("failed") == 3
     assert rows(tables.studies)[0]["halted"] is None
-    good.work(claim)
-    assert good.finished == 1
     bad.close()
     good.close()
 
 
-def test_the_oldest_attempt_under_way_halts_a_study_that_always_fails(launch, url, rows):
+@pytest.mark.parametrize("end", ["fails", "is killed", "is asked to stop"])
+def test_the_oldest_attempt_under_way_decides_about_a_study_that_always_fails(
+    launch, url, rows, monkeypatch, end
+):
     launch(**SMALL, trainer="toy_trainers:crash")
-    first, second = (Worker(url, "toy", "artifacts", name) for name in ("first", "second"))
-    oldest = first.choose()
-    with pytest.raises(MachineError, match="failed here and not on other workers"):
+    request = StopRequest()
+    first, second = (
+        Worker(url, "toy", "artifacts", "first"),
+        Worker(url, "toy", "artifacts", "second", request),
+    )
+    oldest = begin(first)
+
+    def poll(seconds):
+        if end == "fails":
+            first.ledger.fail(oldest, Failure.of(RuntimeError("out of\nluck")))
+        elif end == "is killed":
+            first.register.leave()
+        else:
+            request.count(signal.SIGTERM)
+
+    monkeypatch.setattr("search.failure_policy.time", SimpleNamespace(sleep=poll))
+    attempts = 4 if end == "fails" else 3
+    if end == "is asked to stop":
         second.run()
-    with pytest.raises(StudyHalted, match="the first 4 attempts all failed"):
-        first.work(oldest)
-    assert {(row["final"], row["crashes"]) for row in rows(tables.trials)} == {(False, 0)}
+        assert rows(tables.studies)[0]["halted"] is None
+    else:
+        with pytest.raises(StudyHalted, match=f"the first {attempts} attempts all failed"):
+            second.run()
+    assert [row["kind"] for row in rows(tables.events)].count("failed") == attempts
     first.close()
     second.close()
 

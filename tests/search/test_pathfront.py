@@ -346,6 +346,21 @@ def test_a_kind_that_is_rare_among_the_promoted_is_promoted_first(ours, grown):
         assert sparse[order[4]] == kind
 
 
+def test_a_kind_that_fails_at_the_next_rung_is_not_promoted_again_and_again(ours, grown):
+    sparse = {c.id: c.sparse for c in grown.candidates}
+    trials = grown.rungs[0]
+    failed = [t for t in trials if sparse[t.candidate]][:3]
+    kept = [t for t in trials if not sparse[t.candidate]][:3]
+    above = [replace(t, rung=1, state="failed", score=None, diverged=True, tasks={}) for t in failed]
+    view = replace(grown, trials=(*trials, *above, *(replace(t, rung=1) for t in kept)))
+    order = [trial.candidate for trial in by_gain(trials, view, ours.problem)]
+    assert order[:3] == [trial.candidate for trial in by_gain(kept, view, ours.problem)]
+    without = replace(grown, trials=(*trials, *(replace(t, rung=1) for t in kept)))
+    assert sparse[by_gain(trials, without, ours.problem)[3].candidate]
+    half = [sparse[trial.candidate] for trial in by_gain(trials, view, ours.problem)[3:]]
+    assert half != sorted(half, reverse=True)  # by gain, and not the sparse ones first
+
+
 def test_a_score_without_tasks_has_one_law(ours):
     view = played(proposer_of(starts=24), 24, by_cost)[1]
     assert ours.sampler.models.surrogate(view).encoder.laws == 8
