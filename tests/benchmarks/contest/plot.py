@@ -8,9 +8,11 @@ import numpy as np
 
 from contest.runs import BUDGET, GRID
 
-COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#17becf")
+COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22")
+OURS, CEILING = "pathfront", "oracle"  # methods that stand out: a thick red line, and a dotted grey one
 WIDE, HIGH, GAP, LEFT, TOP = 260, 200, 30, 45, 40
-MOST = 1.2  # of the measure that is shown
+ENTRY = 150  # width of an entry of the legend
+MOST = 1.4  # of the measure that is shown
 TICKS_X, TICKS_Y = (0.1, 0.3, 1, 3, 10), (0, 0.5, 1.0)
 
 
@@ -25,7 +27,9 @@ def plot(lines: Sequence[dict[str, Any]], corner: str, path: Path) -> None:
     families = sorted({line["family"] for line in lines})
     methods = sorted({line["method"] for line in lines})
     below = TOP + HIGH
-    size = LEFT + len(families) * (WIDE + GAP), below + 60 + 16 * len(methods)
+    per_row = max(1, len(families) * (WIDE + GAP) // ENTRY)
+    size = LEFT + len(families) * (WIDE + GAP), below + 60 + 16 * -(-len(methods) // per_row)
+    strokes = _strokes(methods)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="11" width="{size[0]}"'
         f' height="{size[1]}">',
@@ -36,16 +40,16 @@ def plot(lines: Sequence[dict[str, Any]], corner: str, path: Path) -> None:
     for column, family in enumerate(families):
         x0 = LEFT + column * (WIDE + GAP)
         parts += _axes(x0, family)
-        for place, method in enumerate(methods):
+        for method in sorted(methods, key=lambda name: name == OURS):  # on top of the others
             curves = [of[corner]["curve"] for of in lines if (of["family"], of["method"]) == (family, method)]
             if curves:
                 where = zip(_x(x0, GRID), _y(np.mean(curves, axis=0)), strict=True)
                 points = " ".join(f"{x:.1f},{y:.1f}" for x, y in where)
-                parts.append(f'<polyline points="{points}" fill="none" {_stroke(place)}/>')
+                parts.append(f'<polyline points="{points}" fill="none" {strokes[method]}/>')
     for place, method in enumerate(methods):
-        y = below + 54 + 16 * place
-        parts.append(f'<line x1="{LEFT}" x2="{LEFT + 24}" y1="{y - 4}" y2="{y - 4}" {_stroke(place)}/>')
-        parts.append(f'<text x="{LEFT + 30}" y="{y}">{method}</text>')
+        x, y = LEFT + ENTRY * (place % per_row), below + 54 + 16 * (place // per_row)
+        parts.append(f'<line x1="{x}" x2="{x + 24}" y1="{y - 4}" y2="{y - 4}" {strokes[method]}/>')
+        parts.append(f'<text x="{x + 30}" y="{y}">{method}</text>')
     path.write_text("\n".join([*parts, "</svg>"]), encoding="utf-8")
 
 
@@ -67,6 +71,16 @@ def _y(value: np.ndarray) -> np.ndarray:
     return TOP + HIGH * (1 - np.clip(value, 0, MOST) / MOST)
 
 
-def _stroke(place: int) -> str:
-    dash = ' stroke-dasharray="4 3"' if place >= len(COLOURS) else ""
-    return f'stroke="{COLOURS[place % len(COLOURS)]}" stroke-width="1.6"{dash}'
+def _strokes(methods: Sequence[str]) -> dict[str, str]:
+    """How the line of each method is drawn."""
+    others = [method for method in methods if method not in (OURS, CEILING)]
+    found = {
+        method: f'stroke="{COLOURS[place % len(COLOURS)]}" stroke-width="1.4"'
+        + (' stroke-dasharray="4 3"' if place >= len(COLOURS) else "")
+        for place, method in enumerate(others)
+    }
+    return {
+        **found,
+        OURS: 'stroke="#d62728" stroke-width="2.8"',
+        CEILING: 'stroke="#666" stroke-width="1.4" stroke-dasharray="2 3"',
+    }
