@@ -2,6 +2,7 @@
 
     python tests/benchmarks/intervals.py --table quick
     python tests/benchmarks/intervals.py --study quick --storage sqlite:///pathfront.db
+    python tests/benchmarks/intervals.py --study pathfront-0 pathfront-1 --storage sqlite:///runs/pathfront.db
 
 Each candidate with a score at the top rung is predicted from the trials of the candidates that were proposed
 before it, at all rungs; of the candidate itself nothing is known but its configuration. An interval covers
@@ -35,7 +36,7 @@ def arguments() -> argparse.Namespace:
     )
     of = parser.add_mutually_exclusive_group(required=True)
     of.add_argument("--table", help="a table that ships, or a file")
-    of.add_argument("--study")
+    of.add_argument("--study", nargs="+", help="one or several, whose predictions are counted together")
     parser.add_argument("--storage", default="sqlite:///pathfront.db")
     return parser.parse_args()
 
@@ -104,10 +105,13 @@ def main() -> None:
     """Print coverage, error and sharpness for the whole surrogate and for its parts."""
     options = arguments()
     table = options.table
-    problem, view = of_table(read_table(table)) if table else of_study(options.storage, options.study)
+    seen = [of_table(read_table(table))] if table else [of_study(options.storage, s) for s in options.study]
     parts = {"both models": ALL, "the law with its residual": Use(plain=False), "no law": Use(law=False)}
     for name, use in parts.items():
-        score, mean, below = np.array(list(predictions(problem, view, use))).T
+        found = [one for problem, view in seen for one in predictions(problem, view, use)]
+        if not found:
+            raise SystemExit(f"error: no top score of a candidate that {LEAST} others with scores precede")
+        score, mean, below = np.array(found).T
         inside = int(((below > TAIL) & (below < 1 - TAIL)).sum())
         error = np.sqrt(np.mean((score - mean) ** 2))
         print(
