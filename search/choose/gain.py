@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.choose.kinds import wanted_first
+from search.choose.kinds import rare_kind_first
 from search.choose.models import models_of
 from search.choose.promote import ranked
 from search.choose.sampler import Problem
@@ -46,7 +46,7 @@ def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -
         return by_rank  # the origin of the next candidate says that the models cannot be fitted
     gain = front.gain(points, models.space.most_log_cost)
     value = gain / np.exp(COST_POWER * points.log_flops)
-    order = wanted_first(np.argsort(-value, kind="stable"), points.sparse, points.sparse[tried])
+    order = rare_kind_first(np.argsort(-value, kind="stable"), points.sparse, points.sparse[tried])
     order = np.concatenate((order[promoted[order]], order[~promoted[order]]))  # the promoted hold places
     ordered = [by_rank[kept[i]] for i in order]
     rest = [trial for i, trial in enumerate(by_rank) if i not in set(kept.tolist())]

@@ -9,7 +9,7 @@ import numpy as np
 LEAST_SHARE = 0.2  # of either kind, among candidates and among the promoted
 
 
-def wanted_first(order: np.ndarray, sparse: np.ndarray, known: np.ndarray) -> np.ndarray:
+def rare_kind_first(order: np.ndarray, sparse: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Move points to the front of an order whose kind is rare among known ones; else return it as it is.
 
     Args:
@@ -20,5 +20,5 @@ def wanted_first(order: np.ndarray, sparse: np.ndarray, known: np.ndarray) -> np
     share = float(known.mean()) if len(known) else 0.5
     if LEAST_SHARE <= share <= 1 - LEAST_SHARE:
         return order
-    wanted = sparse[order] == (share < LEAST_SHARE)
-    return np.concatenate((order[wanted], order[~wanted]))
+    rare = sparse[order] == (share < LEAST_SHARE)
+    return np.concatenate((order[rare], order[~rare]))

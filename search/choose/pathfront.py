@@ -8,7 +8,8 @@
 4. The next candidate has the largest expected gain in hypervolume over known costs, times the probability
    that it does not diverge, over the square root of its cost.
 
-One candidate in ten is drawn at random. At least one in five is sparse, and one in five dense.
+One candidate in ten is drawn at random. One in five at least is of either kind, sparse and dense, where the
+space holds both.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from search.choose.divergence import Divergence
-from search.choose.kinds import wanted_first
+from search.choose.kinds import rare_kind_first
 from search.choose.models import models_of
 from search.choose.pool import Pool, PoolSpace
 from search.choose.sampler import Problem, Suggestion
@@ -146,7 +147,7 @@ class _Choice:
         pool = self._pool()
         value = self._value(pool)
         for _ in range(ROUNDS):
-            best = pool.take(np.argsort(-value)[:BEST])
+            best = pool.take(np.argsort(-value, kind="stable")[:BEST])
             children = [self._space.mutants(self._rng, best, CHILDREN, size=0.4)]
             if self._gradient and self._surrogate.law_weight > 0.1:
                 children.append(self._climbed(best))
@@ -155,7 +156,7 @@ class _Choice:
             value = np.append(value, self._value(added))
         note = f"model; the law weighs {self._surrogate.law_weight:.2f}"
         sparse, known = self._space.points(pool).sparse, self._space.points(self._known).sparse
-        for index in wanted_first(np.argsort(-value), sparse, known).tolist():
+        for index in rare_kind_first(np.argsort(-value, kind="stable"), sparse, known).tolist():
             yield Suggestion(self._space.params(pool, index), note)
 
     def _pool(self) -> Pool:

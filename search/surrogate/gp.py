@@ -62,12 +62,19 @@ class GaussianProcess:
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the function at points, without noise: both (points,)."""
-        variance = self.kernel.signal**2 - (self.explained(x) ** 2).sum(axis=0)
-        return self.kernel(x, self.x) @ self._alpha, np.maximum(variance, LEAST_VARIANCE)
+        mean, explained = self.explain(x)
+        variance = self.kernel.signal**2 - (explained**2).sum(axis=0)
+        return mean, np.maximum(variance, LEAST_VARIANCE)
 
-    def explained(self, x: np.ndarray) -> np.ndarray:
-        """(rows, points); its squares, summed over rows, are the variance that the rows explain."""
-        return solve_triangular(self._factor, self.kernel(self.x, x), lower=True)
+    def explain(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the rows say about points.
+
+        Returns:
+            Mean of the function, (points,), and an array (rows, points) whose squares, summed over rows, are
+            the variance that the rows explain.
+        """
+        between = self.kernel(self.x, x)
+        return between.T @ self._alpha, solve_triangular(self._factor, between, lower=True)
 
 
 class DrawnProcess:
@@ -84,11 +91,11 @@ class DrawnProcess:
 
     def __init__(self, process: GaussianProcess, x: np.ndarray, normal: np.ndarray) -> None:
         self._process, self._x, self._normal = process, x, normal
-        self._explained = process.explained(x)
+        mean, self._explained = process.explain(x)
         covariance = process.kernel(x, x) - self._explained.T @ self._explained
         covariance[np.diag_indices_from(covariance)] += JITTER * process.kernel.signal**2
         self._factor = np.linalg.cholesky(covariance)
-        self.values = process.predict(x)[0] + normal @ self._factor.T
+        self.values = mean + normal @ self._factor.T
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The function at other points, given each draw.
@@ -99,10 +106,12 @@ class DrawnProcess:
         Returns:
             Means (draws, points), and the variance (points,) that is left, which is the same for each draw.
         """
-        mean, variance = self._process.predict(x)
-        between = self._process.kernel(self._x, x) - self._explained.T @ self._process.explained(x)
+        kernel = self._process.kernel
+        mean, explained = self._process.explain(x)
+        between = kernel(self._x, x) - self._explained.T @ explained
         given = solve_triangular(self._factor, between, lower=True)
-        return mean + self._normal @ given, np.maximum(variance - (given**2).sum(axis=0), LEAST_VARIANCE)
+        variance = kernel.signal**2 - (explained**2).sum(axis=0) - (given**2).sum(axis=0)
+        return mean + self._normal @ given, np.maximum(variance, LEAST_VARIANCE)
 
 
 def tuned(x: np.ndarray, y: np.ndarray, variance: np.ndarray, groups: np.ndarray) -> Kernel:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from search.choose.kinds import wanted_first
+from search.choose.kinds import rare_kind_first
 
 SPARSE = np.array([True, False, True, False])
 ORDER = np.array([2, 1, 3, 0])
@@ -21,9 +21,9 @@ ORDER = np.array([2, 1, 3, 0])
     ],
 )
 def test_the_rare_kind_goes_first_and_each_kind_keeps_its_order(known, expected):
-    assert wanted_first(ORDER, SPARSE, np.array(known, dtype=bool)).tolist() == expected
+    assert rare_kind_first(ORDER, SPARSE, np.array(known, dtype=bool)).tolist() == expected
 
 
 def test_a_space_of_one_kind_keeps_its_order():
     dense = np.zeros(4, dtype=bool)
-    assert wanted_first(ORDER, dense, np.zeros(7, dtype=bool)).tolist() == ORDER.tolist()
+    assert rare_kind_first(ORDER, dense, np.zeros(7, dtype=bool)).tolist() == ORDER.tolist()
