@@ -11,9 +11,8 @@
 
 import time
 from collections.abc import Callable
-from typing import NoReturn
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import Connection, and_, func, or_, select, update
 
 from search.database.tables import events, studies, trials
 from search.store.claims import Claim
@@ -110,15 +109,21 @@ class FailurePolicy:
         Raises:
             StudyHalted: it is halted.
         """
-        while (same := self._all_failed(failure)) is not None:
-            if not self._older_under_way():
-                self._halt(failure, same)
+        while True:
+            with self._ledger.write() as connection:  # nothing ends between what is seen and the halt
+                same = self._all_failed(connection, failure)
+                if same is None:
+                    return
+                older = self._older_under_way(connection)
+                reason = "" if older else self._halt(connection, failure, same)
+            if reason:
+                raise StudyHalted(reason)
             if self._stopping():
                 return
             self._ledger.patiently(self._seen)
             time.sleep(POLL_SECONDS)
 
-    def _all_failed(self, failure: Failure) -> int | None:
+    def _all_failed(self, connection: Connection, failure: Failure) -> int | None:
         """How many attempts since the launch failed; None if few did, one did not, or one makes progress."""
         study, cause = self._ledger.study, same_cause(failure.reason)
         since = select(func.max(events.c.id)).where(events.c.study == study, events.c.kind == "launched")
@@ -129,43 +134,42 @@ class FailurePolicy:
             trials.c.progress_tokens > 0,
             trials.c.crashes == 0,
         )
-        with self._ledger.read() as connection:
-            ends = select(events).where(recent, events.c.kind.in_(("failed", "done")))
-            found = connection.execute(ends.order_by(events.c.id)).all()
-            same = [row for row in found if row.kind == "failed" and same_cause(row.text).endswith(cause)]
-            few = len(same) < IN_A_ROW or len({row.candidate for row in same}) == 1
-            if few or len(same) < len(found):
-                return None
-            if connection.scalar(select(func.count()).select_from(trials).where(succeeding)):
-                return None
+        ends = select(events).where(recent, events.c.kind.in_(("failed", "done")))
+        found = connection.execute(ends.order_by(events.c.id)).all()
+        same = [row for row in found if row.kind == "failed" and same_cause(row.text).endswith(cause)]
+        few = len(same) < IN_A_ROW or len({row.candidate for row in same}) == 1
+        if few or len(same) < len(found):
+            return None
+        if connection.scalar(select(func.count()).select_from(trials).where(succeeding)):
+            return None
         return len(same)
 
-    def _older_under_way(self) -> bool:
+    def _older_under_way(self, connection: Connection) -> bool:
         """Whether a live worker is at an attempt that began before this worker's."""
         study = self._ledger.study
-        with self._ledger.read() as connection:
-            older = and_(
-                trials.c.study == study,
-                trials.c.state == "running",
-                trials.c.worker.in_(others_alive(connection, study, self._ledger.worker, self._ledger.lease)),
-                trials.c.number < self._number,
-            )
-            return bool(connection.scalar(select(func.count()).select_from(trials).where(older)))
+        alive = others_alive(connection, study, self._ledger.worker, self._ledger.lease)
+        older = and_(
+            trials.c.study == study,
+            trials.c.state == "running",
+            trials.c.worker.in_(alive),
+            trials.c.number < self._number,
+        )
+        return bool(connection.scalar(select(func.count()).select_from(trials).where(older)))
 
-    def _halt(self, failure: Failure, attempts: int) -> NoReturn:
+    def _halt(self, connection: Connection, failure: Failure, attempts: int) -> str:
+        """Halt the study; returns why."""
         study = self._ledger.study
         where = f"; log: {self._log}" if self._log else ""
         reason = (
             f"the first {attempts} attempts all failed with the same error: {failure.reason}{where};"
             " fix it and launch the study again"
         )
-        with self._ledger.write() as connection:
-            unhalted = and_(studies.c.name == study, studies.c.halted.is_(None))
-            if connection.execute(update(studies).where(unhalted).values(halted=reason)).rowcount:
-                add_event(connection, study, "halted", reason)
-            again = and_(trials.c.study == study, trials.c.state == "failed", trials.c.diverged.is_(False))
-            connection.execute(update(trials).where(again).values(REOPENED))
-        raise StudyHalted(reason)
+        unhalted = and_(studies.c.name == study, studies.c.halted.is_(None))
+        if connection.execute(update(studies).where(unhalted).values(halted=reason)).rowcount:
+            add_event(connection, study, "halted", reason)
+        again = and_(trials.c.study == study, trials.c.state == "failed", trials.c.diverged.is_(False))
+        connection.execute(update(trials).where(again).values(REOPENED))
+        return reason
 
     def _others_do_better(self) -> bool:
         """Whether other workers train or have scored, and none failed on the candidates that failed here."""

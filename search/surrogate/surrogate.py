@@ -141,7 +141,7 @@ class Surrogate:
         self.models: list[_Model] = []
         if use.law:
             law = fit(self._rows(everything), encoder.prior)
-            residual = seen.score - self._law_score(law, self._x)[0]
+            residual = seen.score - encoder.score(law.drawn_fractions(self._x)).mean(axis=0)
             kernel = tuned(self._inputs, residual, seen.stderr**2, encoder.groups) if use.residual else None
             self.models.append(_Model(law, kernel))
         if use.plain or not use.law:
@@ -195,10 +195,6 @@ class Surrogate:
     def _rows(self, kept: np.ndarray) -> Rows:
         seen = self.seen
         return Rows(self._x[:, kept], seen.fractions[:, kept], seen.fraction_stderr[:, kept])
-
-    def _law_score(self, law: Law, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scores = self.encoder.score(law.drawn_fractions(x))
-        return scores.mean(axis=0), scores.var(axis=0)
 
     def _fit(self, model: "_Model", kept: np.ndarray, law: Law | None) -> Fitted:
         """Condition a model on some of the scores."""
