@@ -83,9 +83,14 @@ def _folder(module: str) -> Path:
 
 
 def is_installed(path: Path) -> bool:
-    """Whether a file or folder belongs to Python's library or to installed packages, and not to the user."""
+    """Whether a file or folder belongs to Python's library or to installed packages, and not to the user.
+
+    `pip install --target FOLDER` leaves the packages' `.dist-info` in the folder.
+    """
     library = Path(sysconfig.get_path("stdlib")).resolve()
-    return path.is_relative_to(library) or bool(PACKAGES.intersection(path.parts))
+    if path.is_relative_to(library) or PACKAGES.intersection(path.parts):
+        return True
+    return any(next(folder.glob("*.dist-info"), None) for folder in (path, *path.parents))
 
 
 def _sources(folder: Path, name: str) -> Iterator[Path]:

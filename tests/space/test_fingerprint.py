@@ -10,7 +10,7 @@ import pytest
 
 from space import fingerprint
 from space.errors import NotFoundError
-from space.fingerprint import source_fingerprint
+from space.fingerprint import is_installed, source_fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 ASK = """
@@ -105,6 +105,14 @@ def test_our_own_packages_do_not_enter_the_source_of_a_user_who_works_beside_the
 def test_installed_packages_stand_for_themselves():
     assert source_fingerprint("yaml:load") == source_fingerprint("yaml")
     assert source_fingerprint("json:loads") != source_fingerprint("yaml")
+
+
+def test_a_folder_that_pip_installed_into_holds_installed_packages(home, tmp_path):
+    module = next(home.glob("*.py"))
+    assert not is_installed(module)
+    (home / "thing-1.0.dist-info").mkdir()
+    assert is_installed(module)
+    assert not is_installed(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["nosuch:thing", "nosuch.deeper:thing", "sys:path", "json.nosuch:x"])

@@ -135,6 +135,7 @@ def test_inference_gives_what_training_gives():
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
 @pytest.mark.parametrize("skew", [0.0, 50.0], ids=["even", "skewed"])
 def test_a_gpu_in_bfloat16_computes_the_same_and_is_never_waited_for(skew):
     torch.manual_seed(0)

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 
 import numpy as np
 import pytest
@@ -308,6 +308,20 @@ def test_only_the_class_counts_of_an_installed_object_that_cannot_be_pickled(mon
         return of_source()
 
     assert put("Simulator") == put("Simulator") != put("Renderer")
+
+
+class Lazy(ModuleType):
+    def __getattr__(self, name):
+        raise RuntimeError(f"'{name}' is not registered")  # as `torch.classes` does
+
+
+@pytest.mark.parametrize("name", ["numpy.lazy", "trainers.lazy"])
+def test_a_module_whose_attributes_raise_counts_all_the_same(monkeypatch, name):
+    monkeypatch.setitem(globals(), "TABLE", {"a": Lazy(name)})
+    before = of_source()
+    monkeypatch.setitem(globals(), "scaled", lambda number: TABLE.missing)
+    monkeypatch.setitem(globals(), "TABLE", Lazy(name))
+    assert of_source() != before
 
 
 def test_what_a_function_remembers_does_not_count():

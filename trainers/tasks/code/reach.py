@@ -120,7 +120,7 @@ class Reach:
         elif _is_opaque(value):
             self.write("type hint")
         elif isinstance(value, type | ModuleType) and not self.ours(_module_of(value)):
-            self.write("installed", f"{_module_of(value)}.{getattr(value, '__qualname__', '')}")
+            self.write("installed", f"{_module_of(value)}.{_qualname(value)}")
         elif isinstance(value, type) and value in self._by_name:
             self.write("own class")
         else:
@@ -148,8 +148,8 @@ class Reach:
             self._class(value)
         elif isinstance(value, ModuleType):
             self._module(value)
-        elif hasattr(value, "cache_info") and hasattr(value, "__wrapped__"):  # functools.cache
-            self.value(value.__wrapped__)
+        elif MISSING not in (_attribute(value, "cache_info"), wrapped := _attribute(value, "__wrapped__")):
+            self.value(wrapped)  # functools.cache
         elif isinstance(value, property):
             self.value((value.fget, value.fset, value.fdel))
         elif isinstance(value, cached_property):
@@ -223,8 +223,12 @@ class Reach:
             self.write("global", part.name, *part.attributes)
             return
         attributes = list(part.attributes)
-        while attributes and isinstance(found, ModuleType) and hasattr(found, attributes[0]):
-            found = getattr(found, attributes.pop(0))
+        while attributes and isinstance(found, ModuleType):
+            led = _attribute(found, attributes[0])
+            if led is MISSING:
+                break
+            found = led
+            attributes.pop(0)
         if isinstance(found, list | set | dict):
             if self._is_new(found):
                 self._containers.append(((id(names), part.name), found))
@@ -243,7 +247,7 @@ class Reach:
         elif not part.taken:
             self.value(module)
         for taken in part.taken if module else ():
-            found = getattr(module, taken, MISSING)
+            found = _attribute(module, taken)
             if found is MISSING:  # a submodule
                 found = imported(f"{name}.{taken}") or f"import {name}.{taken}"
             self.value(found)
@@ -361,6 +365,18 @@ def top_package(module: str) -> str:
 
 def _module_of(value: type | ModuleType) -> str:
     return value.__name__ if isinstance(value, ModuleType) else value.__module__
+
+
+def _qualname(value: type | ModuleType) -> str:
+    return "" if isinstance(value, ModuleType) else value.__qualname__
+
+
+def _attribute(value: Any, name: str) -> Any:
+    """An attribute, or MISSING; a foreign `__getattr__` may raise anything, as `torch.classes` does."""
+    try:
+        return getattr(value, name, MISSING)
+    except Exception:
+        return MISSING
 
 
 def _content(cell: Any) -> object:
