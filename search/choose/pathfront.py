@@ -6,7 +6,7 @@
 3. Many points are compared: random ones, mutants and crossings of the best candidates, and points whose
    mixture and learning rate are improved by gradient under the law.
 4. The next candidate has the largest expected gain in hypervolume over known costs, times the probability
-   that it does not diverge, over the square root of its cost.
+   that it does not diverge, over its cost.
 
 One candidate in ten is drawn at random. One in five at least is of either kind, sparse and dense, where the
 space holds both.
@@ -28,7 +28,7 @@ from space.errors import StudyFileError
 
 STARTS = 6  # candidates before the models are asked
 LEAST_SCORED = 3  # candidates with scores, for the models
-START_POWER, RANDOM_POWER, COST_POWER = -1.0, -0.5, 0.5  # of FLOPs
+START_POWER, RANDOM_POWER = -1.0, -0.5  # of FLOPs
 RANDOM_SHARE = 0.1  # of the candidates after the start
 RANDOM, MUTANTS, CROSSED = 200, 200, 100  # points of the pool
 PARENTS_LAYERS = 2  # non-dominated layers whose candidates are mutated
@@ -173,7 +173,7 @@ class _Choice:
         points = self._space.points(pool)
         gain = self._front.gain(points, self._space.most_log_cost)
         cost = np.exp(points.log_flops) + self._space.least_flops
-        return gain * self._divergence.survives(points) / cost**COST_POWER
+        return gain * self._divergence.survives(points) / cost
 
     def _climbed(self, best: Pool) -> Pool:
         """Points whose mixture and learning rate are improved under the law, by gradient."""

@@ -248,8 +248,8 @@ class Encoder:
             _Column("tokens active", 0.0, 0.08, 0.03),
             _Column("tokens rate", 0.0, 0.2, 0.03),
             *rungs,
-            *(_Column(f"rung {n} experts", 0.0, 0.15, 0.05) for n in range(self.rungs)),
-            *(_Column(f"rung {n} active", 0.0, 0.075, 0.03) for n in range(self.rungs)),
+            *(_Column(f"rung {n} experts", 0.0, 0.4, 0.05) for n in range(self.rungs)),
+            *(_Column(f"rung {n} active", 0.0, 0.15, 0.03) for n in range(self.rungs)),
         ]
 
     def _all_shared(self, points: Points, rungs: np.ndarray) -> np.ndarray:
