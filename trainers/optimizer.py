@@ -70,7 +70,8 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
-        super().__init__(groups, {"lr": 1e-3, "weight_decay": 0.0, "parts": None})
+        defaults = {"lr": 1e-3, "weight_decay": 0.0, "parts": None}
+        super().__init__(groups, {**defaults, "fused": True})  # so that torch loads steps onto the device
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -91,6 +92,11 @@ class Muon(torch.optim.Optimizer):
                 for parameter in moving:
                     self._orthogonal(parameter, group)
         return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a state; one that was kept before groups said `fused` as well."""
+        groups = [{**group, "fused": True} for group in state_dict["param_groups"]]
+        super().load_state_dict({**state_dict, "param_groups": groups})
 
     def _orthogonal(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
         gradient, state = parameter.grad, self.state[parameter]

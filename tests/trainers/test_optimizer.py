@@ -138,3 +138,21 @@ def test_muon_goes_on_from_its_state():
             optimizer.step()
         runs.append(model.state_dict())
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_state_is_loaded_onto_the_device_of_the_parameters(name):
+    """On "meta", which stands for a GPU: a fused step refuses a count of steps that lies on the CPU."""
+    model = with_gradients(decoder())
+    optimizer = make_optimizer(model, name, 1e-3)
+    optimizer.step()
+    kept = optimizer.state_dict()
+    if name == "muon":  # as checkpoints were before groups said so
+        kept["param_groups"] = [
+            {k: v for k, v in group.items() if k != "fused"} for group in kept["param_groups"]
+        ]
+    elsewhere = make_optimizer(decoder().to("meta"), name, 1e-3)
+    elsewhere.load_state_dict(kept)
+    tensors = [value for state in elsewhere.state.values() for value in state.values()]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert {state["step"].dtype for state in elsewhere.state.values() if "step" in state} == {torch.float32}
