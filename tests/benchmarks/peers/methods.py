@@ -31,7 +31,7 @@ METHODS: dict[str, Method] = {
     "cma-es": Method("optuna.samplers:CmaEsSampler"),
     "gp": Method("gp"),
     "tpe-cheap": Method(CHEAP, {"sampler": "tpe"}),
-    "nsga2-cheap": Method(CHEAP, {"sampler": "nsga2"}),
+    "nsga2-cheap": Method(CHEAP, {"sampler": "nsga2", "population_size": 6}),
     "cma-es-cheap": Method(CHEAP, {"sampler": "optuna.samplers:CmaEsSampler"}),
     "known-cost-gp": Method(f"{known_cost_gp.__name__}:KnownCostGP"),
     "mo-asha": Method("random", promotion="mo-asha"),
