@@ -6,13 +6,15 @@ it knows their order. A sampler of a single objective uses only the score.
 """
 
 import inspect
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 import numpy as np
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from search.choose.outcomes import outcomes
 from search.choose.sampler import Problem
@@ -105,6 +107,7 @@ class OptunaSampler:
                 f"search.sampler: {kind.__name__} tries every combination of values, and '{endless[0]}' has"
                 " infinitely many; list its choices, or fix it"
             )
+        _check_types(kind, arguments)
         self._problem = problem
         self._kind = kind
         accepted = inspect.signature(kind).parameters
@@ -212,6 +215,36 @@ class OptunaSampler:
     def _decoded(self, params: Mapping[str, Any]) -> dict[str, Any]:
         ranks = {name: _ranks(knob) for name, knob in self._problem.parameters.items()}
         return {name: ranks[name][value] if ranks[name] else value for name, value in params.items()}
+
+
+def _check_types(kind: type, arguments: Mapping[str, Any]) -> None:
+    """Check arguments against the types that a sampler's constructor states.
+
+    Raises:
+        StudyFileError: one has another type.
+    """
+    for name, value in arguments.items():
+        try:
+            any_class = ConfigDict(arbitrary_types_allowed=True)
+            TypeAdapter(_stated_type(kind, name), config=any_class).validate_python(value, strict=True)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Input ")
+            raise StudyFileError(f"search.sampler_args: '{name}' {reason}, got {value!r}") from None
+        except (NameError, PydanticUserError):  # a name for type checkers only; a type that has no check
+            continue
+
+
+def _stated_type(kind: type, name: str) -> Any:
+    """The type of an argument of a class; Any where it states none.
+
+    Raises:
+        NameError: it is written with a name that exists for type checkers only.
+    """
+    parameter = inspect.signature(kind).parameters.get(name)
+    if parameter is None or parameter.annotation is parameter.empty:
+        return Any
+    stated = type(name, (), {"__annotations__": {name: parameter.annotation}})
+    return get_type_hints(stated, vars(sys.modules[kind.__module__]))[name]
 
 
 def refuse(kind: type) -> None:

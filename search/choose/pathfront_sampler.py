@@ -90,6 +90,8 @@ class PathfrontSampler(BaseSampler):
                 "n_startup_trials is at least 1, cost_power and seed are at least 0,"
                 f" got n_startup_trials={n_startup_trials}, cost_power={cost_power}, seed={seed}"
             )
+        if cost is not None and not callable(cost):
+            raise ValueError(f"cost is a function of the parameters, got {cost!r}")
         self._cost = None if cost is None else KnownCost(cost)
         self._seed = _fresh_seed() if seed is None else seed
         self._starts = n_startup_trials
@@ -108,6 +110,15 @@ class PathfrontSampler(BaseSampler):
     def reseed_rng(self) -> None:
         """Draw a new seed."""
         self._seed = _fresh_seed()
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Refuse objectives that `cost` does not fit before anything is trained.
+
+        Raises:
+            ValueError: the study has others than two, of which the second is minimised.
+        """
+        if self._cost:
+            self._cost.check(study, ())
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Parameters that all complete trials share, those with a single value included: `cost` gets them."""

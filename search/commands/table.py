@@ -196,7 +196,7 @@ def replay(
     """Play a sampler on a table under a simulated clock; nothing is trained.
 
     Each run is compared with random searches that train as many candidates to the top rung as the budget
-    pays.
+    pays. studies/tables/README.md explains the columns.
     """
     from search.commands import output
     from search.table.files import read_table

@@ -260,6 +260,20 @@ def test_a_cost_that_does_not_fit_is_an_error(directions, cost, message):
         run(objective, PathfrontSampler(cost, seed=0), 3, directions)
 
 
+@pytest.mark.parametrize("directions", [["minimize"], ["minimize", "maximize"]])
+def test_wrong_directions_are_an_error_before_anything_is_trained(directions):
+    def objective(trial):
+        pytest.fail("a trial was run")
+
+    with pytest.raises(ValueError, match="of which the second is minimised"):
+        run(objective, PathfrontSampler(lambda p: p["x"], seed=0), 1, directions)
+
+
+def test_a_cost_that_is_no_function_is_an_error():
+    with pytest.raises(ValueError, match="cost is a function of the parameters, got 5"):
+        PathfrontSampler(5)  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.parametrize(
     "arguments", [{"seed": -1}, {"n_startup_trials": 0}, {"cost_power": -1}, {"cost_power": math.nan}]
 )

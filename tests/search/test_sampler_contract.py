@@ -217,6 +217,14 @@ def test_missing_packages_are_named(monkeypatch):
             {"population_size": 1},
             "search.sampler_args: 'nsga2' raises ValueError: `population_size`",
         ),
+        ("tpe", {"n_startup_trials": "ten"}, "'n_startup_trials' should be a valid integer, got 'ten'"),
+        ("tpe", {"multivariate": 1}, "'multivariate' should be a valid boolean, got 1"),
+        ("nsga2", {"population_size": 8.5}, "'population_size' should be a valid integer, got 8.5"),
+        (
+            "optuna.samplers.CmaEsSampler",
+            {"sigma0": "wide"},
+            "search.sampler_args: 'sigma0' should be a valid number, got 'wide'",
+        ),
         ("my_sampler:Mutate", {"bst": 3}, "'my_sampler:Mutate', got 'bst'; did you mean 'best'?"),
         ("my_sampler:Mutate", {"best": "all"}, "search.sampler_args: 'my_sampler:Mutate' raises TypeError"),
         (
