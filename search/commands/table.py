@@ -186,7 +186,7 @@ def replay(
         Literal["rows", "ensemble"],
         typer.Option(help="The trained candidates, or surfaces that are fitted on them."),
     ] = "rows",
-    promotion: Annotated[Literal["gain", "rank", "all"], typer.Option(help="As search.promotion.")] = "gain",
+    promotion: Annotated[Literal["gain", "rank", "all"], typer.Option(help="Rule of promotion.")] = "gain",
     series: Annotated[
         Literal["development", "report"],
         typer.Option(help="Surfaces of the ensemble: to tune on, or to report on."),

@@ -120,7 +120,8 @@ class Reach:
         elif _is_opaque(value):
             self.write("type hint")
         elif isinstance(value, type | ModuleType) and not self.ours(_module_of(value)):
-            self.write("installed", f"{_module_of(value)}.{_qualname(value)}")
+            name = "" if isinstance(value, ModuleType) else value.__qualname__
+            self.write("installed", f"{_module_of(value)}.{name}")
         elif isinstance(value, type) and value in self._by_name:
             self.write("own class")
         else:
@@ -224,11 +225,10 @@ class Reach:
             return
         attributes = list(part.attributes)
         while attributes and isinstance(found, ModuleType):
-            led = _attribute(found, attributes[0])
-            if led is MISSING:
+            if (led := _attribute(found, attributes[0])) is MISSING:
                 break
             found = led
-            attributes.pop(0)
+            del attributes[0]
         if isinstance(found, list | set | dict):
             if self._is_new(found):
                 self._containers.append(((id(names), part.name), found))
@@ -365,10 +365,6 @@ def top_package(module: str) -> str:
 
 def _module_of(value: type | ModuleType) -> str:
     return value.__name__ if isinstance(value, ModuleType) else value.__module__
-
-
-def _qualname(value: type | ModuleType) -> str:
-    return "" if isinstance(value, ModuleType) else value.__qualname__
 
 
 def _attribute(value: Any, name: str) -> Any:
