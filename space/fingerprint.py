@@ -48,7 +48,7 @@ def source_fingerprint(path: str) -> str:
 def _files(module: str) -> dict[str, Path]:
     """Path relative to the folder on `sys.path` -> file."""
     folder = _folder(module)
-    installed = is_installed(folder)
+    installed = is_installed(folder / module.partition(".")[0])
     found: dict[str, Path] = {}
     waiting, seen = [module.partition(".")[0]], set[str](OUR_PACKAGES if folder == OURS else ())
     seen.discard(waiting[0])
@@ -83,14 +83,25 @@ def _folder(module: str) -> Path:
 
 
 def is_installed(path: Path) -> bool:
-    """Whether a file or folder belongs to Python's library or to installed packages, and not to the user.
+    """Whether a module's file or folder is of Python's library or an installed package, and not the user's.
 
-    `pip install --target FOLDER` leaves the packages' `.dist-info` in the folder.
+    `pip install --target FOLDER` leaves a list of what it has put into the folder, beside which a user may
+    have modules of their own.
     """
     library = Path(sysconfig.get_path("stdlib")).resolve()
     if path.is_relative_to(library) or PACKAGES.intersection(path.parts):
         return True
-    return any(next(folder.glob("*.dist-info"), None) for folder in (path, *path.parents))
+    return any(_is_recorded(path.relative_to(folder).parts[0], folder) for folder in path.parents)
+
+
+def _is_recorded(top: str, folder: Path) -> bool:
+    """Whether a folder's lists of installed files name a top-level package or module."""
+    beginnings = (f"{top}/", f"{top},", f"{top}.py,")
+    for record in folder.glob("*.dist-info/RECORD"):
+        with record.open(encoding="utf-8") as lines:
+            if any(line.startswith(beginnings) for line in lines):
+                return True
+    return False
 
 
 def _sources(folder: Path, name: str) -> Iterator[Path]:

@@ -70,8 +70,7 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]]) -> None:
-        defaults = {"lr": 1e-3, "weight_decay": 0.0, "parts": None}
-        super().__init__(groups, {**defaults, "fused": True})  # so that torch loads steps onto the device
+        super().__init__(groups, {"lr": 1e-3, "weight_decay": 0.0, "parts": None})
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -94,7 +93,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up a state; one that was kept before groups said `fused` as well."""
+        """Take up a state; of groups that are fused torch loads steps onto the parameters' device, too."""
         groups = [{**group, "fused": True} for group in state_dict["param_groups"]]
         super().load_state_dict({**state_dict, "param_groups": groups})
 

@@ -218,11 +218,13 @@ class OptunaSampler:
 
 
 def _check_types(kind: type, arguments: Mapping[str, Any]) -> None:
-    """Check arguments against the types that a sampler's constructor states.
+    """Check arguments against the types that a constructor of Optuna's states; a user's may be meant loosely.
 
     Raises:
         StudyFileError: one has another type.
     """
+    if not kind.__module__.startswith("optuna."):
+        return
     for name, value in arguments.items():
         try:
             any_class = ConfigDict(arbitrary_types_allowed=True)

@@ -107,12 +107,17 @@ def test_installed_packages_stand_for_themselves():
     assert source_fingerprint("json:loads") != source_fingerprint("yaml")
 
 
-def test_a_folder_that_pip_installed_into_holds_installed_packages(home, tmp_path):
-    module = next(home.glob("*.py"))
-    assert not is_installed(module)
-    (home / "thing-1.0.dist-info").mkdir()
-    assert is_installed(module)
-    assert not is_installed(tmp_path)
+def test_what_pip_installed_into_a_folder_is_installed_and_a_users_module_beside_it_is_not(tmp_path):
+    package, module, own = (
+        tmp_path / "thing" / "__init__.py",
+        tmp_path / "six.py",
+        tmp_path / "thing_of_mine.py",
+    )
+    assert not any(map(is_installed, (package, package.parent, module, own)))
+    (tmp_path / "thing-1.0.dist-info").mkdir()
+    (tmp_path / "thing-1.0.dist-info" / "RECORD").write_text("thing/__init__.py,sha256=0,1\nsix.py,,\n")
+    assert all(map(is_installed, (package, package.parent, module, tmp_path / "six")))
+    assert not is_installed(own)
 
 
 @pytest.mark.parametrize("name", ["nosuch:thing", "nosuch.deeper:thing", "sys:path", "json.nosuch:x"])

@@ -149,8 +149,10 @@ class Reach:
             self._class(value)
         elif isinstance(value, ModuleType):
             self._module(value)
-        elif MISSING not in (_attribute(value, "cache_info"), wrapped := _attribute(value, "__wrapped__")):
-            self.value(wrapped)  # functools.cache
+        elif (
+            _attribute(value, "cache_info") is not MISSING and _attribute(value, "__wrapped__") is not MISSING
+        ):
+            self.value(value.__wrapped__)  # functools.cache
         elif isinstance(value, property):
             self.value((value.fget, value.fset, value.fdel))
         elif isinstance(value, cached_property):
