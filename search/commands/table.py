@@ -162,7 +162,7 @@ def fit(file: TableFile, seed: Seed = 0, json: Json = False) -> None:
     epilog=examples(
         [
             "pathfront table replay quick --sampler tpe --workers 4 --seeds 10",
-            "pathfront table replay quick --sampler my_sampler:Mutate --on ensemble --budget 64",
+            "pathfront table replay quick --sampler my_sampler:Mutate --on ensemble --budget 14 --random 200",
         ]
     ),
 )
@@ -182,6 +182,12 @@ def replay(
             min=1, max=10_000, metavar="W", help="Compute, in full trainings of a mean random candidate."
         ),
     ] = 32,
+    random: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=10_000, metavar="N", help="Random full trainings to compare with; else W of them."
+        ),
+    ] = None,
     on: Annotated[
         Literal["rows", "ensemble"],
         typer.Option(help="The trained candidates, or surfaces that are fitted on them."),
@@ -196,7 +202,7 @@ def replay(
     """Play a sampler on a table under a simulated clock; nothing is trained.
 
     Each run is compared with random searches that train as many candidates to the top rung as the budget
-    pays. studies/tables/README.md explains the columns.
+    pays, or N. studies/tables/README.md explains the columns.
     """
     from search.commands import output
     from search.table.files import read_table
@@ -204,7 +210,7 @@ def replay(
     from search.table.replay import replay as replayed
 
     table = read_table(file)
-    given = Play(sampler, _arguments(sampler_args), workers, seeds, budget, on, promotion, series)
+    given = Play(sampler, _arguments(sampler_args), workers, seeds, budget, random, on, promotion, series)
     found = replayed(table, given)
     if json:
         output.print_json(found)
@@ -230,9 +236,11 @@ def replay(
             for run in found.runs
         ],
     )
+    low, high = found.interval
+    spread = f" [1/{high:.1f}, 1/{low:.1f}]" if len(found.runs) > 1 else ""
     print(
-        f"{found.hits} of {len(found.runs)} runs reach what {budget:g} random full trainings reach, at"
-        f" 1/{found.ratio:.1f} of their compute in the geometric mean (a miss counts as all of it)"
+        f"{found.hits} of {len(found.runs)} runs reach what {found.random} random full trainings reach, at"
+        f" 1/{found.ratio:.1f}{spread} of their compute in the geometric mean (a miss counts as {budget:g} W)"
     )
 
 

@@ -2,7 +2,8 @@
 
 The unit of compute is W: the mean training FLOPs of one random candidate at the top rung. A run is judged by
 `search.planning.reach`: the hypervolume of the front that the study would report, by scores without noise. It
-is compared with as many random candidates, all trained to the top rung, as the budget has W.
+is compared with random candidates that are all trained to the top rung, by default as many as the budget has
+W.
 """
 
 import math
@@ -27,6 +28,7 @@ from space.study import Search, Stop, StudyConfig, parse
 REPETITIONS = 8  # random searches that a run is compared with
 BUDGET = 32.0  # W
 CURVE_POINTS = 50
+BOOTSTRAP = 4000
 
 On = Literal["rows", "ensemble"]
 Draw = Callable[[np.random.Generator, int], list[Feasible]]
@@ -40,6 +42,7 @@ class Play:
         on: rows, on which suggestions become the nearest unused candidates of the table; or ensemble, on
             which every candidate of the space can be tried.
         budget: in W.
+        random: full trainings of random candidates that set the level; None for as many as the budget has W.
         promotion: as in a study file.
         series: of the ensemble's surfaces; each seed plays the surface of its number.
     """
@@ -49,9 +52,15 @@ class Play:
     workers: int = 1
     seeds: int = 1
     budget: float = BUDGET
+    random: int | None = None
     on: On = "rows"
     promotion: Literal["gain", "rank", "all"] = "gain"
     series: Series = "development"
+
+    @property
+    def trainings(self) -> int:
+        """Full trainings of random candidates that set the level."""
+        return max(1, round(self.budget)) if self.random is None else self.random
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class SeedReplay:
     Attributes:
         value: hypervolume of the front that it reports, by scores without noise.
         best: best score without noise on that front; None if it is empty.
-        level: mean hypervolume of random searches of as much compute, all candidates trained to the top rung.
+        level: mean hypervolume of random searches, all of whose candidates are trained to the top rung.
         reached: W at which the run first reaches that level; None if it does not.
         clamped: candidates with costs that the table does not cover, which scored as at the nearest cost.
         proposal_seconds: mean CPU seconds of a proposal.
@@ -87,8 +96,11 @@ class Replay:
 
     Attributes:
         full_flops: W, in training FLOPs.
-        hits: runs that reached the level of the random searches.
-        ratio: budget over compute to reach the level, geometric mean; a miss counts as the budget.
+        random: full trainings of random candidates that set the level.
+        hits: runs that reached that level.
+        ratio: the compute of those trainings over that of the run until it reaches their level, geometric
+            mean; a miss counts as the budget.
+        interval: its 95% interval, by bootstrap over the runs.
     """
 
     study: str
@@ -97,9 +109,11 @@ class Replay:
     workers: int
     promotion: str
     budget: float
+    random: int
     full_flops: float
     hits: int
     ratio: float
+    interval: tuple[float, float]
     runs: tuple[SeedReplay, ...]
 
 
@@ -122,7 +136,8 @@ def replay(table: Table, given: Play, ensemble: Ensemble | None = None) -> Repla
     draw = _rows_draw(table) if given.on == "rows" else _space_draw(problem)
     full_flops = _full_flops(table, draw)
     runs = [_run(table, given, ensemble, seed, problem, draw, full_flops) for seed in range(given.seeds)]
-    ratios = [given.budget / (given.budget if run.reached is None else run.reached) for run in runs]
+    reached = [given.budget if run.reached is None else run.reached for run in runs]
+    ratio, interval = _ratio(given.trainings / np.array(reached))
     return Replay(
         study=config.study,
         sampler=given.sampler,
@@ -130,9 +145,11 @@ def replay(table: Table, given: Play, ensemble: Ensemble | None = None) -> Repla
         workers=given.workers,
         promotion=given.promotion,
         budget=given.budget,
+        random=given.trainings,
         full_flops=full_flops,
         hits=sum(run.reached is not None for run in runs),
-        ratio=math.exp(float(np.mean(np.log(ratios)))),
+        ratio=ratio,
+        interval=interval,
         runs=tuple(runs),
     )
 
@@ -157,7 +174,7 @@ def _run(
     points = judge.curve(run.trials)
     curve = [(point.spent / full_flops, point.value) for point in points]
     clamped = 0 if ensemble is None else len(ensemble.features.clamped & {t.candidate for t in run.trials})
-    level = _level(judge, draw, given.budget, seed)
+    level = _level(judge, draw, given.trainings, seed)
     reached = first_reach(points, level)
     return SeedReplay(
         seed=seed,
@@ -197,11 +214,19 @@ def _least_score(surface: KnownSurface, draw: Draw) -> float:
     return float(np.quantile(scores, LEAST)) if scores else 0.0
 
 
-def _level(judge: Judge, draw: Draw, budget: float, seed: int) -> float:
-    """Mean hypervolume of random searches whose candidates all train to the top rung, within the budget."""
+def _ratio(ratios: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """Geometric mean of the runs' ratios, (seeds,), and its bootstrap interval."""
+    logs = np.log(ratios)
+    drawn = np.random.default_rng(0).choice(logs, size=(BOOTSTRAP, len(logs))).mean(axis=1)
+    low, high = np.exp(np.quantile(drawn, (0.025, 0.975)))
+    return math.exp(float(logs.mean())), (float(low), float(high))
+
+
+def _level(judge: Judge, draw: Draw, trainings: int, seed: int) -> float:
+    """Mean hypervolume of random searches whose candidates all train to the top rung."""
     values = []
     for repetition in range(REPETITIONS):
-        found = draw(np.random.default_rng([seed, repetition]), max(1, round(budget)))
+        found = draw(np.random.default_rng([seed, repetition]), trainings)
         values.append(judge.value(judge.trained_front(found, repetition)))
     return float(np.mean(values))
 

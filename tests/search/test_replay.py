@@ -106,6 +106,17 @@ def test_a_replay_depends_on_its_seed_alone(table, ensemble, on, workers):
         assert run.candidates <= run.trials
     assert (first.hits == 0) == all(run.reached is None for run in first.runs)
     assert first.ratio >= 1
+    assert first.random == 4
+
+
+def test_the_level_may_be_that_of_more_random_trainings_than_the_budget_pays(table, ensemble):
+    few = replay(table, Play("random", {}, workers=4, seeds=3, budget=4, on="ensemble"), ensemble)
+    many = replay(table, Play("random", {}, workers=4, seeds=3, budget=4, random=60, on="ensemble"), ensemble)
+    assert [run.curve for run in few.runs] == [run.curve for run in many.runs]
+    assert all(run.level > other.level for run, other in zip(many.runs, few.runs, strict=True))
+    ratios = [60 / (4 if run.reached is None else run.reached) for run in many.runs]
+    assert many.ratio == pytest.approx(np.exp(np.mean(np.log(ratios))))
+    assert min(ratios) <= many.interval[0] <= many.ratio <= many.interval[1] <= max(ratios)
 
 
 def bare(run):
