@@ -1,6 +1,7 @@
 """Pathfront's own sampler: a cheap start, then the largest expected gain of the front for its compute.
 
-1. The first candidates are drawn over bins of cost, the cheap ones more often.
+1. The first candidates are drawn over bins of cost, the cheap ones more often. Further ones that are asked
+   for before there are scores, by many workers, are drawn as by the stratified sampler.
 2. Then two models predict scores at the top rung (`search.surrogate`): a scaling law for each task with a
    Gaussian process on what it leaves, and a plain Gaussian process.
 3. Many points are compared: random ones, mutants and crossings of the best candidates, and points whose
@@ -22,6 +23,7 @@ from search.choose.models import models_of
 from search.choose.pool import Pool, PoolSpace
 from search.choose.sampler import Problem, Suggestion
 from search.choose.snapshot import Snapshot
+from search.choose.stratified import Stratified
 from search.pareto import nondominated_rank
 from search.surrogate.surrogate import Surrogate, Use
 from space.errors import StudyFileError
@@ -79,6 +81,7 @@ class Pathfront:
         self._starts = starts
         self._random = random
         self._start_power = START_POWER if cheap_start else 0.0
+        self._spread = Stratified(problem)
         self._gradient = gradient and law
         self._use = Use(law=law, residual=residual, plain=plain)
         self.models = models_of(problem, self._use, per_task)
@@ -88,8 +91,13 @@ class Pathfront:
         rng = self._problem.rng(view)
         space = self.models.space
         scored = {trial.candidate for trial in self.models.scored(view)}
-        if len(view.candidates) < self._starts or len(scored) < LEAST_SCORED:
+        if len(view.candidates) < self._starts:
             yield from self._drawn(space, rng, view, self._start_power, "start")
+            return
+        if (
+            len(scored) < LEAST_SCORED
+        ):  # many workers: a whole generation of cheap candidates shows too little
+            yield from (Suggestion(params, "start") for params in self._spread.suggest(view))
             return
         if rng.random() < self._random:
             yield from self._drawn(space, rng, view, RANDOM_POWER, "random")

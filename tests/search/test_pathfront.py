@@ -20,6 +20,7 @@ from search.choose.pathfront import STARTS
 from search.choose.propose import Proposal, Proposer
 from search.choose.provenance import provenance
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial, take_snapshot
+from search.choose.stratified import Stratified
 from search.database import tables
 from search.database.storage import open_writer
 from search.surrogate.surrogate import Surrogate
@@ -100,6 +101,16 @@ def test_draws_go_on_until_three_candidates_have_scores(ours, grown):
         done = [trial for trial in grown.trials if trial.candidate in names]
         note = first(ours, replace(grown, trials=(*done, *unscored))).note
         assert (note == "start") == (scored < 3)
+
+
+def test_beyond_the_start_candidates_without_scores_are_stratified_draws(ours):
+    unscored = replace(played(ours, STARTS, by_cost)[1], trials=())
+    suggested = list(islice(ours.sampler.suggest(unscored), 50))
+    stratified = Stratified(ours.problem).suggest(unscored)
+    assert [s.params for s in suggested] == list(islice(stratified, 50))
+    assert {s.note for s in suggested} == {"start"}
+    cheap = islice(ours.sampler.suggest(replace(unscored, candidates=unscored.candidates[:-1])), 50)
+    assert not {tuple(s.params.values()) for s in cheap} & {tuple(s.params.values()) for s in suggested}
 
 
 def test_the_share_of_random_draws_is_an_argument(grown):
