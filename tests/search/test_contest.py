@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.contest.chance import chance_of_worst
 from benchmarks.peers.known_cost_gp import expected_improvement
 from benchmarks.peers.mo_asha import MOASHA, ordering
 from benchmarks.peers.oracle import Oracle
@@ -74,6 +75,18 @@ def test_the_oracle_reaches_more_than_random_search_with_less():
     known = play(config, suite, surface, 4, Oracle(judge, 0).propose)
     chance = play(config, suite, surface, 4)
     assert judge.curve(known.trials)[-1].value > 1.1 * judge.curve(chance.trials)[-1].value
+
+
+def test_the_chance_of_the_worst_spending_counts_that_it_was_chosen_among_many():
+    rng = np.random.default_rng(1)
+    equal = [rng.standard_normal((20, 12)) for _ in range(40)]
+    chances = np.array([chance_of_worst(gaps) for gaps in equal])
+    assert 0.2 < (chances < 0.5).mean() < 0.8
+    assert (chances < 0.05).mean() < 0.2
+    dip = equal[0] - np.where(np.arange(12) == 7, 1.5, 0.0)
+    dip[10:, 9:] = np.nan  # pairs that ended early
+    assert chance_of_worst(dip) < 0.01
+    assert chance_of_worst(equal[0] + 2) == 1
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from contest.chance import chance_of_worst, mean_and_error
 from contest.runs import GRID
 from search.planning.reach import Point, lasting_reach, within
 
@@ -138,12 +139,13 @@ def loss_table(lines: Sequence[Line], against: str, corner: str) -> str:
     """Whether methods are ever worse than another one at equal spending, in every setting.
 
     For each method: the difference of the measure at the end and where it is most standard errors below, in
-    percent of the level, with its standard error over seeds and surfaces; and the share of the spendings at
-    which its mean is not below. Spending goes up to what both have spent.
+    percent of the level, with its standard error over seeds and surfaces. The worst of many spendings is
+    chosen, so the chance says how often it would be as bad if the two were equal: the signs of the pairs'
+    differences are drawn at random. Spending goes up to what half of the pairs have spent.
     """
     rows = [
-        "| setting | workers | candidates | method | at the end | worst | at W | not below |",
-        "|---|---|---|---|---|---|---|---|",
+        "| setting | workers | candidates | method | pairs | at the end | worst | at W | chance |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for (setting, workers, candidates), methods in groups(lines).items():
         base = {_paired(line): line for line in methods.get(against, [])}
@@ -151,26 +153,25 @@ def loss_table(lines: Sequence[Line], against: str, corner: str) -> str:
             pairs = [(line, base[_paired(line)]) for line in of if _paired(line) in base]
             if name == against or len(pairs) < 2:
                 continue
-            spent, mean, error = _gaps(pairs, corner)
-            worst = int(np.argmin(mean / np.maximum(error, 1e-9)))
+            spent, gaps = _gaps(pairs, corner)
+            mean, error = mean_and_error(gaps)
+            worst = int(np.argmin(mean / error))
             rows.append(
-                f"| {setting} | {workers} | {candidates or ''} | {name} |"
+                f"| {setting} | {workers} | {candidates or ''} | {name} | {len(pairs)} |"
                 f" {100 * mean[-1]:+.1f} ± {100 * error[-1]:.1f} |"
                 f" {100 * mean[worst]:+.1f} ± {100 * error[worst]:.1f} | {spent[worst]:.2f} |"
-                f" {np.mean(mean >= 0):.0%} |"
+                f" {chance_of_worst(gaps):.2f} |"
             )
     return "\n".join(rows)
 
 
-def _gaps(pairs: Sequence[tuple[Line, Line]], corner: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where at least half of the pairs still spend: W, the mean difference, and its standard error."""
+def _gaps(pairs: Sequence[tuple[Line, Line]], corner: str) -> tuple[np.ndarray, np.ndarray]:
+    """W at which at least half of the pairs still spend, (spendings,), and differences (pairs, spendings)."""
     gaps = np.array([np.subtract(a[corner]["curve"], b[corner]["curve"]) for a, b in pairs])
     ends = np.array([min(a["spent"], b["spent"]) for a, b in pairs])
-    counts = np.sum(ends[:, None] >= GRID, axis=0)
-    shown = counts >= max(2, len(pairs) / 2)
+    shown = np.sum(ends[:, None] >= GRID, axis=0) >= max(2, len(pairs) / 2)
     gaps[ends[:, None] < GRID] = np.nan
-    error = np.nanstd(gaps[:, shown], axis=0, ddof=1) / counts[shown] ** 0.5
-    return GRID[shown], np.nanmean(gaps[:, shown], axis=0), error
+    return GRID[shown], gaps[:, shown]
 
 
 def _paired(line: Line) -> tuple[str, int, int]:
