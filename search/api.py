@@ -69,14 +69,14 @@ def launch(
     Example:
         >>> tiny = {
         ...     "study": "tiny",
-        ...     "suite": ["digits", "cartpole"],
+        ...     "suite": ["python-docs", "digits", "cartpole"],
         ...     "space": {"depth": 1, "width": {"choices": [32, 48]}, "experts": {"choices": [1, 2]}},
         ...     "rungs": {"tokens": [16_384]},
-        ...     "stop": {"candidates": 3},
+        ...     "stop": {"candidates": 2},
         ... }
         >>> study = launch(tiny, workers=1, progress=False)
         >>> len(study)
-        3
+        2
         >>> launch(tiny, progress=False).status().finished  # nothing is left to do
         True
         >>> launch({**tiny, "rung": 1})
@@ -118,7 +118,6 @@ def open_study(name: str, storage: str | None = None) -> "Study":
         ...         print(trial.number, trial.state, trial.score is not None)
         0 done True
         1 done True
-        2 done True
     """
     reader = Reader(resolve_url(storage))
     try:
@@ -149,7 +148,7 @@ def load_export(folder: str | Path, device: str = "auto") -> "ExportedPolicy":
     Example:
         >>> policy = load_export("tiny-best")
         >>> policy.tasks
-        ('digits', 'cartpole')
+        ('python-docs', 'digits', 'cartpole')
     """
     from trainers.exports.policy import load_policy
 
@@ -226,7 +225,7 @@ class Study:
 
         Example:
             >>> open_study("tiny").status().candidates
-            3
+            2
         """
         return self.reader.status(self.name)
 
@@ -243,7 +242,7 @@ class Study:
 
         Example:
             >>> sorted(open_study("tiny").trial(0).tasks)
-            ['cartpole', 'digits']
+            ['cartpole', 'digits', 'python-docs']
         """
         return self.reader.trial(self.name, _number(number))
 
@@ -269,7 +268,7 @@ class Study:
         Example:
             >>> frame = open_study("tiny").to_frame()
             >>> frame[["space.depth", "mixture.digits", "task.cartpole"]].shape
-            (3, 3)
+            (2, 3)
         """
         rows, suite = self.trials(), self.suite
         scores = self.reader.task_scores(self.name, [row.number for row in rows])
@@ -298,9 +297,9 @@ class Study:
             StorageError: its weights are missing, or their store cannot be reached.
 
         Example:
-            >>> export = open_study("tiny").export("tiny-best", pick=2)
+            >>> export = open_study("tiny").export("tiny-best", pick=1)
             >>> export.recipe.origin.trial
-            2
+            1
         """
         from search.operations.export import export_trial
 
@@ -332,7 +331,7 @@ class Study:
 
         Example:
             >>> from space.growth import TargetSize
-            >>> larger = open_study("tiny").export_larger("tiny-4x", TargetSize(4, relative=True), pick=2)
+            >>> larger = open_study("tiny").export_larger("tiny-4x", TargetSize(4, relative=True), pick=1)
             >>> larger.recipe.grown.factor > 2
             True
         """
