@@ -81,7 +81,7 @@ def launch(
         True
         >>> launch({**tiny, "rung": 1})
         Traceback (most recent call last):
-        space.errors.StudyFileError: rung: no such key; did you mean 'rungs'?
+        space.errors.StudyFileError: rung: unknown key; did you mean 'rungs'?
     """
     from search.engines.engines import with_engine
     from search.operations.launch import run_study

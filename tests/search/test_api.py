@@ -84,8 +84,7 @@ def test_every_public_function_has_an_example():
 
 
 @pytest.mark.timeout(600)
-def test_the_example_of_the_readme_as_a_script_without_a_guard(here, monkeypatch):
-    """Data are made in a new cache, by processes that must not run the script again."""
+def test_the_example_of_the_readme_as_a_script_without_a_guard(here):
     section = README.split("\n## From Python\n")[1].split("\n## ")[0]
     (text,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     assert "__main__" not in text
@@ -109,9 +108,9 @@ def test_data_are_made_once_though_the_script_has_no_guard(here, monkeypatch):
     monkeypatch.setenv("PATHFRONT_CACHE", str(here / "cache"))
     (here / "script.py").write_text(
         "print('begun')\n"
-        "from space.catalog import load_catalog\n"
+        "from space.catalog import load_catalog, local_catalog\n"
         "from trainers.tasks.prepare import prepare\n"
-        "suite = load_catalog().of_tasks(('blackjack', 'taxi'))\n"
+        "suite = load_catalog().of_tasks(('blackjack', 'taxi'), local_catalog())\n"
         "prepare(suite, 2, lambda task, done, total: print(done, total))\n"
     )
     done = run_script(here, "script.py")
@@ -212,7 +211,7 @@ def test_what_cannot_be_read_is_the_error_of_the_command_line(use, kind, message
 @pytest.mark.parametrize(
     ("study", "options", "kind", "message"),
     [
-        (toy(stp={}), {}, StudyFileError, "stp: no such key; did you mean 'stop'"),
+        (toy(stp={}), {}, StudyFileError, "stp: unknown key; did you mean 'stop'"),
         (toy(suite=["digit"]), {}, StudyFileError, "suite: .*'digit'"),
         (toy(trainer="toy_trainers:absent"), {}, StudyFileError, "trainer: "),
         (toy(rungs={"tokens": [10]}), {}, StudyFileError, "rungs.tokens: "),

@@ -8,7 +8,7 @@ import torch
 from gymnasium.envs.classic_control.continuous_mountain_car import Continuous_MountainCarEnv
 
 from space.candidate import Architecture, CandidateConfig
-from space.catalog import load_catalog
+from space.catalog import load_catalog, local_catalog
 from space.errors import CheckpointError, MachineError, NotFoundError, StudyFileError
 from space.mixture import TaskMixture
 from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Origin, Recipe
@@ -29,7 +29,7 @@ EPISODES = 4
 
 def write_export(folder, **changes):
     """An export of a decoder with random weights, large enough that what it does depends on what it sees."""
-    suite = load_catalog().of_tasks(tuple(TASKS)).model_copy(update=changes)
+    suite = load_catalog().of_tasks(tuple(TASKS), local_catalog()).model_copy(update=changes)
     suite = suite.model_copy(update={"episodes": dict.fromkeys(TASKS, EPISODES)})
     architecture = Architecture(depth=2, width=32, experts=4, top_k=2, expert_ratio=1, head_dim=8)
     candidate = CandidateConfig(

@@ -151,7 +151,7 @@ def fields_shown(task: SessionTask, fields: np.ndarray, observation: Any) -> Chu
     Raises:
         StudyFileError: it is neither.
     """
-    if np.ndim(observation) == 0:
+    if isinstance(observation, int | np.integer):
         seen = fields[int(whole_numbers(task.name, observation, (), len(fields)))]
     else:
         seen = whole_numbers(task.name, observation, fields.shape[1:], int(fields.max()) + 1)
