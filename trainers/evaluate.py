@@ -55,9 +55,9 @@ def score_candidate(
     Returns:
         Task -> raw values (episodes,).
     """
-    groups: dict[int | str, list[_Part]] = {}
+    groups: dict[int | str, list[Part]] = {}
     for name in suite.tasks:
-        part = _Part(name, load_task(name, suite), max(1, round(suite.episodes[name] * share)))
+        part = Part(name, load_task(name, suite), max(1, round(suite.episodes[name] * share)))
         groups.setdefault(part.group(split), []).append(part)
     corpora = load_corpora(suite) if suite.prompted else {}
     values: dict[str, np.ndarray] = {}
@@ -71,7 +71,7 @@ def score_candidate(
 
         tell(0)
         before += sum(part.count for part in parts)
-        policy = ModelPolicy(decoder, _prompts(parts, split, corpora, suite.context // 2), tell)
+        policy = ModelPolicy(decoder, prompts(parts, split, corpora, suite.context // 2), tell)
         if len(parts) == 1:
             (part,) = parts
             values[part.name] = part.task.score(policy, split, part.count)
@@ -85,7 +85,7 @@ def score_candidate(
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A task's part in the scoring."""
 
     name: str
@@ -104,8 +104,8 @@ class _Part:
         return [partial(self.task.session, split, index) for index in range(self.count)]
 
 
-def _prompts(
-    parts: Sequence[_Part], split: Split, corpora: Mapping[str, Corpus], most: int
+def prompts(
+    parts: Sequence[Part], split: Split, corpora: Mapping[str, Corpus], most: int
 ) -> Callable[[int], Chunk] | None:
     """A demonstration for each of the sessions that some tasks play one after the other."""
     if not corpora:

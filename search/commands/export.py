@@ -10,10 +10,7 @@ from search.commands.options import MOST_TRIALS, Larger, MaxFlops, Storage, whol
 from space.errors import StudyFileError
 
 if TYPE_CHECKING:
-    from search.read.results import Reader
-    from search.read.rows import TrialDetail
     from space.recipe import Growth, Recipe
-    from space.records import SuiteRecord
 
 NAME = "export"
 EXAMPLES = [
@@ -60,9 +57,9 @@ def run(
     front's best score is exported. With --scale, the export is a larger model of the same shape, with a
     predicted score and without weights.
     """
+    from search.api import open_study
     from search.commands.output import score, short
-    from search.database.storage import resolve_url
-    from search.read.results import Reader
+    from search.operations.export import add_hf, export_larger, export_trial
     from space.recipe import CONFIG_FILE, HF_FOLDER
 
     if tokens is not None and scale is None:
@@ -77,103 +74,21 @@ def run(
             raise StudyFileError(
                 f"'{study}' is an export of one trial: leave --pick, --trial, --max-flops out"
             )
-        _add_hf(Path(study), output)
+        _say_how(add_hf(Path(study), output))
         return
     if output is None:
         raise StudyFileError("an export of a study goes into a new folder: name it with -o or --output")
-    reader = Reader(resolve_url(storage))
+    opened = open_study(study, storage)
+    choice = (pick, trial, max_flops)
     if scale is not None:
-        from search.export.write import export_grown
-
-        choice = (pick, trial, max_flops)
-        recipe = export_grown(
-            reader, study, output, _tokenizer, scale, tokens, *choice, finish=_write_tokenizer
-        )
-        _say_grown(recipe, output)
+        _say_grown(export_larger(opened.reader, study, output, scale, tokens, *choice), output)
         return
-    row = _export(reader, study, output, (pick, trial, max_flops), form == "hf").row
+    row = export_trial(opened.reader, study, output, *choice, hf=form == "hf").row
     print(f"exported trial {row.number} (score {score(row.score, row.stderr)}) to {output}")
-    if reader.config(study).trainer is None:
+    if opened.config.trainer is None:
         print(f"train it: pathfront train {shlex.quote(str(output))} --tokens {short(10 * row.tokens)}")
     if form == "hf":
         _say_how(output / HF_FOLDER)
-
-
-def _export(
-    reader: "Reader",
-    study: str,
-    output: Path,
-    choice: tuple[str | None, int | None, float | None],
-    hf: bool,
-) -> "TrialDetail":
-    from search.export.write import choose, export, require_new
-
-    if not hf:
-        return export(reader, study, output, _tokenizer, *choice, finish=_write_tokenizer)
-    require_new(output)
-    chosen = choose(reader, study, *choice)
-    from trainers.exports.huggingface.classes import exact_class
-
-    exact_class(chosen.config.architecture)  # raises before anything is written
-    return export(reader, study, output, _tokenizer, trial=chosen.row.number, finish=_write_hf)
-
-
-def _tokenizer(suite: "SuiteRecord") -> bytes:
-    """The model file of a suite's tokenizer."""
-    from trainers.tasks.tokenizer import suite_tokenizer
-
-    return suite_tokenizer(suite).model
-
-
-def _add_hf(export: Path, output: Path | None) -> None:
-    """Write the folder for transformers into an export, or elsewhere."""
-    from search.export.write import require_new
-    from space.files import write_folder_atomically
-    from space.recipe import HF_FOLDER, Recipe
-    from trainers.exports.huggingface.classes import exact_class
-    from trainers.exports.huggingface.folder import is_stale, write_hf
-
-    folder = output or export / HF_FOLDER
-    stale = output is None and folder.is_dir() and is_stale(export, folder)
-    if not stale:
-        require_new(folder)
-    exact_class(Recipe.read(export).candidate.architecture)
-    with write_folder_atomically(folder, replace=stale) as partial:
-        write_hf(export, partial)
-    if output is None:
-        _write_tokenizer(export)
-        _name_on_card(export)
-    _say_how(folder)
-
-
-def _write_hf(export: Path) -> None:
-    """Add the folder for transformers to an export that is being written."""
-    from space.recipe import HF_FOLDER
-    from trainers.exports.huggingface.folder import write_hf
-
-    _write_tokenizer(export)
-    write_hf(export, export / HF_FOLDER)
-    _name_on_card(export)
-
-
-def _write_tokenizer(export: Path) -> None:
-    """Write the tokenizer for transformers into an export."""
-    from space.recipe import Recipe
-    from trainers.exports.huggingface.tokenizer import write_tokenizer
-
-    suite = Recipe.read(export).suite
-    write_tokenizer(export, _tokenizer(suite), suite)
-
-
-def _name_on_card(export: Path) -> None:
-    """Name the folder for transformers on an export's card, if it has a card."""
-    from search.export.card import with_hf
-    from space.files import write_atomically
-    from space.recipe import CARD_FILE
-
-    path = export / CARD_FILE
-    if path.is_file():
-        write_atomically(path, with_hf(path.read_text(encoding="utf-8")))
 
 
 def _say_how(folder: Path) -> None:

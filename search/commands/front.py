@@ -19,19 +19,18 @@ EXAMPLES = [
 
 def run(study: Study, max_flops: MaxFlops = None, storage: Storage = None, json: Json = False) -> None:
     """Print a study's Pareto front, best score first."""
+    from search.api import open_study
     from search.commands import output
-    from search.database.storage import resolve_url
     from search.read.remarks import no_front
-    from search.read.results import Reader
 
-    reader = Reader(resolve_url(storage))
-    rows = reader.front(study, max_flops)
+    opened = open_study(study, storage)
+    rows = opened.front(max_flops)
     if json:
         output.print_json(rows)
     elif rows:
         print_front(rows)
     if not rows:
-        output.say(no_front(reader, study, max_flops))
+        output.say(no_front(opened.reader, study, max_flops))
 
 
 def print_front(rows: "Sequence[FrontRow]") -> None:

@@ -1,7 +1,8 @@
 """`pathfront launch`: run a study on this machine, from its file to its front."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from search.commands.options import (
@@ -19,7 +20,6 @@ from search.commands.options import (
 
 if TYPE_CHECKING:
     from search.read.results import Reader
-    from space.study import StudyConfig
 
 NAME = "launch"
 EXAMPLES = [
@@ -46,129 +46,42 @@ def run(
     resumes the study.
     """
     from search.database.storage import resolve_artifacts, resolve_url
-    from search.engines.engines import with_engine
-    from space.study import read_study
 
-    config = with_engine(read_study(spec), engine)
     url = resolve_url(storage)
     set_patience(patience)
     if dry_run:
         from search.commands.price import print_price
-        from search.commands.rehearse import rehearse
+        from search.engines.engines import with_engine
+        from search.operations.rehearse import rehearse
+        from space.study import read_study
 
+        config = with_engine(read_study(spec), engine)
         rehearse(config)
         print_price(config, workers, url, resolve_artifacts(url, artifacts), json)
-    else:
-        _launch(config, spec, workers, url, artifacts, accept_changes, json, engine)
+        return
+    from search.api import launch
 
-
-def _launch(
-    config: "StudyConfig",
-    spec: str,
-    workers: int | None,
-    url: str,
-    artifacts: str | None,
-    accept_changes: bool,
-    json: bool,
-    engine: str | None,
-) -> None:
-    reader = run_study(
-        config, url, workers, artifacts, accept_changes, again=_again(spec, url, artifacts, engine)
-    )
-    _conclude(reader, config.study, json)
-
-
-def run_study(
-    config: "StudyConfig",
-    url: str,
-    workers: int | None,
-    artifacts: str | None,
-    accept_changes: bool,
-    again: str,
-    ticked: Callable[[], None] | None = None,
-) -> "Reader":
-    """Run a study with its progress on stderr, or resume it, until it ends.
-
-    Args:
-        config: the study.
-        url: the database.
-        workers: parallel trials; None for the study's.
-        artifacts: where checkpoints are stored; None for the default.
-        accept_changes: whether data or code may differ from earlier trials.
-        again: the command that resumes the study.
-        ticked: called after each look at the study's progress, several times a minute.
-
-    Returns:
-        A reader of the database.
-
-    Raises:
-        Interrupted: it was asked to stop; the study is saved at checkpoints.
-        PathfrontError: the study cannot be run.
-    """
-    from search.commands import output
-    from search.commands.live import LaunchDisplay
-    from search.commands.rehearse import rehearse
-    from search.database.storage import require_writable, resolve_artifacts
-    from search.engines import launcher
-    from search.engines.devices import cpu_count
-    from search.read.results import Reader
-    from search.store.environment import environment_here
-    from search.store.studies import create_or_resume, planned
-    from space.errors import Interrupted
-    from space.words import counted
-    from trainers.tasks.fingerprint import data_fingerprints
-    from trainers.tasks.prepare import prepare
-
-    require_writable(url)
-    plan = planned(url, config)
-    config, suite = plan.config, plan.suite
-    for key, value in plan.kept.items():
-        output.say(f"{key}: not in the file, so study '{config.study}' keeps {value!r}")
-    if _is_finished(url, config):
-        output.say(f"study '{config.study}' is finished; increase `stop` in its file to continue")
-        return Reader(url)
-    rehearse(config)
-    with output.Meter("data", len(suite.tasks)) as meter:  # before the study is created, because it may fail
-        prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))
-    data = data_fingerprints(suite) if config.trainer is None else {}
-    here = environment_here(config, suite.tasks, data)
-    create_or_resume(url, config, here, accept_changes, suite)
-    reader = Reader(url)
-    alive = len(reader.status(config.study).workers)
-    if alive:
-        output.say(
-            f"{counted(alive, 'worker')} of another launch at work on study '{config.study}'; adding more"
+    with resumed_by(_again(spec, url, artifacts, engine)):
+        study = launch(
+            spec,
+            storage=url,
+            artifacts=artifacts,
+            workers=workers,
+            engine=engine,
+            accept_changes=accept_changes,
         )
-    try:
-        output.say(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, a second one at once")
-        with LaunchDisplay(reader, config.study) as display:
-            place = resolve_artifacts(url, artifacts)
-
-            def tick() -> None:
-                display.tick()
-                if ticked is not None:
-                    ticked()
-
-            launcher.run(url, config.study, workers, place, tick, display.stop)
-    except (Interrupted, KeyboardInterrupt) as error:
-        kind = type(error) if isinstance(error, Interrupted) else Interrupted
-        raise kind(f"study '{config.study}' is saved at its checkpoints; resume with: {again}") from None
-    return reader
+    _conclude(study.reader, study.name, json)
 
 
-def _is_finished(url: str, config: "StudyConfig") -> bool:
-    """Whether the study exists with this specification and has reached its stop rule."""
-    from search.read.results import Reader
-    from search.store.studies import MAY_CHANGE
-    from space.errors import NotFoundError
+@contextmanager
+def resumed_by(again: str) -> Iterator[None]:
+    """Name the command that resumes a study if the block is interrupted."""
+    from space.errors import Interrupted
 
     try:
-        reader = Reader(url)
-        finished, stored = reader.status(config.study).finished, reader.config(config.study)
-    except NotFoundError:
-        return False
-    details = set[str](MAY_CHANGE) - {"stop"}
-    return finished and stored.model_dump(exclude=details) == config.model_dump(exclude=details)
+        yield
+    except Interrupted as error:
+        raise type(error)(f"{error}; resume with: {again}") from None
 
 
 def _again(spec: str, url: str, artifacts: str | None, engine: str | None) -> str:

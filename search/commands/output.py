@@ -1,25 +1,17 @@
-"""Output of commands: data on stdout, everything else on stderr, progress bars only on terminals.
-
-rich respects NO_COLOR. It is imported inside functions, so that `--help` is fast.
-"""
+"""Output of commands: data on stdout, everything else on stderr, progress bars only on terminals."""
 
 import json
-import os
-import sys
-import time
 from collections.abc import Iterable, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
-from space.words import UNKNOWN
-from space.words import duration as duration  # the commands use both as output.duration, output.short
+# the commands use these as output.say, output.short and so on
+from search.operations.console import Meter as Meter
+from search.operations.console import console
+from search.operations.console import say as say
+from search.operations.console import score as score
+from space.words import duration as duration
 from space.words import short as short
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-LINE_SECONDS = 15.0  # between two lines of progress if stderr is not a terminal
-PLAIN_WIDTH = 180  # columns if stdout is not a terminal
 ANY_WIDTH = 10_000  # columns, so that no table is cut
 
 
@@ -28,20 +20,6 @@ def print_json(value: Any) -> None:
     from search.read.plain import as_json
 
     print(json.dumps(as_json(value), indent=2, ensure_ascii=False))
-
-
-def say(text: str = "") -> None:
-    """Print a message on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def console(stderr: bool = False) -> "Console":
-    """A rich console; output to a file or a pipe is not cut to a terminal's width."""
-    from rich.console import Console
-
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else PLAIN_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
 
 
 def print_table(
@@ -71,85 +49,3 @@ def print_table(
     needed = printer.measure(table, options=printer.options.update_width(ANY_WIDTH)).maximum
     printer.width = max(printer.width, needed)
     printer.print(table)
-
-
-def score(value: float | None, stderr: float | None = None) -> str:
-    """A score with its standard error: 0.512 ± 0.014 s.e."""
-    if value is None:
-        return UNKNOWN
-    return f"{value:.3f}" if stderr is None else f"{value:.3f} ± {stderr:.3f} s.e."
-
-
-class Ticker:
-    """Limits lines of progress to one in 15 seconds."""
-
-    def __init__(self) -> None:
-        self._last = -LINE_SECONDS
-
-    def due(self) -> bool:
-        """Whether the next line is due; the first one is due immediately."""
-        now = time.monotonic()
-        if now - self._last < LINE_SECONDS:
-            return False
-        self._last = now
-        return True
-
-
-class Meter:
-    """Progress of one long task on stderr: a bar on a terminal, else a line every 15 seconds.
-
-    Args:
-        label: name of the task.
-        total: amount of work.
-    """
-
-    def __init__(self, label: str, total: float) -> None:
-        self._label, self._total = label, total
-        self._done, self._note = 0.0, ""
-        self._ticker = Ticker()
-        self._bar: Any = None
-
-    def __enter__(self) -> Self:
-        """Show the bar."""
-        if sys.stderr.isatty():
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=console(stderr=True),
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(self._label, total=self._total, note="")
-        return self
-
-    def update(self, done: float, note: str = "", total: float | None = None) -> None:
-        """Update the progress.
-
-        Args:
-            done: amount of work that is done.
-            note: short text beside the bar.
-            total: a new total; None keeps it.
-        """
-        self._done, self._note = done, note
-        self._total = self._total if total is None else total
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=self._total, note=note)
-        elif self._ticker.due():
-            self._line()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove the bar, or print a last line."""
-        if self._bar is not None:
-            self._bar.stop()
-        elif kind is None:
-            self._line()
-
-    def _line(self) -> None:
-        share = self._done / self._total if self._total else 1.0
-        say(f"{self._label}: {share:4.0%}  {self._note}".rstrip())

@@ -22,19 +22,20 @@ def run(
     json: Json = False,
 ) -> None:
     """Print the status of all studies, or of one in detail."""
+    from search.api import open_study
     from search.commands import output
     from search.database.storage import resolve_url
     from search.read.results import Reader
 
-    reader = Reader(resolve_url(storage))
     if study is None:
-        _studies(reader, json)
+        _studies(Reader(resolve_url(storage)), json)
         return
-    status = reader.status(study)
+    opened = open_study(study, storage)
+    status = opened.status()
     if json:
         output.print_json(status)
         return
-    _print(status, reader.url)
+    _print(status, opened.url)
 
 
 def _print(status: "StudyStatus", url: str) -> None:

@@ -76,10 +76,11 @@ def record(
     The study has the name of SPEC's with "-table" after it; a SPEC whose search.promotion is all is trained
     as it is. As `launch`, the command resumes it. The file is renewed as candidates end.
     """
-    from search.commands.launch import run_study
+    from search.commands.launch import resumed_by
     from search.commands.price import print_price
     from search.database.storage import resolve_artifacts, resolve_url, storage_option
     from search.engines.engines import with_engine
+    from search.operations.launch import run_study
     from search.table.plan import table_study
     from space.errors import Interrupted
     from space.study import read_study
@@ -99,7 +100,8 @@ def record(
         chosen = [f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
         again = f"pathfront table record {shlex.quote(spec)}{''.join(chosen)}{storage_option(url)}"
         try:
-            run_study(config, url, workers, artifacts, accept_changes, again, writer.tick)
+            with resumed_by(again):
+                run_study(config, url, workers, artifacts, accept_changes, lambda reader: writer.tick())
         except Interrupted:
             writer.write()
             raise

@@ -279,6 +279,20 @@ class Reader:
                 mean_stderr=None if mean is None else mean.stderr,
             )
 
+    def candidates(self, study: str) -> dict[str, CandidateConfig]:
+        """The configuration of each candidate by its id.
+
+        Raises:
+            NotFoundError: there is no such study.
+        """
+        self._study(study)
+        columns = select(candidates.c.candidate, candidates.c.config).where(candidates.c.study == study)
+        with self._engine.connect() as connection:
+            return {
+                row.candidate: CandidateConfig.model_validate(row.config)
+                for row in connection.execute(columns)
+            }
+
     def task_scores(self, study: str, numbers: Sequence[int]) -> dict[int, dict[str, TaskScore]]:
         """Scores per task of some trials: number -> task -> score."""
         with self._engine.connect() as connection:

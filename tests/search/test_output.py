@@ -8,8 +8,8 @@ from factories import make_study
 from rich.console import Console
 
 from search.commands import output
-from search.commands.live import LaunchDisplay, draw, line
 from search.commands.phases import ending_at_a_checkpoint
+from search.operations.live import LaunchDisplay, draw, line
 from search.read.results import Reader
 from space.errors import Interrupted
 

@@ -10,8 +10,8 @@ from factories import make_study
 from rich.console import Console
 from sqlalchemy import create_engine, insert, text, update
 
-from search.commands.live import draw, line
 from search.database import tables
+from search.operations.live import draw, line
 from search.read.remarks import at_floor, failures, no_front, remarks
 from search.read.results import Reader
 from space.words import counted

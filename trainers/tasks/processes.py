@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
+from types import ModuleType
 from typing import TypeVar
 
 from space.errors import TaskError
@@ -35,7 +37,8 @@ def in_processes(
     if not tasks:
         return
     with _pool(min(workers, len(tasks))) as pool:
-        futures = {pool.submit(function, name): name for name in tasks}
+        with _without_main():  # the pool starts its processes as work is submitted
+            futures = {pool.submit(function, name): name for name in tasks}
         for future in as_completed(futures):
             yield futures[future], partial(_result, future, futures[future])
 
@@ -78,6 +81,21 @@ def _safe_path() -> Iterator[None]:
             del os.environ[SAFE_PATH]
         else:
             os.environ[SAFE_PATH] = before
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start Python processes that do not run the caller's script again.
+
+    A spawned process imports the file of `__main__`; a script without `if __name__ == "__main__"` would begin
+    anew in each. What the processes call is in modules, so they do not need it.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _begin() -> None:

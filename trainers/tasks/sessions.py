@@ -10,10 +10,11 @@ from functools import partial
 from hashlib import sha256
 from inspect import signature
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
+from space.errors import StudyFileError
 from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.base import Policy, Session
 from trainers.tasks.cache import cache_path, cached_episodes, is_intact
@@ -26,7 +27,9 @@ from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import Tokenizer
 from trainers.tokens.vocabulary import Vocabulary
 
-CACHED = frozenset({"episodes", "is_prepared", "cache_key"})  # members that read and write the cache
+APART = frozenset(  # members that decide no episode: they use the cache, or show what others observe
+    {"episodes", "is_prepared", "cache_key", "tokens_of", "mission_of", "ids_of"}
+)
 
 
 class BaseTask(ABC):
@@ -111,7 +114,7 @@ class BaseTask(ABC):
             "vocabulary": repr(self.vocabulary),
             "patches": self.suite.encoders,
             "tokenizer": sha256(self.tokenizer.model).hexdigest(),
-            "code": code_fingerprint(type(self), "demonstrations", self._settings(), CACHED),
+            "code": code_fingerprint(type(self), "demonstrations", self._settings(), APART),
             "format": [object_fingerprint(kind) for kind in (Episodes, type(self.tokenizer))],
             "versions": versions_of(self.packages),
         }
@@ -142,6 +145,20 @@ class SessionTask(BaseTask):
     @abstractmethod
     def session(self, split: Split, index: int) -> Session:
         """Open an episode; deterministic in its arguments. Splits share no episode."""
+
+    def tokens_of(self, observation: Any) -> Chunk:
+        """What an environment elsewhere observes, as `session` shows it after the instruction.
+
+        Raises:
+            StudyFileError: the observation does not fit, or the task knows none but its sessions'.
+        """
+        raise StudyFileError(
+            f"task '{self.name}' takes sessions of its own, got {type(observation).__name__}"
+        )
+
+    def mission_of(self, observation: Any) -> np.ndarray | None:
+        """The instruction in an observation, ids; None if all episodes have the same one."""
+        return None
 
     @abstractmethod
     def constants(self) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.answers import AnswerTask, Example, exact_match
 from trainers.tasks.base import ActionSpec, Policy
 from trainers.tasks.control import ControlSession
+from trainers.tasks.parts.observed import floats
 from trainers.tasks.policies import ExpertPolicy
 from trainers.tasks.sessions import SessionTask
 from trainers.tokens import sequence, values
@@ -85,6 +86,17 @@ class TableTask(SessionTask):
         self.table = table
         self.name = table.name
         self.eval_episodes = self.reference_episodes = table.held_out
+
+    def ids_of(self, features: Any) -> np.ndarray:
+        """A row's features as `feature_ids` shows those of the table, (features,).
+
+        Raises:
+            StudyFileError: there are not as many numbers as the table has features.
+        """
+        train = rows_of(self.table, "train").features
+        row = floats(self.name, features, train.shape[1:])
+        scale = values.Linear(tuple(train.min(axis=0).tolist()), tuple(train.max(axis=0).tolist()))
+        return self.vocabulary.continuous_ids(values.encode(row, self.vocabulary.bins, scale))
 
     def expert_policy(self) -> tuple[str, Policy]:
         """The estimator that cross-validation chose."""

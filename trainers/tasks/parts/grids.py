@@ -8,7 +8,7 @@ import io
 import signal
 import threading
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from space.errors import TaskError
+from space.errors import StudyFileError, TaskError
 from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.base import Session
 from trainers.tasks.control import Choices, ControlSession
+from trainers.tasks.parts.observed import whole_numbers
 from trainers.tasks.sessions import Noise, SessionTask
 from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk
@@ -29,6 +30,7 @@ from trainers.tokens.vocabulary import Vocabulary
 LEFT, RIGHT, FORWARD, PICKUP, DROP, TOGGLE, DONE = range(7)
 NUM_ACTIONS = 7
 NUM_TURNS, NUM_MOVES = 2, 3  # left and right come first, then forward
+NUM_HEADINGS = 4
 VIEW = 7
 NUM_THINGS, NUM_COLOURS, NUM_STATES = 11, 6, 3
 EMPTY, DOOR = 1, 4  # indices of kinds of objects
@@ -165,6 +167,24 @@ class GridTask(SessionTask):
         moves = NUM_TURNS if self.level.treacherous else NUM_MOVES
         return Choices(self.vocabulary, NUM_ACTIONS).encode(int(rng.integers(moves)))
 
+    def tokens_of(self, observation: Any) -> Chunk:
+        """MiniGrid's observation: the cells in view, (7, 7, 3), and the heading."""
+        _require_view(self.name, observation)
+        image = np.asarray(observation["image"])
+        things = (NUM_THINGS, NUM_COLOURS, NUM_STATES)
+        seen = [whole_numbers(self.name, image[..., i], (VIEW, VIEW), most) for i, most in enumerate(things)]
+        heading = whole_numbers(self.name, observation["direction"], (), NUM_HEADINGS)
+        return sequence.observation(
+            self.vocabulary,
+            patches={"grid": grid_patch(np.stack(seen, axis=-1))},
+            ids=self.vocabulary.discrete_ids(np.array([heading])),
+        )
+
+    def mission_of(self, observation: Any) -> np.ndarray:
+        """The mission."""
+        _require_view(self.name, observation)
+        return self.tokenizer.encode(str(observation["mission"]))
+
     def constants(self) -> list[np.ndarray]:
         """Actions that may accomplish something if they are repeated."""
         choices = Choices(self.vocabulary, NUM_ACTIONS)
@@ -179,6 +199,17 @@ class GridTask(SessionTask):
             seen = self.prepare(env, seen)
             if layout_split(env) == split:
                 return env, seen
+
+
+def _require_view(task: str, observation: Any) -> None:
+    parts = {"image", "direction", "mission"}
+    whole = isinstance(observation, Mapping) and parts <= observation.keys()
+    shape = np.shape(observation["image"]) if whole else None
+    if shape != (VIEW, VIEW, 3):
+        got = type(observation).__name__ if shape is None else f"an image of shape {shape}"
+        raise StudyFileError(
+            f"task '{task}' observes a mapping with image (7, 7, 3), direction and mission, got {got}"
+        )
 
 
 def make_environment(name: str) -> Environment:

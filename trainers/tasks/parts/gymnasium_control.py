@@ -5,6 +5,7 @@ A level says everything that tells one environment from another; each session ha
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from gymnasium import Env
 
 from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.control import Box, Choices, ControlSession
+from trainers.tasks.parts.observed import floats
 from trainers.tasks.sessions import Noise, SessionTask
 from trainers.tokens import sequence, values
 from trainers.tokens.sequence import Chunk
@@ -144,6 +146,18 @@ class GymnasiumTask(SessionTask):
     def identity(self, split: Split, index: int) -> bytes:
         """The first state before binning."""
         return self.session(split, index).state.tobytes()
+
+    @cached_property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of the environment's observation."""
+        return self.session("train", 0).state.shape
+
+    def tokens_of(self, observation: Any) -> Chunk:
+        """The environment's observation, (floats,)."""
+        seen = floats(self.name, observation, self.state_shape)
+        seen = seen if self.level.fields is None else seen[list(self.level.fields)]
+        bins = values.encode(seen, self.vocabulary.bins, self.level.scale)
+        return sequence.observation(self.vocabulary, ids=self.vocabulary.continuous_ids(bins))
 
     def constants(self) -> list[np.ndarray]:
         """Each choice; or zeros and either end of each axis."""

@@ -9,9 +9,9 @@ is the mean of the rewards at the ends of its actions, at most 1.
 # (mujoco is compiled and has no stubs)
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -23,6 +23,7 @@ from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.base import Session
 from trainers.tasks.control import Box, ControlSession
 from trainers.tasks.families.dm_control import experts as dm_experts
+from trainers.tasks.parts.observed import floats
 from trainers.tasks.sessions import Noise, SessionTask
 from trainers.tokens import sequence, values
 from trainers.tokens.sequence import Chunk
@@ -215,6 +216,19 @@ class SuiteTask(SessionTask):
     def identity(self, split: Split, index: int) -> bytes:
         """The first observation before binning."""
         return self.session(split, index).state.tobytes()
+
+    @cached_property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of the suite's observation, flattened."""
+        return self.session("train", 0).state.shape
+
+    def tokens_of(self, observation: Any) -> Chunk:
+        """The suite's observation, a mapping of arrays or (floats,) in the order of names."""
+        flat = sequence.flatten(observation) if isinstance(observation, Mapping) else observation
+        bins = values.encode(
+            floats(self.name, flat, self.state_shape), self.vocabulary.bins, self.level.scale
+        )
+        return sequence.observation(self.vocabulary, ids=self.vocabulary.continuous_ids(bins))
 
     def constants(self) -> list[np.ndarray]:
         """No force, and the greatest along each axis."""

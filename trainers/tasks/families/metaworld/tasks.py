@@ -8,6 +8,7 @@ is in `levels.py`; the simulated arm is in `sawyer.py`.
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from trainers.tasks.base import Session
 from trainers.tasks.control import Box, ControlSession
 from trainers.tasks.families.metaworld.levels import LEVELS, ArmLevel
 from trainers.tasks.families.metaworld.sawyer import sawyer, scripted_policy
+from trainers.tasks.parts.observed import floats
 from trainers.tasks.sessions import Noise, SessionTask
 from trainers.tokens import sequence, values
 from trainers.tokens.sequence import Chunk
@@ -23,6 +25,7 @@ from trainers.tokens.text import Tokenizer
 from trainers.tokens.vocabulary import Vocabulary
 
 NUM_CONTROLS = 4  # where the hand goes, and the fingers
+NUM_OBSERVED = 39
 REST = (0, 0, 0, 0)
 PUSHES = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, -1, 0))
 """Right, forward, down: a hand that always goes one way solves some episodes of closing and pressing."""
@@ -123,6 +126,12 @@ class MetaWorld(SessionTask):
         """A disturbed move."""
         assert isinstance(session, ArmSession)
         return session.slip(rng)
+
+    def tokens_of(self, observation: Any) -> Chunk:
+        """The environment's observation, (39,)."""
+        seen = floats(self.name, observation, (NUM_OBSERVED,))[list(self.level.columns)]
+        bins = values.encode(seen, self.vocabulary.bins, self.level.scale)
+        return sequence.observation(self.vocabulary, ids=self.vocabulary.continuous_ids(bins))
 
     def constants(self) -> list[np.ndarray]:
         """No motion, and the pushes that can solve some episodes."""

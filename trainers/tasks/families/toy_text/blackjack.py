@@ -9,11 +9,13 @@ Langford 2002, "Approximately optimal approximate reinforcement learning", lemma
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 
 from space.records import SPLITS, Sense, Split
 from trainers.tasks.control import Choices, ControlSession
+from trainers.tasks.parts.observed import whole_numbers
 from trainers.tasks.sessions import SessionTask
 from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk
@@ -134,6 +136,11 @@ class Blackjack(SessionTask):
         rng = self.rng(split, index)
         deals, chances = deals_of(split)
         return BlackjackSession(self.vocabulary, deals[int(rng.choice(len(deals), p=chances))], rng)
+
+    def tokens_of(self, observation: Any) -> Chunk:
+        """The hand's sum, the dealer's card, whether an ace counts 11."""
+        seen = whole_numbers(self.name, observation, (3,), BUST + 10)
+        return sequence.observation(self.vocabulary, ids=self.vocabulary.discrete_ids(seen))
 
     def constants(self) -> list[np.ndarray]:
         """Always stick, always hit."""

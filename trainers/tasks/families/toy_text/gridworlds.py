@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from gymnasium.envs.toy_text.cliffwalking import CliffWalkingEnv
@@ -15,8 +16,11 @@ from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.base import Session
 from trainers.tasks.control import Choices
-from trainers.tasks.families.toy_text.markov import MarkovSession, Outcome, World
+from trainers.tasks.families.toy_text.markov import MarkovSession, Outcome, World, fields_shown
+from trainers.tasks.parts.observed import whole_numbers
 from trainers.tasks.sessions import Noise, SessionTask
+from trainers.tokens import sequence
+from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import Tokenizer
 
 DIRECTIONS = 4
@@ -113,6 +117,10 @@ class GridWorld(WorldTask):
         luck = b"" if self.level.start is None else self.seed(split, index).to_bytes(4, "big")
         return bytes([session.state]) + luck
 
+    def tokens_of(self, observation: Any) -> Chunk:
+        """The state, or its fields."""
+        return fields_shown(self, world_of(self.level).fields, observation)
+
     def _open(self, start: int, rng: np.random.Generator) -> MarkovSession:
         world, policy = world_of(self.level), policy_of(self.level)
         words = self.tokenizer.encode(self.level.words)
@@ -145,6 +153,11 @@ class LakeMaps(WorldTask):
         np.fill_diagonal(seen, PLAYER)
         world = replace(world, fields=seen)
         return MarkovSession(self.vocabulary, world, world.policy(), start, rng, self.limit)
+
+    def tokens_of(self, observation: Any) -> Chunk:
+        """The cells row by row: 0 frozen, 1 hole, 2 goal, 3 the player."""
+        cells = whole_numbers(self.name, observation, (MAP_SIZE**2,), PLAYER + 1)
+        return sequence.observation(self.vocabulary, ids=self.vocabulary.discrete_ids(cells))
 
 
 def connected(lake: np.ndarray) -> np.ndarray:

@@ -5,10 +5,13 @@ It knows no environment: Gymnasium's `env.P` comes in, and who calls says which 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from trainers.tasks.control import Choices, ControlSession
+from trainers.tasks.parts.observed import whole_numbers
+from trainers.tasks.sessions import SessionTask
 from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.vocabulary import Vocabulary
@@ -135,3 +138,21 @@ class MarkovSession(ControlSession):
         self.state, over, well = self.world.step(self.state, self.actions.decode(tokens), self._rng)
         self.value = float(well)
         return over
+
+
+def fields_shown(task: SessionTask, fields: np.ndarray, observation: Any) -> Chunk:
+    """What a session shows of a state.
+
+    Args:
+        task: the task.
+        fields: of each state, (states, fields).
+        observation: a state, as Gymnasium's environments give it, or the fields of one, (fields,).
+
+    Raises:
+        StudyFileError: it is neither.
+    """
+    if isinstance(observation, int | np.integer):
+        seen = fields[int(whole_numbers(task.name, observation, (), len(fields)))]
+    else:
+        seen = whole_numbers(task.name, observation, fields.shape[1:], int(fields.max()) + 1)
+    return sequence.observation(task.vocabulary, ids=task.vocabulary.discrete_ids(seen))

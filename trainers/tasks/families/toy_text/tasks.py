@@ -6,6 +6,7 @@ actions out; the expert is value iteration.
 
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from gymnasium.envs.toy_text.taxi import TaxiEnv
@@ -13,8 +14,9 @@ from gymnasium.envs.toy_text.taxi import TaxiEnv
 from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.control import Choices
 from trainers.tasks.families.toy_text import blackjack, gridworlds
-from trainers.tasks.families.toy_text.markov import MarkovSession, World
+from trainers.tasks.families.toy_text.markov import MarkovSession, World, fields_shown
 from trainers.tasks.sessions import Noise, SessionTask
+from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import Tokenizer
 
 LIMIT = 30  # the longest optimal delivery takes 18
@@ -47,6 +49,10 @@ class Taxi(SessionTask):
         starts = start_states(split)
         start, rng = int(starts[index % len(starts)]), self.rng(split, index)
         return MarkovSession(self.vocabulary, *world_of(FAIR), start, rng, LIMIT)
+
+    def tokens_of(self, observation: Any) -> Chunk:
+        """The taxi's state, or its fields: row, column, where the passenger is, destination."""
+        return fields_shown(self, world_of(FAIR)[0].fields, observation)
 
     def constants(self) -> list[np.ndarray]:
         """Each of the six actions."""

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from search.operations.console import say
 from space.errors import PathfrontError, StudyFileError, one_line
 
 if TYPE_CHECKING:
@@ -30,11 +31,9 @@ def rehearse(config: "StudyConfig") -> None:
     Raises:
         StudyFileError: something cannot be imported or built.
     """
-    from search.commands import output
-
     mistakes = [mistake for check in _checks(config) if (mistake := _mistake(*check)) is not None]
     for mistake in mistakes[:-1]:
-        output.say(f"error: {mistake}")
+        say(f"error: {mistake}")
     if mistakes:
         raise StudyFileError(mistakes[-1])
 

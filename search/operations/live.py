@@ -7,8 +7,8 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from search.commands import output
-from space.words import counted
+from search.operations import console
+from space.words import counted, duration, short
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,7 +30,7 @@ class LaunchDisplay:
 
     def __init__(self, reader: "Reader", study: str) -> None:
         self._reader, self._study = reader, study
-        self._ticker = output.Ticker()
+        self._ticker = console.Ticker()
         self._live: Any = None
         self._stopping = False
 
@@ -39,7 +39,7 @@ class LaunchDisplay:
         if sys.stderr.isatty():
             from rich.live import Live
 
-            self._live = Live(console=output.console(stderr=True), auto_refresh=False, transient=True)
+            self._live = Live(console=console.console(stderr=True), auto_refresh=False, transient=True)
             self._live.start()
         return self
 
@@ -47,7 +47,7 @@ class LaunchDisplay:
         """Show from now on that trials are stopping at their next checkpoint."""
         self._stopping = True
         if self._live is None:
-            output.say(STOPPING)
+            console.say(STOPPING)
 
     def tick(self) -> None:
         """Read the status and show it."""
@@ -57,7 +57,7 @@ class LaunchDisplay:
             drawing = draw(self._reader.status(self._study), self._reader.url)
             self._live.update(Group(drawing, STOPPING) if self._stopping else drawing, refresh=True)
         elif self._ticker.due():
-            output.say(line(self._reader.status(self._study)))
+            console.say(line(self._reader.status(self._study)))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -65,7 +65,7 @@ class LaunchDisplay:
         """End the display with one last line."""
         if self._live is not None:
             self._live.stop()
-        output.say(line(self._reader.status(self._study)))
+        console.say(line(self._reader.status(self._study)))
 
 
 def line(status: "StudyStatus") -> str:
@@ -83,10 +83,10 @@ def line(status: "StudyStatus") -> str:
     if status.at_floor:
         parts.append(f"{counted(status.at_floor, 'candidate')} at the floor")
     if status.best:
-        parts.append(f"best {output.score(status.best.score, status.best.stderr)}")
-    parts.append(f"{output.short(status.training_flops)} FLOPs")
+        parts.append(f"best {console.score(status.best.score, status.best.stderr)}")
+    parts.append(f"{short(status.training_flops)} FLOPs")
     if status.seconds_left:
-        parts.append(f"about {output.duration(status.seconds_left)} left")
+        parts.append(f"about {duration(status.seconds_left)} left")
     return ", ".join(parts)
 
 
@@ -105,15 +105,15 @@ def draw(status: "StudyStatus", url: str) -> "RenderableType":
         ProgressBar(total=1.0, completed=status.fraction_done, width=24),
         f"{status.fraction_done:.0%}",
         _trials(status),
-        f"{output.duration(status.seconds_left)} left" if status.seconds_left else "",
+        f"{duration(status.seconds_left)} left" if status.seconds_left else "",
     )
-    found = f"  best {_best(status)}, {output.short(status.training_flops)} FLOPs spent"
+    found = f"  best {_best(status)}, {short(status.training_flops)} FLOPs spent"
     rungs = Table.grid(padding=(0, 2))
     for rung in status.rungs:
         expected = "" if rung.expected is None else f" of {rung.expected}"
         state = f"{rung.running} running" if rung.running else ""
         failed = f"{rung.failed} failed" if rung.failed else ""
-        tokens = f"{output.short(rung.tokens)} tokens"
+        tokens = f"{short(rung.tokens)} tokens"
         rungs.add_row(f"  rung {rung.rung}", tokens, f"{rung.done}{expected} done", state, failed)
     trials = Table.grid(padding=(0, 2))
     for trial in status.running:
@@ -132,7 +132,7 @@ def _trial(trial: "RunningTrial") -> tuple[Any, ...]:
         f"  trial {'-' if trial.number is None else trial.number}",
         f"rung {trial.rung}",
         ProgressBar(total=trial.tokens - trial.start_tokens, completed=done, width=16),
-        f"{output.short(trial.progress_tokens)} of {output.short(trial.tokens)}",
+        f"{short(trial.progress_tokens)} of {short(trial.tokens)}",
         "scoring" if scoring else loss,
         trial.description.label,
     )
@@ -156,4 +156,4 @@ def _reason(status: "StudyStatus") -> str:
 def _best(status: "StudyStatus") -> str:
     if status.best is None:
         return "-"
-    return f"{output.score(status.best.score, status.best.stderr)} (trial {status.best.number})"
+    return f"{console.score(status.best.score, status.best.stderr)} (trial {status.best.number})"

@@ -1,0 +1,107 @@
+"""Run a study on this machine, from its configuration to its end."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from search.database.storage import require_writable, resolve_artifacts
+from search.engines import launcher
+from search.engines.devices import cpu_count
+from search.operations.console import Meter, say
+from search.operations.live import LaunchDisplay
+from search.operations.rehearse import rehearse
+from search.read.results import Reader
+from search.store.environment import environment_here
+from search.store.studies import MAY_CHANGE, create_or_resume, planned
+from space.errors import Interrupted, NotFoundError
+from space.records import SuiteRecord
+from space.study import StudyConfig
+from space.words import counted
+
+
+def run_study(
+    config: StudyConfig,
+    url: str,
+    workers: int | None = None,
+    artifacts: str | None = None,
+    accept_changes: bool = False,
+    ticked: Callable[[Reader], object] | None = None,
+    quiet: bool = False,
+) -> Reader:
+    """Run a study with its progress on stderr, or resume it, until it ends.
+
+    Args:
+        config: the study.
+        url: the database.
+        workers: parallel trials; None for the study's.
+        artifacts: where checkpoints are stored; None for the default.
+        accept_changes: whether data or code may differ from earlier trials.
+        ticked: called about twice a second while workers run.
+        quiet: whether to show no progress.
+
+    Returns:
+        A reader of the database.
+
+    Raises:
+        Interrupted: it was asked to stop; the study is saved at checkpoints.
+        PathfrontError: the study cannot be run.
+    """
+    from trainers.tasks.fingerprint import data_fingerprints
+
+    tell = (lambda text: None) if quiet else say
+    require_writable(url)
+    plan = planned(url, config)
+    config, suite = plan.config, plan.suite
+    for key, value in plan.kept.items():
+        tell(f"{key}: not in the file, so study '{config.study}' keeps {value!r}")
+    if _is_finished(url, config):
+        tell(f"study '{config.study}' is finished; increase `stop` in its file to continue")
+        return Reader(url)
+    rehearse(config)
+    _prepare(suite, quiet)  # before the study is created, because it may fail
+    data = data_fingerprints(suite) if config.trainer is None else {}
+    here = environment_here(config, suite.tasks, data)
+    create_or_resume(url, config, here, accept_changes, suite)
+    reader = Reader(url)
+    alive = len(reader.status(config.study).workers)
+    if alive:
+        tell(f"{counted(alive, 'worker')} of another launch at work on study '{config.study}'; adding more")
+    try:
+        tell(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, a second one at once")
+        with ExitStack() as stack:
+            display = None if quiet else stack.enter_context(LaunchDisplay(reader, config.study))
+
+            def tick() -> None:
+                if display is not None:
+                    display.tick()
+                if ticked is not None:
+                    ticked(reader)
+
+            place = resolve_artifacts(url, artifacts)
+            stopping = (lambda: None) if display is None else display.stop
+            launcher.run(url, config.study, workers, place, tick, stopping)
+    except (Interrupted, KeyboardInterrupt) as error:
+        kind = type(error) if isinstance(error, Interrupted) else Interrupted
+        raise kind(f"study '{config.study}' is saved at its checkpoints") from None
+    return reader
+
+
+def _prepare(suite: SuiteRecord, quiet: bool) -> None:
+    """Make the data of a suite's tasks."""
+    from trainers.tasks.prepare import prepare
+
+    if quiet:
+        prepare(suite, cpu_count(), lambda task, done, total: None)
+        return
+    with Meter("data", len(suite.tasks)) as meter:
+        prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))
+
+
+def _is_finished(url: str, config: StudyConfig) -> bool:
+    """Whether the study exists with this specification and has reached its stop rule."""
+    try:
+        reader = Reader(url)
+        finished, stored = reader.status(config.study).finished, reader.config(config.study)
+    except NotFoundError:
+        return False
+    details = set[str](MAY_CHANGE) - {"stop"}
+    return finished and stored.model_dump(exclude=details) == config.model_dump(exclude=details)
