@@ -250,7 +250,7 @@ class StudyConfig(Frozen):
                 f"batch_tokens: a batch holds at least one context of {suite.context} tokens,"
                 f" got {suite.batch_tokens}"
             )
-        self.space.mixture.prior_weights(suite)
+        self.space.mixture.check(suite, self.rungs.with_decay(self.rungs.tokens[-1]))
         self.space.feasible(suite, self.limits)
         if self.rungs.tokens[0] < suite.batch_tokens:
             raise StudyFileError(

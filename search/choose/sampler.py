@@ -87,6 +87,8 @@ class Problem:
         limits: what a candidate may cost.
         seed: seed of the search.
         rungs: token budgets at which candidates are scored.
+        tokens: that a candidate is trained on to the top rung, with its decay branch.
+        shares: how log-ratios become the shares of tasks.
         parameters: name -> its range or its choices; the parameters that a suggestion gives values for.
         memory: what samplers and orders of promotion of this process share, such as fitted models.
     """
@@ -99,6 +101,8 @@ class Problem:
         self.limits = limits
         self.seed = seed
         self.rungs = rungs
+        self.tokens = rungs.with_decay(rungs.tokens[-1])
+        self.shares = space.mixture.shares(suite, self.tokens)
         self.memory: dict[Any, Any] = {}
         self.parameters: Mapping[str, Between | Choices] = space.parameters(suite)
         self._current_ids: dict[str, str] = {}
@@ -113,6 +117,13 @@ class Problem:
         """Mixture parameters of the control that a study's candidate tries; empty if it tries none."""
         controls = self.space.controls(self.suite)
         return controls[ordinal // CONTROLS] if ordinal < CONTROLS * len(controls) else {}
+
+    @cached_property
+    def control_note(self) -> str:
+        """How a cap on repetition changed the control; "" if it did not."""
+        above = self.shares.above_cap
+        most = self.space.mixture.epochs
+        return f"the uniform mixture with at most {most:g} passes over {', '.join(above)}" if above else ""
 
     @cached_property
     def hardly_feasible(self) -> bool:
@@ -171,7 +182,7 @@ class Problem:
                 yield replace(found, note=note) if note else found
 
     def _price(self, params: Parameters) -> tuple[CandidateConfig, Cost] | None:
-        candidate = self.space.candidate(dict(params), self.suite)
+        candidate = self.space.candidate(dict(params), self.suite, self.tokens)
         if candidate is None:
             return None
         cost = price(candidate.architecture, self.suite)
@@ -211,7 +222,7 @@ class Problem:
     def _current_id(self, known: Candidate) -> str:
         """The id that a known candidate would have if it were proposed by this version."""
         if known.id not in self._current_ids:
-            candidate = self.space.candidate(known.params, self.suite)
+            candidate = self.space.candidate(known.params, self.suite, self.tokens)
             self._current_ids[known.id] = known.id if candidate is None else candidate.id
         return self._current_ids[known.id]
 
