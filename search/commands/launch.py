@@ -47,11 +47,12 @@ def run(
     """
     from search.database.storage import resolve_artifacts, resolve_url
     from search.engines.engines import with_engine
+    from search.read.fixed import fixing
     from space.study import read_study
 
-    config = with_engine(read_study(spec), engine)
-    url = resolve_url(storage)
     set_patience(patience)
+    url = resolve_url(storage)
+    config = with_engine(read_study(spec, fixing(url)), engine)
     if dry_run:
         from search.commands.price import print_price
         from search.commands.rehearse import rehearse
@@ -117,7 +118,7 @@ def run_study(
     from space.errors import Interrupted
     from space.words import counted
     from trainers.tasks.fingerprint import data_fingerprints
-    from trainers.tasks.prepare import prepare
+    from trainers.tasks.prepare import data_tokens, prepare
 
     require_writable(url)
     plan = planned(url, config)
@@ -130,6 +131,9 @@ def run_study(
     rehearse(config)
     with output.Meter("data", len(suite.tasks)) as meter:  # before the study is created, because it may fail
         prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))
+    if config.space.mixture.epochs is not None:  # exact, where the suite's record has estimates
+        suite = suite.model_copy(update={"tokens": data_tokens(suite)})
+        config.space.mixture.check(suite, config.rungs.with_decay(config.rungs.tokens[-1]))
     data = data_fingerprints(suite) if config.trainer is None else {}
     here = environment_here(config, suite.tasks, data)
     create_or_resume(url, config, here, accept_changes, suite)

@@ -1,7 +1,8 @@
-"""Does the searched mixture beat the uniform one? One architecture, equal tokens, fresh seeds in pairs.
+r"""Does the searched mixture beat the uniform one? One architecture, equal tokens, fresh seeds in pairs.
 
     python tests/benchmarks/mixtures.py --study quick --storage sqlite:///pathfront.db --out mixtures.jsonl
-    python tests/benchmarks/mixtures.py --study quick --storage sqlite:///pathfront.db --out mixtures.jsonl --report
+    python tests/benchmarks/mixtures.py --study quick --storage sqlite:///pathfront.db --out mixtures.jsonl \
+        --report
 
 Takes the best candidate of a finished study at the highest rung, and trains it from the first step to that
 rung, decay branch included, with each of several seeds that no search has used: once with its own mixture
