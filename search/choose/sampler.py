@@ -17,8 +17,9 @@ from search.choose.snapshot import Candidate, Snapshot
 from space.candidate import CandidateConfig
 from space.cost import Cost, price
 from space.errors import StudyFileError, nearest
+from space.knob_index import is_of_architecture
 from space.knobs import Between, Choices
-from space.ranges import Limits, Point, SearchSpace
+from space.ranges import MIXTURE_PREFIX, Limits, Point, SearchSpace
 from space.records import SuiteRecord
 from space.study import Rungs
 
@@ -116,7 +117,17 @@ class Problem:
     def control(self, ordinal: int) -> dict[str, float]:
         """Mixture parameters of the control that a study's candidate tries; empty if it tries none."""
         controls = self.space.controls(self.suite)
-        return controls[ordinal // CONTROLS] if ordinal < CONTROLS * len(controls) else {}
+        if ordinal >= CONTROLS * len(controls):
+            return {}
+        return controls[ordinal // self._tries] if ordinal < self._tries * len(controls) else {}
+
+    @cached_property
+    def _tries(self) -> int:
+        """Candidates that try each control mixture: fewer where nothing but the mixture tells them apart."""
+        others = [name for name in self.parameters if not name.startswith(MIXTURE_PREFIX)]
+        if any(not is_of_architecture(name) for name in others):
+            return CONTROLS
+        return min(CONTROLS, len(self._points))
 
     @cached_property
     def control_note(self) -> str:

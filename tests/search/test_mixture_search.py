@@ -1,10 +1,14 @@
 """Mixtures by domain and under a cap on repetition: models, proposals, bounds, a whole study."""
 
 import json
+import os
+from pathlib import Path
 
 import made_studies
+import made_tables
 import numpy as np
 import pytest
+import yaml
 from made_studies import DATA, by_cost, counted_suite, encoded, played, problem_of, proposer_of, true_law
 from toy_trainers import toy_config
 
@@ -16,11 +20,14 @@ from search.choose.provenance import provenance
 from search.choose.sampler import Problem
 from search.choose.snapshot import Snapshot
 from search.planning.bounds import PATCHES, max_patch_flops
+from search.read.results import Reader
 from search.surrogate.columns import Encoder
+from search.table.features import Features
 from search.worker import Worker
 from space.cost import price
 from space.mixture import TaskMixture
 from space.study import StudyConfig
+from trainers.tasks.registry import load_task
 
 EPOCHS, FLOOR = 2.2, 0.01
 TOP = 1_080_000  # tokens of the top rung with its decay branch
@@ -167,6 +174,16 @@ def test_a_control_that_the_cap_leaves_alone_is_a_plain_control():
     assert found.candidate.mixture == TaskMixture.uniform(counted_suite().tasks)
 
 
+@pytest.mark.parametrize("sampler", ["pathfront", "stratified"])
+def test_where_only_the_mixture_varies_one_candidate_tries_the_control(sampler):
+    space = {**made_studies.ONE_ARCHITECTURE, "learning_rate": 1e-3}
+    config = toy_config(space=space, search={"sampler": sampler})
+    proposals, _ = played(Proposer(config, counted_suite()), 6, by_cost)
+    assert len(proposals) == 6
+    assert [p.origin == "control" for p in proposals] == [True, *[False] * 5]
+    assert len({json.dumps(p.candidate.mixture.weights) for p in proposals}) == 6
+
+
 @pytest.mark.parametrize("name", SPACES)
 def test_no_mixture_of_the_space_has_more_patches_than_the_bound(name):
     config = toy_config(space=SPACES[name], rungs={"tokens": [225_000, 900_000]})
@@ -229,3 +246,53 @@ def test_a_study_by_domain_with_few_passes_runs_to_its_front(launch, counted_stu
     code, out, _ = pathfront("status", "toy", "--storage", url)
     assert code == 0
     assert "the uniform mixture with at most 0.03 passes over" in out
+
+
+def test_a_table_of_mixtures_by_domain_knows_its_controls_and_has_features(monkeypatch):
+    monkeypatch.setattr(made_tables, "suite", counted_suite)
+    space = {**made_tables.SPACE, "mixture": {"by": "domain", "epochs": EPOCHS, "floor": FLOOR}}
+    table = made_tables.made_table(16, repeats=0, space=space)
+    controls = [row for row in table.rows if provenance(row.origin).rule == "control"]
+    assert len(controls) == 2
+    assert all("at most 2.2 passes" in row.origin for row in controls)
+    assert [row.weight for row in controls] == [0, 0]
+    assert sum(row.weight for row in table.rows) == pytest.approx(1)
+    found = Features(table).of_rows(table, range(16))
+    shares = found[:, -16:-8] ** 2
+    for row, of in zip(table.rows, shares, strict=True):
+        assert of == pytest.approx([row.config.mixture.weights[task] for task in table.tasks])
+
+
+def test_a_launch_counts_the_data_that_the_cap_is_of(monkeypatch, tmp_path, url, pathfront):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(Path(__file__).parents[n]) for n in (0, 1, 2)))
+    file = {
+        "study": "real",
+        "suite": ["taxi", "digits"],
+        "space": {"mixture": {"epochs": 0.9, "spread": 2.5}},
+        "rungs": {"tokens": [100_000]},
+        "stop": {"candidates": 5},
+        "search": {"sampler": "random", "promotion": "rank"},
+        "workers": 1,
+        "trainer": "toy_trainers:climb",
+    }
+    (tmp_path / "real.yaml").write_text(yaml.safe_dump(file))
+    code, _, err = pathfront("launch", "real.yaml", "--storage", url)
+    assert code == 0, err
+    reader = Reader(url)
+    suite = reader.suite("real")
+    corpora = {task: load_task(task, suite).episodes() for task in suite.tasks}
+    assert suite.tokens == {task: sum(map(len, episodes)) for task, episodes in corpora.items()}
+    most = 0.9 * suite.tokens["digits"] / 120_000
+    shares = [row.mixture["digits"] for row in reader.front("real")]
+    configs = [reader.trial("real", row.number).config for row in reader.trials("real")]
+    shares += [config.mixture.weights["digits"] for config in configs]
+    assert max(shares) <= most
+    assert max(shares) > most - 1e-5, "the cap holds back no candidate"
+    (tmp_path / "real.yaml").write_text(
+        yaml.safe_dump({**file, "study": "never", "rungs": {"tokens": [400_000]}})
+    )
+    code, out, err = pathfront("launch", "real.yaml", "--storage", url)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: real.yaml: space.mixture.epochs: 0.9 passes over all data are ")
+    assert err.count("\n") == 1
+    assert [study.name for study in reader.studies()] == ["real"]
