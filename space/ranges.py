@@ -22,7 +22,7 @@ from space.errors import StudyFileError
 from space.knob_index import KNOBS, checked, is_of_architecture
 from space.knobs import STORED, Between, Choices, Real, Scalar, Values, scalar
 from space.lowering import lower, towards_an_end
-from space.mixture_space import MIXTURE_PREFIX, MixtureSpace
+from space.mixture_space import MIXTURE_PREFIX, MixtureSpace, Shares
 from space.records import Frozen, SuiteRecord
 
 TRIES = 3  # changes of a point that is varied
@@ -175,19 +175,19 @@ class SearchSpace(_KnobRanges):
         return [{MIXTURE_PREFIX + name: float(np.clip(z, -bound, bound)) for name, z in ratios.items()}]
 
     def candidate(
-        self, params: dict[str, Any], suite: SuiteRecord, tokens: int | None = None
+        self, params: dict[str, Any], suite: SuiteRecord, shares: Shares | None = None
     ) -> CandidateConfig | None:
         """Convert parameters to a candidate; None if they cannot be built, such as top_k above experts.
 
         Args:
             params: parameter -> value; fixed knobs are left out, and absent log-ratios are 0.
             suite: the tasks.
-            tokens: input tokens of a whole training; needed only for a cap on repetition.
+            shares: how log-ratios become shares, if it was made before; needed for a cap on repetition.
         """
         knobs = {**self._fixed, **{name: params[name] for name in self.knobs() if name in params}}
         of_training = {name: knobs.pop(name) for name in list(knobs) if not is_of_architecture(name)}
         of_training["learning_rate"] = float(f"{of_training['learning_rate']:.6g}")
-        mixture = self.mixture.shares(suite, tokens).mixture(params)
+        mixture = (shares or self.mixture.shares(suite, None)).mixture(params)
         architecture = _architecture(knobs, suite.context)
         if architecture is None:
             return None

@@ -88,7 +88,6 @@ class Problem:
         limits: what a candidate may cost.
         seed: seed of the search.
         rungs: token budgets at which candidates are scored.
-        tokens: that a candidate is trained on to the top rung, with its decay branch.
         shares: how log-ratios become the shares of tasks.
         parameters: name -> its range or its choices; the parameters that a suggestion gives values for.
         memory: what samplers and orders of promotion of this process share, such as fitted models.
@@ -102,8 +101,7 @@ class Problem:
         self.limits = limits
         self.seed = seed
         self.rungs = rungs
-        self.tokens = rungs.with_decay(rungs.tokens[-1])
-        self.shares = space.mixture.shares(suite, self.tokens)
+        self.shares = space.mixture.shares(suite, rungs.with_decay(rungs.tokens[-1]))
         self.memory: dict[Any, Any] = {}
         self.parameters: Mapping[str, Between | Choices] = space.parameters(suite)
         self._current_ids: dict[str, str] = {}
@@ -193,7 +191,7 @@ class Problem:
                 yield replace(found, note=note) if note else found
 
     def _price(self, params: Parameters) -> tuple[CandidateConfig, Cost] | None:
-        candidate = self.space.candidate(dict(params), self.suite, self.tokens)
+        candidate = self.space.candidate(dict(params), self.suite, self.shares)
         if candidate is None:
             return None
         cost = price(candidate.architecture, self.suite)
@@ -233,7 +231,7 @@ class Problem:
     def _current_id(self, known: Candidate) -> str:
         """The id that a known candidate would have if it were proposed by this version."""
         if known.id not in self._current_ids:
-            candidate = self.space.candidate(known.params, self.suite, self.tokens)
+            candidate = self.space.candidate(known.params, self.suite, self.shares)
             self._current_ids[known.id] = known.id if candidate is None else candidate.id
         return self._current_ids[known.id]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from factories import suite
-from toy_trainers import RUNGS
+from toy_trainers import RUNGS, toy_config
 
 from search.read.fixed import fixing
 from search.read.results import Reader
@@ -136,14 +136,25 @@ def test_the_same_file_resumes_the_study(searched, write, url):
     assert len(run(url)) > before
 
 
-def test_a_dry_run_prices_what_is_left(searched, write, url, pathfront):
-    trial = searched.trials(SOURCE)[-1].number
-    write(fix={"architecture": trial, "study": SOURCE})
-    code, out, err = pathfront("launch", "mine.yaml", "--dry-run", "--json", "--storage", url)
+def test_a_dry_run_prices_what_is_left(prepared, write, pathfront):
+    create_or_resume(prepared, toy_config(suite=["taxi", "digits"], stop={"candidates": 2}))
+    Worker(prepared, SOURCE, "artifacts", "one").run()
+    kept = Reader(prepared).trial(SOURCE, 0).config
+    write(suite=["taxi", "digits"], fix={"architecture": 0, "study": SOURCE})
+    code, out, err = pathfront("launch", "mine.yaml", "--dry-run", "--json", "--storage", prepared)
     assert code == 0, err
     price = json.loads(out)
     assert price["architectures"] == price["within_limits"] == 1
-    assert [row.name for row in Reader(url).studies()] == [SOURCE]
+    own = Reader(prepared).trial(SOURCE, 0).row.flops_per_token
+    assert price["flops_per_token"] == [own, own]
+    assert set(price["parameters"]) == {"learning_rate", "mixture.taxi", "mixture.digits"}
+    write(suite=["taxi", "digits"], fix={"mixture": 0, "study": SOURCE})
+    code, out, err = pathfront("launch", "mine.yaml", "--dry-run", "--json", "--storage", prepared)
+    assert code == 0, err
+    assert not [name for name in json.loads(out)["parameters"] if name.startswith("mixture.")]
+    assert json.loads(out)["architectures"] > 1
+    assert kept.mixture.weights.keys() == {"taxi", "digits"}
+    assert [row.name for row in Reader(prepared).studies()] == [SOURCE]
 
 
 REFUSED = {

@@ -128,7 +128,8 @@ def test_every_candidate_keeps_simplex_floor_and_cap(by, ratios, epochs, weighte
     params = space.sample(suite, np.random.default_rng(0))
     names = [name for name in params if name.startswith("mixture.")]
     assert len(names) == (3 if by == "task" else 2)
-    candidate = space.candidate(params | dict(zip(names, ratios, strict=False)), suite, 30_000)
+    shares = space.mixture.shares(suite, 30_000)
+    candidate = space.candidate(params | dict(zip(names, ratios, strict=False)), suite, shares)
     weights = candidate.mixture.weights
     assert sum(weights.values()) == pytest.approx(1, abs=5e-6)
     assert min(weights.values()) >= 0.02 - 1e-6
@@ -152,7 +153,10 @@ def test_without_a_cap_that_binds_a_mixture_is_what_it_was(sized):
     plain, wide = SearchSpace.model_validate({"mixture": {}}), SearchSpace(mixture=MixtureSpace(epochs=1e6))
     for _ in range(20):
         params = plain.sample(sized, rng) | {"top_k": 1}
-        pair = (plain.candidate(params, sized), wide.candidate(params, sized, 30_000))
+        pair = (
+            plain.candidate(params, sized),
+            wide.candidate(params, sized, wide.mixture.shares(sized, 30_000)),
+        )
         assert pair[0].mixture.weights == pytest.approx(pair[1].mixture.weights, abs=2e-6)
 
 
