@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from search.database.storage import resolve_url
+from search.read.fixed import fixing
 from search.read.frame import trial_frame
 from search.read.remarks import no_front
 from search.read.results import Reader
@@ -88,8 +89,8 @@ def launch(
 
     if workers is not None and (type(workers) is not int or not 1 <= workers <= MOST_WORKERS):
         raise StudyFileError(f"workers: a whole number from 1 to {MOST_WORKERS}, got {workers!r}")
-    config = with_engine(_config(study), engine)
     url = resolve_url(storage)
+    config = with_engine(_config(study, url), engine)
     told = progress if callable(progress) else None
 
     def tick(reader: Reader) -> None:
@@ -358,11 +359,12 @@ class Export:
         return load_export(self.folder, device)
 
 
-def _config(study: Mapping[str, Any] | str | Path) -> StudyConfig:
+def _config(study: Mapping[str, Any] | str | Path, url: str) -> StudyConfig:
     """Read and check a study: keys, a file, or the name of one that ships."""
+    resolve = fixing(url)
     if not isinstance(study, Mapping):
-        return read_study(str(study))
-    config = parse(StudyConfig, dict(study), StudyFileError)
+        return read_study(str(study), resolve)
+    config = parse(StudyConfig, resolve(dict(study), StudyFileError), StudyFileError)
     config.check()
     return config
 

@@ -1,120 +1,36 @@
 """The search space: a range for each knob, limits on costs, and the conversion of parameters to candidates.
 
 Parameters are flat, since most samplers model nested conditionals badly: one for each knob that is not fixed,
-and one bounded log-ratio per task for the mixture. Samplers decide which proposals are worth making.
+and one bounded log-ratio per task or domain for the mixture. Samplers decide which proposals are worth
+making.
 """
 
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
 
 from space.buildable import snapped
 from space.candidate import Architecture, CandidateConfig
 from space.cost import Cost, price
-from space.errors import StudyFileError, nearest
+from space.documented import documented
+from space.errors import StudyFileError
 from space.knob_index import KNOBS, checked, is_of_architecture
 from space.knobs import STORED, Between, Choices, Real, Scalar, Values, scalar
 from space.lowering import lower, towards_an_end
-from space.mixture import TaskMixture
+from space.mixture_space import MIXTURE_PREFIX, MixtureSpace, Shares
 from space.records import Frozen, SuiteRecord
-from space.words import counted
 
-MIXTURE_PREFIX = "mixture."
 TRIES = 3  # changes of a point that is varied
 FEW = 50  # architectures of a sample within the limits, below which others are searched for
 MOST_ARCHITECTURES = 20_000  # that are priced one by one; a larger space is sampled
 SAMPLE = 4_000  # architectures of a larger space
 
-_WEIGHTS = TypeAdapter(dict[str, Annotated[Real, Field(ge=0, le=1e9)]])
 Bound = Annotated[Real, Field(gt=0)] | None
-
-
-def documented(default: Any, meaning: str, **told: Any) -> Any:
-    """A field with a default whose documentation `space.reference` reads.
-
-    Args:
-        default: of the field.
-        meaning: what the key is.
-        told: `type`, `unit` and `allowed` in words, and constraints for pydantic's `Field`.
-    """
-    rules = {name: told.pop(name) for name in ("ge", "gt", "le", "lt") if name in told}
-    return Field(default=default, description=meaning, json_schema_extra=told, **rules)
-
-
-class MixtureSpace(Frozen):
-    """The task mixtures that a study searches."""
-
-    prior: Literal["uniform"] | dict[str, float] = documented(
-        "uniform",
-        "mixture that the search is centred on: uniform, or weights by task or by domain, whose weight is"
-        " divided equally among its tasks",
-        type="word or weights",
-        allowed="uniform, or weights of at least 0 with one above 0",
-    )
-    fixed: bool = documented(
-        False, "whether every candidate has the prior itself", type="true or false", allowed="true or false"
-    )
-    floor: Real = documented(
-        0.02,
-        "least share of a task",
-        type="number",
-        unit="of the input tokens",
-        allowed="0 to below 1 / number of tasks",
-        ge=0,
-        lt=1,
-    )
-    spread: Real = documented(
-        2.5,
-        "largest absolute log-ratio of a task's share to its prior, before the floor",
-        type="number",
-        unit="nats",
-        allowed="above 0, at most 10",
-        gt=0,
-        le=10,
-    )
-
-    @field_validator("prior", mode="before")
-    @classmethod
-    def _weights(cls, prior: Any) -> Any:
-        if not isinstance(prior, Mapping):
-            return prior
-        weights = _WEIGHTS.validate_python(dict(prior))
-        if not sum(weights.values()) > 0:
-            raise ValueError(f"at least one weight is above 0, got {dict(prior)}")
-        return weights
-
-    def prior_weights(self, suite: SuiteRecord) -> dict[str, float]:
-        """The prior's share of each task.
-
-        Raises:
-            StudyFileError: a name is neither a task nor a domain of the suite, or the floor is too high.
-        """
-        if self.floor * len(suite.tasks) >= 1:
-            raise StudyFileError(
-                f"space.mixture.floor: the floors of {counted(len(suite.tasks), 'task')} sum to less than 1,"
-                f" got {self.floor}"
-            )
-        if isinstance(self.prior, str):
-            return dict.fromkeys(suite.tasks, 1 / len(suite.tasks))
-        domains: dict[str, list[str]] = {}
-        for task in suite.tasks:
-            domains.setdefault(suite.records[task].domain, []).append(task)
-        weights = dict.fromkeys(suite.tasks, 0.0)
-        for name, weight in self.prior.items():
-            members = [name] if name in weights else domains.get(name)
-            if members is None:
-                raise StudyFileError(
-                    f"space.mixture.prior.{name}: neither a task nor a domain of suite '{suite.name}'"
-                    + nearest(name, [*suite.tasks, *domains])
-                )
-            for task in members:
-                weights[task] += weight / len(members)
-        return TaskMixture.of(weights).weights
 
 
 class Limits(Frozen):
@@ -213,10 +129,8 @@ class SearchSpace(_KnobRanges):
     def parameters(self, suite: SuiteRecord) -> dict[str, Between | Choices]:
         """Every parameter that varies, by its name in Optuna."""
         ranges = {name: getattr(self, name) for name in self.knobs() if name not in self._fixed}
-        if not self.mixture.fixed and len(suite.tasks) > 1:
-            bound = Between(low=-self.mixture.spread, high=self.mixture.spread)
-            ranges |= {MIXTURE_PREFIX + task: bound for task in suite.tasks}
-        return ranges
+        bound = Between(low=-self.mixture.spread, high=self.mixture.spread)
+        return ranges | {MIXTURE_PREFIX + group: bound for group in self.mixture.parameters(suite)}
 
     def sample(self, suite: SuiteRecord, rng: np.random.Generator) -> dict[str, Scalar]:
         """Draw every parameter independently, then snap; the result may be infeasible."""
@@ -251,24 +165,29 @@ class SearchSpace(_KnobRanges):
         return knobs
 
     def controls(self, suite: SuiteRecord) -> list[dict[str, float]]:
-        """Mixture parameters of the control that every study tries: the uniform mixture."""
-        if self.mixture.fixed or len(suite.tasks) == 1:
-            return []
-        prior, bound = self.mixture.prior_weights(suite), self.mixture.spread
-        logits = {task: -np.log(max(prior[task], 1e-9)) for task in suite.tasks}
-        centre = float(np.mean(list(logits.values())))
-        return [
-            {MIXTURE_PREFIX + task: float(np.clip(z - centre, -bound, bound)) for task, z in logits.items()}
-        ]
+        """Mixture parameters of the control that every study tries: the uniform mixture.
 
-    def candidate(self, params: dict[str, Any], suite: SuiteRecord) -> CandidateConfig | None:
-        """Convert parameters to a candidate; None if they cannot be built, such as top_k above experts."""
+        By domain, each domain has its share of the uniform mixture. A cap on repetition holds for it, too.
+        """
+        if not self.mixture.parameters(suite):
+            return []
+        bound, ratios = self.mixture.spread, self.mixture.ratios_of_uniform(suite)
+        return [{MIXTURE_PREFIX + name: float(np.clip(z, -bound, bound)) for name, z in ratios.items()}]
+
+    def candidate(
+        self, params: dict[str, Any], suite: SuiteRecord, shares: Shares | None = None
+    ) -> CandidateConfig | None:
+        """Convert parameters to a candidate; None if they cannot be built, such as top_k above experts.
+
+        Args:
+            params: parameter -> value; fixed knobs are left out, and absent log-ratios are 0.
+            suite: the tasks.
+            shares: how log-ratios become shares, if it was made before; needed for a cap on repetition.
+        """
         knobs = {**self._fixed, **{name: params[name] for name in self.knobs() if name in params}}
         of_training = {name: knobs.pop(name) for name in list(knobs) if not is_of_architecture(name)}
         of_training["learning_rate"] = float(f"{of_training['learning_rate']:.6g}")
-        prior = self.mixture.prior_weights(suite)
-        logits = {task: float(params.get(MIXTURE_PREFIX + task, 0.0)) for task in suite.tasks}
-        mixture = TaskMixture.from_logits(logits, prior, self.mixture.floor)
+        mixture = (shares or self.mixture.shares(suite, None)).mixture(params)
         architecture = _architecture(knobs, suite.context)
         if architecture is None:
             return None

@@ -250,7 +250,7 @@ class StudyConfig(Frozen):
                 f"batch_tokens: a batch holds at least one context of {suite.context} tokens,"
                 f" got {suite.batch_tokens}"
             )
-        self.space.mixture.prior_weights(suite)
+        self.space.mixture.check(suite, self.rungs.with_decay(self.rungs.tokens[-1]))
         self.space.feasible(suite, self.limits)
         if self.rungs.tokens[0] < suite.batch_tokens:
             raise StudyFileError(
@@ -268,14 +268,15 @@ def shipped_studies() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def read_study(spec: str) -> StudyConfig:
+def read_study(spec: str, resolve: Callable[..., dict[str, Any]] | None = None) -> StudyConfig:
     """Read and check a study file.
 
     Args:
         spec: a path, or the name of a study file that ships with Pathfront.
+        resolve: replaces what the file takes from other studies by plain values; see `search.read.fixed`.
 
     Raises:
-        NotFoundError: there is no such file.
+        NotFoundError: there is no such file, or no such trial as it names.
         StudyFileError: it breaks a rule; the message names the key, the rule, the value and the nearest name.
     """
     shipped = shipped_studies()
@@ -289,7 +290,7 @@ def read_study(spec: str) -> StudyConfig:
     data = read_yaml(path, refused)
     if not isinstance(data, dict):
         raise refused(f"a study file is a mapping of keys, got {type(data).__name__}")
-    config = parse(StudyConfig, data, refused)
+    config = parse(StudyConfig, data if resolve is None else resolve(data, refused), refused)
     try:
         config.check()
     except StudyFileError as error:
@@ -365,10 +366,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     rule = first["msg"].removeprefix("Value error, ")
     for theirs, ours in PYDANTICS:
         rule = re.sub(theirs, ours, rule)
-    value = first["input"]
     if first["type"] == "value_error" and "got" in rule:
         return f"{where}: {rule}"
-    return f"{where}: {rule[:1].lower()}{rule[1:]}, got {value!r}"
+    return f"{where}: {rule[:1].lower()}{rule[1:]}, got {first['input']!r}"
 
 
 def _is_kind(part: int | str, place: int) -> bool:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from search.read.fixed import Fix
 from search.store.studies import MAY_CHANGE
 from space.ranges import Limits, MixtureSpace, SearchSpace
 from space.reference import with_tables
@@ -27,6 +28,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "rungs": Rungs,
     "search": Search,
     "stop": Stop,
+    "fix": Fix,
 }
 WORDS = {"required", "none", "all", "the suite's", "Pathfront's"}
 

@@ -207,6 +207,6 @@ class _Choice:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (points, tasks) over their largest component; 0 stays 0."""
+    """Vectors (points, groups) over their largest component; 0 stays 0."""
     largest = np.abs(vectors).max(axis=1, keepdims=True)
     return vectors / np.where(largest > 0, largest, 1.0)

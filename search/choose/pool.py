@@ -17,6 +17,7 @@ from search.choose.snapshot import Snapshot
 from search.surrogate.columns import Points, Shapes, logits_of, shares_of
 from space.candidate import CandidateConfig
 from space.knobs import Between, Choices
+from space.mixture import capped, capped_slopes
 from space.ranges import MIXTURE_PREFIX
 
 RATE = "learning_rate"
@@ -36,7 +37,7 @@ class Pool:
     Attributes:
         shape: (points,) number of the shape.
         log_rate: (points,).
-        logits: (points, tasks) log-ratios of the mixture to its prior.
+        logits: (points, groups) log-ratios of the mixture to its prior, of tasks or of domains.
     """
 
     shape: np.ndarray
@@ -70,10 +71,10 @@ class PoolSpace:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         space, suite = problem.space, problem.suite
-        self.tasks = suite.tasks
-        self.mixed = any(name.startswith(MIXTURE_PREFIX) for name in problem.parameters)
+        self._shares, self.groups = problem.shares, problem.shares.groups.names
+        self.mixed = bool(space.mixture.parameters(suite))
         self.spread = space.mixture.spread if self.mixed else 0.0
-        self._prior = np.array([space.mixture.prior_weights(suite)[task] for task in suite.tasks])
+        self._prior = np.array([problem.shares.prior[task] for task in suite.tasks])
         self._knobs = {
             name: knob
             for name, knob in problem.parameters.items()
@@ -123,14 +124,16 @@ class PoolSpace:
         numbers = [self.number_of(p) for p in params]
         kept = np.array([i for i, number in enumerate(numbers) if number is not None], dtype=int)
         rates = [float(p.get(RATE, self._fixed_rate)) for p in params]
-        logits = np.array([logits_of(params[i], self.tasks) for i in kept]).reshape(-1, len(self.tasks))
+        logits = np.array([logits_of(params[i], self.groups) for i in kept]).reshape(-1, len(self.groups))
         shapes = np.array([numbers[i] for i in kept], dtype=int)
         return Pool(shapes, np.log(np.array(rates)[kept]), logits), kept
 
     def points(self, pool: Pool) -> Points:
         """The points of a pool as numbers."""
         rows = np.array([self._rows[number] for number in pool.shape]).reshape(-1, len(self._rows[0]))
-        shares = shares_of(pool.logits, self._prior, self._problem.space.mixture.floor)
+        shares = self._uncapped(pool)
+        if self._shares.caps is not None:
+            shares = capped(shares, self._shares.caps)
         return Points(rows, self._nearest(pool.log_rate), shares)
 
     def params(self, pool: Pool, index: int) -> dict[str, Any]:
@@ -139,8 +142,8 @@ class PoolSpace:
         if RATE in self._problem.parameters:
             params[RATE] = self._rate_near(float(np.exp(pool.log_rate[index])))
         if self.mixed:
-            for task, logit in zip(self.tasks, pool.logits[index], strict=True):
-                params[MIXTURE_PREFIX + task] = float(np.clip(logit, -self.spread, self.spread))
+            for group, logit in zip(self.groups, pool.logits[index], strict=True):
+                params[MIXTURE_PREFIX + group] = float(np.clip(logit, -self.spread, self.spread))
         return params
 
     def random(self, rng: np.random.Generator, count: int, power: float) -> Pool:
@@ -213,12 +216,17 @@ class PoolSpace:
         return Pool(pool.shape, np.clip(pool.log_rate, *self.rate_ends), logits)
 
     def share_slopes(self, pool: Pool, by_share: np.ndarray) -> np.ndarray:
-        """Turn derivatives by shares (points, tasks) into derivatives by log-ratios."""
-        floor = self._problem.space.mixture.floor
-        shares = shares_of(pool.logits, self._prior, floor)
-        free = 1 - len(self.tasks) * floor
+        """Turn derivatives by shares (points, tasks) into derivatives by log-ratios (points, groups)."""
+        floor, shares = self._shares.floor, self._uncapped(pool)
+        if self._shares.caps is not None:
+            by_share = capped_slopes(shares, self._shares.caps, by_share)
+        free = 1 - shares.shape[1] * floor
         p = (shares - floor) / max(free, 1e-9)
-        return free * p * (by_share - (p * by_share).sum(axis=1, keepdims=True))
+        return self._shares.groups.sums(free * p * (by_share - (p * by_share).sum(axis=1, keepdims=True)))
+
+    def _uncapped(self, pool: Pool) -> np.ndarray:
+        """Shares before the cap on repetition, (points, tasks)."""
+        return shares_of(pool.logits[:, self._shares.groups.of], self._prior, self._shares.floor)
 
     def _nearest(self, log_rates: np.ndarray) -> np.ndarray:
         """The nearest learning rates of a list; the given ones for a range."""
@@ -237,7 +245,7 @@ class PoolSpace:
         return np.log([float(self._rate.sample(rng)) for _ in range(count)])  # type: ignore[arg-type]
 
     def _random_logits(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        return rng.uniform(-self.spread, self.spread, (count, len(self.tasks)))
+        return rng.uniform(-self.spread, self.spread, (count, len(self.groups)))
 
     def _mutated(self, rng: np.random.Generator, number: int) -> int:
         """A shape that differs in a few knobs, or the same; -1 if it cannot be built."""
@@ -280,7 +288,7 @@ class PoolSpace:
     def _of_shapes(self, shapes: np.ndarray) -> Pool:
         """Shapes with the lowest learning rate and the prior."""
         rates = np.full(len(shapes), self.rate_ends[0])
-        return Pool(shapes, rates, np.zeros((len(shapes), len(self.tasks))))
+        return Pool(shapes, rates, np.zeros((len(shapes), len(self.groups))))
 
 
 def _neighbour(rng: np.random.Generator, knob: Between | Choices, value: Any) -> Any:

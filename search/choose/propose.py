@@ -86,8 +86,10 @@ class Proposer:
         Raises:
             StudyFileError: the study's sampler raises an error, or suggests what is not in the space.
         """
-        source = Provenance("control" if self.problem.control(len(view.candidates)) else self._fallback_name)
-        control = source.rule == "control"
+        control = bool(self.problem.control(len(view.candidates)))
+        source = (
+            Provenance("control", self.problem.control_note) if control else Provenance(self._fallback_name)
+        )
         if self.sampler is not self._fallback and (not control or self._draws_controls):
             with suggesting(self.config.search):
                 suggested = self.sampler.suggest(view)

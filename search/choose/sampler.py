@@ -17,8 +17,9 @@ from search.choose.snapshot import Candidate, Snapshot
 from space.candidate import CandidateConfig
 from space.cost import Cost, price
 from space.errors import StudyFileError, nearest
+from space.knob_index import is_of_architecture
 from space.knobs import Between, Choices
-from space.ranges import Limits, Point, SearchSpace
+from space.ranges import MIXTURE_PREFIX, Limits, Point, SearchSpace
 from space.records import SuiteRecord
 from space.study import Rungs
 
@@ -87,6 +88,7 @@ class Problem:
         limits: what a candidate may cost.
         seed: seed of the search.
         rungs: token budgets at which candidates are scored.
+        shares: how log-ratios become the shares of tasks.
         parameters: name -> its range or its choices; the parameters that a suggestion gives values for.
         memory: what samplers and orders of promotion of this process share, such as fitted models.
     """
@@ -99,6 +101,7 @@ class Problem:
         self.limits = limits
         self.seed = seed
         self.rungs = rungs
+        self.shares = space.mixture.shares(suite, rungs.with_decay(rungs.tokens[-1]))
         self.memory: dict[Any, Any] = {}
         self.parameters: Mapping[str, Between | Choices] = space.parameters(suite)
         self._current_ids: dict[str, str] = {}
@@ -112,7 +115,24 @@ class Problem:
     def control(self, ordinal: int) -> dict[str, float]:
         """Mixture parameters of the control that a study's candidate tries; empty if it tries none."""
         controls = self.space.controls(self.suite)
-        return controls[ordinal // CONTROLS] if ordinal < CONTROLS * len(controls) else {}
+        if ordinal >= CONTROLS * len(controls):
+            return {}
+        return controls[ordinal // self._tries] if ordinal < self._tries * len(controls) else {}
+
+    @cached_property
+    def _tries(self) -> int:
+        """Candidates that try each control mixture: fewer where nothing but the mixture tells them apart."""
+        others = [name for name in self.parameters if not name.startswith(MIXTURE_PREFIX)]
+        if any(not is_of_architecture(name) for name in others):
+            return CONTROLS
+        return min(CONTROLS, len(self._points))
+
+    @cached_property
+    def control_note(self) -> str:
+        """How a cap on repetition changed the control; "" if it did not."""
+        above = self.shares.above_cap
+        most = self.space.mixture.epochs
+        return f"the uniform mixture with at most {most:g} passes over {', '.join(above)}" if above else ""
 
     @cached_property
     def hardly_feasible(self) -> bool:
@@ -171,7 +191,7 @@ class Problem:
                 yield replace(found, note=note) if note else found
 
     def _price(self, params: Parameters) -> tuple[CandidateConfig, Cost] | None:
-        candidate = self.space.candidate(dict(params), self.suite)
+        candidate = self.space.candidate(dict(params), self.suite, self.shares)
         if candidate is None:
             return None
         cost = price(candidate.architecture, self.suite)
@@ -211,7 +231,7 @@ class Problem:
     def _current_id(self, known: Candidate) -> str:
         """The id that a known candidate would have if it were proposed by this version."""
         if known.id not in self._current_ids:
-            candidate = self.space.candidate(known.params, self.suite)
+            candidate = self.space.candidate(known.params, self.suite, self.shares)
             self._current_ids[known.id] = known.id if candidate is None else candidate.id
         return self._current_ids[known.id]
 

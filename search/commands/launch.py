@@ -53,9 +53,10 @@ def run(
         from search.commands.price import print_price
         from search.engines.engines import with_engine
         from search.operations.rehearse import rehearse
+        from search.read.fixed import fixing
         from space.study import read_study
 
-        config = with_engine(read_study(spec), engine)
+        config = with_engine(read_study(spec, fixing(url)), engine)
         rehearse(config)
         print_price(config, workers, url, resolve_artifacts(url, artifacts), json)
         return

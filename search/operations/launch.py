@@ -46,6 +46,7 @@ def run_study(
         PathfrontError: the study cannot be run.
     """
     from trainers.tasks.fingerprint import data_fingerprints
+    from trainers.tasks.prepare import data_tokens
 
     tell = (lambda text: None) if quiet else say
     require_writable(url)
@@ -58,6 +59,9 @@ def run_study(
         return Reader(url)
     rehearse(config)
     _prepare(suite, quiet)  # before the study is created, because it may fail
+    if config.space.mixture.epochs is not None:  # exact, where the suite's record has estimates
+        suite = suite.model_copy(update={"tokens": data_tokens(suite)})
+        config.space.mixture.check(suite, config.rungs.with_decay(config.rungs.tokens[-1]))
     data = data_fingerprints(suite) if config.trainer is None else {}
     here = environment_here(config, suite.tasks, data)
     create_or_resume(url, config, here, accept_changes, suite)

@@ -12,7 +12,7 @@ from search.choose.promote import quota
 from space.candidate import Architecture
 from space.cost import TRAINING_FACTOR, Cost, price
 from space.knobs import Between
-from space.ranges import MIXTURE_PREFIX, MOST_ARCHITECTURES
+from space.ranges import MOST_ARCHITECTURES
 from space.records import SuiteRecord
 from space.study import Rungs, Search, StudyConfig
 
@@ -83,7 +83,10 @@ def most_flops_per_token(
 
 
 def max_patch_flops(config: StudyConfig, suite: SuiteRecord, cost: Cost) -> float:
-    """Forward FLOPs of patch encoders a token, under the mixture of the space that has most of them."""
+    """Forward FLOPs of patch encoders a token, under the mixture of the space that has most of them.
+
+    With a cap on repetition, under the shares between floor and cap that have most of them.
+    """
     costs = np.array(
         [
             sum(
@@ -94,17 +97,30 @@ def max_patch_flops(config: StudyConfig, suite: SuiteRecord, cost: Cost) -> floa
         ]
     )
     space = config.space.mixture
-    weights = space.prior_weights(suite)
-    prior = np.maximum([weights[task] for task in suite.tasks], 1e-9)
-    if MIXTURE_PREFIX + suite.tasks[0] not in config.space.parameters(suite):
+    shares = space.shares(suite, config.rungs.with_decay(config.rungs.tokens[-1]))
+    prior = np.maximum([shares.prior[task] for task in suite.tasks], 1e-9)
+    if shares.caps is not None:
+        return PATCHES * _most_within(costs, space.floor, shares.caps)
+    if not space.parameters(suite):
         return PATCHES * float(_mixed(np.log(prior), space.floor) @ costs)
-    order = np.argsort(-costs)
+    of_groups = shares.groups.sums((prior * costs)[None])[0] / shares.groups.sums(prior[None])[0]
+    order = np.argsort(-of_groups)
     found = []
-    for count in range(len(order)):  # the ratio is largest if the most expensive tasks are high, others low
+    for count in range(len(order)):  # the ratio is largest if the most expensive groups are high, others low
         logits = np.full(len(order), -space.spread)
         logits[order[:count]] = space.spread
-        found.append(float(_mixed(np.log(prior) + logits, space.floor) @ costs))
+        found.append(float(_mixed(np.log(prior) + logits[shares.groups.of], space.floor) @ costs))
     return PATCHES * max(found)
+
+
+def _most_within(costs: np.ndarray, floor: float, caps: np.ndarray) -> float:
+    """The largest mean of costs (tasks,) whose weights lie between a floor and caps (tasks,), 1 in sum."""
+    shares, left = np.full(len(costs), floor), 1 - len(costs) * floor
+    for task in np.argsort(-costs):
+        added = min(left, float(caps[task]) - floor)
+        shares[task] += added
+        left -= added
+    return float(shares @ costs)
 
 
 def step_tokens(suite: SuiteRecord) -> int:

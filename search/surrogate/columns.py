@@ -2,7 +2,8 @@
 
 A knob that is not named here enters by its declaration alone: a number as its logarithm (of 1 + it where it
 may be 0, or itself where it may be negative), a flag as 0 or 1, a word as an indicator of each further value.
-Columns that a space does not vary are left out.
+Columns that a space does not vary are left out. Where mixtures are searched by domain, other domains have
+columns instead of other tasks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +26,9 @@ SIZES = ("total", "active", "flops")  # logarithms of costs
 SHAPES = ("depth", "width", "ratio", "experts", "top_k")  # logarithms of named knobs
 NAMED = ("depth", "width", "expert_ratio", "experts", "top_k", "learning_rate")
 LEAST_SHARE = 1e-4  # whose logarithm a column holds
-MOST_SHARE = 4.0  # of a task, over the uniform share and less 1, that helps or hurts another one
+MOST_SHARE = 4.0  # of a task or domain, over the uniform share and less 1, that helps or hurts another one
 RUNG_SPREAD, SHARE_SPREAD = 0.2, 0.25  # between tasks
-OTHER_SPREAD, OTHER_TASKS = 0.15, 8  # of the shares of other tasks, at this number of tasks
+OTHER_SPREAD, OTHER_TASKS = 0.15, 8  # of the shares of other tasks or domains, at this number of them
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,9 @@ class Encoder:
         self.log_tokens = tokens - tokens.mean()
         self._centre = sample.shapes.mean(axis=0)
         self._rate = float(np.mean(_ends(space)))
-        self._mixed = len(suite.tasks) > 1 and not space.mixture.fixed
+        self._mixed = bool(space.mixture.parameters(suite))
+        self._groups = space.mixture.groups(suite)
+        self._inverse = len(suite.tasks) / self._groups.sizes  # of the groups' uniform shares
         self._columns = self._law_columns(sample.shapes.shape[1])
         probe = self._all_shared(sample, np.arange(len(sample)) % self.rungs)
         kept = [i for i, c in enumerate(self._columns) if c.name == "1" or probe[:, i].std() > 1e-9]
@@ -148,8 +151,8 @@ class Encoder:
         inputs = self._all_inputs(sample, np.arange(len(sample)) % self.rungs)
         self._scale = inputs.std(axis=0)
         self._inputs = np.flatnonzero(self._scale > 1e-9)
-        groups = self._groups(sample.shapes.shape[1])[self._inputs]
-        self.groups = np.unique(groups, return_inverse=True)[1]
+        kinds = self._kinds(sample.shapes.shape[1])[self._inputs]
+        self.groups = np.unique(kinds, return_inverse=True)[1]
         self.prior = self._prior()
 
     @property
@@ -164,14 +167,14 @@ class Encoder:
         if not self._mixed:
             return np.ascontiguousarray(shared)
         tasks = len(self.weights)
-        others = np.clip(points.shares * tasks - 1, -1.0, MOST_SHARE)
+        others = np.clip(self._groups.sums(points.shares) * self._inverse - 1, -1.0, MOST_SHARE)
         if not self.per_task:
             return np.concatenate((shared, others[None]), axis=2)
         own = np.log(np.maximum(points.shares * tasks, LEAST_SHARE))
-        parts = np.empty((tasks, len(points), tasks))
+        parts = np.empty((tasks, len(points), others.shape[1]))
         for task in range(tasks):
             parts[task, :, 0] = own[:, task]
-            parts[task, :, 1:] = np.delete(others, task, axis=1)
+            parts[task, :, 1:] = np.delete(others, self._groups.of[task], axis=1)
         return np.concatenate((shared, parts), axis=2)
 
     def by_share(self, points: Points, beta: np.ndarray) -> np.ndarray:
@@ -188,13 +191,13 @@ class Encoder:
         slopes = np.zeros((self.laws, len(points), tasks))
         if not self._mixed:
             return slopes
-        free = points.shares * tasks - 1 < MOST_SHARE
+        free = self._groups.sums(points.shares) * self._inverse - 1 < MOST_SHARE
         first = len(self._kept)
         if not self.per_task:
-            return (beta[:, None, first:] * tasks) * free
+            return ((beta[:, None, first:] * self._inverse) * free)[:, :, self._groups.of]
         for task in range(tasks):
-            rest = np.delete(np.arange(tasks), task)
-            slopes[task][:, rest] = beta[task, first + 1 :] * tasks * free[:, rest]
+            of_groups = np.insert(beta[task, first + 1 :], self._groups.of[task], 0.0)
+            slopes[task] = (of_groups * self._inverse * free)[:, self._groups.of]
             own, least = points.shares[:, task], LEAST_SHARE / tasks
             slopes[task][:, task] = np.where(own > least, beta[task, first] / np.maximum(own, least), 0.0)
         return slopes
@@ -269,24 +272,24 @@ class Encoder:
         return np.concatenate((named, forms, other, data, ends, *crossed), axis=1)
 
     def _all_inputs(self, points: Points, rungs: np.ndarray) -> np.ndarray:
-        mixture = np.sqrt(points.shares)
+        mixture = np.sqrt(self._groups.sums(points.shares))
         tokens = self.log_tokens[rungs]
         return np.column_stack((points.shapes - self._centre, points.log_rate - self._rate, mixture, tokens))
 
-    def _groups(self, knobs: int) -> np.ndarray:
+    def _kinds(self, knobs: int) -> np.ndarray:
         """Group of each input: costs, shape, experts, other knobs, learning rate, mixture, tokens."""
         other = knobs - len(SIZES) - len(SHAPES)
-        return np.array([0, 0, 0, 1, 1, 2, 2, 2, *[3] * other, 4, *[5] * len(self.weights), 6])
+        return np.array([0, 0, 0, 1, 1, 2, 2, 2, *[3] * other, 4, *[5] * len(self._groups.names), 6])
 
     def _prior(self) -> Prior:
         kept = [self._columns[i] for i in self._kept]
         pooled = list(range(len(kept)))
         if self._mixed:
-            tasks, own = len(self.weights), _Column("own share", -0.35, 0.3, SHARE_SPREAD)
-            spread = OTHER_SPREAD * (OTHER_TASKS / tasks) ** 0.5
-            other = _Column("share of another task", 0.0, 1e-3, spread)
-            added = [own, *[other] * (tasks - 1)] if self.per_task else [other] * tasks
-            pooled += [len(kept), *[len(kept) + 1] * (tasks - 1)] if self.per_task else [-1] * tasks
+            groups, own = len(self._groups.names), _Column("own share", -0.35, 0.3, SHARE_SPREAD)
+            spread = OTHER_SPREAD * (OTHER_TASKS / groups) ** 0.5
+            other = _Column("share of another task or domain", 0.0, 1e-3, spread)
+            added = [own, *[other] * (groups - 1)] if self.per_task else [other] * groups
+            pooled += [len(kept), *[len(kept) + 1] * (groups - 1)] if self.per_task else [-1] * groups
             kept += added
         return Prior(
             mean=np.array([column.mean for column in kept]),
@@ -310,12 +313,15 @@ def _ends(space: SearchSpace) -> list[float]:
 
 
 def shares_of(logits: np.ndarray, prior: np.ndarray, floor: float) -> np.ndarray:
-    """Mixtures of log-ratios (points, tasks) to a prior (tasks,), as `TaskMixture.from_logits` makes them."""
+    """Mixtures of log-ratios (points, tasks) to a prior (tasks,), as `TaskMixture.from_logits` makes them.
+
+    Those of a domain's tasks are equal. A cap on repetition is not applied.
+    """
     z = np.log(np.maximum(prior, 1e-9)) + logits
     p = np.exp(z - z.max(axis=1, keepdims=True))
     return floor + (1 - logits.shape[1] * floor) * p / p.sum(axis=1, keepdims=True)
 
 
-def logits_of(params: Mapping[str, Any], tasks: Sequence[str]) -> np.ndarray:
-    """Log-ratios of the mixture in parameters, (tasks,)."""
-    return np.array([float(params.get(MIXTURE_PREFIX + task, 0.0)) for task in tasks])
+def logits_of(params: Mapping[str, Any], groups: Sequence[str]) -> np.ndarray:
+    """Log-ratios of the mixture in parameters, (groups,)."""
+    return np.array([float(params.get(MIXTURE_PREFIX + group, 0.0)) for group in groups])

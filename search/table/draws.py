@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from search.choose.provenance import provenance
 from search.choose.sampler import Problem
 from search.choose.samplers import make_sampler
 from search.choose.stratified import Cell as Stratum
@@ -46,7 +47,7 @@ def weigh(
         return None, []
     problem = Problem(config.space, suite, config.limits, config.search.seed, config.rungs)
     sampler = make_sampler(config.search, problem)
-    random = [origin != CONTROL for origin, _, _ in drawn]
+    random = [provenance(origin).rule != CONTROL for origin, _, _ in drawn]
     if isinstance(sampler, Random):
         return _normalised([float(is_random) for is_random in random]), []
     if not isinstance(sampler, Stratified):

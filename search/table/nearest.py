@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from search.choose.propose import Proposal, Proposer
+from search.choose.provenance import provenance
 from search.choose.snapshot import Snapshot
 from search.choose.stratified import Random
 from search.table.draws import CONTROL
@@ -59,7 +60,7 @@ class Rows:
     def _drawn(self, left: np.ndarray, view: Snapshot) -> int:
         """A row by its weight; of a control mixture while a study tries these."""
         rng = self._problem.rng(view)
-        controls = [n for n in left if self.table.rows[n].origin == CONTROL]
+        controls = [n for n in left if provenance(self.table.rows[n].origin).rule == CONTROL]
         if controls and self._problem.control(len(view.candidates)):
             return int(rng.choice(controls))
         weights = self.table.weights[left]

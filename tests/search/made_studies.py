@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from factories import suite
+from factories import suite as suite_of_eight
 from toy_trainers import toy_config
 
 from search.choose.pool import PoolSpace
@@ -31,6 +32,15 @@ MORE_KNOBS: dict[str, Any] = {  # words, flags and numbers that may be 0
 }
 ONE_ARCHITECTURE = {"depth": 2, "width": 48, "experts": 4, "top_k": 2, "expert_ratio": 1}
 Score = Callable[[Proposal, int], tuple[float, Mapping[str, float]] | None]
+
+
+DATA = (50_000, 100_000, 100_000, 80_000, 30_000, 60_000, 200_000, 900_000)  # tokens, of each of eight tasks
+
+
+def counted_suite() -> SuiteRecord:
+    """The suite of eight tasks, whose training data are counted."""
+    eight = suite_of_eight()
+    return eight.model_copy(update={"tokens": dict(zip(eight.tasks, DATA, strict=True))})
 
 
 def tasks_of(count: int) -> SuiteRecord:

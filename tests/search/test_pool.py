@@ -1,8 +1,9 @@
 """Points of a space as arrays: parity with candidates, all kinds of spaces, tight limits, mutants."""
 
+import made_studies
 import numpy as np
 import pytest
-from made_studies import MORE_KNOBS, ONE_ARCHITECTURE, problem_of
+from made_studies import MORE_KNOBS, ONE_ARCHITECTURE, counted_suite, problem_of
 from test_any_space import SPACES
 
 from search.choose import pool as pools
@@ -19,6 +20,9 @@ SOME = {
     "more knobs": MORE_KNOBS,
     "steps": {"width": {"low": 48, "high": 250, "step": 48}, "depth": {"low": 1, "high": 9, "step": 4}},
     "prior with weights of 0": {"mixture": {"prior": {"taxi": 1, "docs": 2}, "floor": 0}},
+    "mixtures by domain": {"mixture": {"by": "domain", "floor": 0.01}},
+    "few passes": {"mixture": {"epochs": 2.5, "spread": 2.5}},
+    "few passes, by domain": {"mixture": {"by": "domain", "epochs": 2.5}},
     "lists in any order": SPACES["lists in any order"][0],
 }
 
@@ -27,6 +31,7 @@ SOME = {
 def _few_shapes(monkeypatch):
     """Spaces draw 150 shapes at first, since pricing a thousand takes a third of a second."""
     monkeypatch.setattr(pools, "SHAPES", 150)
+    monkeypatch.setattr(made_studies, "suite", counted_suite)
 
 
 def rng(seed=0):

@@ -6,6 +6,7 @@ from functools import partial
 from space.records import SuiteRecord
 from trainers.tasks.base import Task
 from trainers.tasks.cache import CACHE
+from trainers.tasks.episodes import Episodes
 from trainers.tasks.fingerprint import fingerprint, is_fingerprinted
 from trainers.tasks.processes import in_processes
 from trainers.tasks.registry import blamed, load_task
@@ -40,6 +41,19 @@ def prepare(suite: SuiteRecord, workers: int, progress: Progress) -> None:
     for count, (name, result) in enumerate(done, start=len(ready) + 1):
         result()
         progress(name, count, len(tasks))
+
+
+def data_tokens(suite: SuiteRecord) -> dict[str, int]:
+    """Tokens of each task's training data on this machine; those in a suite's record are partly estimates.
+
+    Args:
+        suite: the tasks, whose data are prepared.
+
+    Raises:
+        MachineError: the cache cannot be read.
+    """
+    tasks = {name: load_task(name, suite) for name in suite.tasks}
+    return {name: len(Episodes.of(task.episodes()).tokens) for name, task in tasks.items()}
 
 
 def _is_prepared(task: Task) -> bool:
