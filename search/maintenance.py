@@ -24,7 +24,10 @@ from space.errors import NotFoundError, PathfrontError, StorageError, StudyFileE
 from space.words import counted
 
 OPTUNAS = "studies"  # Optuna's table; only whether it exists is read
-_ROWS = ("events", "curves", "routing", "task_scores", "checkpoints", "trials", "candidates", "workers")
+_ROWS = (
+    *("events", "curves", "routing", "task_scores", "checkpoints", "trials"),
+    *("confirmations", "candidates", "workers"),
+)
 
 
 @dataclass(frozen=True)

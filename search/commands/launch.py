@@ -19,6 +19,8 @@ from search.commands.options import (
 
 if TYPE_CHECKING:
     from search.read.results import Reader
+    from search.store.environment import Environment
+    from space.records import SuiteRecord
     from space.study import StudyConfig
 
 NAME = "launch"
@@ -106,18 +108,9 @@ def run_study(
         PathfrontError: the study cannot be run.
     """
     from search.commands import output
-    from search.commands.live import LaunchDisplay
-    from search.commands.rehearse import rehearse
-    from search.database.storage import require_writable, resolve_artifacts
-    from search.engines import launcher
-    from search.engines.devices import cpu_count
+    from search.database.storage import require_writable
     from search.read.results import Reader
-    from search.store.environment import environment_here
     from search.store.studies import create_or_resume, planned
-    from space.errors import Interrupted
-    from space.words import counted
-    from trainers.tasks.fingerprint import data_fingerprints
-    from trainers.tasks.prepare import prepare
 
     require_writable(url)
     plan = planned(url, config)
@@ -127,20 +120,75 @@ def run_study(
     if _is_finished(url, config):
         output.say(f"study '{config.study}' is finished; increase `stop` in its file to continue")
         return Reader(url)
-    rehearse(config)
-    with output.Meter("data", len(suite.tasks)) as meter:  # before the study is created, because it may fail
-        prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))
-    data = data_fingerprints(suite) if config.trainer is None else {}
-    here = environment_here(config, suite.tasks, data)
+    here = prepared_environment(config, suite)  # before the study is created, because it may fail
     create_or_resume(url, config, here, accept_changes, suite)
     reader = Reader(url)
+    run_workers(reader, config, url, workers, artifacts, again, ticked=ticked)
+    return reader
+
+
+def prepared_environment(config: "StudyConfig", suite: "SuiteRecord") -> "Environment":
+    """Import what a study names, make its tasks' data, and return what its trials are trained with here.
+
+    Raises:
+        PathfrontError: something cannot be imported, built or made.
+    """
+    from search.commands import output
+    from search.commands.rehearse import rehearse
+    from search.engines.devices import cpu_count
+    from search.store.environment import environment_here
+    from trainers.tasks.fingerprint import data_fingerprints
+    from trainers.tasks.prepare import prepare
+
+    rehearse(config)
+    with output.Meter("data", len(suite.tasks)) as meter:
+        prepare(suite, cpu_count(), lambda task, done, total: meter.update(done, task, total))
+    data = data_fingerprints(suite) if config.trainer is None else {}
+    return environment_here(config, suite.tasks, data)
+
+
+def run_workers(
+    reader: "Reader",
+    config: "StudyConfig",
+    url: str,
+    workers: int | None,
+    artifacts: str | None,
+    again: str,
+    what: str = "",
+    ticked: Callable[[], None] | None = None,
+) -> None:
+    """Run a launched study's workers with its progress on stderr, until they end.
+
+    Args:
+        reader: of the database.
+        config: as in `run_study`, like the others.
+        url: likewise.
+        workers: likewise.
+        artifacts: likewise.
+        again: likewise.
+        what: what is run of the study, for the first message.
+        ticked: likewise.
+
+    Raises:
+        Interrupted: it was asked to stop; the study is saved at checkpoints.
+        PathfrontError: the study cannot be run.
+    """
+    from search.commands import output
+    from search.commands.live import LaunchDisplay
+    from search.database.storage import resolve_artifacts
+    from search.engines import launcher
+    from space.errors import Interrupted
+    from space.words import counted
+
     alive = len(reader.status(config.study).workers)
     if alive:
         output.say(
             f"{counted(alive, 'worker')} of another launch at work on study '{config.study}'; adding more"
         )
     try:
-        output.say(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, a second one at once")
+        output.say(
+            f"running {what}study '{config.study}'; Ctrl-C stops it at checkpoints, a second one at once"
+        )
         with LaunchDisplay(reader, config.study) as display:
             place = resolve_artifacts(url, artifacts)
 
@@ -153,7 +201,6 @@ def run_study(
     except (Interrupted, KeyboardInterrupt) as error:
         kind = type(error) if isinstance(error, Interrupted) else Interrupted
         raise kind(f"study '{config.study}' is saved at its checkpoints; resume with: {again}") from None
-    return reader
 
 
 def _is_finished(url: str, config: "StudyConfig") -> bool:
