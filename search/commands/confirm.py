@@ -95,6 +95,8 @@ def run(
     url = resolve_url(storage)
     set_patience(patience)
     confirm, numbers = Confirm(top=top or TOP, seeds=seeds, uniform=uniform), tuple(trial or ())
+    if not dry_run:
+        require_writable(url)  # upgrades older tables
     reader = Reader(url)
     config = with_engine(reader.config(study), engine)
     reader.require_idle(study)
@@ -102,7 +104,6 @@ def run(
     if dry_run:
         _print_plan(reader, config, planned, workers, json)
         return
-    require_writable(url)
     options = ["--seeds", seeds, *(("--top", top) if top else ()), *([] if uniform else ["--no-uniform"])]
     options += [word for number in numbers for word in ("--trial", number)]
     again = command_line(

@@ -36,7 +36,9 @@ def run(
     ] = None,
     pick: Annotated[
         str | None,
-        typer.Option(metavar="best|knee", help="The front's best score (default), or its knee."),
+        typer.Option(
+            metavar="best|knee", help="The front's best score (default), or its knee; confirmed ones first."
+        ),
     ] = None,
     trial: Annotated[
         int | None,

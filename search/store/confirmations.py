@@ -292,7 +292,11 @@ def standing(connection: Connection, study: str) -> Standing:
     ).all()
     return Standing(
         only=bool(only),
-        waiting=tuple(Wanted(*row[:-1]) for row in found if row.final is None),
+        waiting=tuple(
+            Wanted(row.candidate, row.rung, row.seed, row.place, row.control_of)
+            for row in found
+            if row.final is None
+        ),
         under_way=sum(row.final is not None for row in found),
     )
 
