@@ -260,7 +260,7 @@ def test_a_launch_finishes_what_is_wanted_and_searches_no_more(finished, url, ro
 def test_a_failed_confirmation_is_told_and_tried_again(launch, url, rows, tmp_path):
     launch(stop={"candidates": 4}, trainer="toy_trainers:broken")
     run_worker(url, "toy")
-    dense = [row for row in Reader(url).trials("toy") if not row.description.sparse][0]
+    dense = next(row for row in Reader(url).trials("toy") if not row.description.sparse)
     (tmp_path / "broken").touch()
     confirm(url, uniform=False, seeds=1, numbers=[dense.number])
     run_worker(url, "toy")
