@@ -8,7 +8,7 @@ from sqlalchemy import update
 from search.database.storage import open_writer, reachable
 from search.database.tables import clock, studies
 from search.read.confirmation import require_idle
-from search.store.confirmations import Plan, standing, want
+from search.store.confirmations import Plan, plan, standing, want
 from search.store.environment import Environment
 from search.store.events import add_event
 from search.store.studies import join_environment, load_study
@@ -58,6 +58,9 @@ def reopen(
     try:
         with reachable(url):
             known = load_study(engine, url, study)
+            with engine.connect() as connection:  # before anything is written
+                require_idle(connection, study, standing(connection, study).only)
+                plan(connection, known.config, known.suite, confirm, numbers)
             join_environment(engine, study, known.environment, environment, accept_changes)
             config = known.config
             if engine_name is not None:

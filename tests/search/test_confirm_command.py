@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
-import stat
+import subprocess
+import sys
 import time
 
 import pytest
-from test_launch import STUDY, TRAINER, folder, launch, started  # noqa: F401 - `folder` is a fixture
+from test_guests import GUEST
+from test_launch import SCRIPT, STUDY, TRAINER, folder, launch, started  # noqa: F401 - `folder` is a fixture
 
 from search.cli import main
 from search.read.results import Reader
@@ -139,11 +142,23 @@ def test_a_dry_run_and_bad_input_change_nothing(searched, pathfront):
     assert (searched / "pathfront.db").read_bytes() == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-def test_a_database_that_cannot_be_written(searched, pathfront):
-    (searched / "pathfront.db").chmod(stat.S_IRUSR)
-    found, _, err = pathfront("confirm", "mine")
-    assert (found, err.count("\n")) == (4, 1)
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="acting as a guest needs root and setpriv"
+)
+def test_a_database_that_cannot_be_written(searched):
+    database = searched / "pathfront.db"
+    database.chmod(0o644)
+    shutil.chown(database, "nobody")
+    before = database.read_bytes()
+    done = subprocess.run(
+        [*GUEST, sys.executable, "-c", SCRIPT, "confirm", "mine"],
+        cwd=searched,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
+    assert database.read_bytes() == before
 
 
 def test_a_study_confirms_at_its_end(folder):  # noqa: F811

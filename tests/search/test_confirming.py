@@ -360,16 +360,15 @@ class TestRefused:
         assert reopen(url, "toy", Confirm(), (), other, accept_changes=True).left
 
 
-def test_a_stopped_confirmation_goes_on(launch, url, rows, tmp_path):
+def test_a_stopped_confirmation_goes_on(launch, url, rows, tmp_path, monkeypatch):
     launch(stop={"candidates": 2}, rungs={"tokens": [3_000, 6_000], "eta": 2}, trainer="toy_trainers:patient")
     run_worker(url, "toy")
     confirm(url, top=1, seeds=1, uniform=False)
     (tmp_path / "wait").touch()
     worker = Worker(url, "toy", "study-artifacts", "one")
-    worker._request.asked = True
-    claim = worker.choose()
-    assert not hasattr(claim, "seed")  # it is asked to stop, so nothing begins
-    worker._request.asked = False
+    with monkeypatch.context() as patched:
+        patched.setattr(Worker, "asked_to_stop", True)
+        assert worker.choose() == (0,)  # nothing begins
     claim = worker.choose()
     worker.ledger.pause(claim)
     worker.register.leave()
