@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -105,7 +106,7 @@ def _row(rows: list[Any], finalist: Finalist | None) -> ConfirmedRow:
     )
 
 
-def _controls(found: list[Any], finalists: dict[str, Finalist]) -> list[ControlRow]:
+def _controls(found: Sequence[Any], finalists: dict[str, Finalist]) -> list[ControlRow]:
     pairs = {row.candidate: row.control_of for row in found if row.control_of is not None}
     compared = []
     for control, candidate in pairs.items():
