@@ -93,8 +93,10 @@ def run(
         )
         _say_grown(recipe, output)
         return
-    row = _export(reader, study, output, (pick, trial, max_flops), form == "hf").row
-    print(f"exported trial {row.number} (score {score(row.score, row.stderr)}) to {output}")
+    detail = _export(reader, study, output, (pick, trial, max_flops), form == "hf")
+    row, of = detail.row, detail.confirmed
+    confirmed = "" if of is None or of.score is None else f", confirmed at {score(of.score)}"
+    print(f"exported trial {row.number} (score {score(row.score, row.stderr)}{confirmed}) to {output}")
     if reader.config(study).trainer is None:
         print(f"train it: pathfront train {shlex.quote(str(output))} --tokens {short(10 * row.tokens)}")
     if form == "hf":

@@ -99,6 +99,7 @@ def test_a_confirmation_that_is_killed_goes_on_and_is_shown_everywhere(searched,
     code, out, _ = pathfront("export", "mine", "-o", "best/")
     assert code == 0
     assert f"exported trial {best['trial']} " in out
+    assert f", confirmed at {best['score']:.3f})" in out
     card = (searched / "best/README.md").read_text()
     assert "## Confirmed score" in card
     assert f"**{best['score']:.3f} [{best['interval'][0]:.3f}, {best['interval'][1]:.3f}]**" in card

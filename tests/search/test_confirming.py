@@ -270,9 +270,13 @@ def test_a_failed_confirmation_is_told_and_tried_again(launch, url, rows, tmp_pa
     assert all(row.split == "select" for row in Reader(url).front("toy"))
     (tmp_path / "broken").unlink()
     retry(url, "toy")
+    (study,) = rows(tables.studies)
+    assert study["finished_at"] is not None  # the search has ended
+    assert not Reader(url).status("toy").finished
     assert confirm(url, uniform=False, seeds=1, numbers=[dense.number]).left == 1
     run_worker(url, "toy")
     assert Reader(url).status("toy").confirmation.done == 1
+    assert Reader(url).status("toy").finished
 
 
 def test_a_fixed_or_uniform_mixture_has_no_control(launch, url, rows):
