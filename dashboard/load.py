@@ -13,7 +13,7 @@ import streamlit as st
 from sqlalchemy.engine import make_url
 
 from search.database.storage import resolve_url
-from search.pareto import knee
+from search.read.picks import PICKS, picked
 from search.read.remarks import remarks, why_no_front
 from search.read.results import Reader
 from search.read.rows import FrontRow, ListedTrial, StudyStatus, StudySummary, TrialDetail, TrialRow
@@ -141,8 +141,7 @@ class Study:
         rows = self.front
         if not rows:
             return {}
-        middle = rows[knee([(row.score, row.flops_per_token) for row in rows])]
-        return {"best": rows[0].trial, "knee": middle.trial}
+        return {pick: picked(rows, pick).trial for pick in PICKS}
 
     @property
     def marks(self) -> dict[int, str]:

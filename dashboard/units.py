@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from search.read.rows import FrontRow
 from space import words
 from space.words import Z95 as Z95  # the figures use it
 
@@ -29,6 +30,13 @@ def moment(when: datetime | None) -> str:
         return UNKNOWN
     aware = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
     return aware.strftime("%Y-%m-%d %H:%M")
+
+
+def half_interval(row: FrontRow) -> float:
+    """Half of the 95% interval of a candidate on the front: that of its confirmed mean, if there is one."""
+    if row.interval is None:
+        return Z95 * row.score_stderr
+    return (row.interval[1] - row.interval[0]) / 2
 
 
 def signed(value: float | None, stderr: float | None = None) -> str:

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from search.commands import (
+    confirm,
     dashboard,
     data,
     delete,
@@ -104,7 +105,7 @@ def options(
     """Define the options before a command."""
 
 
-STUDIES = (launch, worker, status, front, trials, show, retry, delete)
+STUDIES = (launch, worker, status, front, trials, show, confirm, retry, delete)
 EXPORTS = (export, train, evaluate, shrink)
 for module in (*STUDIES, *EXPORTS, dashboard):
     app.command(module.NAME, epilog=examples(module.EXAMPLES))(module.run)

@@ -24,7 +24,10 @@ from space.errors import NotFoundError, PathfrontError, StorageError, StudyFileE
 from space.words import counted
 
 OPTUNAS = "studies"  # Optuna's table; only whether it exists is read
-_ROWS = ("events", "curves", "routing", "task_scores", "checkpoints", "trials", "candidates", "workers")
+_ROWS = (
+    *("events", "curves", "routing", "task_scores", "checkpoints", "trials"),
+    *("confirmations", "candidates", "workers"),
+)
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,9 @@ def _retry(
         failed = and_(failed, trials.c.number == number)
     of_study = studies.c.name == study
     with engine.begin() as connection:
+        searched = connection.execute(
+            select(trials.c.number).where(failed, trials.c.split == "select")
+        ).first()
         changed = connection.execute(update(trials).where(failed).values(REOPENED)).rowcount
         for row in gone or ():
             connection.execute(delete(checkpoints).filter_by(**row))
@@ -123,6 +129,8 @@ def _retry(
         halted = and_(of_study, studies.c.halted.is_not(None))
         reopens = closed if changed or gone else halted
         values = {"halted": None, "finished_at": None}
+        if changed and searched is None and not gone:  # confirmations only: a finished search stays finished
+            values = {"halted": None, "confirming": True}
         opened = connection.execute(update(studies).where(reopens).values(values)).rowcount
         if not alive and (changed or gone or opened):
             connection.execute(update(studies).where(of_study).values(stop_requested=False))

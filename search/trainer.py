@@ -1,10 +1,12 @@
-"""The trainer of a study: imported by its name, and its result checked before it enters the ledger."""
+"""The trainer of a study: imported by its name, its budget, and its result, which is checked."""
 
 import math
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from search.store.claims import Claim
+from space.contract import Budget
 from space.errors import StudyFileError, TaskError
 from space.plugins import load_object
 from space.scores import Scorecard
@@ -30,6 +32,32 @@ def load_trainer(config: StudyConfig) -> Trainer:
     if torch is not None and (config.device == "cpu" or not torch.cuda.is_available()):
         torch.set_num_threads(1)  # trials run side by side, one core each
     return found
+
+
+def budget_of(config: StudyConfig, claim: Claim, resumed: int | None, log_dir: str | None) -> Budget:
+    """What an attempt may spend. A confirmation trains from the first step to its rung in one go.
+
+    Args:
+        config: the study.
+        claim: the attempt.
+        resumed: rung of the trunk that it resumes from; None if it starts from the beginning.
+        log_dir: folder of the logger; None if it writes no files.
+    """
+    budget = config.rungs.budget(
+        claim.rung,
+        seed=claim.seed,
+        split=claim.split,
+        checkpoint_seconds=config.checkpoint_seconds,
+        device=config.device,
+        precision=config.precision,
+        logger=config.logger,
+        log_dir=log_dir,
+    )
+    if resumed is None or claim.split == "report":
+        return budget.model_copy(update={"start_tokens": 0})
+    if resumed < claim.rung:  # the trunk at the end of that rung
+        return budget.model_copy(update={"start_tokens": config.rungs.tokens[resumed]})
+    return budget
 
 
 def checked_card(card: object) -> Scorecard:

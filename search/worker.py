@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from search.choose.next_trial import next_trial, promotion_of
 from search.choose.optuna_samplers import distributions
@@ -32,16 +33,15 @@ from search.report import StallLimits, TrialReport
 from search.signals import StopRequest, stop_signals
 from search.store.checkpoints import Checkpoints
 from search.store.claims import Claim, NewTrial
+from search.store.confirmations import Wanted, end_confirming, want_at_end
 from search.store.environment import Environment, conflicts, environment_here, other_versions
 from search.store.faults import Failure
 from search.store.ledger import Ledger
 from search.store.studies import Study, finish_study, load_study
 from search.store.study_files import open_files
 from search.store.workers import Register, note_end, worker_name
-from search.trainer import checked_card, load_trainer
+from search.trainer import budget_of, checked_card, load_trainer
 from space.candidate import CandidateConfig
-from space.contract import Budget
-from space.cost import price
 from space.description import describe
 from space.errors import (
     CheckpointError,
@@ -52,6 +52,7 @@ from space.errors import (
     StudyFileError,
 )
 from space.plugins import describe_error
+from space.records import Split
 from space.scores import Scorecard
 
 POLL_SECONDS = 0.5  # of a worker that waits for others
@@ -92,6 +93,12 @@ def run_worker(url: str | None, study: str, artifacts: str | None = None, name: 
     if worker.asked_to_stop:
         raise request.error("stopped as asked; launch the study again to resume it")
     return finished
+
+
+class Idle(NamedTuple):
+    """Nothing to start now; `under_way` trials run or will be retried."""
+
+    under_way: int
 
 
 class Worker:
@@ -220,28 +227,45 @@ class Worker:
                 self.work(found)
             elif found.under_way or self.asked_to_stop:
                 time.sleep(POLL_SECONDS)
-            else:
+            elif not self._more_to_confirm():
                 self.ledger.reconcile(thorough=True)
                 self.checkpoints.conclude()
                 self.ledger.patiently(self._finish_study)
                 return
 
+    def _more_to_confirm(self) -> bool:
+        """Plan the confirmations at the study's end; returns whether any are left."""
+        if self.ledger.confirmations().only:
+            return False
+        return self.ledger.patiently(lambda: want_at_end(self.engine, self.url, self.config, self.suite))
+
     def _finish_study(self) -> None:
+        if self.ledger.confirmations().only:
+            end_confirming(self.engine, self.url, self.config.study)
+            return
         why = "no unseen candidate is left" if self._exhausted else "its stop rule is reached"
         finish_study(self.engine, self.url, self.config.study, why)
 
-    def choose(self) -> Claim | Snapshot:
-        """Claim the next trial; without one, or once asked to stop, return the snapshot seen last."""
+    def choose(self) -> Claim | Idle:
+        """Claim the next trial: confirmations come first, since they are of use at once."""
         check_version(self.engine, self.url)
         while True:
             self.reconcile()
-            claim = self.ledger.take_over()
+            confirming = self.ledger.confirmations()
+            claim = self.ledger.take_over(confirming.only)
             if claim is not None:
                 return claim
+            if confirming.waiting and not self.asked_to_stop:
+                claim = self._claim_confirmation(confirming.waiting[0])
+                if claim is not None:
+                    return claim
+                continue
+            if confirming.only:
+                return Idle(confirming.under_way)
             view = self.view()
             choice = self.next_step(view)
             if choice is None or self.asked_to_stop:  # a proposal may take a second
-                return self._whole(view)
+                return Idle(self._whole(view).under_way + confirming.under_way)
             if isinstance(choice, Proposal):
                 row = choice.row(len(view.candidates), self.distributions)
                 claim = self.ledger.claim(self.new_trial(choice.candidate, 0, self.config.search.seed), row)
@@ -251,6 +275,11 @@ class Worker:
                 claim = self.ledger.claim(self.new_trial(config, promotion.rung, seed))
             if claim is not None:
                 return claim
+
+    def _claim_confirmation(self, wanted: Wanted) -> Claim | None:
+        """Claim a confirmation; None if another worker was faster."""
+        config = CandidateConfig.model_validate(self.ledger.candidate(wanted.candidate).config)
+        return self.ledger.claim(self.new_trial(config, wanted.rung, wanted.seed, "report"))
 
     def next_step(self, view: Snapshot) -> tuple[Promotion, int] | Proposal | None:
         """Choose a promotion from a rung with enough peers, else a new candidate, else any promotion.
@@ -325,25 +354,21 @@ class Worker:
         except LeaseLost as error:
             _say(f"{claim.label}: {error}")
 
-    def new_trial(self, candidate: CandidateConfig, rung: int, seed: int) -> NewTrial:
+    def new_trial(
+        self, candidate: CandidateConfig, rung: int, seed: int, split: Split = "select"
+    ) -> NewTrial:
         """The trial of a candidate at a rung with a seed, and its planned cost."""
-        cost = price(candidate.architecture, self.suite)
-        tokens = self.config.rungs.trial_tokens(rung)
-        return NewTrial(
-            candidate=candidate.id,
-            rung=rung,
-            seed=seed,
-            tokens=self.config.rungs.tokens[rung],
-            flops_per_token=cost.flops_per_token,
-            planned_flops=cost.planned_flops_per_token(candidate.optimizer, self.suite.batch_tokens) * tokens,
-        )
+        return NewTrial.of(self.config, self.suite, candidate, rung, seed, split)
 
     def _train(self, claim: Claim, candidate: CandidateConfig, report: TrialReport) -> Scorecard | None:
         """Run the trainer from the newest intact trunk; None if the attempt failed, which is noted."""
         with tempfile.TemporaryDirectory(prefix="pathfront-") as folder:
             trunk = self.checkpoints.latest_trunk(claim, Path(folder))
             self.ledger.rewind(claim, trunk.tokens if trunk else 0)
-            budget = self._budget(claim, trunk.rung if trunk else None)
+            logs = None
+            if self.config.logger != "none":
+                logs = str(self.files.folder(f"{claim.candidate}/logs"))
+            budget = budget_of(self.config, claim, trunk.rung if trunk else None, logs)
             try:
                 card = self.train(candidate, self.suite, budget, trunk.path if trunk else None, report)
                 report.flush()
@@ -356,24 +381,6 @@ class Worker:
             except (Exception, SystemExit, KeyboardInterrupt) as error:
                 self._give_up(claim, error, asked=report.stopping, resumed=trunk is not None)
                 return None
-
-    def _budget(self, claim: Claim, resumed: int | None) -> Budget:
-        """What an attempt may spend that resumes from the trunk of a rung, or starts from the beginning."""
-        config = self.config
-        budget = config.rungs.budget(
-            claim.rung,
-            seed=claim.seed,
-            checkpoint_seconds=config.checkpoint_seconds,
-            device=config.device,
-            precision=config.precision,
-            logger=config.logger,
-            log_dir=None if config.logger == "none" else str(self.files.folder(f"{claim.candidate}/logs")),
-        )
-        if resumed is None:
-            return budget.model_copy(update={"start_tokens": 0})
-        if resumed < claim.rung:  # the trunk at the end of that rung
-            return budget.model_copy(update={"start_tokens": config.rungs.tokens[resumed]})
-        return budget
 
     def _give_up(self, claim: Claim, error: BaseException, asked: bool, resumed: bool) -> None:
         """Pause a trial if a stop was requested, else note why it failed.

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from space.catalog import load_catalog, local_catalog
+from space.confirm import Confirm
 from space.contract import Budget
 from space.errors import NotFoundError, PathfrontError, StudyFileError, nearest, one_line
 from space.knobs import STORED, Real, Whole
@@ -140,11 +141,13 @@ class Stop(Frozen):
         candidates: candidates that are proposed.
         training_flops: training FLOPs of all trials.
         wall_minutes: minutes with a live worker since the latest launch.
+        confirm: the candidates to train again with fresh seeds before the study ends; None confirms none.
     """
 
     candidates: Annotated[Whole, Field(ge=1, le=MOST_CANDIDATES)] | None = None
     training_flops: Annotated[Real, Field(gt=0)] | None = None
     wall_minutes: Annotated[Real, Field(gt=0, le=LONGEST_MINUTES)] | None = None
+    confirm: Confirm | None = None
 
     @model_validator(mode="after")
     def _ends(self) -> Self:

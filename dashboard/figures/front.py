@@ -16,7 +16,7 @@ from dashboard.figures.hover import hover
 from search.pareto import staircase
 from search.read.rows import FrontRow, TrialRow
 
-SPARSE_SYMBOL, DENSE_SYMBOL = "circle", "diamond"
+SPARSE_SYMBOL, DENSE_SYMBOL, CONFIRMED_SYMBOL = "circle", "diamond", "x-thin-open"
 View = tuple[tuple[float, float], tuple[float, float]]  # log10 FLOPs and score, low to high
 TICKS = (  # decades in view -> marks within each of them
     (1, (1, 1.5, 2, 3, 4, 5, 7)),
@@ -58,6 +58,7 @@ def front_figure(
     if not scored:
         return style.notice("No trial has been scored.", height, palette)
     figure = style.blank(height, palette, hovermode="closest", clickmode="event+select", dragmode="zoom")
+    searched = [t for t in scored if t.split == "select"]
     crowded = len(scored) > SVG_POINTS
     draw = (
         figure.add_scattergl if crowded else figure.add_scatter
@@ -65,11 +66,12 @@ def front_figure(
     colors = style.rung_colors(len(rungs), palette)
     for sparse in (True, False):
         for rung, tokens in enumerate(rungs):
-            members = [t for t in scored if t.rung == rung and t.description.sparse == sparse]
+            members = [t for t in searched if t.rung == rung and t.description.sparse == sparse]
             if members:
                 strength = (rung + 1) / len(rungs)
                 look = _look(members[0], colors[rung], strength, crowded, palette)
                 draw(**_points(members, tokens), **look)
+    _add_confirmations(draw, scored, palette)
     _add_staircase(draw, front, scored, palette)
     _add_selection(draw, scored, selected, palette)
     for number, words in (marks or {}).items():
@@ -140,6 +142,22 @@ def _look(
     }
 
 
+def _add_confirmations(
+    draw: Callable[..., object], scored: Sequence[TrialRow], palette: style.Palette
+) -> None:
+    """Each confirmation as a cross: the front holds their mean."""
+    members = [t for t in scored if t.split == "report"]
+    if not members:
+        return
+    draw(
+        **{**_points(members, members[0].tokens), "name": "one fresh seed, report episodes"},
+        mode="markers",
+        marker={"symbol": CONFIRMED_SYMBOL, "size": 7, "color": palette.muted},
+        legendgroup="confirmed",
+        legendgrouptitle={"text": "Confirmations", "font": {"size": 12, "color": palette.muted}},
+    )
+
+
 def _add_staircase(
     draw: Callable[..., object],
     front: Sequence[FrontRow],
@@ -160,7 +178,7 @@ def _add_staircase(
         hoverinfo="skip",
     )
     sparse = {t.number: t.description.sparse for t in scored}
-    half = [units.Z95 * row.score_stderr for row in front]
+    half = [units.half_interval(row) for row in front]
     draw(
         x=[row.flops_per_token for row in front],
         y=[row.score for row in front],
@@ -185,7 +203,8 @@ def _add_selection(
     chosen = next((t for t in scored if t.number == selected), None)
     if chosen is None:
         return
-    path = sorted((t for t in scored if t.candidate == chosen.candidate), key=lambda t: t.rung)
+    own = (t for t in scored if t.candidate == chosen.candidate and t.split == chosen.split)
+    path = sorted(own, key=lambda t: t.rung)
     draw(
         x=[t.flops_per_token for t in path],
         y=[t.score for t in path],
@@ -231,7 +250,7 @@ def _add_mark(
 def _everything(scored: Iterable[TrialRow], front: Sequence[FrontRow]) -> View:
     """A view of all trials and of the front's intervals, with a margin at each side."""
     flops = np.log10([t.flops_per_token for t in scored])
-    ends = [row.score + side * units.Z95 * row.score_stderr for row in front for side in (-1, 1)]
+    ends = [row.score + side * units.half_interval(row) for row in front for side in (-1, 1)]
     scores = np.array([*(t.score for t in scored), *ends])
     low, high = flops.min(), flops.max()
     least, most = scores.min(), max(scores.max(), 0.0)  # the floor is in view even if all scores are below it

@@ -8,9 +8,11 @@ from dashboard.figures import style
 from dashboard.figures.front import front_figure, trial_at
 from dashboard.views import parts
 from search.read.rows import FrontRow, TrialRow
+from space.words import counted
 
 TABLE = "front_table"
 INTERVAL = "± 95%"
+SELECTED = "Selected at"
 PICKS = {"best": "the best score", "knee": "the most score for its compute"}
 
 
@@ -80,7 +82,8 @@ def _table(study: load.Study) -> None:
     parts.heading("On the front, best score first")
     trials = {trial.number: trial for trial in study.trials}
     marks = study.marks
-    rows = [_table_row(row, trials[row.trial], marks) for row in study.front]
+    confirmed = any(row.split == "report" for row in study.front)
+    rows = [_table_row(row, trials[row.trial], marks, confirmed) for row in study.front]
     key = f"{TABLE}_{selection.trial()}"  # a new key clears the table's selection after a click on the chart
 
     def row_clicked() -> None:
@@ -97,6 +100,7 @@ def _table(study: load.Study) -> None:
         column_config={
             "Score": st.column_config.NumberColumn(format="%.3f"),
             INTERVAL: st.column_config.NumberColumn(format="%.3f"),
+            SELECTED: st.column_config.NumberColumn(format="%.3f"),
             "FLOPs per token": st.column_config.NumberColumn(format="compact"),
             "Active params": st.column_config.NumberColumn(format="compact"),
             "Total params": st.column_config.NumberColumn(format="compact"),
@@ -105,12 +109,15 @@ def _table(study: load.Study) -> None:
     )
 
 
-def _table_row(row: FrontRow, trial: TrialRow, marks: dict[int, str]) -> dict[str, object]:
+def _table_row(row: FrontRow, trial: TrialRow, marks: dict[int, str], confirmed: bool) -> dict[str, object]:
+    """A row of the table; `confirmed` adds two columns about confirmed means."""
+    seeds = counted(row.seeds, "fresh seed") if row.split == "report" else "no"
     return {
         "Trial": row.trial,
         "Mark": marks.get(row.trial, ""),
         "Score": row.score,
-        INTERVAL: units.Z95 * row.score_stderr,
+        INTERVAL: units.half_interval(row),
+        **({"Confirmed": seeds, SELECTED: row.selected_score} if confirmed else {}),
         "Above half": f"{row.above()} of {len(row.tasks)}",
         "FLOPs per token": row.flops_per_token,
         "Active params": row.active_params,

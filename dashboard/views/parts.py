@@ -12,6 +12,7 @@ from search.read.remarks import state
 from search.read.rows import RunningTrial, StudyStatus, StudySummary, TrialDetail
 from space.errors import NotFoundError, PathfrontError, nearest, one_line
 from space.scores import tasks_above
+from space.words import counted
 
 LAUNCH = "pathfront launch quick"
 SHOWN_RUNNING = 6
@@ -234,6 +235,7 @@ def trial_card(study: load.Study, number: int) -> None:
         facts = [
             ("Candidate", row.candidate),
             ("Score, 95%", units.signed(row.score, row.stderr)),
+            *confirmed_facts(detail),
             ("Above half", f"{above} of {len(detail.tasks)} tasks" if detail.tasks else row.state),
             ("Compute", f"{units.flops(row.flops_per_token)} per token"),
             ("Architecture", row.description.label),
@@ -248,6 +250,15 @@ def trial_card(study: load.Study, number: int) -> None:
         export_box(detail)
         clear = {"on_click": selection.choose_trial, "args": (study.name, None)}
         st.button("Clear the selection", **clear, type="tertiary")
+
+
+def confirmed_facts(detail: TrialDetail) -> list[tuple[str, str]]:
+    """The confirmed mean of a trial's candidate with its interval, if there is one."""
+    found = detail.confirmed
+    if found is None or found.score is None:
+        return []
+    ends = "" if found.interval is None else " [{:.3f}, {:.3f}]".format(*found.interval)
+    return [("Confirmed, 95%", f"{found.score:.3f}{ends}, {counted(found.done, 'fresh seed')}")]
 
 
 def _head(title: str, help_line: str, summaries: list[StudySummary], current: str) -> None:

@@ -100,6 +100,7 @@ def _summary(detail: TrialDetail) -> None:
     stats = [
         ("State", row.state + (", on the front" if detail.on_front else "")),
         ("Score, 95% interval", units.signed(row.score, row.stderr)),
+        *parts.confirmed_facts(detail),
         *((f"{domain.capitalize()}", units.signed(score)) for domain, score in detail.domains.items()),
         ("FLOPs per token", units.short(row.flops_per_token)),
         ("Active parameters", f"{units.short(row.active_params)} of {units.short(row.total_params)}"),

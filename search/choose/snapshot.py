@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, and_, func, select
 
 from search.database.tables import candidates, studies, task_scores, trials
 from space.scores import at_floor
@@ -137,14 +137,15 @@ def take_snapshot(engine: Engine, study: str, seed: int, fractions: Fractions | 
     spent = func.coalesce(trials.c.training_flops, trials.c.planned_flops).label("training_flops")
     computed = ("training_flops", "tasks")
     columns = [trials.c[name] for name in SnapshotTrial.__dataclass_fields__ if name not in computed]
-    standings = select(*columns, spent).where(trials.c.study == study, trials.c.seed == seed)
+    searched = and_(trials.c.study == study, trials.c.seed == seed, trials.c.split == "select")
+    standings = select(*columns, spent).where(searched)
     known = select(
         candidates.c.candidate.label("id"),
         candidates.c.ordinal,
         candidates.c.params,
         candidates.c.flops_per_token,
         candidates.c.description["sparse"].as_boolean().label("sparse"),
-    ).where(candidates.c.study == study)
+    ).where(candidates.c.study == study, candidates.c.ordinal >= 0)  # without controls of confirmations
     since = select(studies.c.ran_seconds).where(studies.c.name == study)
     with engine.connect() as connection:
         rows = connection.execute(standings.order_by(trials.c.started_at, trials.c.candidate)).all()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from search.read.picks import picked
 from search.read.results import Reader, storage_option
 from search.read.rows import FrontRow, TrialDetail
 from space.recipe import new_folder
@@ -23,7 +24,7 @@ def next_steps(reader: Reader, study: str, front: Sequence[FrontRow]) -> list[st
         study: the study's name.
         front: its front, best score first.
     """
-    best = front[0]
+    best = picked(front, "best")
     steps = [f"pathfront dashboard{storage_option(reader.url)}"]
     if not can_be_exported(reader.trial(study, best.trial)):
         return [*steps, reader.command("show", study, str(best.trial))]

@@ -33,7 +33,9 @@ def run(
     ] = None,
     pick: Annotated[
         str | None,
-        typer.Option(metavar="best|knee", help="The front's best score (default), or its knee."),
+        typer.Option(
+            metavar="best|knee", help="The front's best score (default), or its knee; confirmed ones first."
+        ),
     ] = None,
     trial: Annotated[
         int | None,
@@ -83,8 +85,10 @@ def run(
     if scale is not None:
         _say_grown(export_larger(opened.reader, study, output, scale, tokens, *choice), output)
         return
-    row = export_trial(opened.reader, study, output, *choice, hf=form == "hf").row
-    print(f"exported trial {row.number} (score {score(row.score, row.stderr)}) to {output}")
+    detail = export_trial(opened.reader, study, output, *choice, hf=form == "hf")
+    row, of = detail.row, detail.confirmed
+    confirmed = "" if of is None or of.score is None else f", confirmed at {score(of.score)}"
+    print(f"exported trial {row.number} (score {score(row.score, row.stderr)}{confirmed}) to {output}")
     if opened.config.trainer is None:
         print(f"train it: pathfront train {shlex.quote(str(output))} --tokens {short(10 * row.tokens)}")
     if form == "hf":

@@ -39,10 +39,12 @@ def print_front(rows: "Sequence[FrontRow]") -> None:
     from space.candidate import CandidateConfig
     from space.description import describe
 
+    confirmed = any(row.split == "report" for row in rows)
     output.print_table(
         [
             ">trial",
             ">score",
+            *(("confirmed 95%", ">selected at") if confirmed else ()),
             ">FLOPs/token",
             ">active",
             ">params",
@@ -55,6 +57,7 @@ def print_front(rows: "Sequence[FrontRow]") -> None:
             (
                 str(row.trial),
                 output.score(row.score, row.score_stderr),
+                *(_confirmed(row) if confirmed else ()),
                 output.short(row.flops_per_token),
                 output.short(row.active_params),
                 output.short(row.total_params),
@@ -66,3 +69,14 @@ def print_front(rows: "Sequence[FrontRow]") -> None:
             for row in rows
         ],
     )
+
+
+def _confirmed(row: "FrontRow") -> tuple[str, str]:
+    """The interval and the number of fresh seeds of a confirmed mean, and the score that was selected."""
+    from search.commands import output
+    from space.words import counted
+
+    if row.split != "report":
+        return "no", ""
+    ends = "" if row.interval is None else "[{:.3f}, {:.3f}], ".format(*row.interval)
+    return f"{ends}{counted(row.seeds, 'seed')}", output.score(row.selected_score)

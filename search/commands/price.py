@@ -41,6 +41,14 @@ def print_price(config: "StudyConfig", workers: int | None, url: str, artifacts:
         output.print_json({**asdict(priced), "existing": existing})
         return
     _print(priced)
+    confirm = config.stop.confirm
+    if confirm is not None:
+        most = (confirm.top + confirm.uniform) * confirm.seeds
+        tokens = config.rungs.with_decay(config.rungs.tokens[-1])
+        print(
+            f"confirmed at its end, beyond this: at most {counted(most, 'trial')} of {output.short(tokens)}"
+            " tokens"
+        )
     print(f"storage: {shown(url)}")
     print(f"artifacts: {artifacts}")
     if existing is not None:

@@ -9,6 +9,7 @@ from search.commands.options import MOST_TRIALS, Json, Storage, Study
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from search.read.confirm_rows import ConfirmedRow
     from search.read.rows import TrialDetail
     from space.records import TaskRecord
 
@@ -84,6 +85,21 @@ def _trouble(detail: "TrialDetail", retry: str) -> None:
         print(f"try it again: {retry}" if row.final else "another attempt follows: any worker makes it")
 
 
+def _confirmed(row: "ConfirmedRow") -> str:
+    from search.commands import output
+    from space.words import counted
+
+    if row.score is None:
+        return f"confirmed: 0 of {counted(row.wanted, 'seed')} done"
+    ends = "" if row.interval is None else " [{:.3f}, {:.3f}] (95%)".format(*row.interval)
+    before = "" if row.selected_score is None else f"; selected at {output.score(row.selected_score)}"
+    of = "" if row.control_of is None else f"; uniform control of candidate {row.control_of}"
+    return (
+        f"confirmed {output.score(row.score)}{ends} over {row.done} of {counted(row.wanted, 'fresh seed')} on"
+        f" the report episodes{before}{of}"
+    )
+
+
 def _summary(detail: "TrialDetail") -> None:
     from search.commands import output
     from space.words import counted
@@ -94,7 +110,10 @@ def _summary(detail: "TrialDetail") -> None:
         f"trial {row.number}: candidate {row.candidate}, rung {row.rung}, seed {row.seed}, {row.state}{place}"
     )
     if row.score is not None:
-        print(f"score {output.score(row.score, row.stderr)} of the expert, mean over domains")
+        episodes = " on the report episodes" if row.split == "report" else ""
+        print(f"score {output.score(row.score, row.stderr)} of the expert, mean over domains{episodes}")
+    if detail.confirmed is not None:
+        print(_confirmed(detail.confirmed))
     if detail.seeds > 1:
         print(f"mean of {detail.seeds} seeds {output.score(detail.mean_score, detail.mean_stderr)}")
     for title, value in row.description.facts.items():

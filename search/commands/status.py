@@ -7,6 +7,7 @@ import typer
 from search.commands.options import Json, Storage
 
 if TYPE_CHECKING:
+    from search.read.confirm_rows import ConfirmationStatus
     from search.read.results import Reader
     from search.read.rows import StudyStatus, StudySummary
 
@@ -54,7 +55,11 @@ def _print(status: "StudyStatus", url: str) -> None:
         print(f"proposed by {rule}, {status.origins[rule]:,} of {status.candidates:,}: {reason}")
     if status.best:
         best = status.best
-        print(f"best: trial {best.number}, score {output.score(best.score, best.stderr)}, rung {best.rung}")
+        confirmed = ", confirmed" if best.split == "report" else ""
+        score = output.score(best.score, best.stderr)
+        print(f"best: trial {best.number}, score {score}{confirmed}, rung {best.rung}")
+    if status.confirmation is not None:
+        _print_confirmations(status.confirmation)
     if status.disk_bytes["total"]:
         kinds = [
             f"{output.short(size)}B {kind}" for kind, size in status.disk_bytes.items() if kind != "total"
@@ -83,6 +88,19 @@ def _print(status: "StudyStatus", url: str) -> None:
     for event in status.events:
         when = f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}"  # in local time
         print(f"{when}  {event.kind}: {event.text}")
+
+
+def _print_confirmations(confirmation: "ConfirmationStatus") -> None:
+    from search.read.remarks import confirmed_words
+    from space.words import counted
+
+    failed = f", {confirmation.failed:,} failed" if confirmation.failed else ""
+    print(
+        f"confirmed with fresh seeds: {confirmation.done:,} of {counted(confirmation.wanted, 'trial')} done,"
+        f" {confirmation.running:,} running{failed}"
+    )
+    for line in confirmed_words(confirmation):
+        print(line)
 
 
 def _counts(status: "StudyStatus") -> str:

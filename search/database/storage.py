@@ -111,7 +111,8 @@ def require_writable(url: str) -> None:
         engine = open_writer(url, create=False)
         with _closed_on_error(engine), reachable(url), engine.connect() as connection:
             if path is not None:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # of a file that may not be written, it reads
+                connection.exec_driver_sql("UPDATE pf_schema SET version = version")
                 connection.rollback()
         engine.dispose()
     except NotFoundError:

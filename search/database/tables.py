@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-TABLES_VERSION = 3
+TABLES_VERSION = 4
 STATES = ("running", "done", "failed", "paused")
 
 metadata = MetaData()
@@ -87,6 +87,7 @@ studies = Table(
     Column(
         "ran_seconds", Double, nullable=False, server_default="0"
     ),  # time with a live worker since the latest launch
+    Column("confirming", Boolean),  # whether workers train confirmations only; null is false
 )
 
 workers = Table(
@@ -109,7 +110,7 @@ candidates = Table(
     metadata,
     Column("study", String(100), primary_key=True),
     Column("candidate", String(12), primary_key=True),
-    Column("ordinal", Integer, nullable=False),  # 0 for the study's first candidate; no two share one
+    Column("ordinal", Integer, nullable=False),  # from 0, unique; negative for controls of confirmations
     Column("config", JSON, nullable=False),  # space.candidate.CandidateConfig
     Column("params", JSON, nullable=False),  # Optuna's parameters
     Column("distributions", JSON, nullable=False),  # parameter -> Optuna's distribution_to_json
@@ -154,10 +155,23 @@ trials = Table(
     Column("log", Text),  # path of the log of the last attempt's worker; null for a terminal
     Column("durable_tokens", BigInteger),  # newest checkpoint at the last counted crash
     Column("environment", JSON),  # of the last attempt, if it differs from the study's
+    Column(
+        "split", String(10), nullable=False, server_default="select"
+    ),  # episodes of its score; "report" for confirmations
     Column("started_at", Double, nullable=False),  # the last attempt's
     Column("finished_at", Double),
     ForeignKeyConstraint(("study", "candidate"), ["pf_candidates.study", "pf_candidates.candidate"]),
     Index("pf_trials_by_state", "study", "state"),
+)
+
+confirmations = Table(
+    "pf_confirmations",
+    metadata,
+    *_trial_key(),
+    Column("place", Integer, nullable=False),  # order of training at each seed, from 0
+    Column("control_of", String(12)),  # the candidate that it is the uniform control of; null for others
+    Column("chosen_at", Double, nullable=False),
+    ForeignKeyConstraint(("study", "candidate"), ["pf_candidates.study", "pf_candidates.candidate"]),
 )
 
 task_scores = Table(

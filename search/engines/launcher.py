@@ -115,6 +115,7 @@ def _run(
         launcher.interrupt()
         on_interrupt()
 
+    launcher.confirming = bool(launcher.patiently(launcher.row).confirming)
     with stop_signals(ask, lambda _: launcher.insist()) as request:
         launcher.request = request
         try:
@@ -195,6 +196,7 @@ class Launcher:
         self._given_up: _Place | None = None
         self._patience = patience_seconds()
         self.request = StopRequest()
+        self.confirming = False  # whether the workers train confirmations only
         self._insisted = False
         self._failure: PathfrontError | None = None  # the first that `interrupt` or `kill` of a worker raised
         self._stuck = False  # whether a worker can be stopped in no way
@@ -291,10 +293,10 @@ class Launcher:
             raise self._failure
         if self.request.asked:
             raise self.request.error("stopped as asked; launch the study again to resume it")
-        row = self.patiently(self._row)
+        row = self.patiently(self.row)
         if row.halted is not None:
             raise StudyHalted(row.halted)
-        if row.finished_at is not None:
+        if not row.confirming and (self.confirming or row.finished_at is not None):
             return
         if self._refused is not None:
             raise self._refused
@@ -310,7 +312,8 @@ class Launcher:
         """Call what needs the database; wait while it does not answer and nobody insisted on stopping."""
         return patiently(call, self._patience, say_waiting, lambda: self._insisted)
 
-    def _row(self) -> Row[Any]:
+    def row(self) -> Row[Any]:
+        """The study's row."""
         query = select(studies).where(studies.c.name == self._study)
         with reachable(self._url), self._database.connect() as connection:
             return connection.execute(query).one()

@@ -46,6 +46,7 @@ def card(
             f" `{recipe.suite.name}`, exported at rung {origin.rung} ({origin.tokens:,} tokens) with its"
             " decayed weights.",
             "",
+            *_confirmed(detail),
             *_scores(recipe, detail),
             *_cost(recipe, detail),
             *_place(detail, front),
@@ -138,23 +139,59 @@ def _kind(recipe: Recipe) -> str:
     return f"{'sparse' if made.sparse else 'dense'} decoder ({made.label})"
 
 
+def _confirmed(detail: TrialDetail) -> list[str]:
+    """The confirmed mean of the trial's candidate, and the score that it was selected at beside it."""
+    found = detail.confirmed
+    if found is None or found.score is None:
+        return []
+    seeds = "seed" if found.done == 1 else "seeds"
+    text = (
+        f"**{mean_words(found.score, found.score_stderr, found.interval)}** of the expert, the mean over"
+        f" {found.done} fresh {seeds} that the search did not use, on the **report** episodes, which it did"
+        " not see"
+    )
+    if found.interval is not None:
+        text += " (95% interval by Student's t, from the variation between seeds)"
+    lines = ["## Confirmed score", "", f"{text}.", ""]
+    if found.selected_score is not None:
+        gap = found.selected_score - found.score
+        lines[-2] += (
+            f" The search selected it at {found.selected_score:.3f}, which is {abs(gap):.3f}"
+            f" {'more' if gap >= 0 else 'less'}: the best of many scores are the lucky ones."
+        )
+    if found.control_of is not None:
+        lines[-2] += f" It is the uniform mixture at the architecture of candidate {found.control_of}."
+    return lines
+
+
+def mean_words(score: float, stderr: float | None, ends: tuple[float, float] | None) -> str:
+    """A mean with its own interval, else with that of its standard error."""
+    if ends is None:
+        return interval(score, stderr or 0.0)
+    return f"{score:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+
+
 def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:
-    origin = recipe.origin
+    origin, split = recipe.origin, detail.row.split
     above = tasks_above(detail.tasks)
+    episodes, rest = "**select** episodes, which the search itself saw", ""
+    if split == "report":
+        episodes = "**report** episodes, which no search has seen"
+    else:
+        rest = " `pathfront eval` scores the report episodes, which no search has seen."
     lines = [
         "## Scores",
         "",
-        f"Fraction of expert performance on the **select** episodes, which the search itself saw: overall"
+        f"Fraction of expert performance of these weights on the {episodes}: overall"
         f" **{interval(origin.score, origin.score_stderr)}** (mean over domains, 95% interval);"
-        f" above half of the expert on {above} of {counted(len(detail.tasks), 'task')}. `pathfront eval`"
-        " scores the report episodes, which no search has seen.",
+        f" above half of the expert on {above} of {counted(len(detail.tasks), 'task')}.{rest}",
         "",
         "| task | domain | share of tokens | measured | floor | expert | of the expert (95%) | episodes |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for task, score in sorted(detail.tasks.items(), key=lambda item: -item[1].fraction):
         record = recipe.suite.records[task]
-        floor, expert = record.checked("select")
+        floor, expert = record.checked(split)
         share = recipe.candidate.mixture.weights.get(task, 0.0)
         lines.append(
             f"| {task} | {record.domain} | {share:.1%} | {score.value:.4g} {record.unit} | {floor.mean:.4g}"
@@ -202,14 +239,15 @@ def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
         )
     lines += [
         "",
-        "| trial | score (95%) | FLOPs per token | total parameters | rung |",
-        "|---|---|---|---|---|",
+        "| trial | score (95%) | confirmed | FLOPs per token | total parameters | rung |",
+        "|---|---|---|---|---|---|",
     ]
     for row in front:
         mark = "**" if (row.candidate, row.rung) == own else ""
+        confirmed = counted(row.seeds, "seed") if row.split == "report" else "no"
         lines.append(
-            f"| {mark}{row.trial}{mark} | {interval(row.score, row.score_stderr)}"
-            f" | {row.flops_per_token:,.0f} | {row.total_params:,} | {row.rung} |"
+            f"| {mark}{row.trial}{mark} | {mean_words(row.score, row.score_stderr, row.interval)}"
+            f" | {confirmed} | {row.flops_per_token:,.0f} | {row.total_params:,} | {row.rung} |"
         )
     return [*lines, ""]
 

@@ -73,7 +73,7 @@ class Interval(NamedTuple):
 
 
 def observations(rows: Iterable[TrialRow], rungs: Rungs) -> list[Observation]:
-    """The scores of a study's done trials.
+    """The scores of a study's done trials on the select episodes.
 
     Args:
         rows: the study's trials.
@@ -84,7 +84,7 @@ def observations(rows: Iterable[TrialRow], rungs: Rungs) -> list[Observation]:
             row.candidate, row.flops_per_token, rungs.with_decay(row.tokens), row.score, row.stderr or 0.0
         )
         for row in rows
-        if row.state == "done" and row.score is not None
+        if row.state == "done" and row.score is not None and row.split == "select"
     ]
 
 

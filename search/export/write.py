@@ -9,10 +9,10 @@ from pathlib import Path
 
 from search.export.card import card, grown_card
 from search.export.extrapolate import observations, predicted_scores, reach
-from search.pareto import knee
+from search.read.picks import PICKS, picked
 from search.read.remarks import no_front
 from search.read.results import Reader
-from search.read.rows import CheckpointRow, FrontRow, TrialDetail
+from search.read.rows import CheckpointRow, TrialDetail
 from search.store.artifacts import copy_stored
 from space.cost import price
 from space.errors import CheckpointError, NotFoundError, StudyFileError, closest
@@ -21,7 +21,6 @@ from space.growth import TargetSize, grow
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Recipe
 from space.records import SuiteRecord
 
-PICKS = ("best", "knee")
 AHEAD = (1, 3, 10)  # multiples of a trial's tokens at which the score of a grown model is predicted
 
 
@@ -42,7 +41,8 @@ def export(
         study: name of the study.
         folder: the new folder; it must not exist.
         tokenizer: returns the SentencePiece model of a suite's tokenizer.
-        pick: "best" (the default) for the front's best score, "knee" for its knee.
+        pick: "best" (the default) for the front's best score, "knee" for its knee; among confirmed
+            candidates once there are any.
         trial: number of a done trial, instead of `pick`.
         max_flops: pick only among candidates of at most that many FLOPs per token.
         finish: called with the complete folder before it gets its name; may add files.
@@ -172,13 +172,6 @@ def choose(
     if not front:
         raise NotFoundError(no_front(reader, study, max_flops))
     return reader.trial(study, picked(front, pick or "best").trial)
-
-
-def picked(front: list[FrontRow], pick: str) -> FrontRow:
-    """The best point or the knee of a front, which is sorted by decreasing score."""
-    if pick == "best":
-        return front[0]
-    return front[knee([(row.score, row.flops_per_token) for row in front])]
 
 
 def require_new(folder: Path) -> None:

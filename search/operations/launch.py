@@ -10,7 +10,7 @@ from search.operations.console import Meter, say
 from search.operations.live import LaunchDisplay
 from search.operations.rehearse import rehearse
 from search.read.results import Reader
-from search.store.environment import environment_here
+from search.store.environment import Environment, environment_here
 from search.store.studies import MAY_CHANGE, create_or_resume, planned
 from space.errors import Interrupted, NotFoundError
 from space.records import SuiteRecord
@@ -45,9 +45,6 @@ def run_study(
         Interrupted: it was asked to stop; the study is saved at checkpoints.
         PathfrontError: the study cannot be run.
     """
-    from trainers.tasks.fingerprint import data_fingerprints
-    from trainers.tasks.prepare import data_tokens
-
     tell = (lambda text: None) if quiet else say
     require_writable(url)
     plan = planned(url, config)
@@ -57,20 +54,64 @@ def run_study(
     if _is_finished(url, config):
         tell(f"study '{config.study}' is finished; increase `stop` in its file to continue")
         return Reader(url)
-    rehearse(config)
-    _prepare(suite, quiet)  # before the study is created, because it may fail
+    here = prepared_environment(config, suite, quiet)  # before the study is created, because it may fail
     if config.space.mixture.epochs is not None:  # exact, where the suite's record has estimates
+        from trainers.tasks.prepare import data_tokens
+
         suite = suite.model_copy(update={"tokens": data_tokens(suite)})
         config.space.mixture.check(suite, config.rungs.with_decay(config.rungs.tokens[-1]))
-    data = data_fingerprints(suite) if config.trainer is None else {}
-    here = environment_here(config, suite.tasks, data)
     create_or_resume(url, config, here, accept_changes, suite)
     reader = Reader(url)
+    run_workers(reader, config, url, workers, artifacts, ticked=ticked, quiet=quiet)
+    return reader
+
+
+def prepared_environment(config: StudyConfig, suite: SuiteRecord, quiet: bool = False) -> Environment:
+    """Import what a study names, make its tasks' data, and return what its trials are trained with here.
+
+    Raises:
+        PathfrontError: something cannot be imported, built or made.
+    """
+    from trainers.tasks.fingerprint import data_fingerprints
+
+    rehearse(config)
+    _prepare(suite, quiet)
+    data = data_fingerprints(suite) if config.trainer is None else {}
+    return environment_here(config, suite.tasks, data)
+
+
+def run_workers(
+    reader: Reader,
+    config: StudyConfig,
+    url: str,
+    workers: int | None,
+    artifacts: str | None,
+    what: str = "",
+    ticked: Callable[[Reader], object] | None = None,
+    quiet: bool = False,
+) -> None:
+    """Run a stored study's workers with its progress on stderr, until they end.
+
+    Args:
+        reader: of the database.
+        config: as in `run_study`, like the arguments that are not described here.
+        url: the database.
+        workers: parallel trials.
+        artifacts: where checkpoints are stored.
+        what: what is run of the study, for the first message.
+        ticked: called about twice a second.
+        quiet: whether to show no progress.
+
+    Raises:
+        Interrupted: it was asked to stop; the study is saved at checkpoints.
+        PathfrontError: the study cannot be run.
+    """
+    tell = (lambda text: None) if quiet else say
     alive = len(reader.status(config.study).workers)
     if alive:
         tell(f"{counted(alive, 'worker')} of another launch at work on study '{config.study}'; adding more")
     try:
-        tell(f"running study '{config.study}'; Ctrl-C stops it at checkpoints, a second one at once")
+        tell(f"running {what}study '{config.study}'; Ctrl-C stops it at checkpoints, a second one at once")
         with ExitStack() as stack:
             display = None if quiet else stack.enter_context(LaunchDisplay(reader, config.study))
 
@@ -86,7 +127,6 @@ def run_study(
     except (Interrupted, KeyboardInterrupt) as error:
         kind = type(error) if isinstance(error, Interrupted) else Interrupted
         raise kind(f"study '{config.study}' is saved at its checkpoints") from None
-    return reader
 
 
 def _prepare(suite: SuiteRecord, quiet: bool) -> None:

@@ -78,6 +78,8 @@ def line(status: "StudyStatus") -> str:
         f"{_trials(status)} (rungs {rungs})",
         f"{len(status.running)} running",
     ]
+    if status.confirmation is not None:
+        parts.insert(2, f"confirmed {status.confirmation.done}/{status.confirmation.wanted}")
     if status.states.get("failed"):
         parts.append(f"{status.states['failed']} failed{_reason(status)}")
     if status.at_floor:

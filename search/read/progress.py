@@ -3,10 +3,10 @@
 These functions read through an open connection and never write.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Row, and_, func, select
 from sqlalchemy.engine import Connection
@@ -14,6 +14,8 @@ from sqlalchemy.engine import Connection
 from search.database.tables import candidates, checkpoints, clock, curves, events, trials, workers
 from search.planning.bounds import expected_trials
 from search.read import queries
+from search.read.confirm_rows import ConfirmationStatus
+from search.read.confirmation import confirmation_status
 from search.read.rows import Event, FailureGroup, RungStatus, RunningTrial, StudyStatus, TrialRow, WorkerRow
 from search.store.faults import same_cause
 from search.store.finalists import Finalist, best_of, highest_rungs
@@ -32,26 +34,32 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
         study: its row of `pf_studies`.
         config: its configuration.
     """
-    counts = _counts(connection, study.name)
+    every = _counts(connection, study.name)
+    counts = {(state, rung): n for (state, rung, split), n in every.items() if split == "select"}
     states: Counter[str] = Counter()
-    for (state, _), count in counts.items():
+    for (state, _, _), count in every.items():
         states[state] += count
     running = _running(connection, study.name, config)
     finalists = highest_rungs(connection, study.name)
     origins, reasons = queries.proposals(connection, study.name)
     failures, for_good = _failures(connection, study.name)
-    spent = connection.execute(
-        select(
-            func.coalesce(func.sum(trials.c.training_flops), 0.0).label("training_flops"),
-            func.coalesce(func.sum(trials.c.wall_seconds), 0.0).label("wall_seconds"),
-            func.coalesce(func.sum(trials.c.evaluation_seconds), 0.0).label("evaluation_seconds"),
-        ).where(trials.c.study == study.name)
-    ).one()
-    fraction = 1.0 if study.finished_at else _fraction(config, counts, running, spent.training_flops, study)
+    searching = [run for run in running if run.split == "select"]
+    confirmation = confirmation_status(connection, study.name, len(config.rungs.tokens) - 1)
+    total = _spent(connection, study.name)
+    spent = total["select"] + total["report"]
+    fraction = 1.0
+    if not study.finished_at:
+        fraction = _fraction(config, counts, searching, total["select"].training_flops, study)
+    busy, at_work = total["select"], searching
+    if confirmation is not None and not confirmation.ended:
+        confirmed = _confirmed_fraction(confirmation, running)
+        if confirmed < fraction:
+            fraction, busy = confirmed, total["report"]
+            at_work = [run for run in running if run.split == "report"]
     return StudyStatus(
         study=study.name,
         suite=study.suite["name"],
-        finished=study.finished_at is not None,
+        finished=study.finished_at is not None and not study.confirming,
         stopping=bool(study.stop_requested),
         candidates=sum(origins.values()),
         states=dict(states),
@@ -60,7 +68,7 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
         training_flops=spent.training_flops,
         wall_seconds=spent.wall_seconds,
         fraction_done=fraction,
-        seconds_left=_seconds_left(fraction, spent.wall_seconds + spent.evaluation_seconds, len(running)),
+        seconds_left=_seconds_left(fraction, busy.wall_seconds + busy.evaluation_seconds, len(at_work)),
         running=running,
         events=_events(connection, study.name),
         halted=study.halted,
@@ -73,20 +81,41 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
         disk_bytes=disk_bytes(connection, study.name),
         workers=queries.alive_workers(connection, study.name),
         workers_left=_workers_left(connection, study),
+        confirmation=confirmation,
+        confirming=bool(study.confirming),
     )
 
 
-def _counts(connection: Connection, study: str) -> dict[tuple[str, int], int]:
-    """(state, rung) -> trials; a running trial whose lease has run out counts as lost."""
+class _Spent(NamedTuple):
+    training_flops: float = 0.0
+    wall_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+
+    def __add__(self, other: Any) -> "_Spent":
+        return _Spent(*(one + another for one, another in zip(self, other, strict=True)))
+
+
+def _spent(connection: Connection, study: str) -> defaultdict[str, _Spent]:
+    """Split -> what the trials that are scored on it have spent."""
+    sums = [func.coalesce(func.sum(trials.c[name]), 0.0) for name in _Spent._fields]
     found = connection.execute(
-        select(trials.c.state, trials.c.rung, queries.LIVE.label("live"), func.count().label("trials"))
-        .where(trials.c.study == study)
-        .group_by(trials.c.state, trials.c.rung, "live")
+        select(trials.c.split, *sums).where(trials.c.study == study).group_by(trials.c.split)
     )
-    counts: Counter[tuple[str, int]] = Counter()
+    return defaultdict(_Spent, {row[0]: _Spent(*row[1:]) for row in found})
+
+
+def _counts(connection: Connection, study: str) -> dict[tuple[str, int, str], int]:
+    """(state, rung, split) -> trials; a running trial whose lease has run out counts as lost."""
+    key = (trials.c.state, trials.c.rung, trials.c.split)
+    found = connection.execute(
+        select(*key, queries.LIVE.label("live"), func.count().label("trials"))
+        .where(trials.c.study == study)
+        .group_by(*key, "live")
+    )
+    counts: Counter[tuple[str, int, str]] = Counter()
     for row in found:
         lost = row.state == "running" and not row.live
-        counts["lost" if lost else row.state, row.rung] += row.trials
+        counts["lost" if lost else row.state, row.rung, row.split] += row.trials
     return dict(counts)
 
 
@@ -136,6 +165,16 @@ def _fraction(
     return min(max(shares), 1.0)
 
 
+def _confirmed_fraction(confirmation: ConfirmationStatus, running: list[RunningTrial]) -> float:
+    """Share of the confirmations that have ended, with the progress of those that run."""
+    begun = sum(
+        (trial.progress_tokens - trial.start_tokens) / (trial.tokens - trial.start_tokens)
+        for trial in running
+        if trial.split == "report"
+    )
+    return min(1.0, (confirmation.done + confirmation.failed + begun) / confirmation.wanted)
+
+
 def _seconds_left(fraction: float, busy_seconds: float, running: int) -> float | None:
     """Seconds left, extrapolated linearly; None if nothing runs or nothing is done yet."""
     if fraction >= 1:
@@ -161,11 +200,12 @@ def _running(connection: Connection, study: str, config: StudyConfig) -> list[Ru
             seed=row.seed,
             attempt=row.attempt,
             worker=row.worker,
-            start_tokens=config.rungs.tokens[row.rung - 1] if row.rung else 0,
+            start_tokens=config.rungs.tokens[row.rung - 1] if row.rung and row.split == "select" else 0,
             progress_tokens=row.progress_tokens,
             tokens=row.tokens + config.rungs.budget(row.rung).decay_tokens,
             loss=_last_loss(connection, row),
             description=queries.description(row.description),
+            split=row.split,
         )
         for row in found.all()
     ]
@@ -233,7 +273,7 @@ def _workers_left(connection: Connection, study: Row[Any]) -> list[WorkerRow]:
 
 
 def _finished_because(connection: Connection, study: Row[Any]) -> str | None:
-    if study.finished_at is None:
+    if study.finished_at is None or study.confirming:
         return None
     finished = select(events.c.text).where(events.c.study == study.name, events.c.kind == "finished")
     return connection.scalar(finished.order_by(events.c.id.desc()).limit(1))

@@ -47,6 +47,7 @@ _ROW = (  # each labelled as a field of ListedTrial
     trials.c.error,
     trials.c.log,
     trials.c.final,
+    trials.c.split,
 )
 
 
@@ -63,9 +64,9 @@ def on_front(connection: Connection, study: str, number: int) -> bool:
 
 def merged(row: TrialRow, finalist: Finalist) -> TrialRow:
     """A trial with the mean score over the seeds of its candidate's highest rung."""
-    if finalist.seeds == 1:
+    if finalist.seeds == 1 and finalist.split == "select":
         return row
-    return replace(row, score=finalist.score, stderr=finalist.stderr, confirmed=True)
+    return replace(row, score=finalist.score, stderr=finalist.stderr, confirmed=True, split=finalist.split)
 
 
 def trial_rows(connection: Connection, where: ColumnElement[bool]) -> list[TrialRow]:
@@ -135,16 +136,18 @@ def worker_row(row: Row[Any]) -> WorkerRow:
 
 
 def fractions(connection: Connection, study: str, front: Iterable[Finalist]) -> dict[str, dict[str, float]]:
-    """Candidate -> task -> mean fraction over the seeds of its highest rung."""
-    rungs = {row.candidate: row.rung for row in front}
+    """Candidate -> task -> mean fraction over the trials that its score is the mean of."""
+    trained = {row.candidate: (row.rung, row.of_seeds) for row in front}
+    columns = [task_scores.c[name] for name in ("candidate", "rung", "seed", "task", "fraction")]
     found = connection.execute(
-        select(task_scores.c.candidate, task_scores.c.rung, task_scores.c.task, task_scores.c.fraction)
-        .where(task_scores.c.study == study, task_scores.c.candidate.in_(list(rungs)))
+        select(*columns)
+        .where(task_scores.c.study == study, task_scores.c.candidate.in_(list(trained)))
         .order_by(task_scores.c.task)
     )
     values: defaultdict[str, defaultdict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in found:
-        if row.rung == rungs[row.candidate]:
+        rung, seeds = trained[row.candidate]
+        if row.rung == rung and row.seed in seeds:
             values[row.candidate][row.task].append(row.fraction)
     return {c: {task: sum(v) / len(v) for task, v in tasks.items()} for c, tasks in values.items()}
 
@@ -173,8 +176,15 @@ def scores_by_task(
     return scores
 
 
-def proposals(connection: Connection, study: str) -> tuple[dict[str, int], dict[str, str]]:
+def proposals(
+    connection: Connection, study: str, controls: bool = False
+) -> tuple[dict[str, int], dict[str, str]]:
     """How candidates were proposed.
+
+    Args:
+        connection: an open connection.
+        study: the study's name.
+        controls: whether the uniform controls of confirmations count, too.
 
     Returns:
         Rule -> how many, in the order of each one's first; rule -> the latest reason, for those with one.
@@ -186,7 +196,7 @@ def proposals(connection: Connection, study: str) -> tuple[dict[str, int], dict[
             func.min(candidates.c.ordinal).label("first"),
             func.max(candidates.c.ordinal).label("last"),
         )
-        .where(candidates.c.study == study)
+        .where(candidates.c.study == study, *(() if controls else (candidates.c.ordinal >= 0,)))
         .group_by(candidates.c.origin)
     ).all()
     counts: dict[str, int] = {}

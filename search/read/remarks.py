@@ -6,6 +6,7 @@ A study that makes progress without failures has no remarks.
 from collections.abc import Sequence
 
 from search.choose.provenance import FALLBACK, WAITS
+from search.read.confirm_rows import ConfirmationStatus
 from search.read.results import Reader, storage_option
 from search.read.rows import FailureGroup, StudyStatus, StudySummary, TrialRow
 from search.store.studies import DELETING
@@ -88,6 +89,27 @@ def at_floor(status: StudyStatus) -> list[str]:
     if short or 2 * count >= status.candidates:
         text += f": {LONGER} (they begin at {status.rungs[0].tokens:,}), in a study of another name"
     return [text]
+
+
+def confirmed_words(confirmation: ConfirmationStatus) -> list[str]:
+    """What confirmations say, as sentences: the over-optimism of the best score, and the uniform control."""
+    said = []
+    if confirmation.optimism is not None:
+        direction = "too high" if confirmation.optimism >= 0 else "too low"
+        before = next(row for row in confirmation.candidates if row.trial == confirmation.best_before)
+        assert before.selected_score is not None
+        assert before.score is not None
+        said.append(
+            f"the best before confirmation, trial {before.trial}, was selected at {before.selected_score:.3f}"
+            f" and is confirmed at {before.score:.3f}: {abs(confirmation.optimism):.3f} {direction}"
+        )
+    for row in confirmation.controls:
+        ends = "" if row.interval is None else " [{:+.3f}, {:+.3f}] (95%)".format(*row.interval)
+        said.append(
+            f"searched mixture of {row.candidate} minus the uniform one at its architecture:"
+            f" {row.difference:+.3f}{ends}"
+        )
+    return said
 
 
 def by_chance(status: StudyStatus) -> list[str]:

@@ -14,6 +14,7 @@ from search.database.storage import artifacts_home, open_reader, shown, storage_
 from search.database.tables import candidates, checkpoints, events, routing, studies, trials
 from search.planning.forecast import Speed
 from search.read import queries
+from search.read.confirmation import confirmation_status, require_idle
 from search.read.progress import moment, study_status
 from search.read.rows import (
     CheckpointRow,
@@ -26,9 +27,11 @@ from search.read.rows import (
     TrialRow,
 )
 from search.store.artifacts import located
+from search.store.confirmations import Plan, plan
 from search.store.finalists import front_of, highest_rungs, mean_over_seeds
 from search.store.studies import parse_config, parse_suite
 from space.candidate import CandidateConfig
+from space.confirm import Confirm
 from space.errors import NotFoundError, nearest
 from space.recipe import new_folder
 from space.records import SuiteRecord
@@ -59,9 +62,8 @@ class Reader:
         """All studies, the latest launch first."""
         with self._engine.connect() as connection:
             rows = connection.execute(select(studies).order_by(studies.c.launched_at.desc())).all()
-            counted = select(candidates.c.study, func.count().label("candidates")).group_by(
-                candidates.c.study
-            )
+            proposed = select(candidates.c.study, func.count().label("candidates"))
+            counted = proposed.where(candidates.c.ordinal >= 0).group_by(candidates.c.study)
             sizes = {row.study: row.candidates for row in connection.execute(counted)}
             totals = {row.study: row for row in connection.execute(queries.totals())}
             best = {name: queries.best_score(connection, name) for name in totals}
@@ -70,7 +72,7 @@ class Reader:
                 name=row.name,
                 suite=row.suite["name"],
                 created_at=moment(row.created_at),
-                finished=row.finished_at is not None,
+                finished=row.finished_at is not None and not row.confirming,
                 candidates=sizes.get(row.name, 0),
                 trials=total.trials if total else 0,
                 running=total.live if total else 0,
@@ -128,7 +130,7 @@ class Reader:
             states = [tuple(state) for state in connection.execute(counts)]
             event = connection.scalar(last)
             alive = len(queries.alive_workers(connection, study))
-        of_study = (row.launched_at, row.finished_at, row.stop_requested, row.halted)
+        of_study = (row.launched_at, row.finished_at, row.stop_requested, row.halted, row.confirming)
         return repr((states, event, alive, of_study))
 
     def trials(self, study: str) -> list[TrialRow]:
@@ -193,7 +195,7 @@ class Reader:
                 candidate=row.candidate,
                 score=row.score,
                 score_stderr=row.stderr,
-                confirmed=row.seeds > 1,
+                confirmed=row.seeds > 1 or row.split == "report",
                 flops_per_token=row.flops_per_token,
                 active_params=details[row.candidate].active_params,
                 total_params=details[row.candidate].total_params,
@@ -202,6 +204,11 @@ class Reader:
                 tasks=fractions.get(row.candidate, {}),
                 mixture=details[row.candidate].config["mixture"]["weights"],
                 config=CandidateConfig.model_validate(details[row.candidate].config).model_dump(mode="json"),
+                seeds=row.seeds,
+                split=row.split,
+                interval=row.interval,
+                selected_score=row.selected_score,
+                control_of=row.control_of,
             )
             for row in front
             if row.candidate in details  # else the study was deleted in this moment
@@ -232,9 +239,16 @@ class Reader:
                 raise NotFoundError(f"study '{study}' was deleted while trial {number} was read")
             home = artifacts_home(self.url)
             rule, reason = provenance(row.origin)
-            proposed, _ = queries.proposals(connection, study)
+            proposed, _ = queries.proposals(connection, study, controls=True)
             mean = mean_over_seeds(connection, study, row.candidate, row.rung)
-            trained = self.config(study).rungs.trial_tokens(row.rung)
+            rungs = self.config(study).rungs
+            trained = (
+                rungs.trial_tokens(row.rung)
+                if row.split == "select"
+                else rungs.with_decay(rungs.tokens[row.rung])
+            )
+            confirmation = confirmation_status(connection, study, len(rungs.tokens) - 1)
+            confirmed = [] if confirmation is None else confirmation.candidates
             loads = connection.execute(select(routing.c.domain, routing.c.load).filter_by(**key))
             files = connection.execute(
                 select(checkpoints).filter_by(**key).order_by(checkpoints.c.tokens, checkpoints.c.kind)
@@ -277,6 +291,7 @@ class Reader:
                 seeds=0 if mean is None else mean.seeds,
                 mean_score=None if mean is None else mean.score,
                 mean_stderr=None if mean is None else mean.stderr,
+                confirmed=next((each for each in confirmed if each.candidate == row.candidate), None),
             )
 
     def candidates(self, study: str) -> dict[str, CandidateConfig]:
@@ -307,6 +322,28 @@ class Reader:
         row, config = self._study(study), self.config(study)
         with self._engine.connect() as connection:
             return study_status(connection, row, config)
+
+    def require_idle(self, study: str) -> None:
+        """Check that a study's search has no live worker; see `search.read.confirmation.require_idle`.
+
+        Raises:
+            NotFoundError: there is no such study.
+            StudyFileError: it has one.
+        """
+        row = self._study(study)
+        with self._engine.connect() as connection:
+            require_idle(connection, study, bool(row.confirming))
+
+    def planned_confirmations(self, study: str, confirm: Confirm, numbers: Sequence[int] = ()) -> Plan:
+        """Which confirmations `pathfront confirm` would want; see `search.store.confirmations.plan`.
+
+        Raises:
+            NotFoundError: there is no such study or trial, or no candidate to confirm.
+            StudyFileError: the candidate of a given trial was never scored.
+        """
+        config, suite = self.config(study), self.suite(study)
+        with self._engine.connect() as connection:
+            return plan(connection, config, suite, confirm, numbers)
 
     def throughput(self, device: str) -> Speed | None:
         """Measured speed of one worker over all done trials of this database on a kind of device.

@@ -8,8 +8,10 @@ has both `trial` and `number`, and both `score_stderr` and `stderr`, so that a s
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from search.read.confirm_rows import ConfirmationStatus, ConfirmedRow
 from space.candidate import CandidateConfig
 from space.description import Description
+from space.records import Split
 from space.scores import HALF, TaskScore
 
 
@@ -51,6 +53,7 @@ class ListedTrial:
         log: path of the log of the last attempt's worker; None if it writes to a terminal.
         final: whether it is done, or failed with no attempt left.
         confirmed: whether the score is a mean over several seeds.
+        split: the episodes of the score; "report" for confirmations.
         trial: the same as `number`.
         score_stderr: the same as `stderr`.
         attempts: number of attempts so far, the same as `attempt`.
@@ -78,6 +81,7 @@ class ListedTrial:
     log: str | None = None
     final: bool = False
     confirmed: bool = False
+    split: Split = "select"
     trial: int | None = field(init=False)
     score_stderr: float | None = field(init=False)
     attempts: int = field(init=False)
@@ -102,10 +106,15 @@ class FrontRow:
 
     Attributes:
         trial: number of its Optuna trial, that of the first seed.
-        confirmed: whether the score is a mean over several seeds.
+        confirmed: whether the score is a mean over several seeds, or over confirmations.
         tasks: task -> fraction of the expert, unclipped.
         mixture: task -> share of the input tokens.
         config: the candidate as `CandidateConfig` reads it.
+        seeds: trials that the score is the mean of.
+        split: the episodes of the score: "report" for a confirmed mean, which has fresh seeds.
+        interval: 95% interval of a confirmed mean; None for others, and if it is unknown.
+        selected_score: score on the select episodes of a confirmed candidate.
+        control_of: the candidate whose uniform control it is.
         number: the same as `trial`.
         stderr: the same as `score_stderr`.
     """
@@ -123,6 +132,11 @@ class FrontRow:
     tasks: dict[str, float]
     mixture: dict[str, float]
     config: dict[str, object]
+    seeds: int = 1
+    split: Split = "select"
+    interval: tuple[float, float] | None = None
+    selected_score: float | None = None
+    control_of: str | None = None
     number: int = field(init=False)
     stderr: float = field(init=False)
 
@@ -189,6 +203,7 @@ class TrialDetail:
         seeds: done trials of the candidate at this rung, each with its own seed.
         mean_score: mean score over them; None if there are none.
         mean_stderr: its standard error.
+        confirmed: confirmations of its candidate; None if none is wanted.
     """
 
     row: TrialRow
@@ -217,6 +232,7 @@ class TrialDetail:
     seeds: int = 0
     mean_score: float | None = None
     mean_stderr: float | None = None
+    confirmed: ConfirmedRow | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +265,7 @@ class RunningTrial:
     tokens: int
     loss: float | None
     description: Description
+    split: Split = "select"
     trial: int | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -326,6 +343,8 @@ class StudyStatus:
         reasons: rule -> why it proposed its latest candidate, for rules that give a reason.
         disk_bytes: size of the checkpoints by kind, and their total.
         workers_left: workers that left while there was work, since the latest launch.
+        confirmation: where confirmations stand; None if none is wanted.
+        confirming: whether workers train confirmations only.
     """
 
     study: str
@@ -352,3 +371,5 @@ class StudyStatus:
     disk_bytes: dict[str, int] = field(default_factory=dict)
     workers: list[WorkerRow] = field(default_factory=list)
     workers_left: list[WorkerRow] = field(default_factory=list)
+    confirmation: ConfirmationStatus | None = None
+    confirming: bool = False

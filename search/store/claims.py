@@ -6,6 +6,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, and_
 
 from search.store.optuna_trials import label_of
+from space.candidate import CandidateConfig
+from space.cost import price
+from space.records import Split, SuiteRecord
+from space.study import StudyConfig
 
 KEY = ("study", "candidate", "rung", "seed")  # columns that identify a trial in every table
 
@@ -17,6 +21,7 @@ class NewTrial:
     Attributes:
         tokens: trunk tokens at its end: the rung.
         planned_flops: estimated training FLOPs.
+        split: the episodes on which it is scored; "report" for confirmations.
     """
 
     candidate: str
@@ -25,11 +30,39 @@ class NewTrial:
     tokens: int
     flops_per_token: float
     planned_flops: float
+    split: Split = "select"
+
+    @classmethod
+    def of(
+        cls,
+        config: StudyConfig,
+        suite: SuiteRecord,
+        candidate: CandidateConfig,
+        rung: int,
+        seed: int,
+        split: Split = "select",
+    ) -> "NewTrial":
+        """The trial of a candidate at a rung with a seed, and its planned cost."""
+        cost, rungs = price(candidate.architecture, suite), config.rungs
+        tokens = rungs.trial_tokens(rung) if split == "select" else rungs.with_decay(rungs.tokens[rung])
+        return cls(
+            candidate=candidate.id,
+            rung=rung,
+            seed=seed,
+            tokens=rungs.tokens[rung],
+            flops_per_token=cost.flops_per_token,
+            planned_flops=cost.planned_flops_per_token(candidate.optimizer, suite.batch_tokens) * tokens,
+            split=split,
+        )
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One attempt at a trial, which belongs to one worker."""
+    """One attempt at a trial, which belongs to one worker.
+
+    Attributes:
+        split: the episodes on which it is scored; a confirmation ("report") trains from the first step.
+    """
 
     study: str
     candidate: str
@@ -37,6 +70,7 @@ class Claim:
     seed: int
     attempt: int
     worker: str
+    split: Split = "select"
 
     @property
     def label(self) -> str:

@@ -89,12 +89,11 @@ class Ledger(Transactions):
         Returns:
             The claim; None if another worker was faster.
         """
-        claim = Claim(self.study, trial.candidate, trial.rung, trial.seed, 1, self.worker)
+        claim = Claim(self.study, trial.candidate, trial.rung, trial.seed, 1, self.worker, trial.split)
         try:
             with self.write() as connection:
                 if candidate is not None:
-                    row = {**candidate, "study": self.study, "created_at": clock()}
-                    connection.execute(insert(candidates).values(row))
+                    self._insert_candidate(connection, candidate)
                 connection.execute(
                     insert(trials).values(
                         study=self.study,
@@ -109,12 +108,26 @@ class Ledger(Transactions):
                 )
                 if candidate is not None:
                     add_event(connection, self.study, "proposed", "new candidate", claim)
+                elif trial.split == "report":
+                    add_event(connection, self.study, "confirming", f"trained with seed {trial.seed}", claim)
                 else:
                     add_event(connection, self.study, "promoted", f"promoted to rung {trial.rung}", claim)
         except IntegrityError:
             return claim if self._is_ours(claim) else None
         step("claimed")
         return claim
+
+    def _insert_candidate(self, connection: Connection, candidate: Mapping[str, Any]) -> None:
+        """Insert a new candidate's row; it replaces that of the same candidate as a confirmation's control.
+
+        Raises:
+            IntegrityError: another worker has proposed it, or another candidate as the same number.
+        """
+        row = {**candidate, "study": self.study, "created_at": clock()}
+        same = and_(candidates.c.study == self.study, candidates.c.candidate == candidate["candidate"])
+        replaced = update(candidates).where(same, candidates.c.ordinal < 0).values(row)
+        if not connection.execute(replaced).rowcount:
+            connection.execute(insert(candidates).values(row))
 
     def _is_ours(self, claim: Claim) -> bool:
         """Whether an earlier try did claim the trial, and lost its connection during the commit."""
@@ -124,10 +137,13 @@ class Ledger(Transactions):
         return row is not None and row.state == "running" and row.number is None
 
     @patient
-    def take_over(self) -> Claim | None:
+    def take_over(self, confirmations_only: bool = False) -> Claim | None:
         """Claim the next attempt at a trial that was paused, crashed or lost its worker.
 
         While other workers are alive, a trial that failed on this worker is left to them.
+
+        Args:
+            confirmations_only: whether other trials wait for the next launch.
 
         Returns:
             The claim; None if there is no such trial.
@@ -138,6 +154,8 @@ class Ledger(Transactions):
             is_over(self.lease),
         )
         query = select(trials).where(trials.c.study == self.study, pending)
+        if confirmations_only:
+            query = query.where(trials.c.split == "report")
         with self.read() as connection:
             rows = connection.execute(query.order_by(trials.c.rung.desc(), trials.c.started_at)).all()
             failed_here = any(row.state == "failed" and row.worker == self.worker for row in rows)
@@ -160,7 +178,8 @@ class Ledger(Transactions):
             The claim; None if another worker was faster, or if no attempt is left.
         """
         lost = row.state == "running"
-        claim = Claim(self.study, row.candidate, row.rung, row.seed, row.attempt + 1, self.worker)
+        attempt = row.attempt + 1
+        claim = Claim(self.study, row.candidate, row.rung, row.seed, attempt, self.worker, row.split)
         same = and_(trials.c.attempt == row.attempt, trials.c.lease_until == row.lease_until)
         found = and_(claim.of(trials), same, trials.c.state == row.state, trials.c.final.is_(False))
         with self.write() as connection:
@@ -173,7 +192,7 @@ class Ledger(Transactions):
                 error = f"worker {row.worker} was lost; the trial is resumed" if lost else ""
                 values = {
                     "state": "running",
-                    "attempt": row.attempt + 1,
+                    "attempt": attempt,
                     "worker": self.worker,
                     "lease_until": clock() + self.lease,
                     "number": None,
@@ -213,6 +232,7 @@ class Ledger(Transactions):
             "seed": claim.seed,
             "attempt": claim.attempt,
             "tokens": tokens,
+            **({"split": claim.split} if claim.split != "select" else {}),
         }
         number = self._optuna.create(claim.label, params, distributions, attrs)
         step("created")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, select
 
-from search.database.tables import checkpoints, trials
+from search.database.tables import checkpoints, confirmations, trials
 from search.store.finalists import Finalist, front_of, highest_rungs
 from space.scores import at_floor
 
@@ -46,6 +46,10 @@ def superfluous(
     needed = None
     if keep == "front":
         needed = exportable(highest_rungs(connection, study), _settled(ladders, rungs - 1), over)
+        confirmed = select(confirmations.c.candidate, confirmations.c.rung).where(
+            confirmations.c.study == study
+        )
+        needed |= {(row.candidate, row.rung) for row in connection.execute(confirmed)}
 
     def is_needed(row: Row[Any]) -> bool:
         trial = ladders[row.candidate, row.seed][row.rung]

@@ -121,8 +121,9 @@ def _create_or_resume(
                 compare(study.config, config)
                 config = study.config.model_copy(update={key: getattr(config, key) for key in MAY_CHANGE})
             if environment is not None:
-                _join(engine, config.study, study.environment, environment, accept_changes)
-            _launch(engine, config, "created and launched" if created else "launched again")
+                join_environment(engine, config.study, study.environment, environment, accept_changes)
+            confirms = bool(known["confirming"] and known["finished_at"]) and study.config.stop == config.stop
+            _launch(engine, config, "created and launched" if created else "launched again", confirms)
             create_study(optuna, config.study)
             settle(engine, url, wait=False)
         return Study(config, study.suite, created)
@@ -242,7 +243,7 @@ def _replace(engine: Engine, study: Study, config: StudyConfig, suite: SuiteReco
     return replace(study, config=config, suite=suite)
 
 
-def _join(
+def join_environment(
     engine: Engine, name: str, known: Environment | None, here: Environment, accept_changes: bool
 ) -> None:
     """Store what a study's trials are trained with; refuse other data or code once a trial was scored.
@@ -271,15 +272,16 @@ def _join(
         connection.execute(update(studies).where(studies.c.name == name).values(values))
 
 
-def _launch(engine: Engine, config: StudyConfig, text: str) -> None:
+def _launch(engine: Engine, config: StudyConfig, text: str, confirms: bool) -> None:
+    """Mark a study as launched; with `confirms`, its search stays finished."""
     changes = {
         "config": config.model_dump(mode="json"),
         "launched_at": clock(),
-        "finished_at": None,
         "stop_requested": False,
         "halted": None,
-        "ran_seconds": 0.0,
     }
+    if not confirms:
+        changes |= {"finished_at": None, "ran_seconds": 0.0, "confirming": False}
     with engine.begin() as connection:
         connection.execute(update(studies).where(studies.c.name == config.study).values(changes))
         add_event(connection, config.study, "launched", text)

@@ -14,6 +14,7 @@ from search.database.patience import patience_seconds, patient, patiently, say_w
 from search.database.storage import reachable
 from search.database.tables import candidates, clock, studies, trials
 from search.store.claims import Claim
+from search.store.confirmations import Standing, standing
 from search.store.events import add_event
 from search.store.leases import lease_seconds
 from space.errors import LeaseLost, StorageUnavailable
@@ -132,6 +133,12 @@ class Transactions:
         """Why the study was halted; None if it was not."""
         with self.read() as connection:
             return connection.scalar(select(studies.c.halted).where(studies.c.name == self.study))
+
+    @patient
+    def confirmations(self) -> Standing:
+        """Where the study's confirmations stand."""
+        with self.read() as connection:
+            return standing(connection, self.study)
 
     @patient
     def candidate(self, candidate: str) -> Row[Any]:

@@ -210,3 +210,28 @@ def test_hovering_shows_what_a_candidate_is():
     assert list(trace.hovertext) == ["2 x 64, 8 experts, top-2"]
     for words in ("candidate", "%{hovertext}", "450k tokens", "parameters"):
         assert words in trace.hovertemplate
+
+
+def test_a_confirmed_mean_stands_with_its_own_interval_among_its_confirmations():
+    selected = trial(0, 0.60, 1e6, rung=1)
+    confirmations = [
+        replace(trial(n, score, 1e6, rung=1, candidate=selected.candidate), seed=1_000 * n, split="report")
+        for n, score in ((1, 0.52), (2, 0.54))
+    ]
+    confirmed = replace(
+        front_row(selected), score=0.53, score_stderr=0.01, split="report", seeds=2, interval=(0.40, 0.66)
+    )
+    figure = figures.front_figure([selected, *confirmations], [confirmed], RUNGS, selected=0)
+    crosses = next(trace for trace in figure.data if trace.name == "one fresh seed, report episodes")
+    assert crosses.y.tolist() == pytest.approx([0.52, 0.54])
+    assert [figures.trial_at({"customdata": list(point)}) for point in crosses.customdata] == [1, 2]
+    circle = next(trace for trace in figure.data if trace.name == "95% intervals of the front")
+    assert circle.y[0] == 0.53
+    assert circle.error_y.array[0] == pytest.approx(0.13)
+    rungs = [trace for trace in figure.data if trace.name == "450k tokens"]
+    assert [trace.y.tolist() for trace in rungs] == [pytest.approx([0.60])]
+    low, high = figure.layout.yaxis.range
+    assert low < 0.40
+    assert high > 0.66
+    path = next(trace for trace in figure.data if trace.name == "rungs of the selected candidate")
+    assert list(path.y) == [0.60]

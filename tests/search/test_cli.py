@@ -167,8 +167,9 @@ def test_front_json_is_the_designs_list(pathfront, shared):
     assert (code, err) == (0, "")
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
     fields = "trial candidate score score_stderr confirmed flops_per_token active_params total_params"
+    added = "seeds split interval selected_score control_of"
     for row in rows:
-        assert " ".join(row) == f"{fields} rung tokens tasks mixture config number stderr"
+        assert " ".join(row) == f"{fields} rung tokens tasks mixture config {added} number stderr"
 
 
 def test_other_reads_print_json_alone(pathfront, shared):

@@ -156,6 +156,23 @@ def test_an_old_database_is_upgraded_and_optuna_keeps_its_own_revision(old_url, 
     assert capsys.readouterr().err == ""
 
 
+def test_trials_of_version_3_were_scored_on_the_select_episodes(old_url, version, capsys):
+    migrate(old_url, "3")
+    assert scalar(old_url, "SELECT version FROM pf_schema") == 3
+    assert upgrade(old_url) == 3
+    assert "from version 3 to 4" in capsys.readouterr().err
+    assert differences(old_url) == []
+    assert scalar(old_url, "SELECT count(*) FROM pf_trials WHERE split = 'select'") == 3
+    assert scalar(old_url, "SELECT count(*) FROM pf_confirmations") == 0
+    reader = Reader(old_url)
+    assert [(row.trial, row.split, row.selected_score) for row in reader.front("old")] == [
+        (1, "select", None),
+        (0, "select", None),
+    ]
+    assert reader.status("old").confirmation is None
+    reader.close()
+
+
 @each_version
 def test_an_upgrade_that_is_killed_anywhere_leaves_the_old_version_or_the_new_one(old_url, version):
     before = tables_seen(old_url)

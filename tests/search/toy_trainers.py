@@ -2,6 +2,7 @@
 
 import os
 import time
+from hashlib import sha256
 from pathlib import Path
 
 from search.planning.simulate import executed_flops_per_token
@@ -65,6 +66,24 @@ def score(candidate, suite, budget, start=0):
     loads = {"text": [[0.5] * candidate.architecture.experts] * candidate.architecture.depth}
     spent = Spent(training_flops=1e9, wall_seconds=0.1, epochs={"start": start, "from": budget.start_tokens})
     return Scorecard.of(suite, values, spent=spent, routing=loads)
+
+
+def climb_with_luck(candidate, suite, budget, resume, report):
+    """A score with luck that differs between seeds; uniform mixtures are worse by 0.05.
+
+    Mentions what it was asked for as epochs, so that a test can read it: the first token and the split.
+    """
+    card = climb(candidate, suite, budget, resume, report)
+    luck = (int(sha256(f"{candidate.id}/{budget.seed}".encode()).hexdigest(), 16) % 1000) / 1000 - 0.5
+    shares = candidate.mixture.weights.values()
+    even = 0.05 * (max(shares) - min(shares) < 1e-9)
+    values = {}
+    for name, record in suite.records.items():
+        floor, expert = record.checked(budget.split)
+        mean = quality(candidate, budget.rung) + 0.04 * luck - even
+        values[name] = [floor.mean + each * (expert.mean - floor.mean) for each in (mean - 0.01, mean + 0.01)]
+    spent = card.spent.model_copy(update={"epochs": {**card.spent.epochs, budget.split: 1.0}})
+    return Scorecard.of(suite, values, budget.split, spent)
 
 
 def crash(candidate, suite, budget, resume, report):
