@@ -52,13 +52,26 @@ class TaskMixture(Frozen):
 
     @classmethod
     def from_logits(
-        cls, logits: Mapping[str, float], prior: Mapping[str, float], floor: float
+        cls,
+        logits: Mapping[str, float],
+        prior: Mapping[str, float],
+        floor: float,
+        caps: np.ndarray | None = None,
     ) -> "TaskMixture":
-        """Shares from log-ratios to a prior: floor + (1 - n * floor) * softmax(log prior + logits)."""
+        """Shares from log-ratios to a prior: floor + (1 - n * floor) * softmax(log prior + logits).
+
+        Args:
+            logits: task -> log-ratio.
+            prior: task -> share.
+            floor: least share.
+            caps: (tasks,) largest shares, in the order of `logits`; see `capped`.
+        """
         names = list(logits)
         z = np.array([np.log(max(prior[name], 1e-9)) + logits[name] for name in names])
         p = np.exp(z - z.max())
         shares = floor + (1 - len(names) * floor) * p / p.sum()
+        if caps is not None:
+            shares = capped(shares[None], caps)[0]
         return cls.of(dict(zip(names, shares.tolist(), strict=True)))
 
 

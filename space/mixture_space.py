@@ -19,7 +19,7 @@ from pydantic import Field, TypeAdapter, ValidationInfo, field_validator, model_
 from space.documented import documented
 from space.errors import StudyFileError, nearest
 from space.knobs import Real
-from space.mixture import TaskMixture, capped, share_caps
+from space.mixture import TaskMixture, share_caps
 from space.records import Frozen, SuiteRecord
 from space.words import counted
 
@@ -233,11 +233,7 @@ class Shares:
             for task in members
         }
         logits = {task: ratios[task] for task in self.tasks}
-        found = TaskMixture.from_logits(logits, self.prior, self.floor)
-        if self.caps is None:
-            return found
-        shares = np.array([[found.weights[task] for task in self.tasks]])
-        return TaskMixture.of(dict(zip(self.tasks, capped(shares, self.caps)[0].tolist(), strict=True)))
+        return TaskMixture.from_logits(logits, self.prior, self.floor, self.caps)
 
     @cached_property
     def above_cap(self) -> list[str]:

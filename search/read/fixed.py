@@ -97,7 +97,9 @@ def _fixed_space(
             space[name] = getattr(candidate.architecture if of_architecture else candidate, name)
     if fix.mixture is not None:
         given = space.get("mixture") or {}
-        for key in given if isinstance(given, Mapping) else ["mixture"]:
+        if not isinstance(given, Mapping):
+            return space  # refused as any other
+        for key in given:
             _require_absent(f"space.mixture.{key}", key != MAY_BE_GIVEN, "mixture")
         weights = _candidate(fix.mixture, fix.study, url).mixture.weights
         _require_same_tasks(weights, rest, refused)
