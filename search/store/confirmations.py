@@ -174,6 +174,8 @@ def plan(
 def control_row(config: StudyConfig, suite: SuiteRecord, best: Any) -> dict[str, Any] | None:
     """The uniform mixture with everything else as in a candidate, as a row of `pf_candidates`.
 
+    A cap on repetition holds for it, too.
+
     Args:
         config: the study.
         suite: its tasks.
@@ -186,14 +188,16 @@ def control_row(config: StudyConfig, suite: SuiteRecord, best: Any) -> dict[str,
     if not any(name.startswith(MIXTURE_PREFIX) for name in config.space.parameters(suite)):
         return None
     searched = CandidateConfig.model_validate(best.config)
-    uniform = searched.model_copy(update={"mixture": TaskMixture.uniform(suite.tasks)})
+    (logits,) = config.space.controls(suite)
+    shares = config.space.mixture.shares(suite, config.rungs.with_decay(config.rungs.tokens[-1]))
+    mixture = TaskMixture.uniform(suite.tasks) if shares.caps is None else shares.mixture(logits)
+    uniform = searched.model_copy(update={"mixture": mixture})
     if uniform.mixture == searched.mixture:
         return None
     params, distributions = dict(best.params), dict(best.distributions)
-    (shares,) = config.space.controls(suite)
-    made = config.space.candidate({**params, **shares}, suite)
+    made = config.space.candidate({**params, **logits}, suite, shares)
     if made is not None and made.mixture == uniform.mixture:
-        params |= shares
+        params |= logits
     else:  # the space does not hold the uniform mixture: Optuna gets the other parameters only
         params = {name: value for name, value in params.items() if not name.startswith(MIXTURE_PREFIX)}
         distributions = {name: distributions[name] for name in params}

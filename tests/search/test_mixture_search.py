@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import made_studies
 import made_tables
@@ -21,6 +22,7 @@ from search.choose.sampler import Problem
 from search.choose.snapshot import Snapshot
 from search.planning.bounds import PATCHES, max_patch_flops
 from search.read.results import Reader
+from search.store.confirmations import control_row
 from search.surrogate.columns import Encoder
 from search.table.features import Features
 from search.worker import Worker
@@ -296,3 +298,17 @@ def test_a_launch_counts_the_data_that_the_cap_is_of(monkeypatch, tmp_path, url,
     assert err.startswith("error: real.yaml: space.mixture.epochs: 0.9 passes over all data are ")
     assert err.count("\n") == 1
     assert [study.name for study in reader.studies()] == ["real"]
+
+
+def test_the_control_of_a_confirmation_keeps_the_cap():
+    proposer = proposer_of(SPACES["capped"], random=0)
+    proposals, _ = played(proposer, 5, by_cost)
+    rows = [found.row(ordinal, dict.fromkeys(found.params, "")) for ordinal, found in enumerate(proposals)]
+    searched = SimpleNamespace(**rows[-1])
+    control = control_row(proposer.config, proposer.suite, searched)
+    assert control is not None
+    weights = control["config"]["mixture"]["weights"]
+    assert_kept(weights)
+    assert weights == rows[0]["config"]["mixture"]["weights"]  # that of the search's own control
+    assert {**control["config"], "mixture": None} == {**searched.config, "mixture": None}
+    assert control_row(proposer.config, proposer.suite, SimpleNamespace(**rows[0])) is None
