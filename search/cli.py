@@ -22,6 +22,7 @@ from search.commands import (
     evaluate,
     export,
     front,
+    importance,
     launch,
     retry,
     show,
@@ -31,6 +32,7 @@ from search.commands import (
     table,
     tasks,
     train,
+    transfer,
     trials,
     worker,
 )
@@ -105,8 +107,9 @@ def options(
 
 
 STUDIES = (launch, worker, status, front, trials, show, retry, delete)
+INSIGHTS = (importance, transfer)
 EXPORTS = (export, train, evaluate, shrink)
-for module in (*STUDIES, *EXPORTS, dashboard):
+for module in (*STUDIES, *INSIGHTS, *EXPORTS, dashboard):
     app.command(module.NAME, epilog=examples(module.EXAMPLES))(module.run)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(data.app, name="data")

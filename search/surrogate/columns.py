@@ -179,24 +179,25 @@ class Encoder:
 
         Args:
             points: where.
-            beta: (laws, columns) coefficients.
+            beta: coefficients, (laws, columns), or of each point its own, (laws, points, columns).
 
         Returns:
             (laws, points, tasks).
         """
         tasks = len(self.weights)
+        beta = beta[:, None] if beta.ndim == 2 else beta
         slopes = np.zeros((self.laws, len(points), tasks))
         if not self._mixed:
             return slopes
         free = points.shares * tasks - 1 < MOST_SHARE
         first = len(self._kept)
         if not self.per_task:
-            return (beta[:, None, first:] * tasks) * free
+            return (beta[..., first:] * tasks) * free
         for task in range(tasks):
             rest = np.delete(np.arange(tasks), task)
-            slopes[task][:, rest] = beta[task, first + 1 :] * tasks * free[:, rest]
+            slopes[task][:, rest] = beta[task, :, first + 1 :] * tasks * free[:, rest]
             own, least = points.shares[:, task], LEAST_SHARE / tasks
-            slopes[task][:, task] = np.where(own > least, beta[task, first] / np.maximum(own, least), 0.0)
+            slopes[task][:, task] = np.where(own > least, beta[task, :, first] / np.maximum(own, least), 0.0)
         return slopes
 
     def by_rate(self, points: Points, rungs: np.ndarray, beta: np.ndarray) -> np.ndarray:
@@ -212,6 +213,22 @@ class Encoder:
         return (self._all_inputs(points, rungs) / np.where(self._scale > 1e-9, self._scale, 1))[
             :, self._inputs
         ]
+
+    def share_columns(self) -> np.ndarray:
+        """Which column of each task's law holds another task's share, (tasks, tasks); -1 on the diagonal.
+
+        Only where each task has a law, and the mixture varies.
+        """
+        tasks = len(self.weights)
+        columns = np.full((tasks, tasks), -1)
+        for task in range(tasks):
+            columns[task, np.arange(tasks) != task] = len(self._kept) + 1 + np.arange(tasks - 1)
+        return columns
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the mixture varies."""
+        return self._mixed
 
     def score(self, fractions: np.ndarray) -> np.ndarray:
         """The score of fractions (..., laws, points): (..., points)."""
