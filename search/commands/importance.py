@@ -25,7 +25,9 @@ OfTable = Annotated[
 ]
 
 
-def run(study: StudyOrNone = None, table: OfTable = None, storage: Storage = None, json: Json = False) -> None:
+def run(
+    study: StudyOrNone = None, table: OfTable = None, storage: Storage = None, json: Json = False
+) -> None:
     """Print how important each knob and each task's share is for the score at fixed cost.
 
     Shares of the variance that are left if everything else is known, with 90% intervals and a direction, and

@@ -1,5 +1,6 @@
 """`pathfront status`: list all studies of a database, or print the status of one."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,7 @@ from search.commands.options import Json, Storage
 if TYPE_CHECKING:
     from search.read.results import Reader
     from search.read.rows import StudyStatus, StudySummary
+    from search.understand.worth import Outlook, Worth
 
 NAME = "status"
 EXAMPLES = ["pathfront status", "pathfront status quick", "pathfront status quick --json"]
@@ -31,6 +33,7 @@ def run(
         _studies(reader, json)
         return
     status = reader.status(study)
+    status = replace(status, worth=_worth(reader, status))
     if json:
         output.print_json(status)
         return
@@ -54,6 +57,8 @@ def _print(status: "StudyStatus", url: str) -> None:
     if status.best:
         best = status.best
         print(f"best: trial {best.number}, score {output.score(best.score, best.stderr)}, rung {best.rung}")
+    if status.worth:
+        print_worth(status.worth)
     if status.disk_bytes["total"]:
         kinds = [
             f"{output.short(size)}B {kind}" for kind, size in status.disk_bytes.items() if kind != "total"
@@ -82,6 +87,45 @@ def _print(status: "StudyStatus", url: str) -> None:
     for event in status.events:
         when = f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}"  # in local time
         print(f"{when}  {event.kind}: {event.text}")
+
+
+def _worth(reader: "Reader", status: "StudyStatus") -> "Worth | None":
+    """What more training is expected to bring; None where there are too few scores."""
+    from search.choose.studied import LEAST_SCORED
+
+    if status.rungs[0].done < LEAST_SCORED or not status.rungs[-1].done:
+        return None
+    from numpy.linalg import LinAlgError
+
+    from search.commands import output
+    from search.read.studied import studied
+    from search.understand.worth import worth
+
+    try:
+        return worth(studied(reader, status.study))
+    except LinAlgError as error:
+        output.say(f"no prediction of what more training brings: the models cannot be fitted: {error}")
+        return None
+
+
+def print_worth(worth: "Worth") -> None:
+    """Print whether it is worth going on, one line for each multiple of the compute."""
+    words = {2: "twice", 4: "four times"}
+    for ahead in worth.best[1:]:
+        print(f"{words[ahead.multiple]} the compute: {_outlook('best', worth.best[0], ahead, worth)}")
+    if worth.knee:
+        from search.commands import output
+
+        place = f"best at up to {output.short(worth.knee_flops)} FLOPs/token"
+        print(f"twice the compute: {_outlook(place, worth.knee[0], worth.knee[1], worth)}")
+
+
+def _outlook(place: str, now: "Outlook", then: "Outlook", worth: "Worth") -> str:
+    low, high = then.interval
+    return (
+        f"{place} {now.score:.3f} -> {then.score:.3f} [{low:.3f}, {high:.3f}] expected at the top rung; the"
+        f" chance of a gain above {worth.least_gain} is {then.chance:.2f}"
+    )
 
 
 def _counts(status: "StudyStatus") -> str:

@@ -7,10 +7,14 @@ has both `trial` and `number`, and both `score_stderr` and `stderr`, so that a s
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from space.candidate import CandidateConfig
 from space.description import Description
 from space.scores import HALF, TaskScore
+
+if TYPE_CHECKING:
+    from search.understand.worth import Worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +330,8 @@ class StudyStatus:
         reasons: rule -> why it proposed its latest candidate, for rules that give a reason.
         disk_bytes: size of the checkpoints by kind, and their total.
         workers_left: workers that left while there was work, since the latest launch.
+        worth: what more training is expected to bring; None where it was not asked for, or with too few
+            scores.
     """
 
     study: str
@@ -352,3 +358,4 @@ class StudyStatus:
     disk_bytes: dict[str, int] = field(default_factory=dict)
     workers: list[WorkerRow] = field(default_factory=list)
     workers_left: list[WorkerRow] = field(default_factory=list)
+    worth: "Worth | None" = None

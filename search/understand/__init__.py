@@ -1,1 +1,1 @@
-"""What a study's models say to a person: importance of knobs, transfer between tasks, worth of more compute."""
+"""What models of a study say: importance of knobs, transfer between tasks, the worth of more compute."""

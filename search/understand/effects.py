@@ -9,9 +9,10 @@ a knob cannot be built with the others, so it is drawn from those that can (Kuch
 https://doi.org/10.1016/j.cpc.2011.12.020). Hutter 2014 (https://proceedings.mlr.press/v32/hutter14.html)
 decomposes the variance over a whole space of independent knobs instead, costs included.
 
-Total effects count interactions for each knob that takes part in them, so their sum may be above 1. A function
-that is drawn from a posterior varies with every knob wherever no score says otherwise, so its shares overstate
-weak effects; their mean hardly varies there, which understates them. Both are given.
+Total effects count interactions for each knob that takes part in them, so their sum may be above 1. A
+function that is drawn from a posterior varies with every knob wherever no score says otherwise, so its shares
+overstate weak effects; the mean of such functions hardly varies there, which understates them. Both are
+given.
 """
 
 from collections.abc import Callable, Iterator

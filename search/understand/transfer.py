@@ -1,4 +1,4 @@
-"""Which task's share of the training data helps or hurts which task, and the best mixture: `pathfront transfer`.
+"""Which task's share of the data helps or hurts which task, and the best mixture: `pathfront transfer`.
 
 Both are read off the scaling laws of the tasks, fitted to the trials at all rungs. Intervals come from refits
 to bootstrap samples of the candidates, each drawn with all of its rungs (Efron 1979,
@@ -6,12 +6,14 @@ https://doi.org/10.1214/aos/1176344552). The regret of a task depends on its own
 shares of the others, as in mixing laws (Ye 2024, https://arxiv.org/abs/2403.16952).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from search.choose.pool import Pool
 from search.choose.studied import Studied
-from search.surrogate.columns import Encoder
+from search.surrogate.columns import Encoder, Points
 from search.surrogate.law import Fit, Law, Prior, Rows
 from search.surrogate.surrogate import Observations, Surrogate
 from search.understand.mixtures import MixtureSearch
@@ -32,7 +34,8 @@ class Influence:
     Attributes:
         source: the task whose share is doubled, from the uniform one.
         target: the task whose fraction of expert performance changes, at its own share as before.
-        gain: its change at the top rung for the study's best architecture; the other tasks give way evenly.
+        gain: its change at the top rung for the study's best architecture, compared with the same share for
+            a typical other task: since shares sum to 1, only comparisons can be known.
         interval: its 90% interval.
         supported: whether 0 lies outside intervals that hold for all pairs of tasks together with 90%.
     """
@@ -106,7 +109,9 @@ def transfer(studied: Studied) -> Transfer:
     models = studied.models("transfer")
     surrogate = models.surrogate(studied.view)
     if not surrogate.encoder.per_task:
-        raise NotFoundError(f"transfer needs scores of tasks, and no trial of study '{studied.name}' has them")
+        raise NotFoundError(
+            f"transfer needs scores of tasks, and no trial of study '{studied.name}' has them"
+        )
     laws = _Laws.of(surrogate)
     best = _best(studied, surrogate.seen)
     start, _ = models.space.encode([{**studied.view.candidates[best].params, **_uniform(studied)}])
@@ -172,11 +177,10 @@ def _influences(
     for target in range(count):
         others = [task for task in range(count) if task != target]
         slopes = laws.beta[:, target, columns[target, others]]  # of the linear predictor
-        total = slopes.sum(axis=1, keepdims=True)
-        moved = slopes - (total - slopes) / (count - 2)
         for place, source in enumerate(others):
+            typical = np.median(np.delete(slopes, place, axis=1), axis=1)
             shift = np.zeros((len(laws.beta), count))
-            shift[:, target] = moved[:, place]
+            shift[:, target] = slopes[:, place] - typical
             after = search.fractions(logits, laws.beta, laws.floor, shift)
             gains[:, target, source] = (after - before)[:, target]
     whole, drawn = gains[0], gains[1:]
@@ -198,7 +202,9 @@ def _influences(
     return tuple(sorted(found, key=lambda row: (not row.supported, -abs(row.gain))))
 
 
-def _best_mixture(search, points, laws: _Laws, tasks: tuple[str, ...]):
+def _best_mixture(
+    search: MixtureSearch, points: Callable[[Pool], Points], laws: _Laws, tasks: tuple[str, ...]
+) -> tuple[tuple[BestShare, ...], float, tuple[float, float]]:
     """The best mixture by all candidates, and its gain over the uniform one."""
     logits = search.best(laws.beta, laws.floor)
     uniform = np.repeat(search.start.logits, len(logits), axis=0)

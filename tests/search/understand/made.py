@@ -9,6 +9,7 @@ from made_studies import problem_of
 from search.choose.sampler import Feasible, Problem
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial, TaskFraction
 from search.choose.studied import Studied
+from search.surrogate.law import fraction
 from space.scores import domain_weights
 
 NARROW = {"mixture": {"spread": 1.5}}
@@ -34,14 +35,14 @@ def by_rates_and_shares(
 
     def rule(found: Feasible, rung: int) -> dict[str, float]:
         shares, fractions = found.candidate.mixture.weights, {}
-        common = 0.5 + 0.5 * rung - rate * np.log(found.candidate.learning_rate / 3e-3) ** 2
+        common = -0.1 + 0.3 * rung - rate * np.log(found.candidate.learning_rate / 3e-3) ** 2
         common += size * np.log(found.cost.active_params / 3e5)
         for task, share in shares.items():
-            z = common + 0.4 * np.log(share * len(shares))
+            z = common + 0.3 * np.log(share * len(shares))
             for (source, target), worth in (transfer or {}).items():
                 if target == task:
                     z += worth * (shares[source] * len(shares) - 1)
-            fractions[task] = float(1 / (1 + np.exp(-z)))
+            fractions[task] = float(fraction(np.array(-z), np.array(0.05)))
         return fractions
 
     return rule
