@@ -27,6 +27,7 @@ from search.understand.resample import Changed, Design, Of
 DEGREE = 3  # of the polynomial of the mean score over log cost
 LEVELS = 21  # of a knob with real values, where its best value is sought
 SURE = 0.95  # probability of the ellipsoid outside which an effect is distinct from 0
+JITTER = 1e-4  # of the largest slope, added to standard deviations
 NOTHING = 1e-18  # variance of a score that does not vary
 
 Scores = Callable[[Pool], np.ndarray]  # (points,) -> (functions, points)
@@ -120,12 +121,13 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def _distinct(slopes: np.ndarray) -> bool:
     """Whether draws of slopes (functions, slopes) are distinct from 0: 0 lies outside their 95% ellipsoid."""
     count, size = slopes.shape
-    if count <= size + 2 or np.abs(slopes).max() < NOTHING**0.5:
+    largest = float(np.abs(slopes).max(initial=0.0))
+    if count <= size + 2 or largest < NOTHING**0.5:
         return False
-    mean, covariance = slopes.mean(axis=0), np.atleast_2d(np.cov(slopes.T))
-    distance = mean @ np.linalg.pinv(covariance, hermitian=True) @ mean
+    mean = slopes.mean(axis=0)
+    covariance = np.atleast_2d(np.cov(slopes.T)) + (JITTER * largest) ** 2 * np.eye(size)
     unbiased = (count - size - 2) / (count - 1)  # of an inverse covariance of few draws
-    return bool(distance * unbiased > chi2.ppf(SURE, np.linalg.matrix_rank(covariance, hermitian=True)))
+    return bool(unbiased * mean @ np.linalg.solve(covariance, mean) > chi2.ppf(SURE, size))
 
 
 def _levels(design: Design, changed: Changed) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
