@@ -25,9 +25,11 @@ from search.choose.pool import Pool, PoolSpace
 from search.understand.resample import Changed, Design, Of
 
 DEGREE = 3  # of the polynomial of the mean score over log cost
+EFFECT_DEGREE = 2  # of the polynomial of the effect of a number
 LEVELS = 21  # of a knob with real values, where its best value is sought
 SURE = 0.95  # probability of the ellipsoid outside which an effect is distinct from 0
 JITTER = 1e-4  # of the largest slope, added to standard deviations
+LEAST_SHARE = 0.01  # of the variance, that is supported: a smaller one may be chance in the design
 NOTHING = 1e-18  # variance of a score that does not vary
 
 Scores = Callable[[Pool], np.ndarray]  # (points,) -> (functions, points)
@@ -43,7 +45,7 @@ class Effect:
         shares: (functions,) of the variance at fixed cost.
         agreed: (functions,) shares of what each function has in common with their mean.
         supported: whether the functions agree that it has an effect: that of the knob on average over the
-            points is distinct from 0 at 95%.
+            points is distinct from 0 at 95%, and explains at least `LEAST_SHARE`.
         values: (levels,) of the knob; None for the mixture.
         gains: (functions, levels) score at fixed cost at each level, up to a constant; None for the mixture.
     """
@@ -81,7 +83,8 @@ class _AtCost:
         self._centre, half = logs.mean(), np.ptp(logs) / 2
         self._half = half if half > 1e-9 else 0.0
         found, columns = scores(design.pool), self._columns(design.pool)
-        self._slopes = found @ np.linalg.pinv(columns).T
+        whole = np.column_stack((columns, self._others(design.pool)))
+        self._slopes = (found @ np.linalg.pinv(whole).T)[:, : columns.shape[1]]
         self.base = found - self._slopes @ columns.T
         self.variance = self.base.var(axis=1)
         self.mean = self.base.mean(axis=0)
@@ -91,6 +94,13 @@ class _AtCost:
     def __call__(self, pool: Pool) -> np.ndarray:
         """(functions, points)."""
         return self._scores(pool) - self._slopes @ self._columns(pool).T
+
+    def _others(self, pool: Pool) -> np.ndarray:
+        """Columns that are independent of the cost, so that chance in a design does not move its slopes."""
+        points = self._space.points(pool)
+        columns = np.column_stack((points.log_rate, np.log(points.shares)))
+        columns = columns - columns.mean(axis=0)
+        return np.column_stack((columns, columns**2 - (columns**2).mean(axis=0)))
 
     def _columns(self, pool: Pool) -> np.ndarray:
         if not self._half:
@@ -103,19 +113,20 @@ def _effect(design: Design, changed: Changed, at_cost: _AtCost) -> Effect:
     change = at_cost(changed.pool) - at_cost.base
     shares = _ratio((change**2).mean(axis=1) / 2, at_cost.variance)
     agreed = _ratio((change * change.mean(axis=0)).mean(axis=1) / 2, at_cost.agreed)
+    large = bool(np.median(agreed) >= LEAST_SHARE)
     if changed.before is None or changed.after is None:
         before, after = (np.log(design.space.points(of).shares) for of in (design.pool, changed.pool))
         slopes = change @ np.linalg.pinv(after - before).T
-        return Effect(changed.name, changed.of, shares, agreed, _distinct(slopes))
+        return Effect(changed.name, changed.of, shares, agreed, large and _distinct(slopes))
     values, columns = _levels(design, changed)
     slopes = change @ np.linalg.pinv(columns(changed.after) - columns(changed.before)).T
-    supported = _distinct(slopes if values.dtype != object else slopes[:, 1:] - slopes[:, :1])
+    supported = large and _distinct(slopes if values.dtype != object else slopes[:, 1:] - slopes[:, :1])
     return Effect(changed.name, changed.of, shares, agreed, supported, values, slopes @ columns(values).T)
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Shares of variances, at least 0; 0 where nothing varies."""
-    return np.where(whole > NOTHING, np.maximum(part, 0.0) / np.maximum(whole, NOTHING), 0.0)
+    """Shares of variances, from 0 to 1; 0 where nothing varies."""
+    return np.where(whole > NOTHING, np.clip(part / np.maximum(whole, NOTHING), 0.0, 1.0), 0.0)
 
 
 def _distinct(slopes: np.ndarray) -> bool:
@@ -133,8 +144,8 @@ def _distinct(slopes: np.ndarray) -> bool:
 def _levels(design: Design, changed: Changed) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """Values of a knob in order, and a function that turns values (n,) into columns (n, columns).
 
-    The effect of a number is a parabola in its logarithm, or in itself where it may be 0 or less; that of
-    each word or flag is its own.
+    The effect of a number is a parabola in its logarithm, or in itself where it may be 0 or less; each word or
+    flag has an effect of its own.
     """
     assert changed.before is not None
     assert changed.after is not None
@@ -153,9 +164,11 @@ def _levels(design: Design, changed: Changed) -> tuple[np.ndarray, Callable[[np.
     ends = scaled(np.array([low, high], dtype=float))
     centre, half = ends.mean(), max(float(np.ptp(ends)) / 2, 1e-9)
 
+    degree = min(EFFECT_DEGREE, LEVELS if listed is None else len(listed) - 1)
+
     def columns(values: np.ndarray) -> np.ndarray:
         z = (scaled(values) - centre) / half
-        return np.column_stack((z, z**2))
+        return np.column_stack([z**power for power in range(1, degree + 1)])
 
     if listed is not None and len(listed) <= LEVELS:
         return np.array(sorted(float(value) for value in listed)), columns

@@ -36,7 +36,7 @@ class Importance:
         direction: more or less is better, there is an optimum, one value is best, or the draws disagree;
             "unsupported" without a supported effect, or "unclear".
         best: value with the best score; None unless the direction is "optimum" or "value".
-        best_interval: its 90% interval, of an optimum.
+        best_interval: its 90% interval, of an optimum: that of the parabola which fits the effect best.
     """
 
     name: str

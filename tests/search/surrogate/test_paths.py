@@ -1,4 +1,4 @@
-"""Functions drawn from the posterior: their moments are those of the predictions, and one draw is a function."""
+"""Functions drawn from the posterior: their moments are those of the predictions."""
 
 import numpy as np
 from made_studies import by_law, encoded, observed, problem_of, true_law

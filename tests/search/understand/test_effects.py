@@ -61,7 +61,7 @@ def test_directions():
     problem = problem_of({"router": MORE_KNOBS["router"]})
     design, rng = Design(problem, PoolSpace(problem), 300), np.random.default_rng(0)
     sigmoid = design.space.points(design.pool).shapes.shape[1] - 1
-    noise = 1e-3 * rng.standard_normal((40, 2))
+    noise = 0.05 * rng.standard_normal((40, 2))
 
     def scores(pool):
         points = design.space.points(pool)

@@ -113,7 +113,9 @@ def test_the_two_tables_agree_and_are_not_written_over(tmp_path):
     studied = made(by_rates_and_shares(), 9, seed=0)
     folder = tmp_path / "mixtures"
     assert write_ratios(studied, folder) == len(studied.view.trials)
-    ratios, metrics = (list(csv.DictReader((folder / name).open())) for name in (RATIOS, METRICS))
+    ratios, metrics = (
+        list(csv.DictReader((folder / name).read_text().splitlines())) for name in (RATIOS, METRICS)
+    )
     assert [(row["candidate"], row["rung"]) for row in ratios] == [
         (row["candidate"], row["rung"]) for row in metrics
     ]
