@@ -144,8 +144,8 @@ def _distinct(slopes: np.ndarray) -> bool:
 def _levels(design: Design, changed: Changed) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """Values of a knob in order, and a function that turns values (n,) into columns (n, columns).
 
-    The effect of a number is a parabola in its logarithm, or in itself where it may be 0 or less; each word or
-    flag has an effect of its own.
+    The effect of a number is a parabola in its logarithm, or in itself where it may be 0 or less.
+    Each word and flag has an effect of its own.
     """
     assert changed.before is not None
     assert changed.after is not None
@@ -172,5 +172,5 @@ def _levels(design: Design, changed: Changed) -> tuple[np.ndarray, Callable[[np.
 
     if listed is not None and len(listed) <= LEVELS:
         return np.array(sorted(float(value) for value in listed)), columns
-    grid = np.linspace(*ends, LEVELS)
+    grid = np.linspace(float(ends[0]), float(ends[1]), LEVELS)
     return np.exp(grid) if log else grid, columns

@@ -45,6 +45,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--table", default="quick", help="a table that ships, or a file")
     parser.add_argument("--series", choices=("development", "report"), default="development")
+    parser.add_argument("--first", type=int, default=0, help="number of the first surface")
     parser.add_argument("--surfaces", type=int, default=8, help="studies, each on its own surface")
     parser.add_argument("--flops", type=float, default=4e13, help="training FLOPs of a whole study")
     parser.add_argument("--workers", type=int, default=4)
@@ -115,9 +116,14 @@ def main() -> None:
     table = read_table(options.table)
     ensemble = Ensemble(table)
     found: dict[tuple[str, int], list[Row]] = defaultdict(list)
-    for number in range(options.surfaces):
-        for row in rows(table, ensemble, options, number):
-            found[row.place, row.outlook.multiple].append(row)
+    done = 0
+    try:
+        for number in range(options.first, options.first + options.surfaces):
+            for row in rows(table, ensemble, options, number):
+                found[row.place, row.outlook.multiple].append(row)
+            done += 1
+    except KeyboardInterrupt:
+        print(f"interrupted after {done} of {options.surfaces} surfaces")
     for (place, multiple), members in sorted(found.items()):
         then = np.array([row.then for row in members])
         gained = then - [row.now for row in members]
