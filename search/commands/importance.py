@@ -28,10 +28,10 @@ OfTable = Annotated[
 def run(
     study: StudyOrNone = None, table: OfTable = None, storage: Storage = None, json: Json = False
 ) -> None:
-    """Print how important each knob and each task's share is for the score at fixed cost.
+    """Print what matters for the score at fixed cost.
 
-    Shares of the variance that are left if everything else is known, with 90% intervals and a direction, and
-    how well lower rungs predict the order at higher ones.
+    For each knob and each task's share: the share of the variance that is left if everything else is known,
+    with its 90% interval and a direction; and how well lower rungs predict the order at higher ones.
     """
     from search.commands import output
     from search.understand.importance import importance

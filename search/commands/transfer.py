@@ -28,7 +28,7 @@ def run(
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Print which task's share of the training data helps or hurts which task, and the best mixture.
+    """Print which task helps or hurts which, and the best mixture.
 
     From scaling laws of the tasks, fitted to the trials at all rungs, with bootstrap intervals over
     candidates. Only what the scores support is called help or hurt.
