@@ -110,10 +110,10 @@ class Future:
         own = space.points(space.encode([params[trial.candidate] for trial in top])[0])
         self.measured = np.array([trial.score for trial in top], dtype=float)
         self.top_log_flops = own.log_flops
-        self._own = paths(own)
+        self._own = np.clip(paths(own), -1.0, 1.0)
         points = _pool(surrogate, space, params, np.random.default_rng(0))
         self._log_flops = points.log_flops
-        self._new = paths(points)
+        self._new = np.clip(paths(points), -1.0, 1.0)
         self._expected = surrogate.predict(points).mixed_mean
         weights, noises = surrogate.weights, [model.noise for model in surrogate.models] * surrogate.scales
         episodes = float(np.median([trial.stderr or 0.0 for trial in top]))
@@ -167,7 +167,7 @@ class Future:
         return np.take_along_axis(true, measured.argmax(axis=1)[:, None], axis=1)[:, 0]
 
     def _outlook(self, multiple: int, drawn: np.ndarray, now: np.ndarray) -> Outlook:
-        found = _wider(drawn) - OPTIMISM * now.std()
+        found = np.clip(_wider(drawn) - OPTIMISM * now.std(), -1.0, 1.0)
         gains = _wider(drawn - now)
         return Outlook(
             multiple=multiple,
