@@ -23,6 +23,7 @@ from search.commands import (
     evaluate,
     export,
     front,
+    importance,
     launch,
     retry,
     show,
@@ -32,6 +33,7 @@ from search.commands import (
     table,
     tasks,
     train,
+    transfer,
     trials,
     worker,
 )
@@ -106,8 +108,9 @@ def options(
 
 
 STUDIES = (launch, worker, status, front, trials, show, confirm, retry, delete)
+INSIGHTS = (importance, transfer)
 EXPORTS = (export, train, evaluate, shrink)
-for module in (*STUDIES, *EXPORTS, dashboard):
+for module in (*STUDIES, *INSIGHTS, *EXPORTS, dashboard):
     app.command(module.NAME, epilog=examples(module.EXAMPLES))(module.run)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(data.app, name="data")

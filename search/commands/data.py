@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 SPECIALIST = "trainers.specialist:dense_specialist"
 
-app = typer.Typer(
-    help="Images by label, sounds by label and text of your own as tasks.", rich_markup_mode=None
-)
+app = typer.Typer(help="Images and sounds by label, and text of your own, as tasks.", rich_markup_mode=None)
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="What the task is called: small letters, digits, hyphens.")

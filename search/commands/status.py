@@ -1,5 +1,6 @@
 """`pathfront status`: list all studies of a database, or print the status of one."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from search.read.confirm_rows import ConfirmationStatus
     from search.read.results import Reader
     from search.read.rows import StudyStatus, StudySummary
+    from search.understand.worth import Outlook, Worth
 
 NAME = "status"
 EXAMPLES = ["pathfront status", "pathfront status quick", "pathfront status quick --json"]
@@ -33,6 +35,7 @@ def run(
         return
     opened = open_study(study, storage)
     status = opened.status()
+    status = replace(status, worth=_worth(opened.reader, status))
     if json:
         output.print_json(status)
         return
@@ -60,6 +63,8 @@ def _print(status: "StudyStatus", url: str) -> None:
         print(f"best: trial {best.number}, score {score}{confirmed}, rung {best.rung}")
     if status.confirmation is not None:
         _print_confirmations(status.confirmation)
+    if status.worth:
+        print_worth(status.worth)
     if status.disk_bytes["total"]:
         kinds = [
             f"{output.short(size)}B {kind}" for kind, size in status.disk_bytes.items() if kind != "total"
@@ -101,6 +106,40 @@ def _print_confirmations(confirmation: "ConfirmationStatus") -> None:
     )
     for line in confirmed_words(confirmation):
         print(line)
+
+
+def _worth(reader: "Reader", status: "StudyStatus") -> "Worth | None":
+    """What more training is expected to bring; None where there are too few scores."""
+    from search.choose.studied import LEAST_SCORED
+
+    if status.rungs[0].done < LEAST_SCORED or not status.rungs[-1].done:
+        return None
+    from numpy.linalg import LinAlgError
+
+    from search.commands import output
+    from search.read.studied import studied
+    from search.understand.worth import worth
+
+    try:
+        return worth(studied(reader, status.study))
+    except LinAlgError as error:
+        output.say(f"no prediction of what more training brings: the models cannot be fitted: {error}")
+        return None
+
+
+def print_worth(worth: "Worth") -> None:
+    """Print whether it is worth going on, one line for each multiple of the compute."""
+    words = {2: "twice", 4: "four times"}
+    for ahead in worth.best[1:]:
+        print(f"{words[ahead.multiple]} the compute: {_outlook(worth.best[0], ahead, worth)}")
+
+
+def _outlook(now: "Outlook", then: "Outlook", worth: "Worth") -> str:
+    low, high = then.interval
+    return (
+        f"best {now.score:.3f} -> {then.score:.3f} [{low:.3f}, {high:.3f}] expected at the top rung; the"
+        f" chance of a gain above {worth.least_gain} is {then.chance:.2f}"
+    )
 
 
 def _counts(status: "StudyStatus") -> str:

@@ -7,12 +7,16 @@ has both `trial` and `number`, and both `score_stderr` and `stderr`, so that a s
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from search.read.confirm_rows import ConfirmationStatus, ConfirmedRow
 from space.candidate import CandidateConfig
 from space.description import Description
 from space.records import Split
 from space.scores import HALF, TaskScore
+
+if TYPE_CHECKING:
+    from search.understand.worth import Worth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +349,8 @@ class StudyStatus:
         workers_left: workers that left while there was work, since the latest launch.
         confirmation: where confirmations stand; None if none is wanted.
         confirming: whether workers train confirmations only.
+        worth: what more training is expected to bring; None where it was not asked for, or with too few
+            scores.
     """
 
     study: str
@@ -373,3 +379,4 @@ class StudyStatus:
     workers_left: list[WorkerRow] = field(default_factory=list)
     confirmation: ConfirmationStatus | None = None
     confirming: bool = False
+    worth: "Worth | None" = None

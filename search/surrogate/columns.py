@@ -182,24 +182,25 @@ class Encoder:
 
         Args:
             points: where.
-            beta: (laws, columns) coefficients.
+            beta: coefficients, (laws, columns), or of each point its own, (laws, points, columns).
 
         Returns:
             (laws, points, tasks).
         """
         tasks = len(self.weights)
+        beta = beta[:, None] if beta.ndim == 2 else beta
         slopes = np.zeros((self.laws, len(points), tasks))
         if not self._mixed:
             return slopes
         free = self._groups.sums(points.shares) * self._inverse - 1 < MOST_SHARE
         first = len(self._kept)
         if not self.per_task:
-            return ((beta[:, None, first:] * self._inverse) * free)[:, :, self._groups.of]
+            return ((beta[..., first:] * self._inverse) * free)[:, :, self._groups.of]
         for task in range(tasks):
-            of_groups = np.insert(beta[task, first + 1 :], self._groups.of[task], 0.0)
+            of_groups = np.insert(beta[task, :, first + 1 :], self._groups.of[task], 0.0, axis=1)
             slopes[task] = (of_groups * self._inverse * free)[:, self._groups.of]
             own, least = points.shares[:, task], LEAST_SHARE / tasks
-            slopes[task][:, task] = np.where(own > least, beta[task, first] / np.maximum(own, least), 0.0)
+            slopes[task][:, task] = np.where(own > least, beta[task, :, first] / np.maximum(own, least), 0.0)
         return slopes
 
     def by_rate(self, points: Points, rungs: np.ndarray, beta: np.ndarray) -> np.ndarray:
@@ -215,6 +216,24 @@ class Encoder:
         return (self._all_inputs(points, rungs) / np.where(self._scale > 1e-9, self._scale, 1))[
             :, self._inputs
         ]
+
+    def share_columns(self) -> np.ndarray:
+        """Which column of each task's law holds the share of a group of tasks, (tasks, groups).
+
+        A group is a task, or a domain where the mixture is searched by domain; -1 for the task's own. Only
+        where each task has a law, and the mixture varies.
+        """
+        tasks, groups = len(self.weights), len(self._groups.names)
+        columns = np.full((tasks, groups), -1)
+        for task in range(tasks):
+            others = np.arange(groups) != self._groups.of[task]
+            columns[task, others] = len(self._kept) + 1 + np.arange(groups - 1)
+        return columns
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the mixture varies."""
+        return self._mixed
 
     def score(self, fractions: np.ndarray) -> np.ndarray:
         """The score of fractions (..., laws, points): (..., points)."""

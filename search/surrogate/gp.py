@@ -50,15 +50,21 @@ class GaussianProcess:
         y: (rows,) values, with a mean of about 0.
         variance: (rows,) of each row's own noise.
         kernel: hyperparameters.
+
+    Attributes:
+        variance: (rows,) of all noise of each row.
+        factor: Cholesky factor of the rows' covariance with their noise.
+        alpha: (rows,) inverse of that covariance times the values.
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, variance: np.ndarray, kernel: Kernel) -> None:
         self.x = x
         self.kernel = kernel
+        self.variance = variance + kernel.noise**2 + 1e-8 * kernel.signal**2
         covariance = kernel(x, x)
-        covariance[np.diag_indices_from(covariance)] += variance + kernel.noise**2 + 1e-8 * kernel.signal**2
-        self._factor = np.linalg.cholesky(covariance)
-        self._alpha = cho_solve((self._factor, True), y)
+        covariance[np.diag_indices_from(covariance)] += self.variance
+        self.factor = np.linalg.cholesky(covariance)
+        self.alpha = cho_solve((self.factor, True), y)
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the function at points, without noise: both (points,)."""
@@ -74,7 +80,7 @@ class GaussianProcess:
             the variance that the rows explain.
         """
         between = self.kernel(self.x, x)
-        return between.T @ self._alpha, solve_triangular(self._factor, between, lower=True)
+        return between.T @ self.alpha, solve_triangular(self.factor, between, lower=True)
 
 
 class DrawnProcess:

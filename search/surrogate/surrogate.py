@@ -17,6 +17,7 @@ from search.surrogate.fitted import Fitted
 from search.surrogate.fronts import DrawnScores, Front
 from search.surrogate.gp import GaussianProcess, Kernel, tuned
 from search.surrogate.law import Law, Rows, fit
+from search.surrogate.paths import Paths
 
 MOST_ROWS = 250  # of a Gaussian process, the highest rungs first
 FOLDS = 4
@@ -191,6 +192,15 @@ class Surrogate:
         top = self.encoder.rungs - 1
         models = zip(self._fitted, self.scales.tolist(), strict=True)
         return Front(self.weights, [DrawnScores(model, near, top, scale) for model, scale in models], near)
+
+    def paths(self, count: int, seed: int = 0) -> Paths:
+        """Functions from points to scores at the top rung, drawn from the posterior.
+
+        Args:
+            count: of functions.
+            seed: of the draws.
+        """
+        return Paths(self._fitted, self.weights, self.scales, self.encoder.rungs - 1, count, seed)
 
     def _rows(self, kept: np.ndarray) -> Rows:
         seen = self.seen

@@ -18,12 +18,12 @@ import numpy as np
 
 from search.choose.models import models_of
 from search.choose.sampler import Problem
-from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial, TaskFraction, take_snapshot
-from search.database.storage import open_reader
+from search.choose.snapshot import Snapshot
 from search.read.results import Reader
+from search.read.studied import studied
 from search.surrogate.surrogate import ALL, Use
 from search.table.files import read_table
-from search.table.records import Table
+from search.table.studied import studied_table
 
 LEAST = 8  # candidates that are known before the first prediction
 TAIL = 0.05  # on either side of an interval
@@ -39,47 +39,6 @@ def arguments() -> argparse.Namespace:
     of.add_argument("--study", nargs="+", help="one or several, whose predictions are counted together")
     parser.add_argument("--storage", default="sqlite:///pathfront.db")
     return parser.parse_args()
-
-
-def of_table(table: Table) -> tuple[Problem, Snapshot]:
-    """The study of a table, and all its trials."""
-    config, suite = table.header.config, table.header.suite
-    candidates = [
-        Candidate(
-            id=row.candidate,
-            ordinal=row.ordinal,
-            params=dict(row.params),
-            flops_per_token=row.costs.flops_per_token,
-            sparse=row.config.architecture.sparse,
-        )
-        for row in table.rows
-    ]
-    trials = [
-        SnapshotTrial(
-            candidate=row.candidate,
-            rung=trial.rung,
-            state="failed" if trial.diverged else "done",
-            final=True,
-            score=trial.score,
-            stderr=trial.stderr,
-            flops_per_token=row.costs.flops_per_token,
-            training_flops=trial.training_flops or 0.0,
-            diverged=trial.diverged,
-            tasks={name: TaskFraction(t.fraction, t.fraction_stderr) for name, t in trial.tasks.items()},
-        )
-        for row in table.rows
-        for trial in row.rungs
-    ]
-    problem = Problem(config.space, suite, config.limits, config.search.seed, config.rungs)
-    return problem, Snapshot(tuple(candidates), tuple(trials), 0.0)
-
-
-def of_study(url: str, study: str) -> tuple[Problem, Snapshot]:
-    """A study of a database, and all its trials."""
-    reader = Reader(url)
-    config, suite = reader.config(study), reader.suite(study)
-    problem = Problem(config.space, suite, config.limits, config.search.seed, config.rungs)
-    return problem, take_snapshot(open_reader(url), study, config.search.seed)
 
 
 def predictions(problem: Problem, view: Snapshot, use: Use) -> Iterator[tuple[float, float, float]]:
@@ -105,10 +64,14 @@ def main() -> None:
     """Print coverage, error and sharpness for the whole surrogate and for its parts."""
     options = arguments()
     table = options.table
-    seen = [of_table(read_table(table))] if table else [of_study(options.storage, s) for s in options.study]
+    if table:
+        seen = [studied_table(read_table(table))]
+    else:
+        reader = Reader(options.storage)
+        seen = [studied(reader, study) for study in options.study]
     parts = {"both models": ALL, "the law with its residual": Use(plain=False), "no law": Use(law=False)}
     for name, use in parts.items():
-        found = [one for problem, view in seen for one in predictions(problem, view, use)]
+        found = [one for _, problem, view in seen for one in predictions(problem, view, use)]
         if not found:
             raise SystemExit(f"error: no top score of a candidate that {LEAST} others with scores precede")
         score, mean, below = np.array(found).T
