@@ -59,3 +59,18 @@ class TaskMixture(Frozen):
         p = np.exp(z - z.max())
         shares = floor + (1 - len(names) * floor) * p / p.sum()
         return cls.of(dict(zip(names, shares.tolist(), strict=True)))
+
+
+def shares_to_logits(part: np.ndarray, prior: np.ndarray, spread: float) -> np.ndarray:
+    """Log-ratios to a prior, within a spread, of what tasks get beyond the floors: the inverse of `from_logits`.
+
+    Args:
+        part: (tasks,) shares of what the floors leave, above 0, 1 in sum.
+        prior: (tasks,) shares.
+        spread: largest absolute log-ratio; larger ones are cut.
+
+    Returns:
+        (tasks,) log-ratios, whose largest and smallest have the same distance from 0 before they are cut.
+    """
+    z = np.log(part) - np.log(np.maximum(prior, 1e-9))
+    return np.clip(z - (z.max() + z.min()) / 2, -spread, spread)

@@ -28,7 +28,8 @@ from search.store.events import add_event
 from search.store.optuna_trials import close_storage, create_study, has_study
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
 from space.records import SuiteRecord
-from space.study import SCHEMA_VERSION, Model, StudyConfig, parse
+from space.parsing import Model, parse
+from space.study import SCHEMA_VERSION, StudyConfig
 
 Part = TypeVar("Part", bound=BaseModel)
 

@@ -23,7 +23,8 @@ from search.table.records import Table
 from search.table.surfaces import RowsSurface
 from space.cost import price
 from space.errors import StudyFileError
-from space.study import Search, Stop, StudyConfig, parse
+from space.parsing import parse
+from space.study import Search, Stop, StudyConfig
 
 REPETITIONS = 8  # random searches that a run is compared with
 BUDGET = 32.0  # W

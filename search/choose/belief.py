@@ -1,0 +1,141 @@
+"""What is believed before a study has scores: a person's priors, and the scores of an earlier study.
+
+Both are one thing to a sampler: a log density of points over the space's own distribution, and draws. The
+density is multiplied to the value of a point with a power that falls as scores accrue (Hvarfner 2022, piBO,
+https://arxiv.org/abs/2204.11051), so that a belief is forgotten. Nothing is excluded: a share of the draws,
+and a part of each density, is the space's own.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from search.choose.earlier import EarlierStudy
+from search.choose.pool import Pool, PoolSpace
+from search.choose.priors import KnobPrior, SharePriors, share_priors
+from search.choose.sampler import Problem
+from space.ranges import MIXTURE_PREFIX
+from space.study import StudyConfig
+
+SAMPLE = 400  # points drawn from the space
+OWN_DRAWS = 0.2  # share of draws without regard to the belief
+TRIED, TAKEN = 64, 8  # points of which some are drawn by the density of an earlier study
+POWER = 6.0  # over the number of scores: the power of the density in the value of a point
+RATE = "learning_rate"
+
+
+def make_belief(config: StudyConfig, problem: Problem) -> "Belief | None":
+    """The belief that a study states; None if it states none.
+
+    Raises:
+        StudyFileError: the earlier study has nothing in common with this one.
+        StorageError: another version of Pathfront copied it.
+    """
+    if not config.priors and config.warm is None:
+        return None
+    return Belief(config, problem)
+
+
+class Belief:
+    """What is believed of a study's space.
+
+    Args:
+        config: the study, with its priors and the copy of an earlier study.
+        problem: its space, tasks, limits and seed.
+
+    Raises:
+        StudyFileError: the earlier study has nothing in common with this one.
+    """
+
+    def __init__(self, config: StudyConfig, problem: Problem) -> None:
+        self._problem = problem
+        self._space = PoolSpace(problem)
+        self._sample = self._space.random(np.random.default_rng([problem.seed, 2]), SAMPLE, 0.0)
+        self._shapes: dict[tuple[Any, ...], float] = {}
+        self._knobs = {
+            name: KnobPrior(problem.parameters[name], prior)
+            for name, prior in config.priors.items()
+            if not name.startswith(MIXTURE_PREFIX)
+        }
+        shares = share_priors(config.priors)
+        self._shares = None
+        if shares:
+            self._shares = SharePriors(problem, shares, self._space.points(self._sample).shares)
+        self._earlier = None
+        if config.warm is not None:
+            assert config.warm.copied is not None, "the earlier study is copied at launch"
+            self._earlier = EarlierStudy(config.warm, problem, self._space, self._sample)
+
+    @staticmethod
+    def power(scores: int) -> float:
+        """Power of the density in the value of a point, by the number of scored candidates."""
+        return POWER / max(scores, 1)
+
+    def log_density(self, space: PoolSpace, pool: Pool) -> np.ndarray:
+        """Log density of points over the space's own distribution, (points,).
+
+        Args:
+            space: the space in numbers that the pool belongs to.
+            pool: the points.
+        """
+        density = np.array([self._of_shape(space.key(number)) for number in pool.shape.tolist()])
+        points = space.points(pool)
+        if RATE in self._knobs:
+            density += np.log(self._knobs[RATE].densities(points.log_rate))
+        if self._shares is not None:
+            density += self._shares.log_density(points.shares)
+        if self._earlier is not None:
+            density += self._earlier.log_density(space, pool)
+        return density
+
+    def _of_shape(self, key: tuple[Any, ...]) -> float:
+        """Log density of the priors of all knobs but the learning rate."""
+        if key not in self._shapes:
+            values = zip(self._space.names, key, strict=True)
+            parts = [
+                np.log(self._knobs[name].density(value)) for name, value in values if name in self._knobs
+            ]
+            self._shapes[key] = float(sum(parts))
+        return self._shapes[key]
+
+    def draws(self, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+        """Parameters without end, drawn by the belief; some of them cannot be built."""
+        plain = self._problem.plain_draws(rng)
+        while True:
+            if rng.random() < OWN_DRAWS:
+                yield next(plain)
+            elif self._earlier is None:
+                yield self._by_priors(rng, next(plain))
+            else:
+                tried = [self._by_priors(rng, next(plain)) for _ in range(TRIED)]
+                pool, kept = self._space.encode(tried)
+                density = self._earlier.log_density(self._space, pool)
+                weight = np.exp(density - density.max(initial=0.0))
+                if len(kept):
+                    taken = rng.choice(len(kept), size=TAKEN, p=weight / weight.sum())
+                    yield from (tried[int(kept[i])] for i in taken)
+
+    def _by_priors(self, rng: np.random.Generator, params: dict[str, Any]) -> dict[str, Any]:
+        """Parameters whose knobs with priors are drawn from these."""
+        if self._knobs:
+            drawn = {name: prior.draw(rng) for name, prior in self._knobs.items()}
+            params = self._problem.space.snapped({**params, **drawn})
+        if self._shares is None:
+            return params
+        tasks = self._problem.suite.tasks
+        logits = np.array([params[MIXTURE_PREFIX + task] for task in tasks])
+        moved = self._shares.draw(rng, logits).tolist()
+        return {**params, **{MIXTURE_PREFIX + task: z for task, z in zip(tasks, moved, strict=True)}}
+
+    def pool(self, space: PoolSpace, rng: np.random.Generator, count: int) -> Pool:
+        """Points that are drawn by the belief, of those that can be built and are within the limits.
+
+        Args:
+            space: the space in numbers that the pool will belong to.
+            rng: random numbers.
+            count: of draws.
+        """
+        draws = self.draws(rng)
+        pool, _ = space.encode([next(draws) for _ in range(count)])
+        return pool
