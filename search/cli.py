@@ -19,6 +19,7 @@ from search.commands import (
     dashboard,
     data,
     delete,
+    enqueue,
     evaluate,
     export,
     front,
@@ -28,6 +29,7 @@ from search.commands import (
     shrink,
     status,
     storage,
+    suggest,
     table,
     tasks,
     train,
@@ -104,7 +106,7 @@ def options(
     """Define the options before a command."""
 
 
-STUDIES = (launch, worker, status, front, trials, show, retry, delete)
+STUDIES = (launch, worker, status, front, trials, show, suggest, enqueue, retry, delete)
 EXPORTS = (export, train, evaluate, shrink)
 for module in (*STUDIES, *EXPORTS, dashboard):
     app.command(module.NAME, epilog=examples(module.EXAMPLES))(module.run)

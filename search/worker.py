@@ -223,12 +223,14 @@ class Worker:
             else:
                 self.ledger.reconcile(thorough=True)
                 self.checkpoints.conclude()
-                self.ledger.patiently(self._finish_study)
-                return
+                known = len(found.candidates)
+                if self.ledger.patiently(lambda known=known: self._finish_study(known)):
+                    return
 
-    def _finish_study(self) -> None:
+    def _finish_study(self, known: int) -> bool:
+        """Finish the study, unless a candidate was enqueued that this worker does not know of."""
         why = "no unseen candidate is left" if self._exhausted else "its stop rule is reached"
-        finish_study(self.engine, self.url, self.config.study, why)
+        return finish_study(self.engine, self.url, self.config.study, why, known)
 
     def choose(self) -> Claim | Snapshot:
         """Claim the next trial; without one, or once asked to stop, return the snapshot seen last."""

@@ -1,6 +1,6 @@
 """What a person knows before a study: priors over knobs and shares, and an earlier study to learn from.
 
-Candidates to try first are in `space.start`. What follows from priors for proposals is `search.choose.belief`.
+Candidates to try first are in `space.start`; what priors mean for proposals is in `search.choose.belief`.
 """
 
 from collections.abc import Mapping

@@ -62,7 +62,7 @@ class TaskMixture(Frozen):
 
 
 def shares_to_logits(part: np.ndarray, prior: np.ndarray, spread: float) -> np.ndarray:
-    """Log-ratios to a prior, within a spread, of what tasks get beyond the floors: the inverse of `from_logits`.
+    """Log-ratios to a prior of what tasks get beyond the floors: the inverse of `from_logits`.
 
     Args:
         part: (tasks,) shares of what the floors leave, above 0, 1 in sum.

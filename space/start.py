@@ -1,7 +1,7 @@
 """Candidates that a person gives: to be tried first (`start:` in a study file), or while a study runs.
 
-A candidate is given by some of its knobs and its mixture, or by an exported `config.yaml`. Such a file is read
-when the study is launched, so that the stored study holds everything.
+A candidate is given by some of its knobs and its mixture, or by an exported `config.yaml`. Such a file is
+read when the study is launched, so that the stored study holds everything.
 """
 
 import itertools

@@ -2,14 +2,15 @@
 
 Both are one thing to a sampler: a log density of points over the space's own distribution, and draws. The
 density is multiplied to the value of a point with a power that falls as scores accrue (Hvarfner 2022, piBO,
-https://arxiv.org/abs/2204.11051), so that a belief is forgotten. Nothing is excluded: a share of the draws,
-and a part of each density, is the space's own.
+https://arxiv.org/abs/2204.11051), so that a belief is forgotten: sooner if the scores contradict it. Nothing
+is excluded: a share of the draws, and a part of each density, is the space's own.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 
 from search.choose.earlier import EarlierStudy
 from search.choose.pool import Pool, PoolSpace
@@ -19,7 +20,9 @@ from space.ranges import MIXTURE_PREFIX
 from space.study import StudyConfig
 
 SAMPLE = 400  # points drawn from the space
-OWN_DRAWS = 0.2  # share of draws without regard to the belief
+OWN_DRAWS = 0.5  # share of draws without regard to the belief
+WIDEST = 2.0  # largest standard deviation of the log density over the space
+SLOPE, SLOPE_STD = 0.5, 0.5  # prior of how scores rise with the log density, both standardised
 TRIED, TAKEN = 64, 8  # points of which some are drawn by the density of an earlier study
 POWER = 6.0  # over the number of scores: the power of the density in the value of a point
 RATE = "learning_rate"
@@ -66,19 +69,38 @@ class Belief:
         if config.warm is not None:
             assert config.warm.copied is not None, "the earlier study is copied at launch"
             self._earlier = EarlierStudy(config.warm, problem, self._space, self._sample)
+        usual = self._log_density(self._space, self._sample)
+        self._centre = float(usual.mean())
+        self._scale = min(1.0, WIDEST / max(float(usual.std()), 1e-9))
 
-    @staticmethod
-    def power(scores: int) -> float:
-        """Power of the density in the value of a point, by the number of scored candidates."""
-        return POWER / max(scores, 1)
+    def power(self, scores: int, density: np.ndarray, above: np.ndarray) -> float:
+        """Power of the density in the value of a point.
+
+        It falls with the number of scores, and with the probability that scores do not rise with the density:
+        a straight line through the candidates' scores has a prior slope that takes the belief's side.
+
+        Args:
+            scores: number of candidates with scores.
+            density: (candidates,) log density of the study's candidates.
+            above: (candidates,) their scores over what is usual at their costs, in standard deviations.
+        """
+        x = (density - density.mean()) / max(float(density.std()), 1e-9) if len(density) else density
+        precision = SLOPE_STD**-2 + float(x @ x)
+        slope = (SLOPE * SLOPE_STD**-2 + float(x @ above)) / precision
+        return max(0.0, 2 * float(ndtr(slope * precision**0.5)) - 1) * POWER / max(scores, 1)
 
     def log_density(self, space: PoolSpace, pool: Pool) -> np.ndarray:
-        """Log density of points over the space's own distribution, (points,).
+        """Log density of points over the space's own distribution, up to a constant, (points,).
+
+        Priors of many knobs multiply; the product is tempered, so that a few scores can contradict it.
 
         Args:
             space: the space in numbers that the pool belongs to.
             pool: the points.
         """
+        return (self._log_density(space, pool) - self._centre) * self._scale
+
+    def _log_density(self, space: PoolSpace, pool: Pool) -> np.ndarray:
         density = np.array([self._of_shape(space.key(number)) for number in pool.shape.tolist()])
         points = space.points(pool)
         if RATE in self._knobs:

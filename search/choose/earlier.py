@@ -12,7 +12,7 @@ import numpy as np
 
 from search.choose.copies import read_copy
 from search.choose.models import Models
-from search.choose.pool import RATE, Pool, PoolSpace
+from search.choose.pool import Pool, PoolSpace
 from search.choose.sampler import Problem
 from search.surrogate.columns import Points
 from search.surrogate.surrogate import ALL
@@ -49,8 +49,8 @@ class EarlierStudy:
         self._mixed = len(common_tasks(self._problem, problem)) >= LEAST_TASKS
         if not common_knobs(self._problem, problem) and not self._mixed:
             raise StudyFileError(
-                f"warm.study: both studies vary at least one knob or the shares of two tasks, and '{warm.study}'"
-                " shares none with this one"
+                "warm.study: both studies vary at least one knob, or the shares of two tasks, and"
+                f" '{warm.study}' has none in common with this one"
             )
         models = Models(self._problem, ALL, per_task=True)
         self._surrogate = models.surrogate(copy.view)
@@ -74,7 +74,7 @@ class EarlierStudy:
         return density
 
     def _predicted(self, space: PoolSpace, pool: Pool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean and standard deviation (points,) of the earlier study's score, and the indices that have one."""
+        """Mean and standard deviation (points,) of the earlier study's score, and the indices with one."""
         rows = [self._row(space.key(number), space) for number in pool.shape.tolist()]
         known = np.flatnonzero([row is not None for row in rows])
         mean, std = np.zeros(len(pool)), np.zeros(len(pool))
@@ -89,7 +89,7 @@ class EarlierStudy:
         return mean, std, known
 
     def _row(self, key: tuple[Any, ...], space: PoolSpace) -> np.ndarray | None:
-        """Numbers of a shape of this study as the earlier one would have it; None if it cannot be built there."""
+        """Numbers of a shape as the earlier study would have it; None if it cannot be built there."""
         if key not in self._rows:
             knobs = dict(zip(space.names, key, strict=True))
             there: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Candidates that a person gives: which of a study's `start` comes next, and what is drawn where it is partial."""
+"""Candidates that a person gives: which of a study's `start` comes next, and what of it is drawn."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence

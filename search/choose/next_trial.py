@@ -54,7 +54,7 @@ def next_trial(
     if not view.may_start(stop):
         return None
     if view.waiting:
-        return Promotion(view.waiting[0], 0)
+        return Promotion(view.waiting[0], 0)  # claimed as a promotion is: the candidate is known
     promoted = promotion(view, enough_peers=True)
     if promoted is not None:
         return promoted

@@ -119,9 +119,9 @@ class Pathfront:
         dense = len(view.candidates) % DENSE_EVERY == 0
         while True:
             pool = space.random(rng, BATCH, power)
-            believed = self.belief.pool(space, rng, BELIEVED) if self.belief and note == "start" else ()
-            if len(believed):
-                pool = space.chosen(rng, believed, BATCH, power)
+            if self.belief is not None and note == "start":
+                believed = self.belief.pool(space, rng, BELIEVED)
+                pool = space.chosen(rng, believed, BATCH, power) if len(believed) else pool
             wanted = np.flatnonzero(space.points(pool).sparse != dense) if note == "start" else np.array([])
             for index in wanted if len(wanted) else range(len(pool)):
                 yield Suggestion({**space.params(pool, int(index)), **control}, note)
@@ -149,7 +149,6 @@ class Choice:
         belief: Belief | None = None,
     ) -> None:
         self._belief = belief
-        self._power = 0.0 if belief is None else belief.power(len(np.unique(surrogate.seen.candidate)))
         self._space, self._encoder, self._surrogate = space, surrogate.encoder, surrogate
         self._view, self._rng, self._gradient = view, rng, gradient
         self._known, kept = space.encode([candidate.params for candidate in view.candidates])
@@ -162,6 +161,11 @@ class Choice:
         predicted = surrogate.predict(known)
         self._front = surrogate.front(known, predicted)
         self._ranked = np.column_stack((predicted.mixed_mean, known.log_flops))
+        self.power = 0.0
+        if belief is not None:
+            above = _above(predicted.mixed_mean, known.log_flops)
+            density = belief.log_density(space, self._alive)
+            self.power = belief.power(len(np.unique(surrogate.seen.candidate)), density, above)
 
     def suggestions(self) -> Iterator[Suggestion]:
         """Points of the pool, the best first."""
@@ -200,7 +204,7 @@ class Choice:
         points = self._space.points(pool)
         factor = np.ones(len(pool))
         if self._belief is not None:
-            factor = np.exp(self._power * self._belief.log_density(self._space, pool))
+            factor = np.exp(self.power * self._belief.log_density(self._space, pool))
         return Expected(
             gain=self._front.gain(points, self._space.most_log_cost),
             survives=self._divergence.survives(points),
@@ -229,6 +233,13 @@ class Choice:
             rates = best.log_rate + 0.15 * size * (high - low) * np.sign(by_rate)
             best = self._space.clipped(Pool(best.shape, rates, logits))
         return best
+
+
+def _above(scores: np.ndarray, log_flops: np.ndarray) -> np.ndarray:
+    """Scores over a straight line through the logarithm of the cost, in standard deviations, (points,)."""
+    x = np.column_stack((np.ones(len(scores)), log_flops))
+    left = scores - x @ np.linalg.lstsq(x, scores, rcond=None)[0]
+    return left / max(float(left.std()), 1e-9)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from search.choose.stratified import Random, Stratified
 from space.candidate import CandidateConfig
 from space.cost import Cost
 from space.description import describe
-from space.errors import one_line
+from space.errors import StudyFileError, one_line
 from space.records import SuiteRecord
 from space.study import StudyConfig
 
@@ -28,9 +28,10 @@ class Proposal:
     """A feasible candidate that the study has not seen.
 
     Attributes:
-        origin: "start" if the study file gives the candidate, "control", or the sampler that suggested it, with the note of its suggestion; the sampler's
-            name with " fallback" where the candidate was drawn because no suggestion could be used. The
-            reason follows after "; "; see `search.choose.provenance`.
+        origin: "start" if the study file gives the candidate, "control", or the sampler that suggested it,
+            with the note of its suggestion; the sampler's name with " fallback" where the candidate was drawn
+            because no suggestion could be used. The reason follows after "; "; see
+            `search.choose.provenance`.
     """
 
     candidate: CandidateConfig
@@ -98,8 +99,9 @@ class Proposer:
         if asks_at_once:
             key = "priors" if self.config.priors else "warm"
             raise StudyFileError(
-                f"{key}: a sampler draws its first candidates at random, and '{self.config.search.sampler}' draws"
-                f" none; leave out {key}, or choose pathfront, stratified, random, tpe, nsga2 or gp"
+                f"{key}: they shape the candidates that a sampler draws at random, and"
+                f" '{self.config.search.sampler}' draws none; leave out {key}, or choose pathfront,"
+                " stratified, random, tpe, nsga2 or gp"
             )
 
     def propose(self, view: Snapshot) -> Proposal | None:

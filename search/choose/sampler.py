@@ -47,9 +47,9 @@ class Sampler(Protocol):
     The candidates that try a control mixture (`Problem.control`) are drawn by the stratified sampler, unless
     the sampler's class has the attribute `draws_controls` with a true value; it then suggests them, too.
 
-    In a study with priors or a warm start, a sampler draws its start by `Problem.draws`, or returns None until
-    there are results. One that does neither is refused, unless its class has the attribute `uses_belief` with
-    a true value; it then reads `Problem.belief`.
+    In a study with priors or a warm start, a sampler whose first `suggest` does not return None is refused,
+    unless its class has the attribute `uses_belief` with a true value; it then draws by `Problem.draws`, or
+    reads `Problem.belief`.
 
     A sampler may also have a method `waiting_for(view) -> str`, which says why `suggest` returned None, such
     as "3 of 10 candidates". The reason becomes part of the origin of the candidate that is drawn instead.
@@ -132,7 +132,7 @@ class Problem:
         return self.control(view.own)
 
     def control(self, ordinal: int) -> dict[str, float]:
-        """Mixture parameters of the control that a candidate of the study's own tries; empty if it tries none.
+        """Mixture parameters of the control that one of the study's own candidates tries; empty if none.
 
         Args:
             ordinal: candidates of the study's own before it.

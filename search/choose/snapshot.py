@@ -18,7 +18,7 @@ MOST_NAMES = 500  # candidates in one query
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate as it was proposed; `ordinal` numbers the proposals from 0, `origin` says who proposed it."""
+    """A candidate as it was proposed; `ordinal` numbers them from 0, `origin` says who proposed it."""
 
     id: str
     ordinal: int

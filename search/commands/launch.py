@@ -13,6 +13,7 @@ from search.commands.options import (
     Patience,
     Spec,
     Storage,
+    WarmFrom,
     Workers,
     set_patience,
 )
@@ -35,6 +36,7 @@ def run(
     artifacts: Artifacts = None,
     workers: Workers = None,
     engine: EngineName = None,
+    warm_from: WarmFrom = None,
     dry_run: DryRun = False,
     accept_changes: AcceptChanges = False,
     patience: Patience = None,
@@ -45,6 +47,7 @@ def run(
     The first Ctrl-C stops running trials at their next checkpoint, the second stops at once. The same command
     resumes the study.
     """
+    from search.commands.warm import warmed
     from search.database.storage import resolve_artifacts, resolve_url
     from search.engines.engines import with_engine
     from space.study import read_study
@@ -52,6 +55,7 @@ def run(
     config = with_engine(read_study(spec), engine)
     url = resolve_url(storage)
     set_patience(patience)
+    config = warmed(config, warm_from, url)
     if dry_run:
         from search.commands.price import print_price
         from search.commands.rehearse import rehearse
@@ -123,7 +127,8 @@ def run_study(
     plan = planned(url, config)
     config, suite = plan.config, plan.suite
     for key, value in plan.kept.items():
-        output.say(f"{key}: not in the file, so study '{config.study}' keeps {value!r}")
+        if key != "warm.copied":
+            output.say(f"{key}: not in the file, so study '{config.study}' keeps {value!r}")
     if _is_finished(url, config):
         output.say(f"study '{config.study}' is finished; increase `stop` in its file to continue")
         return Reader(url)
@@ -168,7 +173,8 @@ def _is_finished(url: str, config: "StudyConfig") -> bool:
     except NotFoundError:
         return False
     details = set[str](MAY_CHANGE) - {"stop"}
-    return finished and stored.model_dump(exclude=details) == config.model_dump(exclude=details)
+    same = stored.model_dump(exclude=details) == config.model_dump(exclude=details)
+    return finished and same and not reader.snapshot(config.study, config.search.seed).waiting
 
 
 def _again(spec: str, url: str, artifacts: str | None, engine: str | None) -> str:

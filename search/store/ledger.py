@@ -83,7 +83,7 @@ class Ledger(Transactions):
         """Claim a trial that no worker has begun.
 
         Args:
-            trial: the trial.
+            trial: the trial, at rung 0 that of an enqueued candidate if `candidate` is None.
             candidate: its row of `pf_candidates` (without study and time), if the candidate is new.
 
         Returns:
@@ -109,6 +109,8 @@ class Ledger(Transactions):
                 )
                 if candidate is not None:
                     add_event(connection, self.study, "proposed", "new candidate", claim)
+                elif trial.rung == 0:
+                    add_event(connection, self.study, "begun", "first trial of an enqueued candidate", claim)
                 else:
                     add_event(connection, self.study, "promoted", f"promoted to rung {trial.rung}", claim)
         except IntegrityError:

@@ -16,9 +16,9 @@ from space.cost import price
 from space.errors import StudyFileError
 from space.knobs import STORED, Between
 from space.lowering import STEPS, lower
+from space.parsing import parse
 from space.ranges import MOST_ARCHITECTURES, Limits, SearchSpace
 from space.reference import as_yaml
-from space.parsing import parse
 from space.study import StudyConfig
 
 WHOLE = {
