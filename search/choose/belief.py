@@ -16,6 +16,7 @@ from search.choose.earlier import EarlierStudy
 from search.choose.pool import Pool, PoolSpace
 from search.choose.priors import KnobPrior, SharePriors, share_priors
 from search.choose.sampler import Problem
+from space.errors import StudyFileError
 from space.ranges import MIXTURE_PREFIX
 from space.study import StudyConfig
 
@@ -32,11 +33,13 @@ def make_belief(config: StudyConfig, problem: Problem) -> "Belief | None":
     """The belief that a study states; None if it states none.
 
     Raises:
-        StudyFileError: the earlier study has nothing in common with this one.
+        StudyFileError: the earlier study has nothing in common with this one, or was not copied.
         StorageError: another version of Pathfront copied it.
     """
     if not config.priors and config.warm is None:
         return None
+    if config.warm is not None and config.warm.copied is None:
+        raise StudyFileError(f"warm.study: `pathfront launch` copies study '{config.warm.study}' first")
     return Belief(config, problem)
 
 
@@ -67,7 +70,6 @@ class Belief:
             self._shares = SharePriors(problem, shares, self._space.points(self._sample).shares)
         self._earlier = None
         if config.warm is not None:
-            assert config.warm.copied is not None, "the earlier study is copied at launch"
             self._earlier = EarlierStudy(config.warm, problem, self._space, self._sample)
         usual = self._log_density(self._space, self._sample)
         self._centre = float(usual.mean())

@@ -62,9 +62,8 @@ def run(
         return
     label = describe(proposal.candidate).label
     if done.known is not None:
-        print(
-            f"study '{study}' has this candidate already: {proposal.candidate.id} ({done.known}); nothing changed"
-        )
+        had = f"{proposal.candidate.id} ({done.known})"
+        print(f"study '{study}' has this candidate already: {had}; nothing changed")
         return
     print(f"candidate {proposal.candidate.id} waits for its first trial: {label}")
     if done.finished:

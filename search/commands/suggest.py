@@ -77,6 +77,6 @@ def _print(suggested: "Suggested", config: "StudyConfig", place: int) -> None:
     )
     belief = f", times {expected.belief:.3g} by priors or warm start" if expected.belief != 1 else ""
     print(
-        f"   expected gain of the front: {expected.gain:.4g} (score times log FLOPs), probability of divergence"
-        f" {1 - expected.survives:.1%}{belief}"
+        f"   expected gain of the front: {expected.gain:.4g} (score times log FLOPs),"
+        f" probability of divergence {1 - expected.survives:.1%}{belief}"
     )

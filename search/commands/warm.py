@@ -42,8 +42,8 @@ def warmed(config: "StudyConfig", named: str | None, url: str) -> "StudyConfig":
         if stored.warm is None or stored.warm.study != earlier:
             had = "none" if stored.warm is None else f"'{stored.warm.study}'"
             raise StudyFileError(
-                f"warm.study: a study keeps its specification, and '{config.study}' has {had}, got '{earlier}';"
-                " name a new study, or go back"
+                f"warm.study: a study keeps its specification, and '{config.study}' has {had},"
+                f" got '{earlier}'; name a new study, or go back"
             )
         return config.model_copy(update={"warm": stored.warm})
     engine = open_reader(url)
