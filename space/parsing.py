@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -105,8 +105,13 @@ def _is_kind(part: int | str, place: int) -> bool:
 
 def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
     """Keys that are allowed at a path of nested models."""
+    mapped = False  # whether the next part names an entry of a mapping, such as the prior of a knob
     for part in path:
+        if mapped:
+            mapped = False
+            continue
         field = model.model_fields.get(part)
+        mapped = field is not None and get_origin(field.annotation) is dict
         kinds = [] if field is None else _models(field.annotation)
         if not kinds:
             return []

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BeforeValidator, ValidationError
 
-from space.candidate import CandidateConfig
+from space.candidate import Architecture, CandidateConfig
 from space.cost import price
 from space.errors import PathfrontError, StudyFileError, nearest
 from space.knob_index import KNOBS, is_of_architecture
@@ -188,19 +188,22 @@ def _respelt(
     of_architecture = [knob for knob in KNOBS if is_of_architecture(knob)]
     if not set(of_architecture) <= point.keys() or not set(misfits) <= set(of_architecture):
         raise refused
-    values = [getattr(space, knob).values() for knob in misfits]
+    names = dict.fromkeys([*misfits, *(knob for knob in of_architecture if KNOBS[knob].routing)])
+    respelt = [knob for knob in names if knob != "expert_ratio"]
+    values = [getattr(space, knob).values() for knob in respelt]
     if any(of is None for of in values) or math.prod(len(of) for of in values) > MOST_SPELLINGS:
         raise refused
-    from space.candidate import Architecture
-
     try:
         wanted = Architecture.model_validate({knob: point[knob] for knob in of_architecture})
     except ValueError:
         raise refused from None
-    for combination in itertools.product(*values):
-        knobs = {knob: point[knob] for knob in of_architecture} | dict(zip(misfits, combination, strict=True))
-        if space.architecture(knobs, suite.context) == wanted.canonical_for(suite.context):
-            return dict(zip(misfits, combination, strict=True))
+    network = wanted.canonical_for(suite.context)
+    ratios = [point["expert_ratio"], *(space.expert_ratio.values() or ())]
+    for *combination, ratio in itertools.product(*values, dict.fromkeys(ratios)):
+        found = {**dict(zip(respelt, combination, strict=True)), "expert_ratio": ratio}
+        knobs = {knob: point[knob] for knob in of_architecture} | found
+        if space.architecture(knobs, suite.context) == network:
+            return found
     raise refused
 
 

@@ -4,6 +4,9 @@ Both are one thing to a sampler: a log density of points over the space's own di
 density is multiplied to the value of a point with a power that falls as scores accrue (Hvarfner 2022, piBO,
 https://arxiv.org/abs/2204.11051), so that a belief is forgotten: sooner if the scores contradict it. Nothing
 is excluded: a share of the draws, and a part of each density, is the space's own.
+
+A belief compares points of about the same cost. A study seeks a front, in which every cost counts, and the
+values that are best of all belong to expensive candidates.
 """
 
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from search.choose.earlier import EarlierStudy
+from search.choose.earlier import EarlierStudy, by_cost
 from search.choose.pool import Pool, PoolSpace
 from search.choose.priors import KnobPrior, SharePriors, share_priors
 from search.choose.sampler import Problem
@@ -25,6 +28,7 @@ OWN_DRAWS = 0.5  # share of draws without regard to the belief
 WIDEST = 2.0  # largest standard deviation of the log density over the space
 SLOPE, SLOPE_STD = 0.5, 0.5  # prior of how scores rise with the log density, both standardised
 TRIED, TAKEN = 64, 8  # points of which some are drawn by the density of an earlier study
+AMONG = 4  # random points for each that is drawn
 POWER = 6.0  # over the number of scores: the power of the density in the value of a point
 RATE = "learning_rate"
 
@@ -71,9 +75,10 @@ class Belief:
         self._earlier = None
         if config.warm is not None:
             self._earlier = EarlierStudy(config.warm, problem, self._space, self._sample)
-        usual = self._log_density(self._space, self._sample)
-        self._centre = float(usual.mean())
-        self._scale = min(1.0, WIDEST / max(float(usual.std()), 1e-9))
+        density = self._log_density(self._space, self._sample)
+        x = by_cost(self._space.points(self._sample).log_flops)
+        self._usual = np.linalg.lstsq(x, density, rcond=None)[0]
+        self._scale = min(1.0, WIDEST / max(float((density - x @ self._usual).std()), 1e-9))
 
     def power(self, scores: int, density: np.ndarray, above: np.ndarray) -> float:
         """Power of the density in the value of a point.
@@ -92,7 +97,7 @@ class Belief:
         return max(0.0, 2 * float(ndtr(slope * precision**0.5)) - 1) * POWER / max(scores, 1)
 
     def log_density(self, space: PoolSpace, pool: Pool) -> np.ndarray:
-        """Log density of points over the space's own distribution, up to a constant, (points,).
+        """Log density of points over what is usual at their costs, (points,).
 
         Priors of many knobs multiply; the product is tempered, so that a few scores can contradict it.
 
@@ -100,7 +105,8 @@ class Belief:
             space: the space in numbers that the pool belongs to.
             pool: the points.
         """
-        return (self._log_density(space, pool) - self._centre) * self._scale
+        usual = by_cost(space.points(pool).log_flops) @ self._usual
+        return (self._log_density(space, pool) - usual) * self._scale
 
     def _log_density(self, space: PoolSpace, pool: Pool) -> np.ndarray:
         density = np.array([self._of_shape(space.key(number)) for number in pool.shape.tolist()])
@@ -152,14 +158,23 @@ class Belief:
         moved = self._shares.draw(rng, logits).tolist()
         return {**params, **{MIXTURE_PREFIX + task: z for task, z in zip(tasks, moved, strict=True)}}
 
-    def pool(self, space: PoolSpace, rng: np.random.Generator, count: int) -> Pool:
-        """Points that are drawn by the belief, of those that can be built and are within the limits.
+    def pool(self, space: PoolSpace, rng: np.random.Generator, count: int, power: float) -> Pool:
+        """Points that are drawn by the belief; bins of cost are drawn as `PoolSpace.random` draws them.
 
         Args:
             space: the space in numbers that the pool will belong to.
             rng: random numbers.
-            count: of draws.
+            count: of points.
+            power: of the FLOPs at the centre of a bin.
         """
-        draws = self.draws(rng)
-        pool, _ = space.encode([next(draws) for _ in range(count)])
-        return pool
+        pool = space.random(rng, AMONG * count, power)
+        believed = np.flatnonzero(rng.random(len(pool)) >= OWN_DRAWS)
+        rates, logits = pool.log_rate.copy(), pool.logits.copy()
+        if RATE in self._knobs:
+            rates[believed] = np.log([self._knobs[RATE].draw(rng) for _ in believed])
+        if self._shares is not None:
+            logits[believed] = [self._shares.draw(rng, logits[i]) for i in believed]
+        pool = Pool(pool.shape, rates, logits)
+        density = self.log_density(space, pool)
+        weights = OWN_DRAWS + (1 - OWN_DRAWS) * np.exp(density)
+        return space.chosen(rng, pool, count, power, weights)

@@ -59,7 +59,7 @@ class EarlierStudy:
         self._usual = np.zeros(3)
         self._std = 1.0
         mean, _, known = self._predicted(space, sample)
-        x = _by_cost(space.points(sample).log_flops)[known]
+        x = by_cost(space.points(sample).log_flops)[known]
         if len(known):
             self._usual = np.linalg.lstsq(x, mean[known], rcond=None)[0]
             self._std = float(np.std(mean[known] - x @ self._usual)) + 1e-9
@@ -68,7 +68,7 @@ class EarlierStudy:
         """Log density of points over the space's own distribution, up to a constant, (points,)."""
         mean, std, known = self._predicted(space, pool)
         density = np.zeros(len(pool))
-        above = mean - _by_cost(space.points(pool).log_flops) @ self._usual
+        above = mean - by_cost(space.points(pool).log_flops) @ self._usual
         sure = self._std**2 / (self._std**2 + std**2)
         density[known] = (WEIGHT * np.clip(sure * above / self._std, -MOST, MOST))[known]
         return density
@@ -139,6 +139,6 @@ def _nearest(knob: Between | Choices, value: Any) -> Any:
     return min(numbers, key=lambda choice: abs(choice - value))
 
 
-def _by_cost(log_flops: np.ndarray) -> np.ndarray:
+def by_cost(log_flops: np.ndarray) -> np.ndarray:
     """Columns of a quadratic in the logarithm of the cost, (points, 3)."""
     return np.column_stack((np.ones(len(log_flops)), log_flops, log_flops**2))

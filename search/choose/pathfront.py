@@ -118,10 +118,10 @@ class Pathfront:
         control = self._problem.next_control(view)
         dense = len(view.candidates) % DENSE_EVERY == 0
         while True:
-            pool = space.random(rng, BATCH, power)
             if self.belief is not None and note == "start":
-                believed = self.belief.pool(space, rng, BELIEVED)
-                pool = space.chosen(rng, believed, BATCH, power) if len(believed) else pool
+                pool = self.belief.pool(space, rng, BATCH, power)
+            else:
+                pool = space.random(rng, BATCH, power)
             wanted = np.flatnonzero(space.points(pool).sparse != dense) if note == "start" else np.array([])
             for index in wanted if len(wanted) else range(len(pool)):
                 yield Suggestion({**space.params(pool, int(index)), **control}, note)
@@ -188,7 +188,7 @@ class Choice:
         space, rng = self._space, self._rng
         parts = [space.random(rng, RANDOM, 0.0)]
         if self._belief is not None:
-            parts.append(self._belief.pool(space, rng, BELIEVED))
+            parts.append(self._belief.pool(space, rng, BELIEVED, 0.0))
         if len(self._alive):
             layers = nondominated_rank(self._ranked)
             parents = self._alive.take(np.flatnonzero(layers < PARENTS_LAYERS))

@@ -163,24 +163,35 @@ class PoolSpace:
             count: of points.
             power: of the FLOPs at the centre of a bin.
         """
-        shapes = self._over_bins(rng, self._bins, count, power)
+        full = [number for number in range(COST_BINS) if len(self._bins[number])]
+        bins = self._drawn_bins(rng, full, count, power)
+        shapes = np.array([self._bins[number][rng.integers(len(self._bins[number]))] for number in bins])
         return Pool(shapes, self._random_rates(rng, count), self._random_logits(rng, count))
 
-    def chosen(self, rng: np.random.Generator, pool: Pool, count: int, power: float) -> Pool:
-        """Points of a pool, some more than once, whose bins of cost are drawn as `random` draws them."""
-        bins = self.bin_of(self.points(pool).log_flops)
-        of_bins = [np.flatnonzero(bins == number) for number in range(COST_BINS)]
-        return pool.take(self._over_bins(rng, of_bins, count, power))
+    def chosen(
+        self, rng: np.random.Generator, pool: Pool, count: int, power: float, weights: np.ndarray
+    ) -> Pool:
+        """Points of a pool, some more than once, whose bins of cost are drawn as `random` draws them.
 
-    def _over_bins(
-        self, rng: np.random.Generator, of_bins: Sequence[np.ndarray], count: int, power: float
+        Args:
+            rng: random numbers.
+            pool: the points.
+            count: of those that are drawn.
+            power: of the FLOPs at the centre of a bin.
+            weights: (points,) of the points of a bin.
+        """
+        of = self.bin_of(self.points(pool).log_flops)
+        bins = self._drawn_bins(rng, np.unique(of).tolist(), count, power)
+        taken = [rng.choice(np.flatnonzero(of == one), p=_normal(weights[of == one])) for one in bins]
+        return pool.take(np.array(taken))
+
+    def _drawn_bins(
+        self, rng: np.random.Generator, full: Sequence[int], count: int, power: float
     ) -> np.ndarray:
-        """Draw members of bins of cost, the bins by their FLOPs to a power."""
-        full = [number for number in range(COST_BINS) if len(of_bins[number])]
-        centres = (self.edges[:-1] + self.edges[1:])[full] / 2
+        """Bins of cost, drawn with a probability proportional to FLOPs to a power."""
+        centres = (self.edges[:-1] + self.edges[1:])[list(full)] / 2
         weights = np.exp(power * (centres - centres.max()))
-        bins = rng.choice(full, size=count, p=weights / weights.sum())
-        return np.array([of_bins[number][rng.integers(len(of_bins[number]))] for number in bins])
+        return rng.choice(full, size=count, p=weights / weights.sum())
 
     def mutants(self, rng: np.random.Generator, parents: Pool, count: int, size: float = 1.0) -> Pool:
         """Points near others.
@@ -305,6 +316,10 @@ class PoolSpace:
         """Shapes with the lowest learning rate and the prior."""
         rates = np.full(len(shapes), self.rate_ends[0])
         return Pool(shapes, rates, np.zeros((len(shapes), len(self.tasks))))
+
+
+def _normal(weights: np.ndarray) -> np.ndarray:
+    return weights / weights.sum()
 
 
 def _neighbour(rng: np.random.Generator, knob: Between | Choices, value: Any) -> Any:
