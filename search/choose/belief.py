@@ -24,12 +24,12 @@ from space.ranges import MIXTURE_PREFIX
 from space.study import StudyConfig
 
 SAMPLE = 400  # points drawn from the space
-OWN_DRAWS = 0.5  # share of draws without regard to the belief
+OWN_DRAWS = 0.4  # share of draws without regard to the belief
 WIDEST = 2.0  # largest standard deviation of the log density over the space
 SLOPE, SLOPE_STD = 0.5, 0.5  # prior of how scores rise with the log density, both standardised
 TRIED, TAKEN = 64, 8  # points of which some are drawn by the density of an earlier study
 AMONG = 4  # random points for each that is drawn
-POWER = 6.0  # over the number of scores: the power of the density in the value of a point
+POWER = 10.0  # over the number of scores: the power of the density in the value of a point
 RATE = "learning_rate"
 
 

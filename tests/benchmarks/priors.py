@@ -10,7 +10,8 @@ geometric mean over pairs of runs with the same surface and seed, with a bootstr
 mean that the runs without a belief report on that surface after `--at` of the budget, judged without noise. A
 miss counts as the budget.
 
-- `good`: priors of strength 1 on all knobs and shares, at the best of 1,000 random candidates, blurred.
+- `good`: priors on all knobs and shares at the best of 1,000 random candidates, blurred as much as their
+  strength says.
 - `bad`: the same, at the candidate that nine in ten candidates of about the same cost surpass.
 - `warm`: a study of 16 candidates on another surface of the same family.
 - `warm-wrong`: such a study whose scores were dealt anew among its candidates.
@@ -51,6 +52,7 @@ BASE = "none"
 FAMILIES = ("table", "quick", "smooth")
 CANDIDATES = 1_000  # random ones among which the best and a bad one are found
 BLUR, SHARE_BLUR = 0.1, 0.2  # standard deviations: of a knob's range, of the logarithm of a share
+STRENGTH = 2.5  # of which these are the standard deviations
 SAME_COST = 0.2  # of the logarithm of the FLOPs: candidates of about the same cost
 EARLIER = 16  # candidates of the study that a warm start copies
 FURTHER = 50  # number of its surface over that of the run
@@ -200,12 +202,12 @@ def blurred(
     priors: dict[str, dict[str, Any]] = {}
     for name, knob in config.space.parameters(suite).items():
         if not name.startswith(MIXTURE_PREFIX):
-            priors[name] = {"value": moved(knob, point.params[name], rng)}
+            priors[name] = {"value": moved(knob, point.params[name], rng), "strength": STRENGTH}
     floor, tasks = config.space.mixture.floor, suite.tasks
     for task in tasks:
         share = point.candidate.mixture.weights[task] * np.exp(SHARE_BLUR * rng.standard_normal())
         low, high = floor * 1.05, 1 - (len(tasks) - 1) * floor - 0.01
-        priors[MIXTURE_PREFIX + task] = {"value": float(np.clip(share, low, high))}
+        priors[MIXTURE_PREFIX + task] = {"value": float(np.clip(share, low, high)), "strength": STRENGTH}
     return priors
 
 
