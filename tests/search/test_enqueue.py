@@ -24,6 +24,8 @@ from space.study import Stop
 
 MORTAL = Path(__file__).with_name("mortal_worker.py")
 OWN = "{depth: 2, width: 64, experts: 8, top_k: 2, expert_ratio: 1, learning_rate: 2.0e-3}"
+WEIGHTS = ", ".join(f"{task}: 1" for task in suite().tasks)
+WHOLE = f"{OWN[:-1]}, mixture: {{{WEIGHTS}}}}}"
 SMALL = {"stop": {"candidates": 2}, "rungs": {"tokens": [3_000, 6_000], "eta": 2}}
 
 
@@ -121,7 +123,11 @@ def test_a_launch_of_a_finished_study_with_a_waiting_candidate_is_no_end(toy, as
 MISFITS = [
     ("{dept: 2}", 2, "candidate.dept: unknown knob; did you mean 'depth'?"),
     ("{depth: 9}", 2, "candidate.depth: the space holds 1 to 4, got 9"),
-    ("{depth: 4, width: 128, experts: 16, expert_ratio: 4, top_k: 4}", 2, "none is found with depth 4"),
+    (
+        "{depth: 4, width: 128, experts: 16, expert_ratio: 4, top_k: 4}",
+        2,
+        "candidate: a candidate is within the limits, and this one has",
+    ),
     ("{mixture: {other: 1}}", 2, "candidate.mixture.other: neither a task nor a domain of suite"),
     ("{depth: [1]}", 2, "candidate.depth"),
     ("{depth", 2, "a candidate is a file or a mapping of knobs"),
@@ -182,7 +188,7 @@ def start(url, given):
 
 def at_once(url, rows):
     """Four people, two of whom give the same candidate."""
-    given = [OWN, OWN, "{depth: 1, experts: 4}", "{width: 96}"]
+    given = [WHOLE, WHOLE, "{depth: 1, experts: 4}", "{width: 96}"]
     processes = [start(url, text_of) for text_of in given]
     said = [process.communicate()[0].decode() for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, said
