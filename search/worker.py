@@ -223,8 +223,7 @@ class Worker:
             else:
                 self.ledger.reconcile(thorough=True)
                 self.checkpoints.conclude()
-                known = len(found.candidates)
-                if self.ledger.patiently(lambda known=known: self._finish_study(known)):
+                if self.ledger.patiently(lambda known=len(found.candidates): self._finish_study(known)):
                     return
 
     def _finish_study(self, known: int) -> bool:

@@ -3,7 +3,7 @@
 import os
 import sys
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import brentq
@@ -191,7 +191,9 @@ def quantile(predicted: Prediction, probability: float) -> float:
     def beyond(score: float) -> float:
         return float(predicted.weights @ ndtr((score - mean) / std)) - probability
 
-    return float(brentq(beyond, float((mean - REACH * std).min()), float((mean + REACH * std).max())))
+    ends = float((mean - REACH * std).min()), float((mean + REACH * std).max())
+    found: Any = brentq(beyond, *ends)
+    return float(found)
 
 
 def _begin(views: list[Snapshot], of: int, found: Feasible, name: str, rung: int, origin: str) -> None:

@@ -69,10 +69,13 @@ def test_a_candidate_that_waits_comes_before_all_others():
     assert next_trial(over, Stop(wall_minutes=1), never, never) is None
 
 
-def test_it_is_trained_first_and_counts(toy, ask, rows, audit, url):
+def test_it_is_trained_first_and_counts(toy, ask, rows, audit, url, pathfront):
     code, out, _ = ask(OWN)
     assert code == 0
     assert "waits for its first trial" in out
+    code, out, said = pathfront("status", "toy", "--storage", url)
+    assert code == 0, said
+    assert "1 enqueued" in out
     run_worker(url, "toy")
     audit(failed=0)
     assert [origin.partition(";")[0] for origin in origins(rows)] == ["enqueued", "control"]
