@@ -223,13 +223,13 @@ class Worker:
             else:
                 self.ledger.reconcile(thorough=True)
                 self.checkpoints.conclude()
-                if self.ledger.patiently(lambda known=len(found.candidates): self._finish_study(known)):
+                if self.ledger.patiently(lambda view=found: self._finish_study(view)):
                     return
 
-    def _finish_study(self, known: int) -> bool:
+    def _finish_study(self, view: Snapshot) -> bool:
         """Finish the study, unless a candidate was enqueued that this worker does not know of."""
         why = "no unseen candidate is left" if self._exhausted else "its stop rule is reached"
-        return finish_study(self.engine, self.url, self.config.study, why, known)
+        return finish_study(self.engine, self.url, self.config.study, why, len(view.candidates))
 
     def choose(self) -> Claim | Snapshot:
         """Claim the next trial; without one, or once asked to stop, return the snapshot seen last."""

@@ -29,9 +29,10 @@ def run(
     storage: Storage = None,
     json: Json = False,
 ) -> None:
-    """Print the next trial that a worker would start now, its predicted score, and why it comes next.
+    """Print the next trial that a worker would start, and why.
 
-    Nothing is written. Further trials are those that would follow if the first ones were running.
+    Its score at the top rung is predicted with a 90% interval. Nothing is written. Further trials are those
+    that would follow if the first ones were running.
     """
     from search.commands import output
     from search.database.storage import resolve_url

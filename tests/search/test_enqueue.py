@@ -227,12 +227,12 @@ def test_a_worker_takes_what_comes_in_while_it_works(toy, url, rows, audit):
     worker = Worker(url, "toy", "artifacts", "one")
     finish, came = worker._finish_study, []
 
-    def finish_late(known):
+    def finish_late(view):
         if not came:
             came.append(True)
             study = load_study(worker.engine, url, "toy")
             enqueue(worker.engine, url, study, yaml.safe_load(OWN))
-        return finish(known)
+        return finish(view)
 
     worker._finish_study = finish_late  # type: ignore[method-assign]
     try:
