@@ -20,6 +20,7 @@ from space.errors import NotFoundError, StudyFileError
 from space.growth import TargetSize
 from space.recipe import Recipe
 from space.records import SuiteRecord
+from space.start import read_given
 from space.study import MOST_WORKERS, StudyConfig, parse, read_study
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def launch(
     artifacts: str | Path | None = None,
     workers: int | None = None,
     engine: str | None = None,
+    warm_from: str | None = None,
     accept_changes: bool = False,
     progress: bool | Progress = True,
 ) -> "Study":
@@ -53,6 +55,7 @@ def launch(
         artifacts: where checkpoints are stored; else `PATHFRONT_ARTIFACTS`, else beside the database.
         workers: trials side by side; else the study's.
         engine: where workers run, a name or `package.module:Class`; else the study's.
+        warm_from: another study of the database, whose scores are a prior of this one.
         accept_changes: whether to resume even if data or code differ from earlier trials.
         progress: True shows progress on stderr, False nothing; a function is called with the study's status
             about twice a second.
@@ -86,11 +89,12 @@ def launch(
     """
     from search.engines.engines import with_engine
     from search.operations.launch import run_study
+    from search.operations.warm import warmed
 
     if workers is not None and (type(workers) is not int or not 1 <= workers <= MOST_WORKERS):
         raise StudyFileError(f"workers: a whole number from 1 to {MOST_WORKERS}, got {workers!r}")
     url = resolve_url(storage)
-    config = with_engine(_config(study, url), engine)
+    config = warmed(with_engine(_config(study, url), engine), warm_from, url)
     told = progress if callable(progress) else None
 
     def tick(reader: Reader) -> None:
@@ -364,7 +368,8 @@ def _config(study: Mapping[str, Any] | str | Path, url: str) -> StudyConfig:
     resolve = fixing(url)
     if not isinstance(study, Mapping):
         return read_study(str(study), resolve)
-    config = parse(StudyConfig, resolve(dict(study), StudyFileError), StudyFileError)
+    data = read_given(study, Path(), StudyFileError)
+    config = parse(StudyConfig, resolve(data, StudyFileError), StudyFileError)
     config.check()
     return config
 

@@ -20,6 +20,7 @@ from search.commands import (
     dashboard,
     data,
     delete,
+    enqueue,
     evaluate,
     export,
     front,
@@ -30,6 +31,7 @@ from search.commands import (
     shrink,
     status,
     storage,
+    suggest,
     table,
     tasks,
     train,
@@ -107,7 +109,7 @@ def options(
     """Define the options before a command."""
 
 
-STUDIES = (launch, worker, status, front, trials, show, confirm, retry, delete)
+STUDIES = (launch, worker, status, front, trials, show, suggest, enqueue, confirm, retry, delete)
 INSIGHTS = (importance, transfer)
 EXPORTS = (export, train, evaluate, shrink)
 for module in (*STUDIES, *INSIGHTS, *EXPORTS, dashboard):

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from search.choose.next_trial import next_trial, promotion_of
 from search.choose.optuna_samplers import distributions
@@ -32,7 +31,7 @@ from search.failure_policy import FailurePolicy, StudyHalted
 from search.report import StallLimits, TrialReport
 from search.signals import StopRequest, stop_signals
 from search.store.checkpoints import Checkpoints
-from search.store.claims import Claim, NewTrial
+from search.store.claims import Claim, Idle, NewTrial
 from search.store.confirmations import Wanted, end_confirming, want_at_end
 from search.store.environment import Environment, conflicts, environment_here, other_versions
 from search.store.faults import Failure
@@ -93,12 +92,6 @@ def run_worker(url: str | None, study: str, artifacts: str | None = None, name: 
     if worker.asked_to_stop:
         raise request.error("stopped as asked; launch the study again to resume it")
     return finished
-
-
-class Idle(NamedTuple):
-    """Nothing to start now; `under_way` trials run or will be retried."""
-
-    under_way: int
 
 
 class Worker:
@@ -230,8 +223,8 @@ class Worker:
             elif not self._more_to_confirm():
                 self.ledger.reconcile(thorough=True)
                 self.checkpoints.conclude()
-                self.ledger.patiently(self._finish_study)
-                return
+                if self.ledger.patiently(lambda idle=found: self._finish_study(idle.candidates)):
+                    return
 
     def _more_to_confirm(self) -> bool:
         """Plan the confirmations at the study's end; returns whether any are left."""
@@ -239,12 +232,13 @@ class Worker:
             return False
         return self.ledger.patiently(lambda: want_at_end(self.engine, self.url, self.config, self.suite))
 
-    def _finish_study(self) -> None:
+    def _finish_study(self, candidates: int | None) -> bool:
+        """Finish the study, unless a candidate was enqueued that this worker does not know of."""
         if self.ledger.confirmations().only:
             end_confirming(self.engine, self.url, self.config.study)
-            return
+            return True
         why = "no unseen candidate is left" if self._exhausted else "its stop rule is reached"
-        finish_study(self.engine, self.url, self.config.study, why)
+        return finish_study(self.engine, self.url, self.config.study, why, candidates)
 
     def choose(self) -> Claim | Idle:
         """Claim the next trial: confirmations come first, since they are of use at once."""
@@ -265,7 +259,7 @@ class Worker:
             view = self.view()
             choice = self.next_step(view)
             if choice is None or self.asked_to_stop:  # a proposal may take a second
-                return Idle(self._whole(view).under_way + confirming.under_way)
+                return Idle(self._whole(view).under_way + confirming.under_way, len(view.candidates))
             if isinstance(choice, Proposal):
                 row = choice.row(len(view.candidates), self.distributions)
                 claim = self.ledger.claim(self.new_trial(choice.candidate, 0, self.config.search.seed), row)

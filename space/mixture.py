@@ -165,3 +165,18 @@ def capped_slopes(shares: np.ndarray, caps: np.ndarray, by_share: np.ndarray) ->
     rest = free.sum(axis=1, keepdims=True)
     mean = (free * by_share).sum(axis=1, keepdims=True) / np.where(rest > 0, rest, 1.0)
     return np.where(full, 0.0, _factor(shares, caps, full) * (by_share - mean))
+
+
+def shares_to_logits(part: np.ndarray, prior: np.ndarray, spread: float) -> np.ndarray:
+    """Log-ratios to a prior of what tasks get beyond the floors: the inverse of `from_logits`.
+
+    Args:
+        part: (tasks,) shares of what the floors leave, above 0, 1 in sum.
+        prior: (tasks,) shares.
+        spread: largest absolute log-ratio; larger ones are cut.
+
+    Returns:
+        (tasks,) log-ratios, whose largest and smallest have the same distance from 0 before they are cut.
+    """
+    z = np.log(part) - np.log(np.maximum(prior, 1e-9))
+    return np.clip(z - (z.max() + z.min()) / 2, -spread, spread)

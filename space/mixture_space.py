@@ -190,6 +190,11 @@ class Groups:
         return tuple(self.members)
 
     @cached_property
+    def kind(self) -> str:
+        """What a group is: a task, or a domain."""
+        return "task" if self.names == self.tasks else "domain"
+
+    @cached_property
     def sizes(self) -> np.ndarray:
         """Number of tasks in each group, (groups,)."""
         return np.array([len(of) for of in self.members.values()])

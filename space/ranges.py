@@ -7,7 +7,7 @@ making.
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self
 
@@ -138,8 +138,12 @@ class SearchSpace(_KnobRanges):
 
     def snapped(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Move parameters that have ranges to the nearest values that can be built together."""
-        varying = {name: knob for name, knob in self.varying.items() if name in params}
-        return {**params, **snapped(varying, {**self._fixed, **params})}
+        return {**params, **self.snapped_but(params, ())}
+
+    def snapped_but(self, params: Mapping[str, Any], held: Collection[str]) -> dict[str, Any]:
+        """The knobs of an architecture that vary, snapped, but for those that are held."""
+        varying = {name: k for name, k in self.varying.items() if name in params and name not in held}
+        return snapped(varying, {**self._fixed, **params})
 
     def lowered(
         self, params: Mapping[str, Any], suite: SuiteRecord, limits: Limits, rng: np.random.Generator
@@ -204,11 +208,7 @@ class SearchSpace(_KnobRanges):
         return _architecture({name: every[name] for name in every if is_of_architecture(name)}, context)
 
     def architectures(self, context: int) -> Iterator[Architecture]:
-        """Every architecture of the space (real knobs at 5 points), or a fixed sample if it is very large.
-
-        Args:
-            context: positions of a sequence, which some knobs have no effect beyond.
-        """
+        """Every architecture of the space (real knobs at 5 points), or a fixed sample if it is very large."""
         yield from dict.fromkeys(architecture for _, architecture in self.built(context))
 
     def built(self, context: int) -> Iterator[tuple[dict[str, Any], Architecture]]:

@@ -18,8 +18,8 @@ from pydantic import Field
 from space.candidate import CandidateConfig
 from space.errors import CheckpointError, NotFoundError
 from space.files import write_atomically
+from space.parsing import parse, read_yaml
 from space.records import Frozen, SuiteRecord
-from space.study import parse, read_yaml
 
 CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "model.safetensors"

@@ -1,29 +1,23 @@
-"""The study file: its keys, how it is read and checked, and its errors as one line each."""
+"""The study file: its keys, and how it is read and checked."""
 
-import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from space.catalog import load_catalog, local_catalog
 from space.confirm import Confirm
 from space.contract import Budget
-from space.errors import NotFoundError, PathfrontError, StudyFileError, nearest, one_line
-from space.knobs import STORED, Real, Whole
+from space.errors import NotFoundError, StudyFileError, nearest
+from space.knobs import Real, Whole
+from space.knowledge import Prior, Warm, check_priors, prior_of
+from space.parsing import parse, read_yaml
 from space.ranges import Limits, SearchSpace
 from space.records import Frozen, SuiteRecord
 from space.shipped import ENGINES, PROMOTIONS, SAMPLERS, checked_name
-
-Model = TypeVar("Model", bound=BaseModel)
-PYDANTICS = (  # pydantic's words, and a study file's
-    (r"(?i)input should be a valid (tuple|list)", "a list"),
-    (r"(?i)input should be a valid dictionary( or instance of \w+)?", "a mapping of keys to values"),
-    (r"(?i)(tuple|list) should have at least 1 item after validation, not 0", "a list of at least one value"),
-)
+from space.start import StartPoint, check_start, read_given
 
 SCHEMA_VERSION = 1
 DEFAULT_SUITE = "quick"
@@ -80,6 +74,11 @@ class Rungs(Frozen):
         """Tokens that the trial at a rung trains on: its part of the trunk and its decay branch."""
         budget = self.budget(rung)
         return budget.tokens - budget.start_tokens + budget.decay_tokens
+
+    @property
+    def whole_tokens(self) -> int:
+        """Tokens that a candidate is trained on to the top rung, with its decay branch."""
+        return self.with_decay(self.tokens[-1])
 
     def with_decay(self, tokens: int) -> int:
         """Tokens of a rung together with those of its decay branch."""
@@ -171,6 +170,9 @@ class StudyConfig(Frozen):
         keep: "all" keeps the weights of every scored trial, "front" only those of candidates on the front.
         logger: "none", "csv", "tensorboard", or the path of a Lightning logger's class.
         trainer: `package.module:function` that replaces `train_candidate`; None uses Pathfront's.
+        start: candidates to try first, each with the knobs and the mixture that are given; the rest is drawn.
+        priors: knob, or `mixture.TASK` -> where its best values are expected.
+        warm: an earlier study whose scores are a prior.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -193,6 +195,14 @@ class StudyConfig(Frozen):
     keep: Literal["all", "front"] = "all"
     logger: str = "none"
     trainer: str | None = None
+    start: tuple[StartPoint, ...] = ()
+    priors: dict[str, Prior] = Field(default_factory=dict)
+    warm: Warm | None = None
+
+    @field_validator("priors", mode="before")
+    @classmethod
+    def _values_are_priors(cls, priors: Any) -> Any:
+        return {key: prior_of(of) for key, of in priors.items()} if isinstance(priors, dict) else priors
 
     @field_validator("engine")
     @classmethod
@@ -253,8 +263,10 @@ class StudyConfig(Frozen):
                 f"batch_tokens: a batch holds at least one context of {suite.context} tokens,"
                 f" got {suite.batch_tokens}"
             )
-        self.space.mixture.check(suite, self.rungs.with_decay(self.rungs.tokens[-1]))
+        self.space.mixture.check(suite, self.rungs.whole_tokens)
         self.space.feasible(suite, self.limits)
+        check_priors(self.priors, self.space, suite)
+        check_start(self.start, self.space, suite, self.limits, self.rungs.whole_tokens)
         if self.rungs.tokens[0] < suite.batch_tokens:
             raise StudyFileError(
                 f"rungs.tokens: the first rung holds at least one batch of {suite.batch_tokens} tokens,"
@@ -293,111 +305,10 @@ def read_study(spec: str, resolve: Callable[..., dict[str, Any]] | None = None) 
     data = read_yaml(path, refused)
     if not isinstance(data, dict):
         raise refused(f"a study file is a mapping of keys, got {type(data).__name__}")
+    data = read_given(data, path.parent, refused)
     config = parse(StudyConfig, data if resolve is None else resolve(data, refused), refused)
     try:
         config.check()
     except StudyFileError as error:
         raise refused(error) from None
     return config
-
-
-def read_yaml(path: Path, refused: Callable[[str], PathfrontError]) -> Any:
-    """Read a YAML file.
-
-    Args:
-        path: the file.
-        refused: makes the error to raise from one line that says what is wrong.
-
-    Raises:
-        PathfrontError: made by `refused`: it is not YAML, or a mapping has a key twice.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StudyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise refused(f"not YAML: {one_line(error)}") from None
-
-
-def parse(
-    model: type[Model], data: object, refused: Callable[[str], PathfrontError], stored: bool = False
-) -> Model:
-    """Validate plain data against a model.
-
-    Args:
-        model: what the data should be.
-        data: as read from YAML or JSON.
-        refused: makes the error to raise from one line that says what is wrong.
-        stored: whether the data come from a database, where older studies may hold values that new study
-            files may not.
-
-    Raises:
-        PathfrontError: made by `refused`: the data break a rule of the model.
-    """
-    try:
-        return model.model_validate(data, context=STORED if stored else None)
-    except ValidationError as error:
-        raise refused(explain(error, model)) from None
-
-
-class _StudyLoader(yaml.SafeLoader):
-    """YAML loader that rejects duplicate keys and reads 1e6 as a number, which YAML 1.1 takes for text."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = {key for key in keys if keys.count(key) > 1}
-        if twice:
-            problem = f"the key '{twice.pop()}' appears twice"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_StudyLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first validation error on one line: the path of the key, the rule, the value, the nearest name."""
-    first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", -len(e["loc"])))
-    path = [str(part) for place, part in enumerate(first["loc"]) if not _is_kind(part, place)]
-    where = ".".join(path) or "study file"
-    if first["type"] == "extra_forbidden":
-        return f"{where}: unknown key{nearest(path[-1], _keys(model, path[:-1]))}"
-    if first["type"] == "missing":
-        return f"{where}: this key is needed"
-    rule = first["msg"].removeprefix("Value error, ")
-    for theirs, ours in PYDANTICS:
-        rule = re.sub(theirs, ours, rule)
-    if first["type"] == "value_error" and "got" in rule:
-        return f"{where}: {rule}"
-    return f"{where}: {rule[:1].lower()}{rule[1:]}, got {first['input']!r}"
-
-
-def _is_kind(part: int | str, place: int) -> bool:
-    """Whether a part of an error's path names a form of value and not a key: `Choices`, `tuple[str, ...]`."""
-    text = str(part)
-    return (
-        text in ("Between", "Choices")
-        or "[" in text
-        or (place > 0 and text in ("str", "float", "int", "bool"))
-    )
-
-
-def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Keys that are allowed at a path of nested models."""
-    for part in path:
-        field = model.model_fields.get(part)
-        kinds = [] if field is None else _models(field.annotation)
-        if not kinds:
-            return []
-        if len(kinds) > 1:
-            return sorted({key for kind in kinds for key in kind.model_fields})
-        model = kinds[0]
-    return list(model.model_fields)
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [kind for part in getattr(annotation, "__args__", ()) for kind in _models(part)]

@@ -40,6 +40,8 @@ def next_trial(
 ) -> Promotion | Proposed | None:
     """Choose a promotion from a rung with enough peers, else a new candidate, else any promotion.
 
+    Before all of these come the candidates that wait for their first trial: a person has enqueued them.
+
     Args:
         view: the study's candidates and trials.
         stop: when the study ends.
@@ -51,6 +53,8 @@ def next_trial(
     """
     if not view.may_start(stop):
         return None
+    if view.waiting:
+        return Promotion(view.waiting[0], 0)  # claimed as a promotion is: the candidate is known
     promoted = promotion(view, enough_peers=True)
     if promoted is not None:
         return promoted

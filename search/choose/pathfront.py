@@ -14,9 +14,11 @@ space holds both.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
+from search.choose.belief import Belief
 from search.choose.divergence import Divergence
 from search.choose.kinds import rare_kind_first
 from search.choose.models import models_of
@@ -36,6 +38,7 @@ RANDOM, MUTANTS, CROSSED = 200, 200, 100  # points of the pool
 PARENTS_LAYERS = 2  # non-dominated layers whose candidates are mutated
 BEST, GRADIENT_STEPS, ROUNDS, CHILDREN = 24, 12, 2, 120
 DENSE_EVERY = 3  # one candidate of the start in so many is dense, where the space holds both kinds
+BELIEVED = 100  # points that are drawn by a belief
 BATCH = 32  # points that are drawn at once
 
 
@@ -55,6 +58,7 @@ class Pathfront:
     """
 
     draws_controls = True
+    uses_belief = True
 
     def __init__(
         self,
@@ -84,6 +88,7 @@ class Pathfront:
         self._spread = Stratified(problem)
         self._gradient = gradient and law
         self._use = Use(law=law, residual=residual, plain=plain)
+        self.belief = problem.belief if isinstance(problem.belief, Belief) else None
         self.models = models_of(problem, self._use, per_task)
 
     def suggest(self, view: Snapshot) -> Iterator[Suggestion]:
@@ -91,12 +96,10 @@ class Pathfront:
         rng = self._problem.rng(view)
         space = self.models.space
         scored = {trial.candidate for trial in self.models.scored(view)}
-        if len(view.candidates) < self._starts:
+        if len(view.candidates) < self._starts or self._problem.next_control(view):
             yield from self._drawn(space, rng, view, self._start_power, "start")
             return
-        if (
-            len(scored) < LEAST_SCORED
-        ):  # many workers: a whole generation of cheap candidates shows too little
+        if len(scored) < LEAST_SCORED:  # many workers: a generation of cheap candidates shows too little
             yield from (Suggestion(params, "start") for params in self._spread.suggest(view))
             return
         if rng.random() < self._random:
@@ -104,7 +107,7 @@ class Pathfront:
             return
         try:
             surrogate = self.models.surrogate(view)
-            choice = _Choice(self.models.space, surrogate, view, rng, self._gradient)
+            choice = Choice(self.models.space, surrogate, view, rng, self._gradient, self.belief)
         except np.linalg.LinAlgError as error:
             yield from self._drawn(
                 space, rng, view, RANDOM_POWER, f"fallback; the models cannot be fitted: {error}"
@@ -117,17 +120,29 @@ class Pathfront:
         self, space: PoolSpace, rng: np.random.Generator, view: Snapshot, power: float, note: str
     ) -> Iterator[Suggestion]:
         """Random points without end; with the control mixture where the next candidate tries it."""
-        control = self._problem.control(len(view.candidates))
+        control = self._problem.next_control(view)
         dense = len(view.candidates) % DENSE_EVERY == 0
         while True:
-            pool = space.random(rng, BATCH, power)
+            if self.belief is not None and note == "start":
+                pool = self.belief.pool(space, rng, BATCH, power)
+            else:
+                pool = space.random(rng, BATCH, power)
             wanted = np.flatnonzero(space.points(pool).sparse != dense) if note == "start" else np.array([])
             for index in wanted if len(wanted) else range(len(pool)):
                 yield Suggestion({**space.params(pool, int(index)), **control}, note)
 
 
-class _Choice:
-    """One choice of the next candidate."""
+class Choice:
+    """One choice of the next candidate, or what is expected of given points.
+
+    Args:
+        space: the study's space in numbers.
+        surrogate: fitted to its scores.
+        view: its candidates and trials.
+        rng: random numbers.
+        gradient: whether mixtures and learning rates are improved by gradient.
+        belief: of the study; None if it states none.
+    """
 
     def __init__(
         self,
@@ -135,8 +150,10 @@ class _Choice:
         surrogate: Surrogate,
         view: Snapshot,
         rng: np.random.Generator,
-        gradient: bool,
+        gradient: bool = True,
+        belief: Belief | None = None,
     ) -> None:
+        self._belief = belief
         self._space, self._encoder, self._surrogate = space, surrogate.encoder, surrogate
         self._view, self._rng, self._gradient = view, rng, gradient
         self._known, kept = space.encode([candidate.params for candidate in view.candidates])
@@ -149,6 +166,11 @@ class _Choice:
         predicted = surrogate.predict(known)
         self._front = surrogate.front(known, predicted)
         self._ranked = np.column_stack((predicted.mixed_mean, known.log_flops))
+        self.power = 0.0
+        if belief is not None:
+            above = _above(predicted.mixed_mean, known.log_flops)
+            density = belief.log_density(space, self._alive)
+            self.power = belief.power(len(np.unique(surrogate.seen.candidate)), density, above)
 
     def suggestions(self) -> Iterator[Suggestion]:
         """Points of the pool, the best first."""
@@ -170,6 +192,8 @@ class _Choice:
     def _pool(self) -> Pool:
         space, rng = self._space, self._rng
         parts = [space.random(rng, RANDOM, 0.0)]
+        if self._belief is not None:
+            parts.append(self._belief.pool(space, rng, BELIEVED, 0.0))
         if len(self._alive):
             layers = nondominated_rank(self._ranked)
             parents = self._alive.take(np.flatnonzero(layers < PARENTS_LAYERS))
@@ -177,11 +201,21 @@ class _Choice:
         return Pool.joined(parts)
 
     def _value(self, pool: Pool) -> np.ndarray:
-        """Expected gain of each point for its compute, (points,)."""
+        """Expected gain of each point for its compute, times the belief, (points,)."""
+        return self.expected(pool).value
+
+    def expected(self, pool: Pool) -> "Expected":
+        """What is expected of points, from which the next candidate is chosen."""
         points = self._space.points(pool)
-        gain = self._front.gain(points, self._space.most_log_cost)
-        cost = np.exp(points.log_flops) + self._space.least_flops
-        return gain * self._divergence.survives(points) / cost
+        factor = np.ones(len(pool))
+        if self._belief is not None:
+            factor = np.exp(self.power * self._belief.log_density(self._space, pool))
+        return Expected(
+            gain=self._front.gain(points, self._space.most_log_cost),
+            survives=self._divergence.survives(points),
+            cost=np.exp(points.log_flops) + self._space.least_flops,
+            belief=factor,
+        )
 
     def _climbed(self, best: Pool) -> Pool:
         """Points whose mixture and learning rate are improved under the law, by gradient."""
@@ -204,6 +238,35 @@ class _Choice:
             rates = best.log_rate + 0.15 * size * (high - low) * np.sign(by_rate)
             best = self._space.clipped(Pool(best.shape, rates, logits))
         return best
+
+
+def _above(scores: np.ndarray, log_flops: np.ndarray) -> np.ndarray:
+    """Scores over a straight line through the logarithm of the cost, in standard deviations, (points,)."""
+    x = np.column_stack((np.ones(len(scores)), log_flops))
+    left = scores - x @ np.linalg.lstsq(x, scores, rcond=None)[0]
+    return left / max(float(left.std()), 1e-9)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is expected of points, each (points,).
+
+    Attributes:
+        gain: of the front in hypervolume, if training does not diverge.
+        survives: probability that it does not diverge.
+        cost: FLOPs per token, and those of the cheapest candidate.
+        belief: factor of the study's belief; 1 without one.
+    """
+
+    gain: np.ndarray
+    survives: np.ndarray
+    cost: np.ndarray
+    belief: np.ndarray
+
+    @property
+    def value(self) -> np.ndarray:
+        """By which points are compared."""
+        return self.gain * self.survives / self.cost * self.belief
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

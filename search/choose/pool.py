@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from search.choose.sampler import Parameters, Problem
-from search.choose.snapshot import Snapshot
 from search.surrogate.columns import Points, Shapes, logits_of, shares_of
 from space.candidate import CandidateConfig
 from space.knobs import Between, Choices
@@ -93,6 +92,19 @@ class PoolSpace:
         self._bins = [self.drawn[bins == number] for number in range(COST_BINS)]
         self.least_flops, self.most_flops = float(np.exp(log_flops.min())), float(np.exp(log_flops.max()))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The knobs of a shape."""
+        return tuple(self._knobs)
+
+    def key(self, number: int) -> Key:
+        """Values of the knobs of a shape."""
+        return self._keys[number]
+
+    def row(self, number: int) -> np.ndarray:
+        """Numbers of a shape, as `Points.shapes` holds them."""
+        return self._rows[number]
+
     def fresh(self) -> "PoolSpace":
         """This space; without the shapes that were met since it was made, if they are very many."""
         if len(self._numbers) <= REMEMBERED:
@@ -155,11 +167,34 @@ class PoolSpace:
             power: of the FLOPs at the centre of a bin.
         """
         full = [number for number in range(COST_BINS) if len(self._bins[number])]
-        centres = (self.edges[:-1] + self.edges[1:])[full] / 2
-        weights = np.exp(power * (centres - centres.max()))
-        bins = rng.choice(full, size=count, p=weights / weights.sum())
+        bins = self._drawn_bins(rng, full, count, power)
         shapes = np.array([self._bins[number][rng.integers(len(self._bins[number]))] for number in bins])
         return Pool(shapes, self._random_rates(rng, count), self._random_logits(rng, count))
+
+    def chosen(
+        self, rng: np.random.Generator, pool: Pool, count: int, power: float, weights: np.ndarray
+    ) -> Pool:
+        """Points of a pool, some more than once, whose bins of cost are drawn as `random` draws them.
+
+        Args:
+            rng: random numbers.
+            pool: the points.
+            count: of those that are drawn.
+            power: of the FLOPs at the centre of a bin.
+            weights: (points,) of the points of a bin.
+        """
+        of = self.bin_of(self.points(pool).log_flops)
+        bins = self._drawn_bins(rng, np.unique(of).tolist(), count, power)
+        taken = [rng.choice(np.flatnonzero(of == one), p=_normal(weights[of == one])) for one in bins]
+        return pool.take(np.array(taken))
+
+    def _drawn_bins(
+        self, rng: np.random.Generator, full: Sequence[int], count: int, power: float
+    ) -> np.ndarray:
+        """Bins of cost, drawn with a probability proportional to FLOPs to a power."""
+        centres = (self.edges[:-1] + self.edges[1:])[list(full)] / 2
+        weights = np.exp(power * (centres - centres.max()))
+        return rng.choice(full, size=count, p=weights / weights.sum())
 
     def mutants(self, rng: np.random.Generator, parents: Pool, count: int, size: float = 1.0) -> Pool:
         """Points near others.
@@ -281,7 +316,7 @@ class PoolSpace:
     def _draw_shapes(self) -> np.ndarray:
         """Numbers of random shapes of the space, each as often as it was drawn."""
         rng = np.random.default_rng([self._problem.seed, 1])
-        drawn = islice(self._problem.draws(rng, Snapshot((), (), 0.0)), DRAWS)
+        drawn = islice(self._problem.plain_draws(rng), DRAWS)
         feasible = (number for number in map(self.number_of, drawn) if number is not None)
         return np.fromiter(islice(feasible, SHAPES), dtype=int)
 
@@ -289,6 +324,10 @@ class PoolSpace:
         """Shapes with the lowest learning rate and the prior."""
         rates = np.full(len(shapes), self.rate_ends[0])
         return Pool(shapes, rates, np.zeros((len(shapes), len(self.groups))))
+
+
+def _normal(weights: np.ndarray) -> np.ndarray:
+    return weights / weights.sum()
 
 
 def _neighbour(rng: np.random.Generator, knob: Between | Choices, value: Any) -> Any:

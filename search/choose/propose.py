@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from search.choose.belief import make_belief
+from search.choose.given import Given, next_start
 from search.choose.orders import make_order
-from search.choose.provenance import FALLBACK, LENGTH, WAITS, Provenance
+from search.choose.provenance import FALLBACK, LENGTH, START, WAITS, Provenance
 from search.choose.sampler import Feasible, Parameters, Problem, Suggestion
 from search.choose.samplers import make_sampler, origin, suggesting
 from search.choose.snapshot import Snapshot
@@ -16,7 +18,7 @@ from search.choose.stratified import Random, Stratified
 from space.candidate import CandidateConfig
 from space.cost import Cost
 from space.description import describe
-from space.errors import one_line
+from space.errors import StudyFileError, one_line
 from space.records import SuiteRecord
 from space.study import StudyConfig
 
@@ -26,9 +28,10 @@ class Proposal:
     """A feasible candidate that the study has not seen.
 
     Attributes:
-        origin: "control", or the sampler that suggested it, with the note of its suggestion; the sampler's
-            name with " fallback" where the candidate was drawn because no suggestion could be used. The
-            reason follows after "; "; see `search.choose.provenance`.
+        origin: "start" if the study file gives the candidate, "control", or the sampler that suggested it,
+            with the note of its suggestion; the sampler's name with " fallback" where the candidate was drawn
+            because no suggestion could be used. The reason follows after "; "; see
+            `search.choose.provenance`.
     """
 
     candidate: CandidateConfig
@@ -71,7 +74,9 @@ class Proposer:
         self.config = config
         self.suite = suite
         self.problem = Problem(config.space, suite, config.limits, config.search.seed, config.rungs)
+        self.problem.belief = make_belief(config, self.problem)
         self.parameters = self.problem.parameters
+        self._starts = [Given(point, self.problem) for point in config.start]
         self.sampler = make_sampler(config.search, self.problem)
         self.order = make_order(config.search, self.problem)
         self.name = origin(config.search.sampler)
@@ -79,6 +84,25 @@ class Proposer:
         self._fallback, self._fallback_name = Stratified(self.problem), "stratified"
         if isinstance(self.sampler, Random | Stratified):
             self._fallback, self._fallback_name = self.sampler, config.search.sampler
+        self._require_draws()
+
+    def _require_draws(self) -> None:
+        """Check that the sampler draws a start at random, if the study has a belief that shapes it.
+
+        Raises:
+            StudyFileError: it does not.
+        """
+        if self.problem.belief is None or getattr(self.sampler, "uses_belief", False):
+            return
+        with suggesting(self.config.search):
+            asks_at_once = self.sampler.suggest(Snapshot((), (), 0.0)) is not None
+        if asks_at_once:
+            key = "priors" if self.config.priors else "warm"
+            raise StudyFileError(
+                f"{key}: they shape the candidates that a sampler draws at random, and"
+                f" '{self.config.search.sampler}' draws none; leave out {key}, or choose pathfront,"
+                " stratified, random, tpe, nsga2 or gp"
+            )
 
     def propose(self, view: Snapshot) -> Proposal | None:
         """The next candidate; None where no feasible one is left that the study has not seen.
@@ -86,7 +110,10 @@ class Proposer:
         Raises:
             StudyFileError: the study's sampler raises an error, or suggests what is not in the space.
         """
-        control = bool(self.problem.control(len(view.candidates)))
+        given = next_start(self._starts, view, self.problem)
+        if given is not None:
+            return _proposal(given, Provenance(START, "given by the study file").origin)
+        control = bool(self.problem.next_control(view))
         source = (
             Provenance("control", self.problem.control_note) if control else Provenance(self._fallback_name)
         )

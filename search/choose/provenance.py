@@ -1,7 +1,8 @@
 """A candidate's origin: the rule that proposed it, and why, as one line in the database.
 
 Examples are "control", "tpe", "stratified; tpe waits for results: 3 of 10 candidates" and
-"pathfront model; the law weighs 0.83".
+"pathfront model; the law weighs 0.83". A person's own candidates are "start; given by the study file" and
+"enqueued".
 """
 
 from typing import NamedTuple
@@ -9,6 +10,9 @@ from typing import NamedTuple
 LENGTH = 200  # characters in the database
 SEPARATOR = "; "
 FALLBACK = " fallback"  # ends a rule that draws candidates because no suggestion could be used
+START = "start"  # rule of candidates that the study file gives
+ENQUEUED = "enqueued"  # rule of those that were given while the study ran
+GIVEN = (START, ENQUEUED)
 WAITS = " waits for results"  # in the reason of candidates that are drawn because of too few results
 
 

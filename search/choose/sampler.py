@@ -48,6 +48,10 @@ class Sampler(Protocol):
     The candidates that try a control mixture (`Problem.control`) are drawn by the stratified sampler, unless
     the sampler's class has the attribute `draws_controls` with a true value; it then suggests them, too.
 
+    In a study with priors or a warm start, a sampler whose first `suggest` does not return None is refused,
+    unless its class has the attribute `uses_belief` with a true value; it then draws by `Problem.draws`, or
+    reads `Problem.belief`.
+
     A sampler may also have a method `waiting_for(view) -> str`, which says why `suggest` returned None, such
     as "3 of 10 candidates". The reason becomes part of the origin of the candidate that is drawn instead.
     """
@@ -79,6 +83,14 @@ class Feasible:
     note: str = ""
 
 
+class DrawsPoints(Protocol):
+    """What is believed before there are scores; see `search.choose.belief`."""
+
+    def draws(self, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+        """Parameters without end, drawn by the belief; some of them cannot be built."""
+        ...
+
+
 class Problem:
     """What a sampler may know of a study before there are results.
 
@@ -91,7 +103,10 @@ class Problem:
         shares: how log-ratios become the shares of tasks.
         parameters: name -> its range or its choices; the parameters that a suggestion gives values for.
         memory: what samplers and orders of promotion of this process share, such as fitted models.
+        belief: a person's priors and an earlier study; None if the study states none.
     """
+
+    belief: DrawsPoints | None = None
 
     def __init__(
         self, space: SearchSpace, suite: SuiteRecord, limits: Limits, seed: int, rungs: Rungs
@@ -101,7 +116,7 @@ class Problem:
         self.limits = limits
         self.seed = seed
         self.rungs = rungs
-        self.shares = space.mixture.shares(suite, rungs.with_decay(rungs.tokens[-1]))
+        self.shares = space.mixture.shares(suite, rungs.whole_tokens)
         self.memory: dict[Any, Any] = {}
         self.parameters: Mapping[str, Between | Choices] = space.parameters(suite)
         self._current_ids: dict[str, str] = {}
@@ -112,8 +127,19 @@ class Problem:
         """A generator of random numbers that depends on the seed and the number of candidates."""
         return np.random.default_rng([self.seed, len(view.candidates)])
 
+    def next_control(self, view: Snapshot) -> dict[str, float]:
+        """Mixture parameters of the control that a study's next candidate tries; empty if it tries none.
+
+        Candidates that a person gives take no control's place.
+        """
+        return self.control(view.own)
+
     def control(self, ordinal: int) -> dict[str, float]:
-        """Mixture parameters of the control that a study's candidate tries; empty if it tries none."""
+        """Mixture parameters of the control that one of the study's own candidates tries; empty if none.
+
+        Args:
+            ordinal: candidates of the study's own before it.
+        """
         controls = self.space.controls(self.suite)
         if ordinal >= CONTROLS * len(controls):
             return {}
@@ -158,14 +184,23 @@ class Problem:
     def draws(self, rng: np.random.Generator, view: Snapshot) -> Iterator[dict[str, Any]]:
         """Random parameters without end; those of the control mixture where the next candidate tries it.
 
+        They are drawn by the study's belief, if it states one.
+        """
+        control = self.next_control(view)
+        drawn = self.plain_draws(rng) if self.belief is None else self.belief.draws(rng)
+        for params in drawn:
+            yield {**params, **control}
+
+    def plain_draws(self, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+        """Random parameters without end, as the space alone draws them.
+
         Where random draws are hardly ever feasible, infeasible ones get an architecture that is.
         """
-        control = self.control(len(view.candidates))
         while True:
             drawn = self.space.sample(self.suite, rng)
             if self.hardly_feasible and self.feasible(drawn) is None:
                 drawn = self._made_feasible(drawn, rng)
-            yield {**drawn, **control}
+            yield drawn
 
     def feasible(self, params: Parameters) -> Feasible | None:
         """Price parameters; None if they cannot be built or exceed a limit."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, and_, func, select
 
+from search.choose.provenance import GIVEN, provenance
 from search.database.tables import candidates, studies, task_scores, trials
 from space.scores import at_floor
 from space.study import Stop
@@ -17,13 +18,14 @@ MOST_NAMES = 500  # candidates in one query
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate as it was proposed; `ordinal` numbers the proposals from 0."""
+    """A candidate as it was proposed; `ordinal` numbers them from 0, `origin` says who proposed it."""
 
     id: str
     ordinal: int
     params: dict[str, Any]
     flops_per_token: float
     sparse: bool
+    origin: str = ""
 
 
 class TaskFraction(NamedTuple):
@@ -92,6 +94,17 @@ class Snapshot:
         """This snapshot with the trials of another seed, too."""
         return replace(self, trials=(*self.trials, *other.trials))
 
+    @cached_property
+    def own(self) -> int:
+        """Number of candidates that the study chose itself: neither `start` nor `enqueue` gave them."""
+        return sum(provenance(candidate.origin).rule not in GIVEN for candidate in self.candidates)
+
+    @cached_property
+    def waiting(self) -> tuple[str, ...]:
+        """Candidates without a trial, which wait to be trained, the first enqueued first."""
+        begun = {trial.candidate for trial in self.trials}
+        return tuple(candidate.id for candidate in self.candidates if candidate.id not in begun)
+
     @property
     def training_flops(self) -> float:
         """Training FLOPs: spent by finished trials, planned for the others."""
@@ -145,6 +158,7 @@ def take_snapshot(engine: Engine, study: str, seed: int, fractions: Fractions | 
         candidates.c.params,
         candidates.c.flops_per_token,
         candidates.c.description["sparse"].as_boolean().label("sparse"),
+        candidates.c.origin,
     ).where(candidates.c.study == study, candidates.c.ordinal >= 0)  # without controls of confirmations
     since = select(studies.c.ran_seconds).where(studies.c.name == study)
     with engine.connect() as connection:

@@ -25,11 +25,13 @@ Cell = tuple[bool, int]  # whether the candidate is sparse, bin of its cost
 
 
 class Random:
-    """Draws parameters independently and uniformly, or log-uniformly.
+    """Draws parameters independently and uniformly, or log-uniformly; or by the study's belief.
 
     Args:
         problem: the study's space, tasks, limits and seed.
     """
+
+    uses_belief = True
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
@@ -50,6 +52,8 @@ class Stratified:
     Raises:
         StudyFileError: an argument has another value.
     """
+
+    uses_belief = True
 
     def __init__(
         self, problem: Problem, by: Literal["flops", "candidates"] = "flops", dense_every: int = DENSE_EVERY

@@ -14,6 +14,7 @@ from search.commands.options import (
     Patience,
     Spec,
     Storage,
+    WarmFrom,
     Workers,
     set_patience,
 )
@@ -35,6 +36,7 @@ def run(
     artifacts: Artifacts = None,
     workers: Workers = None,
     engine: EngineName = None,
+    warm_from: WarmFrom = None,
     dry_run: DryRun = False,
     accept_changes: AcceptChanges = False,
     patience: Patience = None,
@@ -53,10 +55,11 @@ def run(
         from search.commands.price import print_price
         from search.engines.engines import with_engine
         from search.operations.rehearse import rehearse
+        from search.operations.warm import warmed
         from search.read.fixed import fixing
         from space.study import read_study
 
-        config = with_engine(read_study(spec, fixing(url)), engine)
+        config = warmed(with_engine(read_study(spec, fixing(url)), engine), warm_from, url)
         rehearse(config)
         print_price(config, workers, url, resolve_artifacts(url, artifacts), json)
         return
@@ -69,6 +72,7 @@ def run(
             artifacts=artifacts,
             workers=workers,
             engine=engine,
+            warm_from=warm_from,
             accept_changes=accept_changes,
         )
     _conclude(study.reader, study.name, json)

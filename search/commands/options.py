@@ -99,6 +99,14 @@ Patience = Annotated[
         help="How long to wait for a database that does not answer; else PATHFRONT_PATIENCE, else 10.",
     ),
 ]
+WarmFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--warm-from",
+        metavar="STUDY",
+        help="An earlier study of the same storage, whose scores are a prior over what both studies vary.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 MaxFlops = Annotated[
     float | None,

@@ -44,7 +44,7 @@ def print_price(config: "StudyConfig", workers: int | None, url: str, artifacts:
     confirm = config.stop.confirm
     if confirm is not None:
         most = (confirm.top + confirm.uniform) * confirm.seeds
-        tokens = config.rungs.with_decay(config.rungs.tokens[-1])
+        tokens = config.rungs.whole_tokens
         print(
             f"confirmed at its end, beyond this: at most {counted(most, 'trial')} of {output.short(tokens)}"
             " tokens"

@@ -50,7 +50,8 @@ def run_study(
     plan = planned(url, config)
     config, suite = plan.config, plan.suite
     for key, value in plan.kept.items():
-        tell(f"{key}: not in the file, so study '{config.study}' keeps {value!r}")
+        if key != "warm.copied":
+            tell(f"{key}: not in the file, so study '{config.study}' keeps {value!r}")
     if _is_finished(url, config):
         tell(f"study '{config.study}' is finished; increase `stop` in its file to continue")
         return Reader(url)
@@ -59,7 +60,7 @@ def run_study(
         from trainers.tasks.prepare import data_tokens
 
         suite = suite.model_copy(update={"tokens": data_tokens(suite)})
-        config.space.mixture.check(suite, config.rungs.with_decay(config.rungs.tokens[-1]))
+        config.space.mixture.check(suite, config.rungs.whole_tokens)
     create_or_resume(url, config, here, accept_changes, suite)
     reader = Reader(url)
     run_workers(reader, config, url, workers, artifacts, ticked=ticked, quiet=quiet)
@@ -148,4 +149,5 @@ def _is_finished(url: str, config: StudyConfig) -> bool:
     except NotFoundError:
         return False
     details = set[str](MAY_CHANGE) - {"stop"}
-    return finished and stored.model_dump(exclude=details) == config.model_dump(exclude=details)
+    same = stored.model_dump(exclude=details) == config.model_dump(exclude=details)
+    return finished and same and not reader.snapshot(config.study, config.search.seed).waiting

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ARGUMENTS = ("candidate", "suite", "budget", "resume", "report")
 ENDS = ("cheapest", "most expensive")
+BELIEFS = ("priors:", "priors.", "warm:", "warm.")  # keys that the sampler's check reports, too
 
 
 def rehearse(config: "StudyConfig") -> None:
@@ -66,7 +67,7 @@ def _mistake(key: str, check: Callable[[], object]) -> str | None:
     else:
         return None
     line, section = one_line(line), key.rpartition(".")[0]
-    named = line.startswith((f"{key}:", f"{key}_")) or (section and line.startswith(f"{section}."))
+    named = line.startswith((f"{key}:", f"{key}_", *BELIEFS)) or (section and line.startswith(f"{section}."))
     return line if named else f"{key}: {line}"
 
 

@@ -97,7 +97,7 @@ def max_patch_flops(config: StudyConfig, suite: SuiteRecord, cost: Cost) -> floa
         ]
     )
     space = config.space.mixture
-    shares = space.shares(suite, config.rungs.with_decay(config.rungs.tokens[-1]))
+    shares = space.shares(suite, config.rungs.whole_tokens)
     prior = np.maximum([shares.prior[task] for task in suite.tasks], 1e-9)
     if shares.caps is not None:
         return PATCHES * _most_within(costs, space.floor, shares.caps)

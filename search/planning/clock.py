@@ -259,7 +259,9 @@ class _Clock:
         if name in self._proposals:
             raise ValueError(f"a proposal is a candidate that the study has not seen, got {name} again")
         sparse = proposal.candidate.architecture.sparse
-        self._candidates.append(Candidate(name, len(self._candidates), proposal.params, flops, sparse))
+        self._candidates.append(
+            Candidate(name, len(self._candidates), proposal.params, flops, sparse, proposal.origin)
+        )
         self._proposals[name] = proposal
 
     def finish_next(self) -> None:

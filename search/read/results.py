@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Row, and_, case, func, select
 
 from search.choose.provenance import provenance
+from search.choose.snapshot import Snapshot, take_snapshot
 from search.database.storage import artifacts_home, open_reader, shown, storage_option
 from search.database.tables import candidates, checkpoints, events, routing, studies, trials
 from search.planning.forecast import Speed
@@ -104,6 +105,15 @@ class Reader:
             StorageError: another version of Pathfront wrote it.
         """
         return parse_suite(self._study(study).suite, study)
+
+    def snapshot(self, study: str, seed: int) -> Snapshot:
+        """The study's candidates, and its trials with a seed, as samplers see them.
+
+        Raises:
+            NotFoundError: there is no such study.
+        """
+        self._study(study)
+        return take_snapshot(self._engine, study, seed)
 
     def change_token(self, study: str) -> str:
         """A short text that changes whenever a visible property of the study changes.

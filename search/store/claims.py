@@ -1,10 +1,12 @@
 """Records of trials that a worker may claim, and of claims."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_
+from sqlalchemy import ColumnElement, Connection, Table, and_, insert, update
 
+from search.database.tables import candidates, clock
 from search.store.optuna_trials import label_of
 from space.candidate import CandidateConfig
 from space.cost import price
@@ -85,3 +87,33 @@ class Claim:
     def of(self, table: Table) -> ColumnElement[bool]:
         """The condition for a table's rows of this trial, from all attempts."""
         return and_(*(table.c[name] == value for name, value in self.key.items()))
+
+
+class Idle(NamedTuple):
+    """Nothing to start now.
+
+    Attributes:
+        under_way: trials that run or will be retried.
+        candidates: that the worker knows of; None if it trains confirmations only.
+    """
+
+    under_way: int
+    candidates: int | None = None
+
+
+def insert_candidate(connection: Connection, study: str, candidate: Mapping[str, Any]) -> None:
+    """Insert a new candidate's row; it replaces that of the same candidate as a confirmation's control.
+
+    Args:
+        connection: a transaction.
+        study: its study.
+        candidate: the row of `pf_candidates`, without study and time.
+
+    Raises:
+        IntegrityError: another worker has proposed it, or another candidate as the same number.
+    """
+    row = {**candidate, "study": study, "created_at": clock()}
+    same = and_(candidates.c.study == study, candidates.c.candidate == candidate["candidate"])
+    replaced = update(candidates).where(same, candidates.c.ordinal < 0).values(row)
+    if not connection.execute(replaced).rowcount:
+        connection.execute(insert(candidates).values(row))

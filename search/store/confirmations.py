@@ -189,7 +189,7 @@ def control_row(config: StudyConfig, suite: SuiteRecord, best: Any) -> dict[str,
         return None
     searched = CandidateConfig.model_validate(best.config)
     (logits,) = config.space.controls(suite)
-    shares = config.space.mixture.shares(suite, config.rungs.with_decay(config.rungs.tokens[-1]))
+    shares = config.space.mixture.shares(suite, config.rungs.whole_tokens)
     mixture = TaskMixture.uniform(suite.tasks) if shares.caps is None else shares.mixture(logits)
     uniform = searched.model_copy(update={"mixture": mixture})
     if uniform.mixture == searched.mixture:

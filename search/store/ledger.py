@@ -20,7 +20,6 @@ from sqlalchemy.exc import IntegrityError
 
 from search.database.patience import patient, patiently
 from search.database.tables import (
-    candidates,
     checkpoints,
     clock,
     curves,
@@ -28,7 +27,7 @@ from search.database.tables import (
     task_scores,
     trials,
 )
-from search.store.claims import Claim, NewTrial
+from search.store.claims import Claim, NewTrial, insert_candidate
 from search.store.events import add_event
 from search.store.faults import Failure
 from search.store.leases import LET_GO, Silence, is_over
@@ -83,7 +82,7 @@ class Ledger(Transactions):
         """Claim a trial that no worker has begun.
 
         Args:
-            trial: the trial.
+            trial: the trial, at rung 0 that of an enqueued candidate if `candidate` is None.
             candidate: its row of `pf_candidates` (without study and time), if the candidate is new.
 
         Returns:
@@ -93,7 +92,7 @@ class Ledger(Transactions):
         try:
             with self.write() as connection:
                 if candidate is not None:
-                    self._insert_candidate(connection, candidate)
+                    insert_candidate(connection, self.study, candidate)
                 connection.execute(
                     insert(trials).values(
                         study=self.study,
@@ -110,24 +109,14 @@ class Ledger(Transactions):
                     add_event(connection, self.study, "proposed", "new candidate", claim)
                 elif trial.split == "report":
                     add_event(connection, self.study, "confirming", f"trained with seed {trial.seed}", claim)
+                elif trial.rung == 0:
+                    add_event(connection, self.study, "begun", "first trial of an enqueued candidate", claim)
                 else:
                     add_event(connection, self.study, "promoted", f"promoted to rung {trial.rung}", claim)
         except IntegrityError:
             return claim if self._is_ours(claim) else None
         step("claimed")
         return claim
-
-    def _insert_candidate(self, connection: Connection, candidate: Mapping[str, Any]) -> None:
-        """Insert a new candidate's row; it replaces that of the same candidate as a confirmation's control.
-
-        Raises:
-            IntegrityError: another worker has proposed it, or another candidate as the same number.
-        """
-        row = {**candidate, "study": self.study, "created_at": clock()}
-        same = and_(candidates.c.study == self.study, candidates.c.candidate == candidate["candidate"])
-        replaced = update(candidates).where(same, candidates.c.ordinal < 0).values(row)
-        if not connection.execute(replaced).rowcount:
-            connection.execute(insert(candidates).values(row))
 
     def _is_ours(self, claim: Claim) -> bool:
         """Whether an earlier try did claim the trial, and lost its connection during the commit."""

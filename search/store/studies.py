@@ -27,8 +27,9 @@ from search.store.environment import Environment, conflicts
 from search.store.events import add_event
 from search.store.optuna_trials import close_storage, create_study, has_study
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
+from space.parsing import Model, parse
 from space.records import SuiteRecord
-from space.study import SCHEMA_VERSION, Model, StudyConfig, parse
+from space.study import SCHEMA_VERSION, StudyConfig
 
 Part = TypeVar("Part", bound=BaseModel)
 
@@ -195,7 +196,7 @@ def load_study(engine: Engine, url: str, name: str) -> Study:
     raise NotFoundError(f"no study '{name}' in '{shown(url)}'{nearest(name, names)}")
 
 
-def finish_study(engine: Engine, url: str, name: str, why: str) -> None:
+def finish_study(engine: Engine, url: str, name: str, why: str, known: int | None = None) -> bool:
     """Mark a study as finished, with an event; only the first worker's call has an effect.
 
     Args:
@@ -203,11 +204,21 @@ def finish_study(engine: Engine, url: str, name: str, why: str) -> None:
         url: its URL.
         name: the study.
         why: the text of the event.
+        known: candidates that the worker knows of; None if it does not matter.
+
+    Returns:
+        Whether the study is finished: not if a candidate was enqueued that the worker does not know of.
     """
     unfinished = (studies.c.name == name) & studies.c.finished_at.is_(None)
-    with reachable(url), engine.begin() as connection:
+    proposed = (candidates.c.study == name) & (candidates.c.ordinal >= 0)  # without controls of confirmations
+    of_study = select(func.count()).select_from(candidates).where(proposed)
+    with reachable(url), engine.connect() as connection, connection.begin() as transaction:
         if connection.execute(update(studies).where(unfinished).values(finished_at=clock())).rowcount:
+            if known is not None and (connection.scalar(of_study) or 0) > known:
+                transaction.rollback()
+                return False
             add_event(connection, name, "finished", why)
+    return True
 
 
 def _create(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from search.table.records import Header, Table, TrainedCandidate
 from space.errors import NotFoundError, StudyFileError, nearest, one_line
 from space.files import write_atomically
-from space.study import parse
+from space.parsing import parse
 
 SUFFIX = ".jsonl.xz"
 MAGIC = b"\xfd7zXZ\x00"

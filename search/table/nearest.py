@@ -61,7 +61,7 @@ class Rows:
         """A row by its weight; of a control mixture while a study tries these."""
         rng = self._problem.rng(view)
         controls = [n for n in left if provenance(self.table.rows[n].origin).rule == CONTROL]
-        if controls and self._problem.control(len(view.candidates)):
+        if controls and self._problem.next_control(view):
             return int(rng.choice(controls))
         weights = self.table.weights[left]
         if weights.sum() <= 0:

@@ -23,7 +23,8 @@ from search.table.records import Table
 from search.table.surfaces import RowsSurface
 from space.cost import price
 from space.errors import StudyFileError
-from space.study import Search, Stop, StudyConfig, parse
+from space.parsing import parse
+from space.study import Search, Stop, StudyConfig
 
 REPETITIONS = 8  # random searches that a run is compared with
 BUDGET = 32.0  # W
@@ -204,7 +205,7 @@ def _full_flops(table: Table, draw: Draw) -> float:
     rungs, suite = table.header.config.rungs, table.header.suite
     found = draw(np.random.default_rng(0), 400)
     per_token = [executed_flops_per_token(f.cost, f.candidate.optimizer, suite) for f in found]
-    return float(np.mean(per_token)) * rungs.with_decay(rungs.tokens[-1])
+    return float(np.mean(per_token)) * rungs.whole_tokens
 
 
 def _least_score(surface: KnownSurface, draw: Draw) -> float:

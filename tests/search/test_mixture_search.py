@@ -2,6 +2,7 @@
 
 import json
 import os
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +28,10 @@ from search.surrogate.columns import Encoder
 from search.table.features import Features
 from search.worker import Worker
 from space.cost import price
+from space.errors import StudyFileError
+from space.knowledge import Prior, check_priors
 from space.mixture import TaskMixture
+from space.start import TOLERANCE, as_point, held
 from space.study import StudyConfig
 from trainers.tasks.registry import load_task
 
@@ -312,3 +316,48 @@ def test_the_control_of_a_confirmation_keeps_the_cap():
     assert weights == rows[0]["config"]["mixture"]["weights"]  # that of the search's own control
     assert {**control["config"], "mixture": None} == {**searched.config, "mixture": None}
     assert control_row(proposer.config, proposer.suite, SimpleNamespace(**rows[0])) is None
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_given_mixture_is_held_by_domain_and_under_a_cap(name):
+    proposer = proposer_of(SPACES[name], random=0)
+    proposals, _ = played(proposer, 6, by_cost)
+    problem, tokens = proposer.problem, proposer.config.rungs.whole_tokens
+    for found in proposals:
+        params = held(as_point(found.candidate), problem.space, problem.suite, tokens)
+        again = problem.feasible(params)
+        assert again is not None
+        weights = found.candidate.mixture.weights
+        assert again.candidate.mixture.weights == pytest.approx(weights, abs=TOLERANCE)
+
+
+def test_a_given_mixture_that_no_domain_or_cap_allows_is_refused():
+    suite = counted_suite()
+    uneven = dict(zip(suite.tasks, (0.3, 0.02, 0.02, 0.02, 0.3, 0.3, 0.02, 0.02), strict=True))
+    for name, words in (
+        ("by domain", "one log-ratio for each domain"),
+        ("capped", "passes over a task's data"),
+    ):
+        problem = problem_of(SPACES[name])
+        with pytest.raises(StudyFileError, match=words):
+            held({"mixture": uneven}, problem.space, suite, problem.rungs.whole_tokens)
+
+
+def test_a_prior_of_a_share_is_one_of_a_domain_where_mixtures_are_searched_so():
+    suite = counted_suite()
+    domain, members = max(suite_domains(suite).items(), key=lambda pair: len(pair[1]))
+    priors = {f"mixture.{domain}": {"value": 0.6, "strength": 4}}
+    space = {"mixture": {"by": "domain", "floor": FLOOR, "spread": 2.5}}
+    config = toy_config(space=space, rungs={"tokens": list(made_studies.RUNGS)}, priors=priors)
+    problem = Proposer(config, suite).problem
+    assert problem.belief is not None
+    shares = []
+    for drawn in (
+        problem.belief.draws(np.random.default_rng(0)),
+        problem.plain_draws(np.random.default_rng(0)),
+    ):
+        mixtures = [problem.shares.mixture(params).weights for params in islice(drawn, 300)]
+        shares.append(np.median([sum(weights[task] for task in members) for weights in mixtures]))
+    assert shares[0] > shares[1] + 0.08
+    with pytest.raises(StudyFileError, match=f"priors.mixture.{members[0]}: no domain of suite"):
+        check_priors({f"mixture.{members[0]}": Prior(value=0.5)}, config.space, suite)

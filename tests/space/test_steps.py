@@ -16,9 +16,10 @@ from space.cost import price
 from space.errors import StudyFileError
 from space.knobs import STORED, Between
 from space.lowering import STEPS, lower
+from space.parsing import parse
 from space.ranges import MOST_ARCHITECTURES, Limits, SearchSpace
 from space.reference import as_yaml
-from space.study import StudyConfig, parse
+from space.study import StudyConfig
 
 WHOLE = {
     "depth": (1, 8),

@@ -1,0 +1,180 @@
+"""What is believed before a study has scores: a person's priors, and the scores of an earlier study.
+
+Both are one thing to a sampler: a log density of points over the space's own distribution, and draws. The
+density is multiplied to the value of a point with a power that falls as scores accrue (Hvarfner 2022, piBO,
+https://arxiv.org/abs/2204.11051), so that a belief is forgotten: sooner if the scores contradict it. Nothing
+is excluded: a share of the draws, and a part of each density, is the space's own.
+
+A belief compares points of about the same cost. A study seeks a front, in which every cost counts, and the
+values that are best of all belong to expensive candidates.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr
+
+from search.choose.earlier import EarlierStudy, by_cost
+from search.choose.pool import Pool, PoolSpace
+from search.choose.priors import KnobPrior, SharePriors, share_priors
+from search.choose.sampler import Problem
+from space.errors import StudyFileError
+from space.ranges import MIXTURE_PREFIX
+from space.study import StudyConfig
+
+SAMPLE = 400  # points drawn from the space
+OWN_DRAWS = 0.4  # share of draws without regard to the belief
+WIDEST = 2.0  # largest standard deviation of the log density over the space
+SLOPE, SLOPE_STD = 0.5, 0.5  # prior of how scores rise with the log density, both standardised
+TRIED, TAKEN = 64, 8  # points of which some are drawn by the density of an earlier study
+AMONG = 4  # random points for each that is drawn
+POWER = 10.0  # over the number of scores: the power of the density in the value of a point
+RATE = "learning_rate"
+
+
+def make_belief(config: StudyConfig, problem: Problem) -> "Belief | None":
+    """The belief that a study states; None if it states none.
+
+    Raises:
+        StudyFileError: the earlier study has nothing in common with this one, or was not copied.
+        StorageError: another version of Pathfront copied it.
+    """
+    if not config.priors and config.warm is None:
+        return None
+    if config.warm is not None and config.warm.copied is None:
+        raise StudyFileError(f"warm.study: `pathfront launch` copies study '{config.warm.study}' first")
+    return Belief(config, problem)
+
+
+class Belief:
+    """What is believed of a study's space.
+
+    Args:
+        config: the study, with its priors and the copy of an earlier study.
+        problem: its space, tasks, limits and seed.
+
+    Raises:
+        StudyFileError: the earlier study has nothing in common with this one.
+    """
+
+    def __init__(self, config: StudyConfig, problem: Problem) -> None:
+        self._problem = problem
+        self._space = PoolSpace(problem)
+        self._sample = self._space.random(np.random.default_rng([problem.seed, 2]), SAMPLE, 0.0)
+        self._shapes: dict[tuple[Any, ...], float] = {}
+        self._knobs = {
+            name: KnobPrior(problem.parameters[name], prior)
+            for name, prior in config.priors.items()
+            if not name.startswith(MIXTURE_PREFIX)
+        }
+        shares = share_priors(config.priors)
+        self._shares = None
+        if shares:
+            self._shares = SharePriors(problem, shares, self._space.points(self._sample).shares)
+        self._earlier = None
+        if config.warm is not None:
+            self._earlier = EarlierStudy(config.warm, problem, self._space, self._sample)
+        density = self._log_density(self._space, self._sample)
+        x = by_cost(self._space.points(self._sample).log_flops)
+        self._usual = np.linalg.lstsq(x, density, rcond=None)[0]
+        self._scale = min(1.0, WIDEST / max(float((density - x @ self._usual).std()), 1e-9))
+
+    def power(self, scores: int, density: np.ndarray, above: np.ndarray) -> float:
+        """Power of the density in the value of a point.
+
+        It falls with the number of scores, and with the probability that scores do not rise with the density:
+        a straight line through the candidates' scores has a prior slope that takes the belief's side.
+
+        Args:
+            scores: number of candidates with scores.
+            density: (candidates,) log density of the study's candidates.
+            above: (candidates,) their scores over what is usual at their costs, in standard deviations.
+        """
+        x = (density - density.mean()) / max(float(density.std()), 1e-9) if len(density) else density
+        precision = SLOPE_STD**-2 + float(x @ x)
+        slope = (SLOPE * SLOPE_STD**-2 + float(x @ above)) / precision
+        return max(0.0, 2 * float(ndtr(slope * precision**0.5)) - 1) * POWER / max(scores, 1)
+
+    def log_density(self, space: PoolSpace, pool: Pool) -> np.ndarray:
+        """Log density of points over what is usual at their costs, (points,).
+
+        Priors of many knobs multiply; the product is tempered, so that a few scores can contradict it.
+
+        Args:
+            space: the space in numbers that the pool belongs to.
+            pool: the points.
+        """
+        usual = by_cost(space.points(pool).log_flops) @ self._usual
+        return (self._log_density(space, pool) - usual) * self._scale
+
+    def _log_density(self, space: PoolSpace, pool: Pool) -> np.ndarray:
+        density = np.array([self._of_shape(space.key(number)) for number in pool.shape.tolist()])
+        points = space.points(pool)
+        if RATE in self._knobs:
+            density += np.log(self._knobs[RATE].densities(points.log_rate))
+        if self._shares is not None:
+            density += self._shares.log_density(points.shares)
+        if self._earlier is not None:
+            density += self._earlier.log_density(space, pool)
+        return density
+
+    def _of_shape(self, key: tuple[Any, ...]) -> float:
+        """Log density of the priors of all knobs but the learning rate."""
+        if key not in self._shapes:
+            values = zip(self._space.names, key, strict=True)
+            parts = [
+                np.log(self._knobs[name].density(value)) for name, value in values if name in self._knobs
+            ]
+            self._shapes[key] = float(sum(parts))
+        return self._shapes[key]
+
+    def draws(self, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+        """Parameters without end, drawn by the belief; some of them cannot be built."""
+        plain = self._problem.plain_draws(rng)
+        while True:
+            if rng.random() < OWN_DRAWS:
+                yield next(plain)
+            elif self._earlier is None:
+                yield self._by_priors(rng, next(plain))
+            else:
+                tried = [self._by_priors(rng, next(plain)) for _ in range(TRIED)]
+                pool, kept = self._space.encode(tried)
+                density = self._earlier.log_density(self._space, pool)
+                weight = np.exp(density - density.max(initial=0.0))
+                if len(kept):
+                    taken = rng.choice(len(kept), size=TAKEN, p=weight / weight.sum())
+                    yield from (tried[int(kept[i])] for i in taken)
+
+    def _by_priors(self, rng: np.random.Generator, params: dict[str, Any]) -> dict[str, Any]:
+        """Parameters whose knobs with priors are drawn from these."""
+        if self._knobs:
+            drawn = {name: prior.draw(rng) for name, prior in self._knobs.items()}
+            params = self._problem.space.snapped({**params, **drawn})
+        if self._shares is None:
+            return params
+        names = self._problem.shares.groups.names
+        logits = np.array([params[MIXTURE_PREFIX + name] for name in names])
+        moved = self._shares.draw(rng, logits).tolist()
+        return {**params, **{MIXTURE_PREFIX + name: z for name, z in zip(names, moved, strict=True)}}
+
+    def pool(self, space: PoolSpace, rng: np.random.Generator, count: int, power: float) -> Pool:
+        """Points that are drawn by the belief; bins of cost are drawn as `PoolSpace.random` draws them.
+
+        Args:
+            space: the space in numbers that the pool will belong to.
+            rng: random numbers.
+            count: of points.
+            power: of the FLOPs at the centre of a bin.
+        """
+        pool = space.random(rng, AMONG * count, power)
+        believed = np.flatnonzero(rng.random(len(pool)) >= OWN_DRAWS)
+        rates, logits = pool.log_rate.copy(), pool.logits.copy()
+        if RATE in self._knobs:
+            rates[believed] = np.log([self._knobs[RATE].draw(rng) for _ in believed])
+        if self._shares is not None:
+            logits[believed] = [self._shares.draw(rng, logits[i]) for i in believed]
+        pool = Pool(pool.shape, rates, logits)
+        density = self.log_density(space, pool)
+        weights = OWN_DRAWS + (1 - OWN_DRAWS) * np.exp(density)
+        return space.chosen(rng, pool, count, power, weights)

@@ -1,0 +1,207 @@
+"""A warm start: an earlier study is copied, is a prior over what both studies vary, and may be deleted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from factories import suite
+from sqlalchemy import create_engine, text
+from toy_trainers import toy_config
+
+from search.choose.belief import Belief
+from search.choose.copies import copy_of, copy_study, read_copy
+from search.choose.pool import PoolSpace
+from search.choose.propose import Proposer
+from search.choose.sampler import Problem
+from search.choose.snapshot import Snapshot, TaskFraction, take_snapshot
+from search.database.storage import open_writer
+from search.operations.warm import warmed
+from search.store.studies import create_or_resume, load_study
+from search.worker import run_worker
+from space.errors import NotFoundError, StudyFileError
+from space.knowledge import Warm
+from space.study import StudyConfig
+
+EMPTY = Snapshot((), (), 0.0)
+SMALL = {"stop": {"candidates": 6}, "rungs": {"tokens": [3_000, 6_000], "eta": 2}}
+FIXED = {
+    "depth": 1,
+    "width": 64,
+    "experts": {"choices": [1, 4]},
+    "top_k": 1,
+    "expert_ratio": 1,
+    "learning_rate": 1e-3,
+    "mixture": {"fixed": True},
+}
+
+
+def scored(config, score, count=24):
+    """A study of random candidates whose scores are a function of the candidate."""
+    from search.choose.snapshot import Candidate, SnapshotTrial
+
+    problem = Problem(config.space, suite(), config.limits, 3, config.rungs)
+    rng, candidates, trials = np.random.default_rng(3), [], []
+    while len(candidates) < count:
+        found = problem.feasible(config.space.sample(suite(), rng))
+        if found is None:
+            continue
+        name, flops = found.candidate.id, found.cost.flops_per_token
+        sparse = found.candidate.architecture.sparse
+        candidates.append(Candidate(name, len(candidates), found.params, flops, sparse))
+        value = score(found.candidate)
+        tasks = {task: TaskFraction(value, 0.01) for task in suite().tasks}
+        trials.append(SnapshotTrial(name, 0, "done", True, value, 0.01, flops, flops, tasks=tasks))
+    return Snapshot(tuple(candidates), tuple(trials), 0.0)
+
+
+def by_rate(candidate):
+    """The best learning rate is 5e-3."""
+    return 0.8 - 0.15 * abs(np.log(candidate.learning_rate / 5e-3))
+
+
+def test_a_copy_holds_the_study():
+    config = toy_config(**SMALL)
+    view = scored(config, by_rate)
+    copy = read_copy(copy_of(config, suite(), view), "toy")
+    assert (copy.config, copy.suite) == (config, suite())
+    assert [(c.id, c.params, c.sparse) for c in copy.view.candidates] == [
+        (c.id, c.params, c.sparse) for c in view.candidates
+    ]
+    assert [t.score for t in copy.view.trials] == pytest.approx([t.score for t in view.trials], abs=1e-6)
+    assert copy.view.trials[0].tasks == {
+        task: pytest.approx(of, abs=1e-6) for task, of in view.trials[0].tasks.items()
+    }
+    running = replace(view.trials[0], state="running", final=False, score=None, stderr=None)
+    half = Snapshot(view.candidates, (running, *view.trials[1:]), 0.0)
+    assert len(read_copy(copy_of(config, suite(), half), "toy").view.candidates) == len(view.candidates) - 1
+
+
+def test_a_study_without_scores_cannot_be_copied():
+    with pytest.raises(StudyFileError, match="a warm start learns from scores, and study 'toy' has none yet"):
+        copy_of(toy_config(), suite(), EMPTY)
+
+
+def belief_from(earlier, view, config):
+    warm = Warm(study="earlier", copied=copy_of(earlier, suite(), view))
+    config = config.model_copy(update={"warm": warm})
+    problem = Problem(config.space, suite(), config.limits, 0, config.rungs)
+    return Belief(config, problem), PoolSpace(problem), config
+
+
+def test_its_scores_are_a_density_over_other_budgets_and_another_space():
+    earlier = toy_config(rungs={"tokens": [20_000]}, space={"window": {"low": 0, "high": 32}})
+    config = toy_config(
+        space={"depth": {"low": 1, "high": 6}, "learning_rate": {"low": 1e-3, "high": 2e-2, "log": True}}
+    )
+    belief, space, config = belief_from(earlier, scored(earlier, by_rate), config)
+    pool = space.random(np.random.default_rng(0), 300, 0.0)
+    density = belief.log_density(space, pool)
+    near = np.abs(space.points(pool).log_rate - np.log(5e-3))
+    assert np.corrcoef(density, near)[0, 1] < -0.6
+    drawn = space.points(belief.pool(space, np.random.default_rng(1), 200, 0.0)).log_rate
+    assert np.abs(drawn - np.log(5e-3)).mean() < near.mean()
+    stream = Proposer(config, suite()).problem.draws(np.random.default_rng(0), EMPTY)
+    rates = np.log([next(stream)["learning_rate"] for _ in range(200)])
+    assert np.abs(rates - np.log(5e-3)).mean() < near.mean()
+
+
+def test_uncertain_predictions_count_less():
+    """Scores that follow nothing say less than those that follow the learning rate."""
+    rng = np.random.default_rng(0)
+    config = toy_config()
+    spreads = []
+    for score in (by_rate, lambda candidate: float(rng.uniform(0.3, 0.7))):
+        belief, space, _ = belief_from(config, scored(config, score), config)
+        pool = space.random(np.random.default_rng(0), 300, 0.0)
+        spreads.append(belief.log_density(space, pool).std())
+    assert spreads[1] < spreads[0]
+
+
+def test_nothing_in_common_is_one_line():
+    earlier = toy_config(
+        space=FIXED | {"experts": 1, "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}
+    )
+    view = scored(earlier, by_rate, count=8)
+    with pytest.raises(
+        StudyFileError, match=r"^warm\.study: both studies vary at least one knob.*'earlier' has none"
+    ):
+        belief_from(earlier, view, toy_config(space=FIXED))
+
+
+@pytest.fixture
+def earlier(launch, url):
+    """A study `toy` with scores, and the specification of a new one."""
+    launch(**SMALL)
+    run_worker(url, "toy")
+    return toy_config(**SMALL, search={"sampler": "pathfront"}).model_copy(update={"study": "next"})
+
+
+class TestLaunch:
+    def test_the_stored_study_needs_the_earlier_one_no_more(self, earlier, url, pathfront, rows):
+        config = warmed(earlier, "toy", url)
+        create_or_resume(url, config)
+        before = Proposer(config, suite()).propose(EMPTY)
+        code, _, said = pathfront("delete", "toy", "--storage", url, "--yes")
+        assert code == 0, said
+        again = warmed(earlier, None, url)
+        assert again == earlier  # the key is left out, so the study keeps its own
+        engine = open_writer(url, create=False)
+        stored = load_study(engine, url, "next").config
+        engine.dispose()
+        assert stored.warm == config.warm
+        after = Proposer(stored, suite()).propose(EMPTY)
+        assert before is not None
+        assert after is not None
+        assert before.candidate.id == after.candidate.id
+        assert run_worker(url, "next") >= 6
+
+    def test_a_study_under_way_keeps_its_copy(self, earlier, url):
+        config = warmed(earlier, "toy", url)
+        create_or_resume(url, config)
+        run_worker(url, "next")
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE pf_trials SET score = 0.5 WHERE study = 'toy'"))
+        engine.dispose()
+        assert warmed(earlier, "toy", url).warm == config.warm
+        engine = open_writer(url, create=False)
+        assert copy_study(engine, url, "toy") != config.warm.copied  # type: ignore[union-attr]
+        assert take_snapshot(engine, "next", 0).candidates
+        engine.dispose()
+        with pytest.raises(
+            StudyFileError, match=r"^warm\.study: a study keeps its specification, and 'next' has 'toy'"
+        ):
+            warmed(earlier, "other", url)
+
+    @pytest.mark.parametrize(
+        ("changes", "named", "error", "line"),
+        [
+            ({}, "missing", NotFoundError, "no study 'missing'"),
+            ({}, "next", StudyFileError, r"^warm\.study: a warm start is from another study"),
+            (
+                {"warm": Warm(study="toy", copied="x")},
+                None,
+                StudyFileError,
+                r"^warm\.copied: a launch makes it",
+            ),
+            ({"warm": Warm(study="a")}, "b", StudyFileError, r"^warm\.study: --warm-from names the same"),
+        ],
+    )
+    def test_a_mistake_is_one_line(self, earlier, url, changes, named, error, line):
+        with pytest.raises(error, match=line) as refused:
+            warmed(earlier.model_copy(update=changes), named, url)
+        assert "\n" not in str(refused.value)
+
+    def test_the_file_may_name_it(self, earlier, url):
+        named = StudyConfig.model_validate(earlier.model_dump(mode="json") | {"warm": {"study": "toy"}})
+        assert warmed(named, None, url).warm == warmed(earlier, "toy", url).warm
+
+    def test_a_launch_without_scores_or_storage_is_refused(self, launch, url, pathfront, tmp_path):
+        launch(**SMALL)
+        (tmp_path / "next.yaml").write_text("study: next\nrungs: {tokens: [20_000]}\nstop: {candidates: 2}\n")
+        code, _, said = pathfront("launch", "next.yaml", "--warm-from", "toy", "--storage", url, "--dry-run")
+        assert code == 2
+        assert said == "error: a warm start learns from scores, and study 'toy' has none yet\n"
+        gone = f"sqlite:///{tmp_path / 'gone.db'}"
+        assert pathfront("launch", "next.yaml", "--warm-from", "toy", "--storage", gone, "--dry-run")[0] == 3
+        assert not (tmp_path / "gone.db").exists()
