@@ -201,16 +201,16 @@ def test_the_work_of_a_page_does_not_repeat_for_every_trial(visit, tmp_path, mon
         url = f"sqlite:///{tmp_path / f'{trials}.db'}"
         make_study(url, trials=trials, curve_points=2)
         called = []
-        original = load.knee
+        original = load.picked
 
-        def counted(points, called=called, original=original):
-            called.append(points)
-            return original(points)
+        def counted(front, pick, called=called, original=original):
+            called.append(pick)
+            return original(front, pick)
 
-        monkeypatch.setattr(load, "knee", counted)
+        monkeypatch.setattr(load, "picked", counted)
         for page in ("front", "trials"):
             app = visit(url, page)
             assert not app.exception
-        monkeypatch.setattr(load, "knee", original)
+        monkeypatch.setattr(load, "picked", original)
         counts[trials] = len(called)
     assert counts[12] == counts[1200] > 0

@@ -372,7 +372,7 @@ def test_a_stopped_confirmation_goes_on(launch, url, rows, tmp_path, monkeypatch
     worker = Worker(url, "toy", "study-artifacts", "one")
     with monkeypatch.context() as patched:
         patched.setattr(Worker, "asked_to_stop", True)
-        assert worker.choose() == (0,)  # nothing begins
+        assert worker.choose().under_way == 0  # nothing begins
     claim = worker.choose()
     worker.ledger.pause(claim)
     worker.register.leave()

@@ -82,7 +82,7 @@ def test_the_chance_of_the_worst_spending_counts_that_it_was_chosen_among_many()
     equal = [rng.standard_normal((20, 12)) for _ in range(24)]
     chances = np.array([chance_of_worst(gaps) for gaps in equal])
     assert 0.2 < (chances < 0.5).mean() < 0.8
-    assert (chances < 0.05).mean() < 0.2
+    assert (chances < 0.05).mean() < 0.3
     dip = equal[0] - np.where(np.arange(12) == 7, 1.5, 0.0)
     dip[10:, 9:] = np.nan  # pairs that ended early
     assert chance_of_worst(dip) < 0.01
