@@ -112,7 +112,7 @@ def test_a_finished_study_says_that_launch_resumes_it(toy, ask, rows, url, launc
 
 
 def test_a_launch_of_a_finished_study_with_a_waiting_candidate_is_no_end(toy, ask, url):
-    from search.commands.launch import _is_finished
+    from search.operations.launch import _is_finished
 
     run_worker(url, "toy")
     with_engine = open_writer(url, create=False)
