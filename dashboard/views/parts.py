@@ -134,10 +134,9 @@ def live_strip(study: load.Study) -> None:
 
 def status_html(now: StudyStatus) -> str:
     """Counts, progress towards the stop rule and running trials, as HTML."""
-    best = now.best
     stats = [
         ("State", state(now).capitalize()),
-        ("Best score, 95% interval", units.signed(best.score, best.stderr) if best else units.UNKNOWN),
+        ("Best score, 95% interval", _best_html(now)),
         ("Candidates", f"{now.candidates:,}"),
         ("Trials done", f"{now.states.get('done', 0):,}"),
         ("Running", f"{len(now.running)}"),
@@ -150,6 +149,18 @@ def status_html(now: StudyStatus) -> str:
     if now.running and now.seconds_left is not None:
         stats.append(("About left", units.duration(now.seconds_left)))
     return stats_html(stats) + bar_html(now.fraction_done) + _running_html(now.running)
+
+
+def _best_html(now: StudyStatus) -> str:
+    """The best score; a confirmed one has its own interval, which is wider: it has few seeds."""
+    best = now.best
+    if best is None:
+        return units.UNKNOWN
+    confirmed = [] if now.confirmation is None else now.confirmation.candidates
+    ends = next((row.interval for row in confirmed if row.candidate == best.candidate), None)
+    if best.split == "select" or ends is None:
+        return units.signed(best.score, best.stderr)
+    return f"{best.score:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
 def bar_html(share: float) -> str:
