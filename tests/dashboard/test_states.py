@@ -1,5 +1,6 @@
 """States that a page meets besides a good study: nothing, failures, floors, and a database that changes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,11 @@ from factories import make_study
 from page_words import words
 from sqlalchemy import create_engine, text
 
-from dashboard import load
+from dashboard import load, units
+from dashboard.views import parts
+from search.read.confirm_rows import ConfirmationStatus, ConfirmedRow
 from search.read.remarks import LONGER
+from search.read.results import Reader
 
 PAGES = ["studies", "front", "tasks", "trials", "trial"]
 HALTED = "the first 3 trials failed with the same error: No module named 'nosuch'"
@@ -214,3 +218,28 @@ def test_the_work_of_a_page_does_not_repeat_for_every_trial(visit, tmp_path, mon
         monkeypatch.setattr(load, "picked", original)
         counts[trials] = len(called)
     assert counts[12] == counts[1200] > 0
+
+
+def test_the_best_score_has_the_interval_of_its_confirmed_mean(storage):
+    status = Reader(storage).status("quick")
+    assert status.best is not None
+    of_search = parts.status_html(status)
+    assert units.signed(status.best.score, status.best.stderr) in of_search
+    row = ConfirmedRow(
+        trial=status.best.number,
+        candidate=status.best.candidate,
+        wanted=2,
+        done=2,
+        failed=0,
+        score=0.8,
+        score_stderr=0.01,
+        interval=(0.71, 0.89),
+        selected_score=0.83,
+        flops_per_token=1e5,
+        control_of=None,
+        label="",
+    )
+    confirmation = ConfirmationStatus(wanted=2, done=2, running=0, failed=0, candidates=[row])
+    best = replace(status.best, score=0.8, split="report")
+    shown = parts.status_html(replace(status, best=best, confirmation=confirmation))
+    assert "0.800 [0.710, 0.890]" in shown

@@ -84,6 +84,7 @@ def test_every_public_function_has_an_example():
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_the_example_of_the_readme_as_a_script_without_a_guard(here):
     section = README.split("\n## From Python\n")[1].split("\n## ")[0]
     (text,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)

@@ -162,6 +162,7 @@ def test_a_database_that_cannot_be_written(searched):
     assert database.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_study_confirms_at_its_end(folder):  # noqa: F811
     (folder / "own.py").write_text(LUCKY)
     stop = "stop: {candidates: 4, confirm: {top: 1, seeds: 2}}"

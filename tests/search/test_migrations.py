@@ -329,7 +329,7 @@ def test_an_old_study_goes_on(old, version, command_line):
     [
         pytest.param(["launch", "old.yaml"], "finished_at = 1", 1, marks=pytest.mark.slow),
         (["launch", "old.yaml"], "finished_at = 1", 2),
-        (["worker", "old"], "stop_requested = 1", 2),
+        pytest.param(["worker", "old"], "stop_requested = 1", 2, marks=pytest.mark.slow),
     ],
 )
 def test_launch_and_worker_upgrade_and_say_so(old, version, command_line, arguments, state):

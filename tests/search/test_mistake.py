@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PATHFRONT = Path(sys.executable).with_name("pathfront")
 
 STUDY = """
@@ -31,6 +33,7 @@ def train(candidate, suite, budget, resume, report):
 """
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_trainer_is_named_mended_tried_again_and_the_study_deleted(tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text(STUDY)
     (tmp_path / "own.py").write_text(TRAINER)

@@ -355,6 +355,7 @@ def test_a_place_that_cannot_be_used_is_said(launch, url, tmp_path, bad):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_folder_of_any_name_holds_database_and_files(user, tmp_path):
     folder = tmp_path / "50%20 of [a]::b #1"
     launched(user(folder, "launch", "mine.yaml"))

@@ -342,6 +342,7 @@ def bare(row):
     return row.model_copy(update={"weight": None, "repeats": ()})
 
 
+@pytest.mark.slow
 def test_record_trains_and_writes_and_resumes(pathfront, tmp_path, monkeypatch):
     here = Path(__file__).parent
     monkeypatch.setenv("PYTHONPATH", f"{here}:{here.parent}:{ROOT}")

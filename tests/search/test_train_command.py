@@ -110,6 +110,7 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+@pytest.mark.slow
 def test_whatever_ends_a_training_the_same_command_goes_on_and_nothing_differs(best):
     whole = best.with_name("whole")
     shutil.copytree(best, whole)
@@ -143,6 +144,7 @@ def test_whatever_ends_a_training_the_same_command_goes_on_and_nothing_differs(b
     assert {mode_of(path) for path in (best / "full").rglob("*") if path.is_file()} == {0o640}
 
 
+@pytest.mark.slow
 def test_sigterm_stops_a_shrink_and_the_same_command_goes_on(best, pathfront):
     code, said = stopped(best.parent, signal.SIGTERM, "retraining:", "shrink", "best", "--tokens", 100 * STEP)
     assert code == 143, said
