@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, ValidationError
 
 from space.candidate import Architecture, CandidateConfig
 from space.cost import price
-from space.errors import PathfrontError, StudyFileError, nearest
+from space.errors import NotFoundError, PathfrontError, StudyFileError, nearest
 from space.knob_index import KNOBS, is_of_architecture
 from space.knobs import Scalar, scalar
 from space.knowledge import require_value
@@ -70,7 +70,7 @@ def read_given(
             raise refused(f"start[{place}]: a mapping of knobs, or the path of a config.yaml, got {given!r}")
         try:
             points.append(read_point(folder / given) if isinstance(given, str) else given)
-        except StudyFileError as error:
+        except (StudyFileError, NotFoundError) as error:
             raise refused(f"start[{place}]: {error}") from None
     return {**data, "start": points}
 
@@ -79,11 +79,12 @@ def read_point(path: Path) -> dict[str, Any]:
     """Read a candidate: an export's folder or its `config.yaml`, or a YAML file with knobs and a mixture.
 
     Raises:
-        StudyFileError: there is no such file, or it holds no candidate.
+        NotFoundError: there is no such file.
+        StudyFileError: it holds no candidate.
     """
     path = path / "config.yaml" if path.is_dir() else path
     if not path.is_file():
-        raise StudyFileError(f"no file '{path}'")
+        raise NotFoundError(f"no file '{path}'")
     data = read_yaml(path, lambda why: StudyFileError(f"{path}: {why}"))
     if not isinstance(data, Mapping):
         raise StudyFileError(

@@ -134,7 +134,7 @@ MISFITS = [
     ("{mixture: {other: 1}}", 2, "candidate.mixture.other: neither a task nor a domain of suite"),
     ("{depth: [1]}", 2, "candidate.depth"),
     ("{depth", 2, "a candidate is a file or a mapping of knobs"),
-    ("nowhere.yaml", 2, "no file 'nowhere.yaml'"),
+    ("nowhere.yaml", 3, "no file 'nowhere.yaml'"),
 ]
 
 
