@@ -166,7 +166,9 @@ def test_nothing_is_fetched_from_the_internet(server):
             assert [url for url in [*icons, *asked] if not url.startswith(own)] == []
 
 
-@pytest.mark.parametrize(("scheme", "ground"), [("light", "#ffffff"), ("dark", "#11161d")])
+@pytest.mark.parametrize(
+    ("scheme", "ground"), [pytest.param("light", "#ffffff", marks=pytest.mark.slow), ("dark", "#11161d")]
+)
 def test_page_and_charts_follow_the_scheme_of_the_system(server, scheme, ground):
     color = f"rgb({', '.join(str(int(ground[i : i + 2], 16)) for i in (1, 3, 5))})"
     with browser.chromium(scheme=scheme) as page:
@@ -207,6 +209,7 @@ def overlapping(boxes):
     return found
 
 
+@pytest.mark.slow
 def test_a_study_that_is_deleted_and_comes_back_is_said_on_the_open_page(page, tmp_path):
     url = f"sqlite:///{tmp_path / 'live.db'}"
     make_study(url, trials=6, running=1, finished=False)

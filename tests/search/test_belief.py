@@ -108,7 +108,10 @@ def test_the_start_is_drawn_near_the_prior_at_the_costs_of_a_plain_start():
     assert believed.log_rate.min() < np.log(3e-3)  # nothing is excluded
 
 
-@pytest.mark.parametrize("sampler", ["stratified", "random", "pathfront", "tpe"])
+@pytest.mark.parametrize(
+    "sampler",
+    ["random", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stratified", "pathfront", "tpe"))],
+)
 def test_every_sampler_with_a_random_start_draws_it_by_the_prior(sampler):
     def proposals(priors, seed):
         config = toy_config(priors=priors, search={"sampler": sampler, "seed": seed})

@@ -60,6 +60,7 @@ def pathfront(capsys):
     return run
 
 
+@pytest.mark.slow
 def test_a_confirmation_that_is_killed_goes_on_and_is_shown_everywhere(searched, pathfront, monkeypatch):
     monkeypatch.setenv("PATHFRONT_LEASE_SECONDS", "2")
     with started(searched, "confirm", "mine", "--top", "1", STEP_SECONDS="0.3") as process:

@@ -92,7 +92,11 @@ def test_only_pythons_for_which_every_simulator_has_wheels_are_accepted():
 
 
 @pytest.mark.parametrize(
-    "names", [pytest.param(OURS, id="ours"), pytest.param(OTHERS, id="others", marks=pytest.mark.slow)]
+    "names",
+    [
+        pytest.param(OURS, id="ours", marks=pytest.mark.slow),
+        pytest.param(OTHERS, id="others", marks=pytest.mark.slow),
+    ],
 )
 def test_files_of_a_user_shadow_neither_ours_nor_installed_packages(user: User, tmp_path, names):
     for name in names:

@@ -111,6 +111,7 @@ class TestOnPostgreSQL:
         assert {(row["state"], row["crashes"]) for row in ledger} == {("done", 0)}
         assert len(rows(tables.workers)) == 2  # nobody died and was replaced
 
+    @pytest.mark.slow
     def test_a_stop_while_the_database_is_away_is_no_crash(
         self, launch, url, rows, tmp_path, postgresql_server
     ):

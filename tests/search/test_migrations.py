@@ -288,8 +288,9 @@ def test_a_worker_makes_no_tables(postgresql_url):
     assert tables_seen(postgresql_url, prefix="") == {}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # it trains, on a busy machine
-@pytest.mark.parametrize("version", [pytest.param(1, marks=pytest.mark.slow), *VERSIONS[1:]])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_an_old_study_goes_on(old, version, command_line):
     url = f"sqlite:///{old / 'pathfront.db'}"
     for arguments in (["status", "old"], ["export", "old", "-o", "best/"], ["dashboard"]):

@@ -86,6 +86,7 @@ def test_tasks_of_ones_own_are_checked_measured_searched_exported_and_trained(us
     assert (user.folder / "best" / "full" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_function_of_ones_own_is_searched_and_shown(user: User):
     model = section("Your own model", STUDIES)
     for name, text in files(model).items():

@@ -69,7 +69,7 @@ def documents():
     return [document[:3000] for document in text.texts("select")[:20]]
 
 
-@pytest.mark.parametrize("name", ["quick", "generalist"])
+@pytest.mark.parametrize("name", ["quick", pytest.param("generalist", marks=pytest.mark.slow)])
 def test_an_export_and_its_folder_have_our_ids_for_strangers(name, tmp_path):
     suite = load_catalog().suite(name)
     exported(tmp_path / "best", draw("softmax", False, False, False), suite)

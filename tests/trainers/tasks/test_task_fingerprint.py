@@ -63,6 +63,7 @@ def topics(changed: int | None = None) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_they_are_the_same_in_another_process_with_another_cache(suite, cache, tmp_path):
     prepare(suite(*TASKS), 2, lambda *_: None)
     here = data_fingerprints(suite(*TASKS))
