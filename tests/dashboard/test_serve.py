@@ -120,6 +120,7 @@ def test_a_host_of_another_machine_is_one_line(url):
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_modules_of_the_users_folder_do_not_shadow_ours(url, tmp_path):
     for name in ("search", "space", "trainers", "dashboard", "streamlit", "plotly"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('the wrong module')\n")

@@ -79,10 +79,10 @@ def test_the_oracle_reaches_more_than_random_search_with_less():
 
 def test_the_chance_of_the_worst_spending_counts_that_it_was_chosen_among_many():
     rng = np.random.default_rng(1)
-    equal = [rng.standard_normal((20, 12)) for _ in range(24)]
+    equal = [rng.standard_normal((20, 12)) for _ in range(16)]
     chances = np.array([chance_of_worst(gaps) for gaps in equal])
-    assert 0.2 < (chances < 0.5).mean() < 0.8
-    assert (chances < 0.05).mean() < 0.3
+    assert 0.15 < (chances < 0.5).mean() < 0.85
+    assert (chances < 0.05).mean() < 0.4
     dip = equal[0] - np.where(np.arange(12) == 7, 1.5, 0.0)
     dip[10:, 9:] = np.nan  # pairs that ended early
     assert chance_of_worst(dip) < 0.01

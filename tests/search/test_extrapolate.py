@@ -41,16 +41,9 @@ class Law:
         return seen, max(alive, key=lambda index: scores[index])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "law",
-    [
-        {},
-        *(
-            pytest.param(other, marks=pytest.mark.slow)
-            for other in ({"size": 0.0}, {"floor": 0.08}, {"own": 0.15}, {"candidates": 8})
-        ),
-    ],
-    ids=str,
+    "law", [{}, {"size": 0.0}, {"floor": 0.08}, {"own": 0.15}, {"candidates": 8}], ids=str
 )
 def test_nine_of_ten_tenfold_models_end_within_their_interval(law):
     rng = np.random.default_rng(0)
