@@ -67,7 +67,7 @@ def confirmation_status(connection: Connection, study: str, top_rung: int) -> Co
 
 
 def require_idle(connection: Connection, study: str, confirming: bool) -> None:
-    """Check that a study's search has no live worker and no running trial.
+    """Check that a study's search has no live worker.
 
     Args:
         connection: an open connection.

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from factories import suite
-from toy_trainers import toy_config
+from toy_trainers import TWO_NETWORKS, toy_config
 
 from search.choose.propose import Proposer
 from search.choose.provenance import ENQUEUED, provenance
@@ -69,16 +69,7 @@ def test_a_candidate_that_was_enqueued_before_is_not_tried_again_and_takes_no_pl
 
 
 def test_a_partial_one_that_allows_nothing_new_is_left_out():
-    space = {
-        "depth": 1,
-        "width": 64,
-        "experts": {"choices": [1, 4]},
-        "top_k": 1,
-        "expert_ratio": 1,
-        "learning_rate": 1e-3,
-        "mixture": {"fixed": True},
-    }
-    config = toy_config(space=space, start=[{"experts": 4}, {"experts": 4}])
+    config = toy_config(space=TWO_NETWORKS, start=[{"experts": 4}, {"experts": 4}])
     found, _ = proposals(config, 3)
     assert [provenance(p.origin).rule for p in found] == ["start", "stratified"]
     assert [p.params["experts"] for p in found] == [4, 1]

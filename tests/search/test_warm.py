@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from factories import suite
 from sqlalchemy import create_engine, text
-from toy_trainers import toy_config
+from toy_trainers import TWO_NETWORKS, toy_config
 
 from search.choose.belief import Belief
 from search.choose.copies import copy_of, copy_study, read_copy
@@ -24,15 +24,6 @@ from space.study import StudyConfig
 
 EMPTY = Snapshot((), (), 0.0)
 SMALL = {"stop": {"candidates": 6}, "rungs": {"tokens": [3_000, 6_000], "eta": 2}}
-FIXED = {
-    "depth": 1,
-    "width": 64,
-    "experts": {"choices": [1, 4]},
-    "top_k": 1,
-    "expert_ratio": 1,
-    "learning_rate": 1e-3,
-    "mixture": {"fixed": True},
-}
 
 
 def scored(config, score, count=24):
@@ -119,13 +110,13 @@ def test_uncertain_predictions_count_less():
 
 def test_nothing_in_common_is_one_line():
     earlier = toy_config(
-        space=FIXED | {"experts": 1, "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}
+        space=TWO_NETWORKS | {"experts": 1, "learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}
     )
     view = scored(earlier, by_rate, count=8)
     with pytest.raises(
         StudyFileError, match=r"^warm\.study: both studies vary at least one knob.*'earlier' has none"
     ):
-        belief_from(earlier, view, toy_config(space=FIXED))
+        belief_from(earlier, view, toy_config(space=TWO_NETWORKS))
 
 
 @pytest.fixture

@@ -15,6 +15,17 @@ from space.study import StudyConfig
 RUNGS = (3_000, 6_000, 12_000)
 
 
+TWO_NETWORKS = {  # a dense and a sparse one; nothing else varies
+    "depth": 1,
+    "width": 64,
+    "experts": {"choices": [1, 4]},
+    "top_k": 1,
+    "expert_ratio": 1,
+    "learning_rate": 1e-3,
+    "mixture": {"fixed": True},
+}
+
+
 def toy_config(**changes) -> StudyConfig:
     """A study shaped as `quick`, whose trainer is a toy, and whose sampler and promotion fit no models."""
     keys = {
