@@ -77,9 +77,10 @@ def _point(given: str) -> "StartPoint":
         StudyFileError: it is neither a file nor a mapping of knobs.
     """
     import yaml
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import BaseModel, TypeAdapter, ValidationError
 
     from space.errors import StudyFileError, one_line
+    from space.parsing import explain
     from space.start import StartPoint, read_point
 
     if "{" not in given or Path(given).exists():
@@ -94,9 +95,5 @@ def _point(given: str) -> "StartPoint":
     try:
         return TypeAdapter(StartPoint).validate_python(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][:1])
-        rule = first["msg"].removeprefix("Value error, ")
-        raise StudyFileError(
-            f"candidate{'.' + where if where else ''}: {rule}, got {first['input']!r}"
-        ) from None
+        text = explain(error, BaseModel).removeprefix("study file: ")
+        raise StudyFileError(f"candidate{'.' if error.errors()[0]['loc'] else ': '}{text}") from None

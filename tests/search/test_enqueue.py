@@ -132,7 +132,8 @@ MISFITS = [
         "candidate: a candidate is within the limits, and this one has",
     ),
     ("{mixture: {other: 1}}", 2, "candidate.mixture.other: neither a task nor a domain of suite"),
-    ("{depth: [1]}", 2, "candidate.depth"),
+    ("{depth: [1]}", 2, "candidate.depth: a finite number, got [1]\n"),
+    ("{depth:2}", 2, "candidate.depth:2: a finite number, got None\n"),
     ("{depth", 2, "a candidate is a file or a mapping of knobs"),
     ("nowhere.yaml", 3, "no file 'nowhere.yaml'"),
 ]
