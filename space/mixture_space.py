@@ -211,6 +211,13 @@ class Groups:
             return values
         return values @ (self.of[:, None] == np.arange(len(self.members)))
 
+    def to_tasks(self, values: np.ndarray) -> np.ndarray:
+        """Each task's value of its group: (points, groups) to (points, tasks).
+
+        An index would change the order in memory, and with it the last bits of later sums.
+        """
+        return values if len(self.members) == len(self.tasks) else np.ascontiguousarray(values[:, self.of])
+
 
 @dataclass(frozen=True)
 class Shares:

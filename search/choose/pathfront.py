@@ -1,7 +1,7 @@
 """Pathfront's own sampler: a cheap start, then the largest expected gain of the front for its compute.
 
-1. The first candidates are drawn over bins of cost, the cheap ones more often. Further ones that are asked
-   for before there are scores, by many workers, are drawn as by the stratified sampler.
+1. The first candidates are drawn over bins of cost, the cheap ones more often. Where many workers ask for
+   more than twice as many before there are scores, these are drawn as by the stratified sampler.
 2. Then two models predict scores at the top rung (`search.surrogate`): a scaling law for each task with a
    Gaussian process on what it leaves, and a plain Gaussian process.
 3. Many points are compared: random ones, mutants and crossings of the best candidates, and points whose
@@ -32,6 +32,7 @@ from space.errors import StudyFileError
 
 STARTS = 6  # candidates before the models are asked
 LEAST_SCORED = 3  # candidates with scores, for the models
+MOST_CHEAP = 2  # times the start: more cheap candidates without a score would show too little
 START_POWER, RANDOM_POWER = -1.0, -0.5  # of FLOPs
 RANDOM_SHARE = 0.1  # of the candidates after the start
 RANDOM, MUTANTS, CROSSED = 200, 200, 100  # points of the pool
@@ -96,11 +97,13 @@ class Pathfront:
         rng = self._problem.rng(view)
         space = self.models.space
         scored = {trial.candidate for trial in self.models.scored(view)}
-        if len(view.candidates) < self._starts or self._problem.next_control(view):
-            yield from self._drawn(space, rng, view, self._start_power, "start")
-            return
-        if len(scored) < LEAST_SCORED:  # many workers: a generation of cheap candidates shows too little
+        few = len(view.candidates) < self._starts or len(scored) < LEAST_SCORED
+        control = self._problem.next_control(view)
+        if few and not control and len(view.candidates) >= MOST_CHEAP * self._starts:
             yield from (Suggestion(params, "start") for params in self._spread.suggest(view))
+            return
+        if few or control:
+            yield from self._drawn(space, rng, view, self._start_power, "start")
             return
         if rng.random() < self._random:
             yield from self._drawn(space, rng, view, RANDOM_POWER, "random")

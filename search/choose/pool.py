@@ -261,7 +261,7 @@ class PoolSpace:
 
     def _uncapped(self, pool: Pool) -> np.ndarray:
         """Shares before the cap on repetition, (points, tasks)."""
-        return shares_of(pool.logits[:, self._shares.groups.of], self._prior, self._shares.floor)
+        return shares_of(self._shares.groups.to_tasks(pool.logits), self._prior, self._shares.floor)
 
     def _nearest(self, log_rates: np.ndarray) -> np.ndarray:
         """The nearest learning rates of a list; the given ones for a range."""

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, select
 from search.choose import pool as pools
 from search.choose.contract import RULES, Subject
 from search.choose.gain import by_gain
-from search.choose.pathfront import STARTS
+from search.choose.pathfront import MOST_CHEAP, STARTS
 from search.choose.propose import Proposal, Proposer
 from search.choose.provenance import provenance
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial, take_snapshot
@@ -104,7 +104,7 @@ def test_draws_go_on_until_three_candidates_have_scores(ours, grown):
 
 
 def test_beyond_the_start_candidates_without_scores_are_stratified_draws(ours):
-    unscored = replace(played(ours, STARTS, by_cost)[1], trials=())
+    unscored = replace(played(ours, MOST_CHEAP * STARTS, by_cost)[1], trials=())
     suggested = list(islice(ours.sampler.suggest(unscored), 50))
     stratified = Stratified(ours.problem).suggest(unscored)
     assert [s.params for s in suggested] == list(islice(stratified, 50))

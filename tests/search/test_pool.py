@@ -8,6 +8,7 @@ from test_any_space import SPACES
 
 from search.choose import pool as pools
 from search.choose.pool import COST_BINS, Pool, PoolSpace, _neighbour
+from search.surrogate.columns import shares_of
 from space.errors import StudyFileError
 from space.knobs import Between, Choices
 
@@ -179,3 +180,13 @@ def test_many_shapes_are_forgotten_and_older_pools_stay_valid(monkeypatch):
     assert len(kept) == len(before)
     assert [other.params(encoded, index) for index in range(len(kept))] == before
     assert [space.params(pool, index) for index in range(len(pool))] == before
+
+
+def test_shares_by_task_are_those_of_their_log_ratios_to_the_last_bit():
+    """The last bit decides between candidates of equal value, so that recorded searches can be repeated."""
+    problem = problem_of({})
+    space = PoolSpace(problem)
+    pool = space.random(rng(), 200, 0.0)
+    prior = np.full(len(problem.suite.tasks), 1 / len(problem.suite.tasks))
+    expected = shares_of(pool.logits, prior, problem.space.mixture.floor)
+    assert np.array_equal(space.points(pool).shares, expected)
