@@ -1,7 +1,8 @@
 """Pathfront's own sampler: a cheap start, then the largest expected gain of the front for its compute.
 
-1. The first candidates are drawn over bins of cost, the cheap ones more often. Where many workers ask for
-   more than twice as many before there are scores, these are drawn as by the stratified sampler.
+1. The first candidates are drawn over bins of cost, the cheap ones more often. Where so many workers are
+   alive that they ask for more than twice as many before there are scores, all are drawn as by the stratified
+   sampler: nothing is learnt from cheap candidates before the rest has begun.
 2. Then two models predict scores at the top rung (`search.surrogate`): a scaling law for each task with a
    Gaussian process on what it leaves, and a plain Gaussian process.
 3. Many points are compared: random ones, mutants and crossings of the best candidates, and points whose
@@ -99,7 +100,8 @@ class Pathfront:
         scored = {trial.candidate for trial in self.models.scored(view)}
         few = len(view.candidates) < self._starts or len(scored) < LEAST_SCORED
         control = self._problem.next_control(view)
-        if few and not control and len(view.candidates) >= MOST_CHEAP * self._starts:
+        most_cheap = MOST_CHEAP * self._starts
+        if few and (view.workers > most_cheap or (not control and len(view.candidates) >= most_cheap)):
             yield from (Suggestion(params, "start") for params in self._spread.suggest(view))
             return
         if few or control:

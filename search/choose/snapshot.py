@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, and_, func, select
 
 from search.choose.provenance import GIVEN, provenance
 from search.database.tables import candidates, studies, task_scores, trials
+from search.store.workers import count_alive
 from space.scores import at_floor
 from space.study import Stop
 
@@ -76,11 +77,13 @@ class Snapshot:
         candidates: in the order of their proposals.
         trials: with one seed, by default the study's own.
         launched_seconds: time with a live worker since the latest launch.
+        workers: that are alive; as many candidates may be asked for before the first one has a score.
     """
 
     candidates: tuple[Candidate, ...]
     trials: tuple[SnapshotTrial, ...]
     launched_seconds: float
+    workers: int = 1
 
     @cached_property
     def rungs(self) -> dict[int, list[SnapshotTrial]]:
@@ -165,6 +168,7 @@ def take_snapshot(engine: Engine, study: str, seed: int, fractions: Fractions | 
         rows = connection.execute(standings.order_by(trials.c.started_at, trials.c.candidate)).all()
         found = connection.execute(known.order_by(candidates.c.ordinal)).all()
         seconds = connection.scalar(since)
+        alive = count_alive(connection, study)
         done = {(row.candidate, row.rung) for row in rows if row.state == "done"}
         fractions |= _fractions(connection, study, seed, done - fractions.keys())
     return Snapshot(
@@ -176,6 +180,7 @@ def take_snapshot(engine: Engine, study: str, seed: int, fractions: Fractions | 
             for row in rows
         ),
         launched_seconds=seconds or 0.0,
+        workers=max(1, alive),
     )
 
 

@@ -161,7 +161,7 @@ def play(
         )
     if config.search.repeats:
         raise StudyFileError(f"search.repeats: a simulated study repeats none, got {config.search.repeats}")
-    clock = _Clock(config, suite, surface)
+    clock = _Clock(config, suite, surface, workers)
     proposer = Proposer(config, suite)
     propose = propose or proposer.propose
     promotion = promotion or promotion_of(config, proposer.order)
@@ -191,8 +191,8 @@ class _Running:
 class _Clock:
     """The state of a simulated study."""
 
-    def __init__(self, config: StudyConfig, suite: SuiteRecord, surface: Surface) -> None:
-        self.config, self.suite, self.surface = config, suite, surface
+    def __init__(self, config: StudyConfig, suite: SuiteRecord, surface: Surface, workers: int) -> None:
+        self.config, self.suite, self.surface, self.workers = config, suite, surface, workers
         self.now = 0.0
         self.running: list[tuple[float, int, _Running]] = []  # a heap by end, then by start
         self.finished: list[FinishedTrial] = []
@@ -205,7 +205,7 @@ class _Clock:
 
     def view(self) -> Snapshot:
         """The study as a sampler sees it now."""
-        return Snapshot(tuple(self._candidates), tuple(self._trials), launched_seconds=0.0)
+        return Snapshot(tuple(self._candidates), tuple(self._trials), 0.0, self.workers)
 
     def timed(self, propose: Propose) -> Propose:
         """A function that proposes and notes its CPU seconds."""

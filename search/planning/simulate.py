@@ -178,7 +178,7 @@ def _play(
         return None if cut else proposer.draw(view, rng)
 
     while True:
-        view = Snapshot(tuple(candidates), tuple(standings), launched_seconds=busy / workers)
+        view = Snapshot(tuple(candidates), tuple(standings), busy / workers, workers)
         again = replace(view, trials=tuple(repeats))
         if not view.joined(again).may_start(config.stop):
             return Course(tuple(trials), ended=True)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, case, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, case, delete, func, insert, select, update
 
 from search.database.storage import reachable
 from search.database.tables import clock, studies, workers
@@ -105,13 +105,18 @@ class Register:
 
 def others_alive(connection: Connection, study: str, worker: str, lease: float) -> list[str]:
     """Names of the other workers of a study that are alive: seen within a lease, and not left."""
-    alive = select(workers.c.worker).where(
-        workers.c.study == study,
-        workers.c.worker != worker,
-        workers.c.left_at.is_(None),
-        workers.c.seen_at > clock() - max(lease, 3 * SEEN_SECONDS),
-    )
+    alive = select(workers.c.worker).where(_alive(study, lease), workers.c.worker != worker)
     return list(connection.scalars(alive))
+
+
+def count_alive(connection: Connection, study: str) -> int:
+    """Number of workers of a study that are alive: seen lately, and not left."""
+    return connection.scalar(select(func.count()).select_from(workers).where(_alive(study, 0.0))) or 0
+
+
+def _alive(study: str, lease: float) -> ColumnElement[bool]:
+    lately = workers.c.seen_at > clock() - max(lease, 3 * SEEN_SECONDS)
+    return and_(workers.c.study == study, workers.c.left_at.is_(None), lately)
 
 
 def note_end(engine: Engine, study: str, worker: str) -> None:

@@ -14,6 +14,7 @@ from search.store.faults import Failure
 from search.store.leases import expire_leases
 from search.store.ledger import RETRIES
 from search.store.optuna_trials import close_storage
+from search.store.workers import Register
 from search.worker import Worker, run_worker
 from space.cost import price
 from space.errors import LeaseLost
@@ -198,6 +199,26 @@ def test_the_snapshot_is_what_the_ledger_holds(worker, url, rows):
     assert view.training_flops == 1e9
     assert view.under_way == 0
     assert view.launched_seconds == rows(tables.studies)[0]["ran_seconds"]
+
+
+def test_a_snapshot_counts_the_workers_that_are_alive(study, url):
+    engine = open_writer(url)
+
+    def alive():
+        return take_snapshot(engine, "toy", 0).workers
+
+    assert alive() == 1  # the one that asks
+    registers = [Register(engine, url, "toy", name) for name in ("one", "two", "three")]
+    for register in registers:
+        register.join(None)
+    assert alive() == 3
+    registers[0].leave()
+    assert alive() == 2
+    with engine.begin() as connection:
+        long_ago = update(tables.workers).where(tables.workers.c.worker == "two")
+        connection.execute(long_ago.values(seen_at=tables.clock() - 3_600))
+    assert alive() == 1
+    engine.dispose()
 
 
 def test_plain_optuna_sees_the_same(study, url, rows):

@@ -113,6 +113,13 @@ def test_beyond_the_start_candidates_without_scores_are_stratified_draws(ours):
     assert not {tuple(s.params.values()) for s in cheap} & {tuple(s.params.values()) for s in suggested}
 
 
+def test_where_many_workers_ask_at_once_the_whole_start_is_stratified(ours):
+    empty = Snapshot((), (), 0.0, workers=MOST_CHEAP * STARTS + 1)
+    stratified = next(Stratified(ours.problem).suggest(empty))
+    assert first(ours, empty).params == stratified  # with the control mixture
+    assert first(ours, replace(empty, workers=MOST_CHEAP * STARTS)).params != stratified
+
+
 def test_the_share_of_random_draws_is_an_argument(grown):
     sometimes, always = proposer_of(random=0.5, law=False), proposer_of(random=1)
     views = [replace(grown, candidates=grown.candidates + grown.candidates[:n]) for n in range(10)]
