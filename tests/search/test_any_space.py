@@ -62,7 +62,7 @@ def made(sampler, space, limits):
     return config.model_copy(update={"limits": type(config.limits).model_validate(limits)})
 
 
-@pytest.mark.parametrize("sampler", ["stratified", "random"])
+@pytest.mark.parametrize("sampler", ["stratified", pytest.param("random", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SPACES)
 def test_candidates_are_proposed_within_the_limits_and_each_once(name, sampler):
     config = made(sampler, *SPACES[name])

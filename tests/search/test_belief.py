@@ -146,9 +146,14 @@ def test_a_sampler_without_a_random_start_refuses_priors(sampler):
     Proposer(study({}, sampler), suite())
 
 
+@pytest.fixture(scope="module")
+def shallow():
+    return belief_of({"depth": 2})
+
+
 class TestForgetting:
-    def test_the_power_falls_with_scores(self):
-        belief, _ = belief_of({"depth": 2})
+    def test_the_power_falls_with_scores(self, shallow):
+        belief, _ = shallow
         none = np.zeros(0)
         powers = [belief.power(scores, none, none) for scores in (3, 6, 12, 100)]
         assert powers == sorted(powers, reverse=True)
@@ -156,8 +161,8 @@ class TestForgetting:
 
     @given(seed=st.integers(0, 1000), count=st.integers(12, 60))
     @settings(max_examples=30, deadline=None)
-    def test_scores_that_contradict_take_it_away(self, seed, count):
-        belief, _ = belief_of({"depth": 2})
+    def test_scores_that_contradict_take_it_away(self, shallow, seed, count):
+        belief, _ = shallow
         density = np.random.default_rng(seed).normal(size=count)
         agree, contradict = (
             (density - density.mean()) / density.std(),

@@ -150,7 +150,7 @@ def studies(draw):
     )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(studies(), st.integers(1, 3), st.sampled_from([1.0, -1.0, 0.0]))
 def test_no_study_takes_more_than_its_bound(config, workers, trend):
     """Every token is scored, and every trial trains whole steps on the patches of its own mixture."""

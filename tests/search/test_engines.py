@@ -194,7 +194,14 @@ def test_an_engine_that_fails_is_named(launch, url, tmp_path):
         launcher.run(url, "toy", 1, "artifacts")
 
 
-@pytest.mark.parametrize("engine", MISTAKES)
+def engine_mistakes():
+    """Those that cost worker processes are slow but for one of each kind."""
+    for engine in MISTAKES:
+        quick = engine.startswith("Plan") or engine in ("StartPartly", "PollLost", "KillLost")
+        yield engine if quick else pytest.param(engine, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("engine", list(engine_mistakes()))
 def test_an_engine_that_misbehaves_ends_the_launch_with_one_line(
     engine, launch, url, rows, tmp_path, monkeypatch
 ):

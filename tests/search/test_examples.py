@@ -58,6 +58,11 @@ def test_examples_are_short(example):
     assert len([line for line in code if not line.startswith(("import ", "from "))]) <= MOST_LINES
 
 
+def slow(*values):
+    """A case for runs by hand: each case starts a command."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.slow
 def test_a_study_with_the_examples_runs_to_its_front(own: User):
     own.run("pathfront launch mine.yaml --dry-run")
@@ -84,23 +89,27 @@ def test_a_study_with_the_examples_runs_to_its_front(own: User):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("my_sampler:Mutate", "my_sampler:Mutant", "search.sampler: a sampler as package.module:Class, got"),
+        slow(
+            "my_sampler:Mutate", "my_sampler:Mutant", "search.sampler: a sampler as package.module:Class, got"
+        ),
         ("best: 2", "bets: 2", "search.sampler_args: arguments of 'my_sampler:Mutate', got 'bets'; did you"),
-        (
+        slow(
             "my_promotion:score_for_compute",
             "my_promotion:score",
             "search.promotion: a function order(trials, view, problem) as package.module:function, got",
         ),
-        ("my_promotion:score_for_compute", "own:train", "refuses these arguments: missing a required"),
-        (
+        slow("my_promotion:score_for_compute", "own:train", "refuses these arguments: missing a required"),
+        slow(
             "my_promotion:score_for_compute",
             "rnk",
             "promotion is gain, rank, all or package.module:function, got",
         ),
         ("my_promotion:score_for_compute", "own:twice", "search.promotion: 'own:twice': an order returns"),
         ("my_engine:Nice", "my_engine:Nicer", "engine: an engine as package.module:Class, got"),
-        ("my_engine:Nice", "locl", "engine: engine is local or package.module:Class, got 'locl'; did you"),
-        (
+        slow(
+            "my_engine:Nice", "locl", "engine: engine is local or package.module:Class, got 'locl'; did you"
+        ),
+        slow(
             "my_sampler:Mutate, sampler_args: {best: 2}",
             "optuna.samplers.GridSampler",
             "search.sampler: the grid",
