@@ -83,6 +83,14 @@ def test_a_surface_is_deterministic_and_members_differ(table, ensemble, others):
     assert len(scores) == 4
 
 
+def test_many_candidates_at_once_score_as_one_by_one(ensemble, others):
+    once, single = ensemble.surface("report", 2), ensemble.surface("report", 2)
+    once.prepare([(found.candidate, found.cost) for found in others[:30]])
+    for found in others[:30]:
+        together, alone = (surface.logits(found.candidate, found.cost) for surface in (once, single))
+        np.testing.assert_allclose(together, alone, rtol=1e-9, atol=1e-9)
+
+
 def test_scores_without_noise_never_fall_from_rung_to_rung(ensemble, others):
     for number in range(3):
         surface = ensemble.surface("development", number)
