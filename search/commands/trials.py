@@ -90,11 +90,19 @@ def _print_csv(rows: "list[ListedTrial]") -> None:
     from search.read.plain import as_json, column_names
     from search.read.rows import ListedTrial
 
-    cells = [{name: _cell(value) for name, value in as_json(row).items()} for row in rows]
-    names = dict.fromkeys(column_names(ListedTrial)) | dict.fromkeys(name for row in cells for name in row)
+    cells = [{name: _cell(value) for name, value in _flat(as_json(row)).items()} for row in rows]
+    listed = [name for name in column_names(ListedTrial) if name != "objectives"]
+    names = dict.fromkeys(listed) | dict.fromkeys(name for row in cells for name in row)
     writer = csv.DictWriter(sys.stdout, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(cells)
+
+
+def _flat(row: "dict[str, object]") -> "dict[str, object]":
+    """A row as JSON with a column for each cost that is an objective; the score has its own."""
+    objectives = row.pop("objectives")
+    assert isinstance(objectives, dict)
+    return row | {f"objective.{name}": value for name, value in objectives.items() if name != "score"}
 
 
 def _cell(value: object) -> object:

@@ -83,8 +83,8 @@ def test_knee_without_a_bend_is_the_best(points, expected):
 
 def test_hypervolume_is_the_area_under_the_staircase():
     points = [(0.5, 1e2), (1.0, 1e3), (0.3, 1e3), (2.0, 1e5), (-1.0, 1.0)]
-    assert hypervolume(points, least_score=0.0, most_flops=1e4) == pytest.approx(0.5 * 1 + 1.0 * 1)
-    assert hypervolume([], least_score=0.0, most_flops=1e4) == 0
+    assert hypervolume(points, least_score=0.0, most=1e4) == pytest.approx(0.5 * 1 + 1.0 * 1)
+    assert hypervolume([], least_score=0.0, most=1e4) == 0
 
 
 @given(POINTS, st.tuples(st.integers(-2, 4).map(float), st.integers(1, 6).map(float)))
