@@ -158,8 +158,9 @@ def reached(points: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: a number is not finite.
     """
-    distinct, which = _cheapest_first(_finite(points))
-    return np.maximum(_reached(distinct), -distinct[:, 2])[which]
+    array = np.asarray(points, dtype=float).reshape(-1, 3)
+    distinct, which = _cheapest_first(_finite(array))
+    return np.maximum(_reached(distinct), -distinct[:, -1])[which]
 
 
 class _Bought:

@@ -57,11 +57,13 @@ class Terraces(NamedTuple):
         low: (rectangles, 2) their cheap corners, -inf where a rectangle has no end.
         high: (rectangles, 2) their dear corners, inf where a rectangle has no end.
         heights: (rectangles,) the best score of the known points that are no dearer in both costs.
+        first: (terraces,) the first rectangle of each terrace; its rectangles are of the same height.
     """
 
     low: np.ndarray
     high: np.ndarray
     heights: np.ndarray
+    first: np.ndarray
 
     @classmethod
     def of(cls, scores: np.ndarray, log_costs: np.ndarray, least_score: float) -> "Terraces":
@@ -101,7 +103,9 @@ class Terraces(NamedTuple):
             left, top = x, y
         found.append((left, -np.inf, np.inf, top, least_score))
         table = np.array(found)
-        return cls(table[:, :2], table[:, 2:4], table[:, 4])
+        heights = table[:, 4]
+        first = np.flatnonzero(np.append(True, heights[1:] != heights[:-1]))
+        return cls(table[:, :2], table[:, 2:4], heights, first)
 
     def expected_gain(
         self, mean: np.ndarray, std: np.ndarray, log_costs: np.ndarray, most: np.ndarray
@@ -117,9 +121,13 @@ class Terraces(NamedTuple):
         Returns:
             (points,) volume in units of score times both log costs.
         """
-        low = np.maximum(self.low[None], log_costs[:, None])
-        sides = np.clip(np.minimum(self.high, most)[None] - low, 0.0, None)
-        return _gained(sides[..., 0] * sides[..., 1], mean, std, self.heights)
+        high = np.minimum(self.high, most)
+        sizes = np.ones((len(mean), len(self.heights)))
+        for axis in (0, 1):
+            low = np.maximum(self.low[:, axis], log_costs[:, axis, None])
+            sizes *= np.maximum(high[:, axis] - low, 0.0)
+        sizes = np.add.reduceat(sizes, self.first, axis=1)
+        return _gained(sizes, mean, std, self.heights[self.first])
 
 
 def steps(front: tuple[np.ndarray, np.ndarray], least_score: float) -> tuple[np.ndarray, np.ndarray]:
