@@ -90,8 +90,8 @@ COSTS = {
     "training_flops": CostWords(
         "training FLOPs to the top rung",
         "Planned training FLOPs to the top rung",
-        "Training FLOPs",
-        "training FLOPs",
+        "Planned training FLOPs",
+        "planned FLOPs",
     ),
 }
 NAMES = (SCORE, *COSTS)

@@ -187,14 +187,14 @@ def test_a_study_of_two_costs_shows_both_and_lets_one_be_chosen(visit, tmp_path)
     app = visit(url, "front")
     assert not app.exception
     table = app.dataframe[0].value
-    assert {"Total params", "Training FLOPs", "FLOPs per token"} <= set(table.columns)
-    assert (table["Training FLOPs"] > 0).all()
+    assert {"Total params", "Planned training FLOPs", "FLOPs per token"} <= set(table.columns)
+    assert (table["Planned training FLOPs"] > 0).all()
     choice = app.get("button_group")[0]
-    assert [option.content for option in choice.proto.options] == ["Total params", "Training FLOPs"]
+    assert [option.content for option in choice.proto.options] == ["Total params", "Planned training FLOPs"]
     for page in ("trials", "trial", "studies", "tasks"):
         assert not visit(url, page).exception
-    assert "Training FLOPs" in visit(url, "trials").dataframe[0].value.columns
-    assert "Training FLOPs" in words(visit(url, "trial"))
+    assert "Planned training FLOPs" in visit(url, "trials").dataframe[0].value.columns
+    assert "Planned training FLOPs" in words(visit(url, "trial"))
 
 
 def test_a_threshold_that_nothing_reaches_is_said_on_the_page(visit, tmp_path):

@@ -103,7 +103,7 @@ def test_commands_show_the_objectives(done, pathfront, url):
     assert rows[0]["objectives"] == done.front("toy")[0].objectives
     assert {"trial", "score", "flops_per_token", "total_params", "config"} <= set(rows[0])
     _, out, _ = pathfront("front", "toy", "--storage", url)
-    assert "training FLOPs" in out
+    assert "planned FLOPs" in out
     _, out, _ = pathfront("show", "toy", rows[0]["trial"], "--storage", url)
     assert "of the expert, weighted mean: " in out
     assert "objectives: the score, " in out
