@@ -17,7 +17,9 @@ from search.read.picks import PICKS, picked
 from search.read.remarks import remarks, why_no_front
 from search.read.results import Reader
 from search.read.rows import FrontRow, ListedTrial, StudyStatus, StudySummary, TrialDetail, TrialRow
+from space.objectives import Objectives
 from space.records import SuiteRecord
+from space.study import StudyConfig
 
 BUSY_SECONDS, IDLE_SECONDS = 2.0, 15.0  # between two reads of the change token
 TRIALS_PER_SECOND = 1000  # a long study is read less often
@@ -109,7 +111,12 @@ class Study:
     @property
     def rungs(self) -> tuple[int, ...]:
         """Trunk tokens at each rung."""
-        return _rungs(*self._cached)
+        return _config(*self._cached).rungs.tokens
+
+    @property
+    def objectives(self) -> Objectives:
+        """What it trades off."""
+        return _config(*self._cached).objectives
 
     @property
     def trials(self) -> list[TrialRow]:
@@ -162,7 +169,8 @@ class Study:
             return None
         if not self.scored:
             return "No trial has been scored, so there is no front yet."
-        return why_no_front(self.name, reader(self.url).finalists(self.name))
+        threshold = _config(*self._cached).threshold
+        return why_no_front(self.name, reader(self.url).finalists(self.name), threshold=threshold)
 
     def detail(self, number: int) -> TrialDetail:
         """One trial.
@@ -212,8 +220,8 @@ def _suite(url: str, study: str, key: str) -> SuiteRecord:
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
-def _rungs(url: str, study: str, key: str) -> tuple[int, ...]:
-    return reader(url).config(study).rungs.tokens
+def _config(url: str, study: str, key: str) -> StudyConfig:
+    return reader(url).config(study)
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)

@@ -3,9 +3,9 @@
 This module does not know where records are stored or how a task is played.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from space.errors import TaskError
 
@@ -121,6 +121,8 @@ class SuiteRecord(Frozen):
         lengths: task -> tokens of an expert episode, the mean of the first 50.
         records: task -> its record, from the catalog. They are stored with a study, so that its scores keep
             their meaning when the catalog changes.
+        weights: task -> weight in the score, of sum 1, where the study gives some; tasks that are left out
+            weigh nothing. Empty: every domain weighs the same, and so does every task of a domain.
     """
 
     name: str
@@ -139,6 +141,14 @@ class SuiteRecord(Frozen):
     tokens: dict[str, int] = Field(default_factory=dict)
     lengths: dict[str, float] = Field(default_factory=dict)
     records: dict[str, TaskRecord] = Field(default_factory=dict)
+    weights: dict[str, float] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_empty_weights(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data = default(self)
+        if not data.get("weights"):  # stored suites and their hashes stay as they were before weights
+            data.pop("weights", None)
+        return data
 
     @property
     def vocab_size(self) -> int:

@@ -1,7 +1,8 @@
 """Scores of a candidate: fractions of expert performance by task, by domain and overall.
 
-The objective is the mean over domains of the mean over tasks of the fraction, clipped to [-1, 1]. Clipping at
-0 would bias tasks at their floor upwards, by their noise. Raw values and unclipped fractions are stored too.
+The score is the mean over domains of the mean over tasks of the fraction, clipped to [-1, 1]; a study may
+give domains or tasks other weights (`space.objectives`). Clipping at 0 would bias tasks at their floor
+upwards, by their noise. Raw values and unclipped fractions are stored too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ class Scorecard(Frozen):
         split: the episodes that were scored.
         tasks: task -> score.
         domains: domain -> mean over its tasks of the clipped fraction.
-        score: mean over domains.
+        score: mean over domains, or weighted as the suite says.
         stderr: standard error of `score`.
         memorisable_score: mean over memorisable tasks; None if there are none.
         generalising_score: mean over the other tasks; None if there are none.
@@ -83,12 +84,15 @@ class Scorecard(Frozen):
         records = suite.records
         tasks = {name: _task_score(records[name], values.get(name), split) for name in suite.tasks}
         domain_of = {name: records[name].domain for name in suite.tasks}
-        weights = domain_weights(domain_of)
+        weights = score_weights(suite)
         clipped = {name: float(np.clip(score.fraction, -1, 1)) for name, score in tasks.items()}
         domains = {
             domain: float(np.mean([clipped[n] for n in suite.tasks if domain_of[n] == domain]))
             for domain in sorted(set(domain_of.values()))
         }
+        score = np.mean(list(domains.values()))
+        if suite.weights:
+            score = sum(weights[name] * clipped[name] for name in suite.tasks)
         variance = sum((weights[n] * tasks[n].fraction_stderr) ** 2 for n in suite.tasks)
         known = [clipped[n] for n in suite.tasks if records[n].memorisable]
         fresh = [clipped[n] for n in suite.tasks if not records[n].memorisable]
@@ -96,7 +100,7 @@ class Scorecard(Frozen):
             split=split,
             tasks=tasks,
             domains=domains,
-            score=float(np.mean(list(domains.values()))),
+            score=float(score),
             stderr=float(variance**0.5),
             memorisable_score=float(np.mean(known)) if known else None,
             generalising_score=float(np.mean(fresh)) if fresh else None,
@@ -135,6 +139,13 @@ def _task_score(record: TaskRecord, values: object, split: Split) -> TaskScore:
         fraction=record.fraction(value, split),
         fraction_stderr=stderr / abs(expert.mean - floor.mean),
     )
+
+
+def score_weights(suite: SuiteRecord) -> dict[str, float]:
+    """Each task's weight in the score of a suite; their sum is 1."""
+    if suite.weights:
+        return {name: suite.weights.get(name, 0.0) for name in suite.tasks}
+    return domain_weights({name: suite.records[name].domain for name in suite.tasks})
 
 
 def domain_weights(domain_of: Mapping[str, str]) -> dict[str, float]:

@@ -10,12 +10,14 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from space.catalog import load_catalog, local_catalog
 from space.confirm import Confirm
 from space.contract import Budget
+from space.cost import Cost
 from space.errors import NotFoundError, StudyFileError, nearest
 from space.knobs import Real, Whole
 from space.knowledge import Prior, Warm, check_priors, prior_of
+from space.objectives import DEFAULT, KnownCosts, Objectives
 from space.parsing import parse, read_yaml
 from space.ranges import Limits, SearchSpace
-from space.records import Frozen, SuiteRecord
+from space.records import Frozen, Split, SuiteRecord
 from space.shipped import ENGINES, PROMOTIONS, SAMPLERS, checked_name
 from space.start import StartPoint, check_start, read_given
 
@@ -74,6 +76,10 @@ class Rungs(Frozen):
         """Tokens that the trial at a rung trains on: its part of the trunk and its decay branch."""
         budget = self.budget(rung)
         return budget.tokens - budget.start_tokens + budget.decay_tokens
+
+    def trained_tokens(self, rung: int, split: Split) -> int:
+        """Tokens that the trial at a rung trains on; a confirmation ("report") begins at the first token."""
+        return self.trial_tokens(rung) if split == "select" else self.with_decay(self.tokens[rung])
 
     @property
     def whole_tokens(self) -> int:
@@ -173,6 +179,8 @@ class StudyConfig(Frozen):
         start: candidates to try first, each with the knobs and the mixture that are given; the rest is drawn.
         priors: knob, or `mixture.TASK` -> where its best values are expected.
         warm: an earlier study whose scores are a prior.
+        objectives: the score, and the one or two costs that it is traded off against.
+        threshold: candidates that score less are of no interest: not on the front, and no gain of it.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -198,6 +206,8 @@ class StudyConfig(Frozen):
     start: tuple[StartPoint, ...] = ()
     priors: dict[str, Prior] = Field(default_factory=dict)
     warm: Warm | None = None
+    objectives: Objectives = DEFAULT
+    threshold: Real = Field(default=0, ge=0, le=1)
 
     @field_validator("priors", mode="before")
     @classmethod
@@ -226,7 +236,7 @@ class StudyConfig(Frozen):
         """The tasks and sequence settings that this study names, with the tasks' references.
 
         Raises:
-            StudyFileError: a task or a suite does not exist.
+            StudyFileError: a task or a suite does not exist, or the score weighs a task that is not there.
         """
         catalog = load_catalog()
         try:
@@ -238,7 +248,19 @@ class StudyConfig(Frozen):
         except NotFoundError as error:
             raise StudyFileError(f"suite: {error}") from None
         changes = {"batch_tokens": self.batch_tokens, "context": self.context}
-        return suite.model_copy(update={key: value for key, value in changes.items() if value is not None})
+        changed = {key: value for key, value in changes.items() if value is not None}
+        return self.objectives.weighted(suite.model_copy(update=changed))
+
+    def costs(self, cost: Cost, optimizer: str, suite: SuiteRecord) -> tuple[float, ...]:
+        """The costs of a candidate that are objectives, in their order.
+
+        Args:
+            cost: of its architecture.
+            optimizer: that it is trained with.
+            suite: the study's.
+        """
+        known = KnownCosts.of(cost, optimizer, suite.batch_tokens, self.rungs.whole_tokens)
+        return self.objectives.of(known)
 
     def check(self) -> SuiteRecord:
         """Check rules across keys: the suite exists, and prior, limits and rungs fit it.

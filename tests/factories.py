@@ -105,6 +105,7 @@ def make_study(
     seed: int = 0,
     floored: bool = False,
     halted: str | None = None,
+    **keys: object,
 ) -> StudyConfig:
     """Write a study.
 
@@ -123,6 +124,7 @@ def make_study(
         seed: of everything random.
         floored: whether every candidate scores at the floor, so that none is promoted.
         halted: why the search stopped by itself.
+        keys: further keys of the study file.
 
     Returns:
         The study's configuration.
@@ -133,6 +135,7 @@ def make_study(
             "study": name,
             "rungs": {"tokens": list(rungs), "eta": eta},
             "stop": {"candidates": max(1, counts[0] + running + failed)},
+            **keys,
         }
     )
     writer = _Writer(config, np.random.default_rng(seed), curve_points, artifacts, floored)
@@ -342,7 +345,7 @@ def _insert(url: str, config: StudyConfig, rows: Rows, finished: bool, halted: s
         study = {
             "name": config.study,
             "config": config.model_dump(mode="json"),
-            "suite": suite().model_dump(mode="json"),
+            "suite": config.objectives.weighted(suite()).model_dump(mode="json"),
             "created_at": NOW,
             "launched_at": NOW,
             "finished_at": NOW + 10 * len(rows.trials) if finished else None,

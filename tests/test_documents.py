@@ -85,6 +85,7 @@ def test_the_reference_has_every_key_of_a_study_file_and_no_other():
 @pytest.mark.parametrize("key", sorted(key for key in names() if not key.startswith(("space.", "limits."))))
 def test_the_reference_states_the_default(key):
     shown, default = rows()[key], names()[key]
+    default = default.model_dump(mode="json") if isinstance(default, BaseModel) else default
     if default in ("required", None, {}, ()) or shown in WORDS:
         assert shown in WORDS
         assert (shown == "required") == (default == "required")

@@ -1,5 +1,6 @@
-"""Score against compute: every finished trial, the front's staircase, the selected trial.
+"""Score against a cost: every finished trial, the front's staircase, the selected trial.
 
+With two costs the front has no staircase in a plane: its candidates are marked, without a line.
 Each point carries its trial's number in its `customdata`, from which `trial_at` answers a click.
 """
 
@@ -15,9 +16,11 @@ from dashboard.figures import style
 from dashboard.figures.hover import hover
 from search.pareto import staircase
 from search.read.rows import FrontRow, TrialRow
+from space.objectives import COSTS
 
 SPARSE_SYMBOL, DENSE_SYMBOL, CONFIRMED_SYMBOL = "circle", "diamond", "x-thin-open"
-View = tuple[tuple[float, float], tuple[float, float]]  # log10 FLOPs and score, low to high
+FLOPS = "flops_per_token"
+View = tuple[tuple[float, float], tuple[float, float]]  # log10 of a cost, and score, low to high
 TICKS = (  # decades in view -> marks within each of them
     (1, (1, 1.5, 2, 3, 4, 5, 7)),
     (2, (1, 2, 3, 5)),
@@ -41,6 +44,7 @@ def front_figure(
     view: View | None = None,
     height: int = 520,
     palette: style.Palette = style.LIGHT,
+    cost: str = FLOPS,
 ) -> go.Figure:
     """Draw a study.
 
@@ -53,6 +57,7 @@ def front_figure(
         view: the range to show; None shows all points.
         height: in pixels.
         palette: colours.
+        cost: name of the objective along the x axis.
     """
     scored = [t for t in trials if t.state == "done" and t.score is not None]
     if not scored:
@@ -70,13 +75,13 @@ def front_figure(
             if members:
                 strength = (rung + 1) / len(rungs)
                 look = _look(members[0], colors[rung], strength, crowded, palette)
-                draw(**_points(members, tokens), **look)
-    _add_confirmations(draw, scored, palette)
-    _add_staircase(draw, front, scored, palette)
-    _add_selection(draw, scored, selected, palette)
+                draw(**_points(members, tokens, cost), **look)
+    _add_confirmations(draw, scored, palette, cost)
+    _add_front(draw, front, scored, palette, cost)
+    _add_selection(draw, scored, selected, palette, cost)
     for number, words in (marks or {}).items():
-        _add_mark(figure, front, number, words, palette)
-    _label_axes(figure, view or _everything(scored, front))
+        _add_mark(figure, front, number, words, palette, cost)
+    _label_axes(figure, view or _everything(scored, front, cost), cost)
     figure.add_hline(y=0, line={"color": palette.muted, "width": 1, "dash": "dot"}, layer="below")
     return figure
 
@@ -90,26 +95,26 @@ def trial_at(point: dict) -> int | None:
     return int(data[str(place)] if isinstance(data, dict) else data[place])  # packed rows are objects
 
 
-def front_steps(front: Sequence[FrontRow], most: float) -> tuple[list[float], list[float]]:
-    """FLOPs and scores of the staircase's corners, cheapest first, extended to `most` FLOPs."""
-    corners = staircase([(row.score, row.flops_per_token) for row in front])
-    flops, scores = corners[:, 1].tolist(), corners[:, 0].tolist()
-    return [*flops, max(most, flops[-1])], [*scores, scores[-1]]
+def front_steps(front: Sequence[FrontRow], most: float, cost: str = FLOPS) -> tuple[list[float], list[float]]:
+    """Costs and scores of the staircase's corners, cheapest first, extended to a cost of `most`."""
+    corners = staircase([(row.score, row.objectives[cost]) for row in front])
+    costs, scores = corners[:, 1].tolist(), corners[:, 0].tolist()
+    return [*costs, max(most, costs[-1])], [*scores, scores[-1]]
 
 
-def _points(trials: list[TrialRow], tokens: int) -> dict[str, Any]:
+def _points(trials: list[TrialRow], tokens: int, cost: str) -> dict[str, Any]:
     """Data of a trace: the trials of one rung, all sparse or all dense.
 
     Single precision halves what travels to the browser; whole numbers up to 16.7 million are exact.
     """
     return {
-        "x": np.array([t.flops_per_token for t in trials], dtype=np.float32),
+        "x": np.array([t.objectives[cost] for t in trials], dtype=np.float32),
         "y": np.array([t.score for t in trials], dtype=np.float32),
         "text": [t.candidate for t in trials],
         "hovertext": [t.description.label for t in trials],
         **hover(
             "<b>Trial {number}</b> · candidate %{text}<br>"
-            "score %{y:.3f} · %{x:.3s}FLOPs per token<br>"
+            f"score %{{y:.3f}} · %{{x:.3s}}{COSTS[cost].unit}{COSTS[cost].words}<br>"
             "%{hovertext}<br>"
             "{active:.3s} active of {total:.3s} parameters<br>"
             f"trained on {units.short(tokens)} tokens",
@@ -143,14 +148,14 @@ def _look(
 
 
 def _add_confirmations(
-    draw: Callable[..., object], scored: Sequence[TrialRow], palette: style.Palette
+    draw: Callable[..., object], scored: Sequence[TrialRow], palette: style.Palette, cost: str
 ) -> None:
     """Each confirmation as a cross: the front holds their mean."""
     members = [t for t in scored if t.split == "report"]
     if not members:
         return
     draw(
-        **{**_points(members, members[0].tokens), "name": "one fresh seed, report episodes"},
+        **{**_points(members, members[0].tokens, cost), "name": "one fresh seed, report episodes"},
         mode="markers",
         marker={"symbol": CONFIRMED_SYMBOL, "size": 7, "color": palette.muted},
         legendgroup="confirmed",
@@ -158,29 +163,36 @@ def _add_confirmations(
     )
 
 
-def _add_staircase(
+def _add_front(
     draw: Callable[..., object],
     front: Sequence[FrontRow],
     scored: Sequence[TrialRow],
     palette: style.Palette,
+    cost: str,
 ) -> None:
+    """The candidates on the front with their intervals, and the staircase if there is one cost."""
     if not front:
         return
-    flops, scores = front_steps(front, max(t.flops_per_token for t in scored))
-    draw(
-        x=flops,
-        y=scores,
-        mode="lines",
-        line={"shape": "hv", "color": palette.front, "width": 2},
-        name="front, 95% intervals",
-        legendgroup="front",
-        legendgrouptitle={"text": "Best for its compute", "font": {"size": 12, "color": palette.muted}},
-        hoverinfo="skip",
-    )
+    plane = len(front[0].costs) == 1
+    title = "Best for its compute" if cost == FLOPS else "Best for its cost"
+    group = {"text": title if plane else "Best for its costs", "font": {"size": 12, "color": palette.muted}}
+    name = "front, 95% intervals"
+    if plane:
+        costs, scores = front_steps(front, max(t.objectives[cost] or 0.0 for t in scored), cost)
+        draw(
+            x=costs,
+            y=scores,
+            mode="lines",
+            line={"shape": "hv", "color": palette.front, "width": 2},
+            name=name,
+            legendgroup="front",
+            legendgrouptitle=group,
+            hoverinfo="skip",
+        )
     sparse = {t.number: t.description.sparse for t in scored}
     half = [units.half_interval(row) for row in front]
     draw(
-        x=[row.flops_per_token for row in front],
+        x=[row.objectives[cost] for row in front],
         y=[row.score for row in front],
         error_y={"array": half, "color": palette.front, "thickness": 1, "width": 3},
         mode="markers",
@@ -190,15 +202,20 @@ def _add_staircase(
             "color": "rgba(0,0,0,0)",
             "line": {"color": palette.front, "width": 2},
         },
-        name="95% intervals of the front",
-        showlegend=False,
+        name="95% intervals of the front" if plane else name,
+        showlegend=not plane,
         legendgroup="front",
+        legendgrouptitle=group,
         hoverinfo="skip",
     )
 
 
 def _add_selection(
-    draw: Callable[..., object], scored: Sequence[TrialRow], selected: int | None, palette: style.Palette
+    draw: Callable[..., object],
+    scored: Sequence[TrialRow],
+    selected: int | None,
+    palette: style.Palette,
+    cost: str,
 ) -> None:
     chosen = next((t for t in scored if t.number == selected), None)
     if chosen is None:
@@ -206,7 +223,7 @@ def _add_selection(
     own = (t for t in scored if t.candidate == chosen.candidate and t.split == chosen.split)
     path = sorted(own, key=lambda t: t.rung)
     draw(
-        x=[t.flops_per_token for t in path],
+        x=[t.objectives[cost] for t in path],
         y=[t.score for t in path],
         mode="lines",
         line={"color": palette.selected, "width": 1, "dash": "dot"},
@@ -215,7 +232,7 @@ def _add_selection(
         name="rungs of the selected candidate",
     )
     draw(
-        x=[chosen.flops_per_token],
+        x=[chosen.objectives[cost]],
         y=[chosen.score],
         mode="markers",
         marker={
@@ -231,12 +248,17 @@ def _add_selection(
 
 
 def _add_mark(
-    figure: go.Figure, front: Sequence[FrontRow], number: int, words: str, palette: style.Palette
+    figure: go.Figure,
+    front: Sequence[FrontRow],
+    number: int,
+    words: str,
+    palette: style.Palette,
+    cost: str,
 ) -> None:
     row = next((row for row in front if row.trial == number), None)
     if row is not None:
         figure.add_annotation(
-            x=np.log10(row.flops_per_token),
+            x=np.log10(row.objectives[cost]),
             y=row.score,
             text=words,
             showarrow=False,
@@ -247,19 +269,19 @@ def _add_mark(
         )
 
 
-def _everything(scored: Iterable[TrialRow], front: Sequence[FrontRow]) -> View:
+def _everything(scored: Iterable[TrialRow], front: Sequence[FrontRow], cost: str) -> View:
     """A view of all trials and of the front's intervals, with a margin at each side."""
-    flops = np.log10([t.flops_per_token for t in scored])
+    costs = np.log10(np.array([t.objectives[cost] for t in scored], dtype=float))
     ends = [row.score + side * units.half_interval(row) for row in front for side in (-1, 1)]
     scores = np.array([*(t.score for t in scored), *ends])
-    low, high = flops.min(), flops.max()
+    low, high = costs.min(), costs.max()
     least, most = scores.min(), max(scores.max(), 0.0)  # the floor is in view even if all scores are below it
     pad, rise = 0.06 * max(high - low, 0.3), 0.07 * max(most - least, 0.05)
     left = 1.7 * pad  # room for the label of the cheapest point
     return (low - left, high + pad), (least - rise, most + rise)
 
 
-def _label_axes(figure: go.Figure, view: View) -> None:
+def _label_axes(figure: go.Figure, view: View, cost: str) -> None:
     low, high = view[0]
     decades = high - low
     leads = next(marks for width, marks in TICKS if decades < width)
@@ -268,7 +290,7 @@ def _label_axes(figure: go.Figure, view: View) -> None:
     figure.update_xaxes(
         type="log",
         range=[low, high],
-        title_text="Compute: forward FLOPs per token (log scale)",
+        title_text=f"{COSTS[cost].axis} (log scale)",
         tickformat=".3~s",
         tickvals=ticks if decades > 0.4 else None,
     )

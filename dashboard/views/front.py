@@ -1,4 +1,4 @@
-"""The front: every trial's score against its compute, the best for each budget, the selected trial."""
+"""The front: every trial's score against its cost, the best for each budget, the selected trial."""
 
 import pandas as pd
 import streamlit as st
@@ -8,20 +8,21 @@ from dashboard.figures import style
 from dashboard.figures.front import front_figure, trial_at
 from dashboard.views import parts
 from search.read.rows import FrontRow, TrialRow
+from space.objectives import COSTS
 from space.words import counted
 
 TABLE = "front_table"
 INTERVAL = "± 95%"
 SELECTED = "Selected at"
-PICKS = {"best": "the best score", "knee": "the most score for its compute"}
+PICKS = {"best": "the best score", "knee": "the most score for its cost"}
 
 
 def render() -> None:
     """Draw the page."""
     study = parts.study_in_view(
         "Front",
-        "Each point is a trial; the line connects the best scores for their compute. Click a point to"
-        " select it, drag to zoom, double-click to reset.",
+        "Each point is a trial; the front has the best scores for their cost. Click a point to select it,"
+        " drag to zoom, double-click to reset.",
     )
     parts.live_strip(study)
     _chart_and_detail(study)
@@ -31,7 +32,9 @@ def render() -> None:
 def _chart_and_detail(study: load.Study) -> None:
     selected = selection.trial()
     colors = parts.palette()
-    view = zoom.view(study.name, (study.key, selected, colors.name))
+    cost = _cost(study)
+    shown = f"{study.name} {cost}"  # each axis has a zoom of its own
+    view = zoom.view(shown, (study.key, selected, colors.name))
     if study.why_no_front is not None:
         st.info(study.why_no_front)
     with st.container(key="split_front"):
@@ -43,7 +46,7 @@ def _chart_and_detail(study: load.Study) -> None:
                 _nothing_selected(study, selected)
         if study.scored:
             figure = front_figure(
-                study.trials, study.front, study.rungs, selected, study.marks, view, palette=colors
+                study.trials, study.front, study.rungs, selected, study.marks, view, palette=colors, cost=cost
             )
             left.plotly_chart(
                 figure,
@@ -54,7 +57,23 @@ def _chart_and_detail(study: load.Study) -> None:
                 config=style.CONFIG,
             )
     _table(study)
-    zoom.listen(study.name)
+    zoom.listen(shown)
+
+
+def _cost(study: load.Study) -> str:
+    """The cost along the x axis; one of two is chosen."""
+    costs = study.objectives.costs
+    if len(costs) == 1:
+        return costs[0]
+    titles = {name: COSTS[name].heading for name in costs}
+    chosen = st.segmented_control(
+        "Cost along the x axis",
+        list(costs),
+        default=costs[0],
+        format_func=titles.__getitem__,
+        key="front_cost",
+    )
+    return costs[0] if chosen is None else chosen
 
 
 def _point_clicked(study: load.Study) -> None:
@@ -105,6 +124,7 @@ def _table(study: load.Study) -> None:
             "Active params": st.column_config.NumberColumn(format="compact"),
             "Total params": st.column_config.NumberColumn(format="compact"),
             "Tokens": st.column_config.NumberColumn(format="compact"),
+            **parts.cost_columns(study.objectives.costs),
         },
     )
 
@@ -122,6 +142,7 @@ def _table_row(row: FrontRow, trial: TrialRow, marks: dict[int, str], confirmed:
         "FLOPs per token": row.flops_per_token,
         "Active params": row.active_params,
         "Total params": row.total_params,
+        **{COSTS[name].heading: value for name, value in row.costs.items()},
         "Architecture": trial.description.label,
         "Rung": row.rung,
         "Tokens": row.tokens,

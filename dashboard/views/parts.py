@@ -1,7 +1,8 @@
 """Parts that the pages share: head, live strip, trial card, facts and remarks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from typing import Any
 
 import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
@@ -9,13 +10,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from dashboard import load, pages, selection, units
 from dashboard.figures import style
 from search.read.remarks import state
-from search.read.rows import RunningTrial, StudyStatus, StudySummary, TrialDetail
+from search.read.rows import RunningTrial, StudyStatus, StudySummary, TrialDetail, TrialRow
 from space.errors import NotFoundError, PathfrontError, nearest, one_line
+from space.objectives import COSTS
 from space.scores import tasks_above
 from space.words import counted
 
 LAUNCH = "pathfront launch quick"
 SHOWN_RUNNING = 6
+OTHER_COSTS = ("memory_bytes", "training_flops")  # that no other fact shows
 AGAIN_SECONDS = 5.0  # until a page that could not be drawn is tried again
 ICON = (  # drawn here, since Streamlit fetches its own icons from the internet
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><path d="M4 28V20H12V12H20V6H28" fill="none"'
@@ -249,6 +252,7 @@ def trial_card(study: load.Study, number: int) -> None:
             *confirmed_facts(detail),
             ("Above half", f"{above} of {len(detail.tasks)} tasks" if detail.tasks else row.state),
             ("Compute", f"{units.flops(row.flops_per_token)} per token"),
+            *cost_facts(row),
             ("Architecture", row.description.label),
             ("Parameters", f"{units.short(row.active_params)} active of {units.short(row.total_params)}"),
             ("Trained", f"{units.short(row.tokens)} tokens, rung {row.rung}"),
@@ -261,6 +265,17 @@ def trial_card(study: load.Study, number: int) -> None:
         export_box(detail)
         clear = {"on_click": selection.choose_trial, "args": (study.name, None)}
         st.button("Clear the selection", **clear, type="tertiary")
+
+
+def cost_facts(row: TrialRow) -> list[tuple[str, str]]:
+    """A trial's costs that are objectives and are not shown as compute or parameters."""
+    others = {name: value for name, value in row.objectives.items() if name in OTHER_COSTS}
+    return [(COSTS[name].heading, units.short(value, COSTS[name].unit)) for name, value in others.items()]
+
+
+def cost_columns(costs: Iterable[str]) -> dict[str, Any]:
+    """How a table shows the costs that are objectives."""
+    return {COSTS[name].heading: st.column_config.NumberColumn(format="compact") for name in costs}
 
 
 def confirmed_facts(detail: TrialDetail) -> list[tuple[str, str]]:

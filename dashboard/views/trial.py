@@ -104,6 +104,7 @@ def _summary(detail: TrialDetail) -> None:
         *((f"{domain.capitalize()}", units.signed(score)) for domain, score in detail.domains.items()),
         ("FLOPs per token", units.short(row.flops_per_token)),
         ("Active parameters", f"{units.short(row.active_params)} of {units.short(row.total_params)}"),
+        *parts.cost_facts(row),
         ("Rung", f"{row.rung}, {units.short(row.tokens)} tokens"),
     ]
     st.html(parts.stats_html(stats))

@@ -7,6 +7,7 @@ from dashboard import load, selection, units
 from dashboard.views import parts
 from search.choose.provenance import provenance
 from search.read.rows import ListedTrial, StudyStatus
+from space.objectives import COSTS
 
 TABLE = "trials_table"
 ALL = "all"
@@ -99,6 +100,7 @@ def _table(study: load.Study, rows: list[ListedTrial]) -> None:
             "± 95%": st.column_config.NumberColumn(format="%.3f"),
             "Tokens": st.column_config.NumberColumn(format="compact"),
             "FLOPs per token": st.column_config.NumberColumn(format="compact"),
+            **parts.cost_columns(study.objectives.costs),
         },
     )
 
@@ -114,6 +116,7 @@ def _row(row: ListedTrial, marks: dict[int, str]) -> dict[str, object]:
         "Rung": row.rung,
         "Tokens": row.progress_tokens if row.state != "done" else row.tokens,
         "FLOPs per token": row.flops_per_token,
+        **{COSTS[name].heading: value for name, value in row.objectives.items() if name in COSTS},
         "Attempt": row.attempt,
         "Error": row.error or "" if failed else "",
         "Architecture": row.description.label,

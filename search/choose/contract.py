@@ -49,13 +49,19 @@ class Subject:
     arguments: Mapping[str, Any]
 
     def proposer(
-        self, seed: int = 0, space: Mapping[str, Any] = SPACE, limits: Mapping[str, float] = NO_LIMITS
+        self,
+        seed: int = 0,
+        space: Mapping[str, Any] = SPACE,
+        limits: Mapping[str, float] = NO_LIMITS,
+        **keys: Any,
     ) -> Proposer:
         """A new proposer of a study that names the sampler."""
-        config = self.config(seed, space, limits)
-        return Proposer(config, load_catalog().suite(SUITE))
+        config = self.config(seed, space, limits, **keys)
+        return Proposer(config, config.objectives.weighted(load_catalog().suite(SUITE)))
 
-    def config(self, seed: int, space: Mapping[str, Any], limits: Mapping[str, float]) -> StudyConfig:
+    def config(
+        self, seed: int, space: Mapping[str, Any], limits: Mapping[str, float], **keys: Any
+    ) -> StudyConfig:
         """A study that names the sampler."""
         return StudyConfig.model_validate(
             {
@@ -66,6 +72,7 @@ class Subject:
                 "space": space,
                 "limits": limits,
                 "search": {"sampler": self.sampler, "sampler_args": dict(self.arguments), "seed": seed},
+                **keys,
             }
         )
 
@@ -154,6 +161,17 @@ def equal_scores(subject: Subject) -> None:
     _simulated(subject.proposer(), COUNT, lambda proposal: 0.5)
 
 
+def three_objectives(subject: Subject) -> None:
+    """It proposes where a weighted score is traded off against two costs, above a threshold."""
+    objectives = [{"score": {"text": 2, "digits": 1}}, "total_params", "training_flops"]
+    proposer = subject.proposer(objectives=objectives, threshold=0.5)
+    proposals, view = _simulated(proposer, COUNT)
+    ids = _ids(proposals)
+    _require(len(set(ids)) == len(ids), f"no candidate is proposed twice, got {ids}")
+    numbers = {len(trial.costs) for trial in view.trials}
+    _require(numbers == {2}, f"trials have a value of each cost, got {numbers}")
+
+
 def several_rungs(subject: Subject) -> None:
     """It proposes where some candidates were promoted to higher rungs."""
     proposer = subject.proposer()
@@ -195,6 +213,7 @@ RULES: dict[str, Callable[[Subject], None]] = {
         equal_scores,
         several_rungs,
         one_parameter,
+        three_objectives,
         resumable,
     )
 }
@@ -216,7 +235,8 @@ def _simulated(proposer: Proposer, count: int, score: Score | None = None) -> tu
         value = score(found)
         state = "running" if value is None else "done"
         stderr = None if value is None else 0.01
-        trials.append(SnapshotTrial(name, 0, state, value is not None, value, stderr, flops, 1e5 * flops))
+        trial = SnapshotTrial(name, 0, state, value is not None, value, stderr, flops, 1e5 * flops)
+        trials.append(replace(trial, costs=proposer.problem.costs(found.candidate, found.cost)))
     return proposals, Snapshot(tuple(candidates), tuple(trials), 0.0)
 
 

@@ -25,7 +25,7 @@ def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -
         view: the study's candidates and trials.
         problem: its space, tasks, limits, rungs and seed.
     """
-    by_rank = ranked(trials, problem.seed)
+    by_rank = ranked(trials, problem.seed, problem.objectives)
     models = models_of(problem)
     scored = {trial.candidate for trial in models.scored(view)}
     if len(scored) < LEAST_SCORED or len(trials) < 2:
@@ -40,11 +40,12 @@ def by_gain(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -
     promoted = np.array([names[i] in alive for i in kept], dtype=bool)
     begun = {trial.candidate for trial in above}  # a kind that fails above is not tried again and again
     tried = np.array([names[i] in begun for i in kept], dtype=bool)
+    above_rung = points.take(np.flatnonzero(promoted))
     try:
-        front = models.surrogate(view).front(points.take(np.flatnonzero(promoted)))
+        front = models.surrogate(view).front(above_rung, least_score=problem.threshold)
     except np.linalg.LinAlgError:
         return by_rank  # the origin of the next candidate says that the models cannot be fitted
-    gain = front.gain(points, models.space.most_log_cost)
+    gain = front.gain(points, models.space.most_log_costs)
     value = gain / np.exp(COST_POWER * points.log_flops)
     order = rare_kind_first(np.argsort(-value, kind="stable"), points.sparse, points.sparse[tried])
     order = np.concatenate((order[promoted[order]], order[~promoted[order]]))  # the promoted hold places

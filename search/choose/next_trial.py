@@ -30,7 +30,7 @@ def promotion_of(config: StudyConfig, order: Order | None = None) -> Promote:
     """
 
     def chosen(view: Snapshot, *, enough_peers: bool) -> Promotion | None:
-        return promote(view, config.rungs, config.search, enough_peers=enough_peers, order=order)
+        return promote(view, config.rungs, config.search, enough_peers, order, config.objectives)
 
     return chosen
 

@@ -19,7 +19,6 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from search.choose.outcomes import outcomes
 from search.choose.sampler import Problem
 from search.choose.snapshot import Candidate, Snapshot
-from search.store.optuna_trials import DIRECTIONS
 from space.errors import StudyFileError
 from space.knobs import Between, Choices
 from space.ranges import is_of_architecture
@@ -167,21 +166,24 @@ class OptunaSampler:
 
     @cached_property
     def _directions(self) -> Sequence[Direction]:
-        """Both objectives; the score alone where the sampler refuses several."""
+        """All objectives; the score alone where the sampler refuses several."""
         import optuna
         from optuna.trial import create_trial
 
         space = {"x": optuna.distributions.IntDistribution(0, 3)}
-        study = optuna.create_study(directions=DIRECTIONS, sampler=self._make(0))
+        directions: Any = self._problem.objectives.directions
+        study = optuna.create_study(directions=directions, sampler=self._make(0))
         for x in (0, 1):
-            study.add_trial(create_trial(params={"x": x}, distributions=dict(space), values=[x, x]))
+            study.add_trial(
+                create_trial(params={"x": x}, distributions=dict(space), values=[x] * len(directions))
+            )
         try:
             study.ask(dict(space))
         except ValueError as error:
             if "multi-objective" not in str(error):
                 raise
-            return DIRECTIONS[:1]
-        return DIRECTIONS
+            return directions[:1]
+        return directions
 
     def _fill(self, study: "Study", view: Snapshot) -> None:
         """Add every candidate; a failed one as the worst score, one that is still training as RUNNING."""
@@ -192,7 +194,7 @@ class OptunaSampler:
         for candidate, outcome in zip(view.candidates, found, strict=True):
             params = self._encoded_params(candidate)
             score = worst if outcome.state == "failed" else outcome.score
-            values = None if score is None else [score, candidate.flops_per_token][: len(study.directions)]
+            values = None if score is None else [score, *outcome.costs][: len(study.directions)]
             if not self._use.replays:
                 state = TrialState.RUNNING if values is None else TrialState.COMPLETE
                 space = dict(self._space)

@@ -14,28 +14,32 @@ class Outcome:
 
     Attributes:
         params: its parameters.
-        flops_per_token: its cost, the second objective.
+        flops_per_token: what training it costs.
         state: "done" once it has a score, "failed" if it never will, else "running".
         score: at its highest rung, plus the median gains of other candidates on the rungs above; None without
             a score.
+        costs: those that are objectives of the study, in their order; empty if the candidate has no trial.
     """
 
     params: dict[str, Any]
     flops_per_token: float
     state: Literal["done", "failed", "running"]
     score: float | None
+    costs: tuple[float, ...] = ()
 
 
 def outcomes(view: Snapshot) -> list[Outcome]:
     """The outcomes of all candidates, in the order of their proposals."""
     scores = corrected_scores(view)
     failed = {trial.candidate for trial in view.trials if trial.state == "failed" and trial.final}
+    costs = {trial.candidate: trial.costs for trial in view.trials}
     return [
         Outcome(
             candidate.params,
             candidate.flops_per_token,
             "done" if candidate.id in scores else "failed" if candidate.id in failed else "running",
             scores.get(candidate.id),
+            costs.get(candidate.id, ()),
         )
         for candidate in view.candidates
     ]

@@ -7,8 +7,8 @@
    Gaussian process on what it leaves, and a plain Gaussian process.
 3. Many points are compared: random ones, mutants and crossings of the best candidates, and points whose
    mixture and learning rate are improved by gradient under the law.
-4. The next candidate has the largest expected gain in hypervolume over known costs, times the probability
-   that it does not diverge, over its cost.
+4. The next candidate has the largest expected gain in hypervolume over the known costs that are objectives,
+   times the probability that it does not diverge, over its FLOPs per token: they are what a trial costs.
 
 One candidate in ten is drawn at random. One in five at least is of either kind, sparse and dense, where the
 space holds both.
@@ -112,7 +112,8 @@ class Pathfront:
             return
         try:
             surrogate = self.models.surrogate(view)
-            choice = Choice(self.models.space, surrogate, view, rng, self._gradient, self.belief)
+            least = self._problem.threshold
+            choice = Choice(self.models.space, surrogate, view, rng, self._gradient, self.belief, least)
         except np.linalg.LinAlgError as error:
             yield from self._drawn(
                 space, rng, view, RANDOM_POWER, f"fallback; the models cannot be fitted: {error}"
@@ -147,6 +148,7 @@ class Choice:
         rng: random numbers.
         gradient: whether mixtures and learning rates are improved by gradient.
         belief: of the study; None if it states none.
+        least_score: that gains anything.
     """
 
     def __init__(
@@ -157,6 +159,7 @@ class Choice:
         rng: np.random.Generator,
         gradient: bool = True,
         belief: Belief | None = None,
+        least_score: float = 0.0,
     ) -> None:
         self._belief = belief
         self._space, self._encoder, self._surrogate = space, surrogate.encoder, surrogate
@@ -169,11 +172,11 @@ class Choice:
         alive = np.flatnonzero([candidate.id not in failed for candidate in candidates])
         self._alive, known = self._known.take(alive), points.take(alive)
         predicted = surrogate.predict(known)
-        self._front = surrogate.front(known, predicted)
-        self._ranked = np.column_stack((predicted.mixed_mean, known.log_flops))
+        self._front = surrogate.front(known, predicted, least_score)
+        self._ranked = np.column_stack((predicted.mixed_mean, known.costs))
         self.power = 0.0
         if belief is not None:
-            above = _above(predicted.mixed_mean, known.log_flops)
+            above = _above(predicted.mixed_mean, known.costs)
             density = belief.log_density(space, self._alive)
             self.power = belief.power(len(np.unique(surrogate.seen.candidate)), density, above)
 
@@ -216,7 +219,7 @@ class Choice:
         if self._belief is not None:
             factor = np.exp(self.power * self._belief.log_density(self._space, pool))
         return Expected(
-            gain=self._front.gain(points, self._space.most_log_cost),
+            gain=self._front.gain(points, self._space.most_log_costs),
             survives=self._divergence.survives(points),
             cost=np.exp(points.log_flops) + self._space.least_flops,
             belief=factor,
@@ -245,9 +248,9 @@ class Choice:
         return best
 
 
-def _above(scores: np.ndarray, log_flops: np.ndarray) -> np.ndarray:
-    """Scores over a straight line through the logarithm of the cost, in standard deviations, (points,)."""
-    x = np.column_stack((np.ones(len(scores)), log_flops))
+def _above(scores: np.ndarray, log_costs: np.ndarray) -> np.ndarray:
+    """Scores over a linear function of the logarithms of the costs, in standard deviations, (points,)."""
+    x = np.column_stack((np.ones(len(scores)), log_costs))
     left = scores - x @ np.linalg.lstsq(x, scores, rcond=None)[0]
     return left / max(float(left.std()), 1e-9)
 

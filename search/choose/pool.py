@@ -5,6 +5,7 @@ decide costs and feasibility, so each is built and priced once.
 """
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from search.choose.sampler import Parameters, Problem
-from search.surrogate.columns import Points, Shapes, logits_of, shares_of
+from search.surrogate.columns import SIZES, Points, Shapes, logits_of, shares_of
 from space.candidate import CandidateConfig
 from space.knobs import Between, Choices
 from space.mixture import capped, capped_slopes
 from space.ranges import MIXTURE_PREFIX
 
 RATE = "learning_rate"
+FLOPS = "flops_per_token"
 SHAPES = 1_000  # feasible shapes that are drawn at first, at most
 DRAWS = 4_000  # to find them
 COST_BINS = 8  # of the logarithm of FLOPs per token
@@ -84,13 +86,16 @@ class PoolSpace:
         self._numbers: dict[Key, int | None] = {}
         self._keys: list[Key] = []
         self._rows: list[np.ndarray] = []
+        self._log_costs: list[list[float]] = []
         self.drawn = self._draw_shapes()
         self._first = len(self._keys)
-        log_flops = self.points(self._of_shapes(self.drawn)).log_flops
+        drawn = self.points(self._of_shapes(self.drawn))
+        log_flops = drawn.log_flops
         self.edges = np.linspace(log_flops.min(), log_flops.max(), COST_BINS + 1)
         bins = self.bin_of(log_flops)
         self._bins = [self.drawn[bins == number] for number in range(COST_BINS)]
         self.least_flops, self.most_flops = float(np.exp(log_flops.min())), float(np.exp(log_flops.max()))
+        self._ends = drawn.costs.min(axis=0), drawn.costs.max(axis=0)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -111,14 +116,25 @@ class PoolSpace:
             return self
         other = copy.copy(self)  # pools of this one stay valid
         other._keys, other._rows = self._keys[: self._first], self._rows[: self._first]
+        other._log_costs = self._log_costs[: self._first]
         other._numbers = {key: number for number, key in enumerate(other._keys)}
         return other
 
     @property
     def most_log_cost(self) -> float:
-        """Logarithm of the FLOPs where the area under a front ends: somewhat beyond the dearest shape."""
+        """Logarithm of the FLOPs per token somewhat beyond the dearest shape."""
         span = np.log(self.most_flops / self.least_flops)
         return float(np.log(self.most_flops) + max(MARGIN * span, LEAST_MARGIN))
+
+    @property
+    def most_log_costs(self) -> np.ndarray:
+        """Where the volume under a front ends, (costs,): somewhat beyond the dearest shape in each cost."""
+        least, most = self._ends
+        ends = most + np.maximum(MARGIN * (most - least), LEAST_MARGIN)
+        costs = self._problem.objectives.costs
+        return np.array(
+            [self.most_log_cost if name == FLOPS else end for name, end in zip(costs, ends, strict=True)]
+        )
 
     def bin_of(self, log_flops: np.ndarray) -> np.ndarray:
         """Bin of cost of each value, from 0."""
@@ -146,7 +162,9 @@ class PoolSpace:
         shares = self._uncapped(pool)
         if self._shares.caps is not None:
             shares = capped(shares, self._shares.caps)
-        return Points(rows, self._nearest(pool.log_rate), shares)
+        costs = self._problem.objectives.costs
+        log_costs = np.array([self._log_costs[number] for number in pool.shape]).reshape(-1, len(costs))
+        return Points(rows, self._nearest(pool.log_rate), shares, log_costs)
 
     def params(self, pool: Pool, index: int) -> dict[str, Any]:
         """Parameters of one point."""
@@ -311,6 +329,9 @@ class PoolSpace:
         candidate: CandidateConfig = found.candidate
         self._keys.append(key)
         self._rows.append(self._encode.row(candidate, found.cost))
+        costs = zip(self._problem.objectives.costs, self._problem.costs(candidate, found.cost), strict=True)
+        own = self._rows[-1][SIZES.index("flops")]  # by the same arithmetic as the models' column
+        self._log_costs.append([own if name == FLOPS else math.log(cost) for name, cost in costs])
         return len(self._keys) - 1
 
     def _draw_shapes(self) -> np.ndarray:

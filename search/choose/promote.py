@@ -18,11 +18,11 @@ import numpy as np
 from search.choose.ranking import best_first
 from search.choose.sampler import Problem
 from search.choose.snapshot import Snapshot, SnapshotTrial
+from space.objectives import DEFAULT, Objectives
 from space.study import Rungs, Search
 
 PEERS = 1  # times eta: with fewer ended trials at a rung, new candidates come first
 EVERY = "all"  # the rule that promotes every candidate with a score
-OBJECTIVES = (True, False)  # whether the score, and the FLOPs per token, are maximised
 
 Order = Callable[[Sequence[SnapshotTrial], Snapshot], Sequence[SnapshotTrial]]
 
@@ -47,7 +47,12 @@ Trial = TypeVar("Trial", bound=Ended)
 
 
 def promote(
-    view: Snapshot, rungs: Rungs, search: Search, enough_peers: bool, order: Order | None = None
+    view: Snapshot,
+    rungs: Rungs,
+    search: Search,
+    enough_peers: bool,
+    order: Order | None = None,
+    objectives: Objectives = DEFAULT,
 ) -> Promotion | None:
     """Choose the next promotion by the study's rule.
 
@@ -58,6 +63,7 @@ def promote(
         enough_peers: see `next_promotion`.
         order: the order that the study names, made by `search.choose.orders`; by default that of the rules
             that ship.
+        objectives: the study's.
 
     Returns:
         The promotion; None if there is none.
@@ -69,7 +75,7 @@ def promote(
         if every:
             return [trial for trial in ended if trial.state == "done"]
         able = [trial for trial in ended if not trial.at_floor]
-        return ranked(able, search.seed) if order is None else order(able, view)
+        return ranked(able, search.seed, objectives) if order is None else order(able, view)
 
     of_rungs = [view.rungs.get(rung, []) for rung in range(len(rungs.tokens))]
     return next_promotion(
@@ -150,8 +156,8 @@ def quota(ended: int, eta: float) -> int:
 
 
 def by_rank(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -> list[SnapshotTrial]:
-    """The order "rank": by non-dominated rank in (score, FLOPs per token), ties broken by the seed."""
-    return ranked(trials, problem.seed)
+    """The order "rank": by non-dominated rank in the study's objectives, ties broken by the seed."""
+    return ranked(trials, problem.seed, problem.objectives)
 
 
 def by_start(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) -> list[SnapshotTrial]:
@@ -159,12 +165,14 @@ def by_start(trials: Sequence[SnapshotTrial], view: Snapshot, problem: Problem) 
     return list(trials)
 
 
-def ranked(trials: Sequence[SnapshotTrial], seed: int) -> list[SnapshotTrial]:
+def ranked(
+    trials: Sequence[SnapshotTrial], seed: int, objectives: Objectives = DEFAULT
+) -> list[SnapshotTrial]:
     """Trials with a score, best first; see `search.choose.ranking`."""
     shuffled = sorted(trials, key=lambda trial: tie(trial.candidate, trial.rung, seed))
     scores = np.array([trial.score for trial in shuffled], dtype=float)
-    flops = np.log([trial.flops_per_token for trial in shuffled])
-    return [shuffled[i] for i in best_first(np.column_stack((scores, flops)), OBJECTIVES)]
+    costs = np.log([trial.costs for trial in shuffled]).reshape(-1, len(objectives.costs))
+    return [shuffled[i] for i in best_first(np.column_stack((scores, costs)), objectives.maximise)]
 
 
 def tie(candidate: str, rung: int, seed: int) -> bytes:

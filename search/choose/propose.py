@@ -73,7 +73,7 @@ class Proposer:
     def __init__(self, config: StudyConfig, suite: SuiteRecord) -> None:
         self.config = config
         self.suite = suite
-        self.problem = Problem(config.space, suite, config.limits, config.search.seed, config.rungs)
+        self.problem = Problem.of(config, suite)
         self.problem.belief = make_belief(config, self.problem)
         self.parameters = self.problem.parameters
         self._starts = [Given(point, self.problem) for point in config.start]

@@ -36,7 +36,7 @@ def best_first(values: np.ndarray, maximise: Sequence[bool]) -> list[int]:
 def nondominated_layers(values: np.ndarray, maximise: Sequence[bool]) -> np.ndarray:
     """Layer of each result: 0 on the front, 1 on the front of what is left without it, and so on.
 
-    O(n log n) for one and two objectives; O(n^2) for more.
+    O(n log n) for up to three objectives; O(n^2) for more.
 
     Args:
         values: (results, objectives).
@@ -51,8 +51,8 @@ def nondominated_layers(values: np.ndarray, maximise: Sequence[bool]) -> np.ndar
     if not np.isfinite(values).all():
         raise ValueError("objectives have finite values")
     losses = np.where(np.asarray(maximise), -values, values)
-    if losses.shape[1] == 2:
-        return nondominated_rank(np.column_stack((-losses[:, 0], losses[:, 1])))
+    if losses.shape[1] in (2, 3):
+        return nondominated_rank(np.column_stack((-losses[:, 0], losses[:, 1:])))
     distinct, which = np.unique(losses, axis=0, return_inverse=True)
     layers = np.arange(len(distinct)) if losses.shape[1] == 1 else _peeled(distinct)
     return layers[which.reshape(-1)].astype(np.int64)

@@ -19,9 +19,10 @@ from space.cost import Cost, price
 from space.errors import StudyFileError, nearest
 from space.knob_index import is_of_architecture
 from space.knobs import Between, Choices
+from space.objectives import DEFAULT, KnownCosts, Objectives
 from space.ranges import MIXTURE_PREFIX, Limits, Point, SearchSpace
 from space.records import SuiteRecord
-from space.study import Rungs
+from space.study import Rungs, StudyConfig
 
 DRAWS = 5_000  # suggestions that are looked at, until a sampler counts as having nothing new
 REMEMBERED = 10_000  # priced points of a space that is finite, where draws often repeat
@@ -104,24 +105,58 @@ class Problem:
         parameters: name -> its range or its choices; the parameters that a suggestion gives values for.
         memory: what samplers and orders of promotion of this process share, such as fitted models.
         belief: a person's priors and an earlier study; None if the study states none.
+        objectives: the score and the costs that it is traded off against.
+        threshold: scores below it are of no interest.
     """
 
     belief: DrawsPoints | None = None
 
     def __init__(
-        self, space: SearchSpace, suite: SuiteRecord, limits: Limits, seed: int, rungs: Rungs
+        self,
+        space: SearchSpace,
+        suite: SuiteRecord,
+        limits: Limits,
+        seed: int,
+        rungs: Rungs,
+        objectives: Objectives = DEFAULT,
+        threshold: float = 0.0,
     ) -> None:
         self.space = space
         self.suite = suite
         self.limits = limits
         self.seed = seed
         self.rungs = rungs
+        self.objectives = objectives
+        self.threshold = threshold
         self.shares = space.mixture.shares(suite, rungs.whole_tokens)
         self.memory: dict[Any, Any] = {}
         self.parameters: Mapping[str, Between | Choices] = space.parameters(suite)
         self._current_ids: dict[str, str] = {}
         self._finite = all(knob.values() is not None for knob in self.parameters.values())
         self._priced: dict[tuple[tuple[str, Any], ...], tuple[CandidateConfig, Cost] | None] = {}
+
+    @classmethod
+    def of(cls, config: StudyConfig, suite: SuiteRecord) -> "Problem":
+        """The problem of a study.
+
+        Args:
+            config: the study.
+            suite: its tasks, as they are stored with it.
+        """
+        return cls(
+            config.space,
+            suite,
+            config.limits,
+            config.search.seed,
+            config.rungs,
+            config.objectives,
+            config.threshold,
+        )
+
+    def costs(self, candidate: CandidateConfig, cost: Cost) -> tuple[float, ...]:
+        """The costs of a candidate that are objectives, in the order of `objectives.costs`."""
+        tokens = self.rungs.whole_tokens
+        return self.objectives.of(KnownCosts.of(cost, candidate.optimizer, self.suite.batch_tokens, tokens))
 
     def rng(self, view: Snapshot) -> np.random.Generator:
         """A generator of random numbers that depends on the seed and the number of candidates."""

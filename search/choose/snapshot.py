@@ -10,7 +10,9 @@ from sqlalchemy import Connection, Engine, and_, func, select
 
 from search.choose.provenance import GIVEN, provenance
 from search.database.tables import candidates, studies, task_scores, trials
+from search.store.aims import aims_of, known_costs
 from search.store.workers import count_alive
+from space.objectives import DEFAULT
 from space.scores import at_floor
 from space.study import Stop
 
@@ -45,6 +47,8 @@ class SnapshotTrial:
         training_flops: spent if the trial is done, else planned.
         diverged: whether training diverged, which is a result of the candidate.
         tasks: task -> its fraction; empty unless the trial is done.
+        costs: of the candidate, those that are objectives of the study, in their order; by default its FLOPs
+            per token alone.
     """
 
     candidate: str
@@ -57,6 +61,11 @@ class SnapshotTrial:
     training_flops: float
     diverged: bool = False
     tasks: Mapping[str, TaskFraction] = field(default_factory=dict)
+    costs: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.costs:
+            object.__setattr__(self, "costs", (self.flops_per_token,))
 
     @property
     def ended(self) -> bool:
@@ -151,7 +160,7 @@ def take_snapshot(engine: Engine, study: str, seed: int, fractions: Fractions | 
     """
     fractions = {} if fractions is None else fractions
     spent = func.coalesce(trials.c.training_flops, trials.c.planned_flops).label("training_flops")
-    computed = ("training_flops", "tasks")
+    computed = ("training_flops", "tasks", "costs")
     columns = [trials.c[name] for name in SnapshotTrial.__dataclass_fields__ if name not in computed]
     searched = and_(trials.c.study == study, trials.c.seed == seed, trials.c.split == "select")
     standings = select(*columns, spent).where(searched)
@@ -171,11 +180,15 @@ def take_snapshot(engine: Engine, study: str, seed: int, fractions: Fractions | 
         alive = count_alive(connection, study)
         done = {(row.candidate, row.rung) for row in rows if row.state == "done"}
         fractions |= _fractions(connection, study, seed, done - fractions.keys())
+        aims = aims_of(connection, study)
+        costs = {} if aims.objectives.costs == DEFAULT.costs else known_costs(connection, study, aims)
     return Snapshot(
         candidates=tuple(Candidate(**row._mapping) for row in found),
         trials=tuple(
             SnapshotTrial(
-                **row._mapping, tasks=fractions[row.candidate, row.rung] if row.state == "done" else {}
+                **row._mapping,
+                tasks=fractions[row.candidate, row.rung] if row.state == "done" else {},
+                costs=costs.get(row.candidate, ()),
             )
             for row in rows
         ),

@@ -1,4 +1,4 @@
-"""`pathfront front`: print the Pareto front of score and FLOPs per token."""
+"""`pathfront front`: print the Pareto front of a study's objectives."""
 
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from search.read.rows import FrontRow
 
 NAME = "front"
+SHOWN = ("flops_per_token", "active_params", "total_params")  # in a column of their own
 EXAMPLES = [
     "pathfront front quick",
     "pathfront front quick --max-flops 1M",
@@ -18,7 +19,10 @@ EXAMPLES = [
 
 
 def run(study: Study, max_flops: MaxFlops = None, storage: Storage = None, json: Json = False) -> None:
-    """Print a study's Pareto front, best score first."""
+    """Print a study's Pareto front, best score first.
+
+    It has the candidates that no other beats in all objectives: by default the score and FLOPs per token.
+    """
     from search.api import open_study
     from search.commands import output
     from search.read.remarks import no_front
@@ -38,7 +42,9 @@ def print_front(rows: "Sequence[FrontRow]") -> None:
     from search.commands import output
     from space.candidate import CandidateConfig
     from space.description import describe
+    from space.objectives import COSTS
 
+    others = [name for name in rows[0].costs if name not in SHOWN]
     confirmed = any(row.split == "report" for row in rows)
     output.print_table(
         [
@@ -48,6 +54,7 @@ def print_front(rows: "Sequence[FrontRow]") -> None:
             ">FLOPs/token",
             ">active",
             ">params",
+            *(f">{COSTS[name].column}" for name in others),
             "architecture",
             ">rung",
             ">tokens",
@@ -61,6 +68,7 @@ def print_front(rows: "Sequence[FrontRow]") -> None:
                 output.short(row.flops_per_token),
                 output.short(row.active_params),
                 output.short(row.total_params),
+                *(output.short(row.costs[name], COSTS[name].unit) for name in others),
                 describe(CandidateConfig.model_validate(row.config)).label,
                 str(row.rung),
                 output.short(row.tokens),

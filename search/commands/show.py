@@ -33,13 +33,14 @@ def run(
     from search.commands.advice import can_be_exported
     from search.database.storage import resolve_url
     from search.read.results import Reader
+    from space.objectives import score_words
 
     reader = Reader(resolve_url(storage))
     detail = reader.trial(study, trial)
     if json:
         output.print_json(detail)
         return
-    _summary(detail)
+    _summary(detail, score_words(reader.suite(study)))
     _trouble(detail, reader.command("retry", study, f"--trial {trial}"))
     if detail.tasks:
         _tasks(detail, reader.suite(study).records)
@@ -100,8 +101,9 @@ def _confirmed(row: "ConfirmedRow") -> str:
     )
 
 
-def _summary(detail: "TrialDetail") -> None:
+def _summary(detail: "TrialDetail", words: str) -> None:
     from search.commands import output
+    from space.objectives import COSTS, DEFAULT
     from space.words import counted
 
     row = detail.row
@@ -111,7 +113,11 @@ def _summary(detail: "TrialDetail") -> None:
     )
     if row.score is not None:
         episodes = " on the report episodes" if row.split == "report" else ""
-        print(f"score {output.score(row.score, row.stderr)} of the expert, mean over domains{episodes}")
+        print(f"score {output.score(row.score, row.stderr)} of the expert, {words}{episodes}")
+    costs = {name: value for name, value in row.objectives.items() if value is not None and name in COSTS}
+    if tuple(costs) != DEFAULT.costs:
+        said = ", ".join(COSTS[name].value(value) for name, value in costs.items())
+        print(f"objectives: the score, {said}")
     if detail.confirmed is not None:
         print(_confirmed(detail.confirmed))
     if detail.seeds > 1:

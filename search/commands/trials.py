@@ -8,6 +8,9 @@ from search.commands.options import Json, Storage, Study
 from space.errors import StudyFileError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
     from search.read.rows import ListedTrial
 
 NAME = "trials"
@@ -40,11 +43,12 @@ def run(
 
     if json and csv:
         raise StudyFileError("--json and --csv cannot be combined: leave one out")
-    rows = Reader(resolve_url(storage)).listed_trials(study, state)
+    reader = Reader(resolve_url(storage))
+    rows = reader.listed_trials(study, state)
     if json:
         output.print_json(rows)
     elif csv:
-        _print_csv(rows)
+        _print_csv(rows, reader.config(study).objectives.costs)
     elif rows:
         _print(rows)
     else:
@@ -82,19 +86,27 @@ def _reason(row: "ListedTrial") -> str:
     return row.error if len(row.error) <= REASON else f"{row.error[: REASON - 3]}..."
 
 
-def _print_csv(rows: "list[ListedTrial]") -> None:
-    """Print CSV; the header is printed even if there are no trials."""
+def _print_csv(rows: "list[ListedTrial]", costs: "Sequence[str]") -> None:
+    """Print CSV, with a column for each cost that is an objective; the header even without trials."""
     import csv
     import sys
 
     from search.read.plain import as_json, column_names
     from search.read.rows import ListedTrial
 
-    cells = [{name: _cell(value) for name, value in as_json(row).items()} for row in rows]
-    names = dict.fromkeys(column_names(ListedTrial)) | dict.fromkeys(name for row in cells for name in row)
+    cells = [_columns(as_json(row), costs) for row in rows]
+    names = dict.fromkeys(_columns(dict.fromkeys([*column_names(ListedTrial)]), costs))
+    names |= dict.fromkeys(name for row in cells for name in row)
     writer = csv.DictWriter(sys.stdout, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(cells)
+
+
+def _columns(row: "Mapping[str, Any]", costs: "Sequence[str]") -> dict[str, object]:
+    """A row as JSON in cells: one for each cost that is an objective instead of all objectives in one."""
+    objectives = row["objectives"] or {}
+    cells = {name: _cell(value) for name, value in row.items() if name != "objectives"}
+    return cells | {f"objective.{name}": objectives.get(name) for name in costs}
 
 
 def _cell(value: object) -> object:

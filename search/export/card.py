@@ -7,6 +7,7 @@ from pathlib import Path
 from search.read.rows import FrontRow, TrialDetail
 from space.cost import price
 from space.description import describe
+from space.objectives import COSTS, DEFAULT, score_words
 from space.recipe import (
     CARD_FILE,
     CONFIG_FILE,
@@ -20,6 +21,8 @@ from space.recipe import (
 from space.scores import at_floor, tasks_above
 from space.words import counted, interval
 
+SHOWN = ("flops_per_token", "total_params")  # in a column of their own
+
 
 def card(
     recipe: Recipe,
@@ -27,6 +30,7 @@ def card(
     front: Sequence[FrontRow],
     folder: Path,
     trainer: str | None = None,
+    threshold: float = 0.0,
 ) -> str:
     """Write the card as Markdown.
 
@@ -36,6 +40,7 @@ def card(
         front: its study's front, best score first.
         folder: the export's folder, for the commands on the card.
         trainer: the study's own trainer; None if it is Pathfront's.
+        threshold: below which scores are of no interest to the study.
     """
     origin = recipe.origin
     return "\n".join(
@@ -49,7 +54,7 @@ def card(
             *_confirmed(detail),
             *_scores(recipe, detail),
             *_cost(recipe, detail),
-            *_place(detail, front),
+            *_place(detail, front, threshold),
             *(_commands(recipe, folder) if trainer is None else _whose(trainer)),
             *_files(),
         ]
@@ -183,7 +188,7 @@ def _scores(recipe: Recipe, detail: TrialDetail) -> list[str]:
         "## Scores",
         "",
         f"Fraction of expert performance of these weights on the {episodes}: overall"
-        f" **{interval(origin.score, origin.score_stderr)}** (mean over domains, 95% interval);"
+        f" **{interval(origin.score, origin.score_stderr)}** ({score_words(recipe.suite)}, 95% interval);"
         f" above half of the expert on {above} of {counted(len(detail.tasks), 'task')}.{rest}",
         "",
         "| task | domain | share of tokens | measured | floor | expert | of the expert (95%) | episodes |",
@@ -219,7 +224,17 @@ def _cost(recipe: Recipe, detail: TrialDetail) -> list[str]:
     ]
 
 
-def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
+def _why_not(detail: TrialDetail, threshold: float) -> str:
+    """Why a candidate above its floor is not on the front."""
+    score = detail.row.score
+    if score is not None and score < threshold:
+        return f"its score is below the study's threshold of {threshold:g}"
+    costs = [name for name in detail.row.objectives if name in COSTS]
+    what = "FLOPs" if tuple(costs) == DEFAULT.costs else " and ".join(COSTS[name].words for name in costs)
+    return f"another candidate is better at no more {what}"
+
+
+def _place(detail: TrialDetail, front: Sequence[FrontRow], threshold: float) -> list[str]:
     own = (detail.row.candidate, detail.row.rung)  # of a repeated candidate the front names the first seed
     places = [(row.candidate, row.rung) for row in front]
     lines = ["## Its place on the front", ""]
@@ -231,16 +246,18 @@ def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
             f"Not on the front of {len(front)}: its score is not above the floor by a standard error."
         )
     else:
-        lines.append(f"Not on the front of {len(front)}: another candidate is better at no more FLOPs.")
+        lines.append(f"Not on the front of {len(front)}: {_why_not(detail, threshold)}.")
     if detail.seeds > 1 and detail.mean_score is not None and detail.mean_stderr is not None:
         lines.append(
             f"Its score there is the mean over {detail.seeds} seeds,"
             f" {interval(detail.mean_score, detail.mean_stderr)} (95%)."
         )
+    others = [name for name in detail.row.objectives if name in COSTS and name not in SHOWN]
+    more = "".join(f" {COSTS[name].heading} |" for name in others)
     lines += [
         "",
-        "| trial | score (95%) | confirmed | FLOPs per token | total parameters | rung |",
-        "|---|---|---|---|---|---|",
+        f"| trial | score (95%) | confirmed | FLOPs per token | total parameters | rung |{more}",
+        f"|---|---|---|---|---|---|{'---|' * len(others)}",
     ]
     for row in front:
         mark = "**" if (row.candidate, row.rung) == own else ""
@@ -248,6 +265,7 @@ def _place(detail: TrialDetail, front: Sequence[FrontRow]) -> list[str]:
         lines.append(
             f"| {mark}{row.trial}{mark} | {mean_words(row.score, row.score_stderr, row.interval)}"
             f" | {confirmed} | {row.flops_per_token:,.0f} | {row.total_params:,} | {row.rung} |"
+            + "".join(f" {row.costs[name]:,.0f} |" for name in others)
         )
     return [*lines, ""]
 

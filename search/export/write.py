@@ -69,7 +69,7 @@ def export(
         origin=_origin(study, detail),
         weights_sha256=weights.sha256,
     )
-    text = card(recipe, detail, reader.front(study), folder, config.trainer)
+    text = card(recipe, detail, reader.front(study), folder, config.trainer, config.threshold)
     with write_folder_atomically(folder) as partial:
         _copy_checked(weights, partial / WEIGHTS_FILE)
         _write(partial, recipe, tokenizer(suite), text)

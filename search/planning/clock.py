@@ -22,7 +22,7 @@ from space.candidate import CandidateConfig
 from space.cost import Cost
 from space.errors import StudyFileError
 from space.records import SuiteRecord
-from space.scores import domain_weights
+from space.scores import score_weights
 from space.study import StudyConfig
 
 Propose = Callable[[Snapshot], Proposal | None]
@@ -50,7 +50,7 @@ class Result:
     @classmethod
     def of(cls, suite: SuiteRecord, tasks: Mapping[str, TaskFraction]) -> "Result":
         """Aggregate the tasks' fractions, as `space.scores.Scorecard` does."""
-        weights = domain_weights({name: suite.records[name].domain for name in suite.tasks})
+        weights = score_weights(suite)
         score = sum(weights[name] * float(np.clip(tasks[name].value, -1, 1)) for name in suite.tasks)
         variance = sum((weights[name] * tasks[name].stderr) ** 2 for name in suite.tasks)
         return cls(tasks, score, variance**0.5)
@@ -251,6 +251,7 @@ class _Clock:
                 stderr=None,
                 flops_per_token=proposal.cost.flops_per_token,
                 training_flops=planned,
+                costs=self.config.costs(proposal.cost, optimizer, self.suite),
             )
         )
 

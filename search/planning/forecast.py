@@ -306,7 +306,7 @@ def _front_bytes(course: Course, files: Callable[[Trial], tuple[int, int]]) -> i
     """Bytes of the weights of a course's front, taken over each candidate's highest rung."""
     highest = {trial.candidate: trial for trial in course.trials}
     last = list(highest.values())
-    front = pareto([(trial.score, trial.proposal.cost.flops_per_token) for trial in last])
+    front = pareto([(trial.score, *trial.costs) for trial in last])
     return sum(files(last[i])[1] for i in front)
 
 

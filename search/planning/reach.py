@@ -24,6 +24,7 @@ from search.choose.sampler import Feasible, Problem
 from search.pareto import hypervolume, pareto
 from search.planning.clock import FinishedTrial, KnownSurface
 from search.planning.simulate import executed_flops_per_token
+from space.objectives import KnownCosts
 from space.scores import at_floor
 
 LEAST = 0.1  # quantile of the scores of random candidates: corner of the hypervolume
@@ -72,13 +73,15 @@ class Judge:
 
     Attributes:
         least_score: scores at or below it add nothing to a front's value.
-        most_flops: nor do FLOPs per token at or above it.
+        most: costs at or above which they add nothing either, one for each of the study's objectives.
     """
 
     def __init__(self, problem: Problem, surface: KnownSurface, least_score: float | None = None) -> None:
         self.problem, self.surface = problem, surface
         priced = problem.space.feasible(problem.suite, problem.limits)
-        self.most_flops = MARGIN * priced[-1][1].flops_per_token
+        batch, tokens = problem.suite.batch_tokens, problem.rungs.whole_tokens
+        costs = [problem.objectives.of(KnownCosts.of(cost, "muon", batch, tokens)) for _, cost in priced]
+        self.most = MARGIN * np.max(costs, axis=0)  # with the optimizer that costs more
         self._truths: dict[tuple[str, int], float | None] = {}
         self.least_score = self._quantile() if least_score is None else least_score
 
@@ -91,8 +94,9 @@ class Judge:
         """
         rungs = [-1] * len(found) if rungs is None else rungs
         scores = [self.truth(f, rung) for f, rung in zip(found, rungs, strict=True)]
-        points = [(t, f.cost.flops_per_token) for f, t in zip(found, scores, strict=True) if t is not None]
-        return hypervolume(points, self.least_score, self.most_flops)
+        costs = [self.problem.costs(f.candidate, f.cost) for f in found]
+        points = [(t, *cost) for cost, t in zip(costs, scores, strict=True) if t is not None]
+        return hypervolume(points, self.least_score, self.most)
 
     def curve(self, trials: Sequence[FinishedTrial]) -> list[Point]:
         """The measure after each trial of a run.
@@ -108,7 +112,7 @@ class Judge:
             known = highest.get(trial.candidate)
             if known is None or trial.rung > known.rung:
                 highest[trial.candidate] = trial
-            front = reported_front(list(highest.values()))
+            front = reported_front(list(highest.values()), self.problem)
             names = [(of.candidate, of.rung) for of in front]
             if names != reported:
                 reported = names
@@ -156,7 +160,7 @@ class Judge:
             for f, r in zip(found, results, strict=True)
             if r.score is not None and not at_floor(r.score, r.stderr)
         ]
-        front = pareto([(score, f.cost.flops_per_token) for f, score in scored])
+        front = pareto([(score, *self.problem.costs(f.candidate, f.cost)) for f, score in scored])
         return [scored[i][0] for i in front]
 
     def _quantile(self) -> float:
@@ -181,18 +185,20 @@ class Judge:
         return self._truths[key]
 
 
-def reported_front(trials: Sequence[FinishedTrial]) -> list[FinishedTrial]:
+def reported_front(trials: Sequence[FinishedTrial], problem: Problem) -> list[FinishedTrial]:
     """The trials on the front that a study reports, best score first.
 
     Args:
         trials: one for each candidate, at its highest rung.
+        problem: of the study.
     """
     able = [
         (t, t.result.score)
         for t in trials
         if t.result.score is not None and not at_floor(t.result.score, t.result.stderr)
     ]
-    return [able[i][0] for i in pareto([(score, t.proposal.cost.flops_per_token) for t, score in able])]
+    points = [(score, *problem.costs(t.proposal.candidate, t.proposal.cost)) for t, score in able]
+    return [able[i][0] for i in pareto(points)]
 
 
 def first_reach(curve: Sequence[Point], level: float) -> float | None:

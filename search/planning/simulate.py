@@ -49,6 +49,7 @@ class Trial:
         training_flops: that it is expected to execute.
         planned_flops: with the head at every position.
         score: made up.
+        costs: those that are objectives of the study.
         repeats: whether it repeats another trial with another seed.
     """
 
@@ -59,6 +60,7 @@ class Trial:
     training_flops: float
     planned_flops: float
     score: float
+    costs: tuple[float, ...]
     repeats: bool = False
 
 
@@ -90,7 +92,7 @@ def executed_flops_per_token(cost: Cost, optimizer: str, suite: SuiteRecord) -> 
 def draw_pool(config: StudyConfig, suite: SuiteRecord, rng: np.random.Generator) -> list[Feasible]:
     """Draw feasible candidates of a space at random, with repetitions."""
     pool: list[Feasible] = []
-    problem = Problem(config.space, suite, config.limits, config.search.seed, config.rungs)
+    problem = Problem.of(config, suite)
     for _ in range(DRAWS):
         found = problem.feasible(config.space.sample(suite, rng))
         if found is not None:
@@ -140,7 +142,7 @@ class _FromPool:
         search = config.search if name in PLAYED else Search(sampler="tpe", seed=seed)
         self.name = search.sampler
         self.models = self.name not in ("stratified", "random")
-        self._problem = Problem(config.space, suite, config.limits, seed, config.rungs)
+        self._problem = Problem.of(config, suite)
         self._sampler = make_sampler(search, self._problem)
         own = self._sampler
         self._stratified = own if isinstance(own, Stratified) else Stratified(self._problem)
@@ -218,6 +220,7 @@ def _trial(proposer: _FromPool, proposal: Feasible, candidate: str, rung: int, s
         training_flops=executed * tokens,
         planned_flops=planned * tokens,
         score=scores.score(int(candidate), proposal.cost.flops_per_token, rung),
+        costs=proposer.config.costs(proposal.cost, optimizer, suite),
     )
 
 
@@ -232,6 +235,7 @@ def _standing(trial: Trial) -> SnapshotTrial:
         stderr=0.01,
         flops_per_token=trial.proposal.cost.flops_per_token,
         training_flops=trial.training_flops,
+        costs=trial.costs,
     )
 
 

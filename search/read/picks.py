@@ -1,4 +1,8 @@
-"""Which candidates of a front are recommended: the best score, and the knee."""
+"""Which candidates of a front are recommended: the best score, and the knee.
+
+With one cost the knee is the corner farthest above the front's chord, with two the point that is closest to
+the best of each objective; see `search.pareto.knee`.
+"""
 
 from collections.abc import Sequence
 
@@ -19,4 +23,4 @@ def picked(front: Sequence[FrontRow], pick: str) -> FrontRow:
     rows = pickable(front)
     if pick == "best":
         return rows[0]
-    return rows[knee([(row.score, row.flops_per_token) for row in rows])]
+    return rows[knee([(row.score, *row.costs.values()) for row in rows])]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, and_, func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.engine import Connection
 
 from search.database.tables import candidates, checkpoints, clock, curves, events, trials, workers
@@ -220,8 +220,7 @@ def _best(connection: Connection, study: str, finalists: list[Finalist]) -> Tria
     finalist = best_of(finalists)
     if finalist is None:
         return None
-    named = and_(trials.c.study == study, trials.c.number == finalist.number)
-    found = queries.trial_rows(connection, named)
+    found = queries.trial_rows(connection, study, trials.c.number == finalist.number)
     return queries.merged(found[0], finalist) if found else None
 
 

@@ -4,7 +4,7 @@ They never write.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -14,12 +14,16 @@ from sqlalchemy.engine import Connection
 
 from search.choose.provenance import provenance
 from search.database.tables import candidates, clock, curves, task_scores, trials, workers
-from search.read.rows import CurvePoint, ListedTrial, TrialRow, WorkerRow
+from search.read.rows import CurvePoint, FrontRow, ListedTrial, TrialRow, WorkerRow
+from search.store.aims import aims_of, known_costs
 from search.store.finalists import Finalist, best_of, front_of, highest_rungs
 from search.store.leases import lease_seconds
+from space.candidate import CandidateConfig
 from space.description import Description
+from space.objectives import DEFAULT
 from space.scores import TaskScore
 
+FEW = 500  # rows whose candidates are named in a query
 MOST_DESCRIPTIONS = 10_000  # that stay in memory
 OF_TRIAL = and_(trials.c.study == candidates.c.study, trials.c.candidate == candidates.c.candidate)
 LIVE = and_(trials.c.state == "running", trials.c.lease_until > clock())
@@ -69,11 +73,13 @@ def merged(row: TrialRow, finalist: Finalist) -> TrialRow:
     return replace(row, score=finalist.score, stderr=finalist.stderr, confirmed=True, split=finalist.split)
 
 
-def trial_rows(connection: Connection, where: ColumnElement[bool]) -> list[TrialRow]:
+def trial_rows(connection: Connection, study: str, *where: ColumnElement[bool]) -> list[TrialRow]:
     """Trials that have an Optuna number, in the order of that number."""
-    numbered = select(*_ROW).join(candidates, OF_TRIAL).where(where, trials.c.number.is_not(None))
-    found = connection.execute(numbered.order_by(trials.c.number))
-    return [TrialRow(**_values(row)) for row in found]
+    of_study = (trials.c.study == study, trials.c.number.is_not(None), *where)
+    numbered = select(*_ROW).join(candidates, OF_TRIAL).where(*of_study)
+    found = connection.execute(numbered.order_by(trials.c.number)).all()
+    costs = named_costs(connection, study, found)
+    return [TrialRow(**_values(row, costs)) for row in found]
 
 
 def listed_trials(connection: Connection, study: str, state: str | None = None) -> list[ListedTrial]:
@@ -86,7 +92,19 @@ def listed_trials(connection: Connection, study: str, state: str | None = None) 
     if state is not None:
         query = query.where(state_now == state)
     ordered = query.order_by(trials.c.number.is_(None), trials.c.number, trials.c.started_at)
-    return [ListedTrial(**_values(row)) for row in connection.execute(ordered)]
+    found = connection.execute(ordered).all()
+    costs = named_costs(connection, study, found)
+    return [ListedTrial(**_values(row, costs)) for row in found]
+
+
+def named_costs(connection: Connection, study: str, rows: Sequence[Any]) -> dict[str, dict[str, float]]:
+    """Candidate of a row -> name -> cost that is an objective; empty where rows know their only cost."""
+    aims = aims_of(connection, study)
+    if aims.objectives.costs == DEFAULT.costs:
+        return {}
+    names = {row.candidate for row in rows} if len(rows) <= FEW else None
+    costs = known_costs(connection, study, aims, names)
+    return {name: dict(zip(aims.objectives.costs, values, strict=True)) for name, values in costs.items()}
 
 
 @lru_cache(maxsize=MOST_DESCRIPTIONS)
@@ -95,9 +113,55 @@ def description(json: str) -> Description:
     return Description.model_validate_json(json)
 
 
-def _values(row: Any) -> dict[str, Any]:
+def _values(row: Any, costs: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     """Field -> value of a ListedTrial, from a row of `_ROW`."""
-    return {**row._mapping, "description": description(row.description)}
+    own = costs.get(row.candidate, {})
+    return {**row._mapping, "description": description(row.description), "objectives": own}
+
+
+def front_rows(
+    connection: Connection, study: str, max_flops: float | None, ladder: Sequence[int]
+) -> list[FrontRow]:
+    """The non-dominated finalists, best score first.
+
+    Args:
+        connection: an open connection.
+        study: the study's name.
+        max_flops: only candidates of at most that many FLOPs per token.
+        ladder: trunk tokens of each rung.
+    """
+    front = front_of(highest_rungs(connection, study), max_flops)
+    names = [row.candidate for row in front]
+    found = connection.execute(
+        select(candidates).where(candidates.c.study == study, candidates.c.candidate.in_(names))
+    )
+    details = {row.candidate: row for row in found}
+    tasks, costs = fractions(connection, study, front), named_costs(connection, study, front)
+    return [
+        FrontRow(
+            trial=row.number,
+            candidate=row.candidate,
+            score=row.score,
+            score_stderr=row.stderr,
+            confirmed=row.seeds > 1 or row.split == "report",
+            flops_per_token=row.flops_per_token,
+            active_params=details[row.candidate].active_params,
+            total_params=details[row.candidate].total_params,
+            rung=row.rung,
+            tokens=ladder[row.rung],
+            tasks=tasks.get(row.candidate, {}),
+            mixture=details[row.candidate].config["mixture"]["weights"],
+            config=CandidateConfig.model_validate(details[row.candidate].config).model_dump(mode="json"),
+            seeds=row.seeds,
+            split=row.split,
+            interval=row.interval,
+            selected_score=row.selected_score,
+            control_of=row.control_of,
+            objectives=costs.get(row.candidate, {}),
+        )
+        for row in front
+        if row.candidate in details  # else the study was deleted in this moment
+    ]
 
 
 def alive_workers(connection: Connection, study: str) -> list[WorkerRow]:

@@ -10,6 +10,7 @@ from search.read.confirm_rows import ConfirmationStatus
 from search.read.results import Reader, storage_option
 from search.read.rows import FailureGroup, StudyStatus, StudySummary, TrialRow
 from search.store.studies import DELETING
+from space.scores import at_floor as is_at_floor
 from space.study import shipped_studies
 from space.words import counted
 
@@ -141,7 +142,7 @@ def no_front(reader: Reader, study: str, max_flops: float | None = None) -> str:
     """
     finalists = reader.finalists(study)
     if finalists:
-        return why_no_front(study, finalists, max_flops)
+        return why_no_front(study, finalists, max_flops, reader.config(study).threshold)
     status = reader.status(study)
     if not status.candidates:
         return f"study '{study}' has no candidate yet; run it: {launch_command(study, reader.url)}"
@@ -170,19 +171,27 @@ def _log(path: str | None) -> str:
     return "" if path is None else f"; log: {path}"
 
 
-def why_no_front(study: str, finalists: Sequence[TrialRow], max_flops: float | None = None) -> str:
+def why_no_front(
+    study: str, finalists: Sequence[TrialRow], max_flops: float | None = None, threshold: float = 0.0
+) -> str:
     """Why a front is empty, and what to do about it, in one line.
 
     Args:
         study: name of the study.
         finalists: every candidate's highest done rung.
         max_flops: the limit on FLOPs per token that the front was taken within.
+        threshold: of the study.
     """
     limit = "" if max_flops is None else f" within {max_flops:g} FLOPs per token"
     within = [row for row in finalists if max_flops is None or row.flops_per_token <= max_flops]
     if not within:
         return f"study '{study}' has no done trial{limit}; see pathfront status {study}"
     best = max(within, key=lambda row: row.score or 0.0)
+    if any(not is_at_floor(row.score, row.stderr) for row in within):
+        return (
+            f"no candidate of study '{study}'{limit} reaches the threshold {threshold:g};"
+            f" the best score is {best.score:.3f}"
+        )
     return (
         f"none of the {len(within)} scored candidates of study '{study}'{limit} is above its floor by one"
         f" standard error (the best: {best.score:.3f} ± {best.stderr or 0:.3f} after {best.tokens:,}"

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, and_, case, func, select
+from sqlalchemy import Row, case, func, select
 
 from search.choose.provenance import provenance
 from search.choose.snapshot import Snapshot, take_snapshot
@@ -29,7 +29,7 @@ from search.read.rows import (
 )
 from search.store.artifacts import located
 from search.store.confirmations import Plan, plan
-from search.store.finalists import front_of, highest_rungs, mean_over_seeds
+from search.store.finalists import highest_rungs, mean_over_seeds
 from search.store.studies import parse_config, parse_suite
 from space.candidate import CandidateConfig
 from space.confirm import Confirm
@@ -151,7 +151,7 @@ class Reader:
         """
         self._study(study)
         with self._engine.connect() as connection:
-            return queries.trial_rows(connection, trials.c.study == study)
+            return queries.trial_rows(connection, study)
 
     def listed_trials(self, study: str, state: str | None = None) -> list[ListedTrial]:
         """All trials by number, then those without a number.
@@ -176,11 +176,11 @@ class Reader:
         self._study(study)
         with self._engine.connect() as connection:
             highest = {row.number: row for row in highest_rungs(connection, study)}
-            rows = queries.trial_rows(connection, and_(trials.c.study == study, trials.c.state == "done"))
+            rows = queries.trial_rows(connection, study, trials.c.state == "done")
         return [queries.merged(row, highest[row.number]) for row in rows if row.number in highest]
 
     def front(self, study: str, max_flops: float | None = None) -> list[FrontRow]:
-        """The non-dominated finalists, best score first; ties are kept.
+        """The finalists that no other beats in the study's objectives, best score first; ties are kept.
 
         Args:
             study: name of the study.
@@ -190,39 +190,9 @@ class Reader:
             NotFoundError: there is no such study.
         """
         self._study(study)
-        with self._engine.connect() as connection:
-            front = front_of(highest_rungs(connection, study), max_flops)
-            names = [row.candidate for row in front]
-            found = connection.execute(
-                select(candidates).where(candidates.c.study == study, candidates.c.candidate.in_(names))
-            )
-            details = {row.candidate: row for row in found}
-            fractions = queries.fractions(connection, study, front)
         ladder = self.config(study).rungs.tokens
-        return [
-            FrontRow(
-                trial=row.number,
-                candidate=row.candidate,
-                score=row.score,
-                score_stderr=row.stderr,
-                confirmed=row.seeds > 1 or row.split == "report",
-                flops_per_token=row.flops_per_token,
-                active_params=details[row.candidate].active_params,
-                total_params=details[row.candidate].total_params,
-                rung=row.rung,
-                tokens=ladder[row.rung],
-                tasks=fractions.get(row.candidate, {}),
-                mixture=details[row.candidate].config["mixture"]["weights"],
-                config=CandidateConfig.model_validate(details[row.candidate].config).model_dump(mode="json"),
-                seeds=row.seeds,
-                split=row.split,
-                interval=row.interval,
-                selected_score=row.selected_score,
-                control_of=row.control_of,
-            )
-            for row in front
-            if row.candidate in details  # else the study was deleted in this moment
-        ]
+        with self._engine.connect() as connection:
+            return queries.front_rows(connection, study, max_flops, ladder)
 
     def trial(self, study: str, number: int) -> TrialDetail:
         """All details of one trial.
@@ -232,7 +202,7 @@ class Reader:
         """
         self._study(study)
         with self._engine.connect() as connection:
-            rows = queries.trial_rows(connection, and_(trials.c.study == study, trials.c.number == number))
+            rows = queries.trial_rows(connection, study, trials.c.number == number)
             if not rows:
                 raise NotFoundError(
                     f"study '{study}' has no trial {number}{queries.numbers(connection, study, number)}"
@@ -252,11 +222,7 @@ class Reader:
             proposed, _ = queries.proposals(connection, study, controls=True)
             mean = mean_over_seeds(connection, study, row.candidate, row.rung)
             rungs = self.config(study).rungs
-            trained = (
-                rungs.trial_tokens(row.rung)
-                if row.split == "select"
-                else rungs.with_decay(rungs.tokens[row.rung])
-            )
+            trained = rungs.trained_tokens(row.rung, row.split)
             confirmation = confirmation_status(connection, study, len(rungs.tokens) - 1)
             confirmed = [] if confirmation is None else confirmation.candidates
             loads = connection.execute(select(routing.c.domain, routing.c.load).filter_by(**key))

@@ -58,6 +58,7 @@ class ListedTrial:
         final: whether it is done, or failed with no attempt left.
         confirmed: whether the score is a mean over several seeds.
         split: the episodes of the score; "report" for confirmations.
+        objectives: name -> value of each objective of the study; the score is None until the trial is done.
         trial: the same as `number`.
         score_stderr: the same as `stderr`.
         attempts: number of attempts so far, the same as `attempt`.
@@ -86,6 +87,7 @@ class ListedTrial:
     final: bool = False
     confirmed: bool = False
     split: Split = "select"
+    objectives: dict[str, float | None] = field(default_factory=dict, hash=False)
     trial: int | None = field(init=False)
     score_stderr: float | None = field(init=False)
     attempts: int = field(init=False)
@@ -94,6 +96,8 @@ class ListedTrial:
         object.__setattr__(self, "trial", self.number)
         object.__setattr__(self, "score_stderr", self.stderr)
         object.__setattr__(self, "attempts", self.attempt)
+        known = self.objectives or {"flops_per_token": self.flops_per_token}
+        object.__setattr__(self, "objectives", {"score": None} | known | {"score": self.score})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +123,7 @@ class FrontRow:
         interval: 95% interval of a confirmed mean; None for others, and if it is unknown.
         selected_score: score on the select episodes of a confirmed candidate.
         control_of: the candidate whose uniform control it is.
+        objectives: name -> value of each objective of the study.
         number: the same as `trial`.
         stderr: the same as `score_stderr`.
     """
@@ -141,12 +146,20 @@ class FrontRow:
     interval: tuple[float, float] | None = None
     selected_score: float | None = None
     control_of: str | None = None
+    objectives: dict[str, float] = field(default_factory=dict)
     number: int = field(init=False)
     stderr: float = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "number", self.trial)
         object.__setattr__(self, "stderr", self.score_stderr)
+        known = self.objectives or {"flops_per_token": self.flops_per_token}
+        object.__setattr__(self, "objectives", {"score": self.score} | known)
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Name -> value of each objective but the score."""
+        return {name: value for name, value in self.objectives.items() if name != "score"}
 
     def above(self, threshold: float = HALF) -> int:
         """Tasks whose fraction of the expert is above a threshold."""

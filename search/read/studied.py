@@ -16,7 +16,7 @@ def studied(reader: Reader, study: str) -> Studied:
     """
     config, suite = reader.config(study), reader.suite(study)
     seed = config.search.seed
-    problem = Problem(config.space, suite, config.limits, seed, config.rungs)
+    problem = Problem.of(config, suite)
     engine = open_reader(reader.url)
     try:
         return Studied(study, problem, take_snapshot(engine, study, seed))

@@ -38,7 +38,7 @@ class Expectation:
         score: predicted at the top rung.
         low: of its 90% interval, the noise of one training included.
         high: of the same.
-        gain: expected gain of the front in score times log FLOPs, if training does not diverge.
+        gain: expected gain of the front in score times log costs, if training does not diverge.
         survives: probability that training does not diverge.
         law_weight: weight of the scaling law in the prediction.
         belief: factor by which priors or a warm start multiply the value; 1 without them.
@@ -141,7 +141,8 @@ class _Asked:
             found = Feasible(candidate, known.params, price(candidate.architecture, self._problem.suite))
             origin, name, rung = known.origin, known.id, choice.rung
         expected = self._expected(found, views[0])
-        _begin(views, of, found, name, rung, origin)
+        costs = self._problem.costs(found.candidate, found.cost)
+        _begin(views, of, found, name, rung, origin, costs)
         rule_of = provenance(origin)
         return Suggested(
             kind=kind,
@@ -167,7 +168,8 @@ class _Asked:
         try:
             surrogate = models.surrogate(view)
             rng = np.random.default_rng(0)
-            choice = Choice(models.space, surrogate, view, rng, belief=belief)
+            least = self._problem.threshold
+            choice = Choice(models.space, surrogate, view, rng, belief=belief, least_score=least)
             pool, _ = models.space.encode([found.params])
             expected = choice.expected(pool)
         except np.linalg.LinAlgError:
@@ -197,7 +199,15 @@ def quantile(predicted: Prediction, probability: float) -> float:
     return float(found)
 
 
-def _begin(views: list[Snapshot], of: int, found: Feasible, name: str, rung: int, origin: str) -> None:
+def _begin(
+    views: list[Snapshot],
+    of: int,
+    found: Feasible,
+    name: str,
+    rung: int,
+    origin: str,
+    costs: tuple[float, ...],
+) -> None:
     """Add a trial to the views as a running one, and its candidate where that is new."""
     known = views[0].candidates
     if all(candidate.id != name for candidate in known):
@@ -212,6 +222,7 @@ def _begin(views: list[Snapshot], of: int, found: Feasible, name: str, rung: int
         stderr=None,
         flops_per_token=found.cost.flops_per_token,
         training_flops=0.0,
+        costs=costs,
     )
     for place, view in enumerate(views):
         trials = (*view.trials, trial) if place == of else view.trials

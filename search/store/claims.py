@@ -46,14 +46,14 @@ class NewTrial:
     ) -> "NewTrial":
         """The trial of a candidate at a rung with a seed, and its planned cost."""
         cost, rungs = price(candidate.architecture, suite), config.rungs
-        tokens = rungs.trial_tokens(rung) if split == "select" else rungs.with_decay(rungs.tokens[rung])
         return cls(
             candidate=candidate.id,
             rung=rung,
             seed=seed,
             tokens=rungs.tokens[rung],
             flops_per_token=cost.flops_per_token,
-            planned_flops=cost.planned_flops_per_token(candidate.optimizer, suite.batch_tokens) * tokens,
+            planned_flops=cost.planned_flops_per_token(candidate.optimizer, suite.batch_tokens)
+            * rungs.trained_tokens(rung, split),
             split=split,
         )
 

@@ -6,7 +6,7 @@ confirmed has the mean of its confirmations instead: of its trials with fresh se
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import select
@@ -14,7 +14,9 @@ from sqlalchemy.engine import Connection
 
 from search.database.tables import confirmations, trials
 from search.pareto import pareto
+from search.store.aims import aims_of, known_costs
 from search.store.means import Scored, confirmed_means
+from space.objectives import DEFAULT
 from space.records import Split
 from space.scores import at_floor
 
@@ -43,6 +45,8 @@ class Finalist(NamedTuple):
         of_seeds: the seeds of these trials.
         freedom: degrees of freedom of a confirmed score's interval.
         control_of: the candidate that it is the uniform control of.
+        costs: those that are objectives of the study, in their order.
+        below: whether the score is below the study's threshold.
     """
 
     number: int
@@ -58,6 +62,13 @@ class Finalist(NamedTuple):
     of_seeds: tuple[int, ...] = ()
     freedom: int = 0
     control_of: str | None = None
+    costs: tuple[float, ...] = ()
+    below: bool = False
+
+    @property
+    def objectives(self) -> tuple[float, ...]:
+        """Score and costs, as `search.pareto` takes them."""
+        return (self.score, *(self.costs or (self.flops_per_token,)))
 
 
 class _HasSplit(Protocol):
@@ -70,13 +81,30 @@ Row = TypeVar("Row", bound=_HasSplit)
 
 def highest_rungs(connection: Connection, study: str) -> list[Finalist]:
     """Each candidate at the highest rung at which it was scored; confirmed ones by their confirmations."""
-    selected = {row.candidate: row for row in selected_rungs(connection, study)}
+    selected = {row.candidate: row for row in _selected(connection, study)}
     confirmed = {row.candidate: row for row in _confirmed(connection, study, selected)}
-    return list((selected | confirmed).values())
+    return _judged(connection, study, (selected | confirmed).values())
 
 
 def selected_rungs(connection: Connection, study: str) -> list[Finalist]:
     """Each candidate at the highest rung at which the search scored it, without confirmations."""
+    return _judged(connection, study, _selected(connection, study))
+
+
+def _judged(connection: Connection, study: str, rows: Iterable[Finalist]) -> list[Finalist]:
+    """Candidates with their costs that are objectives of the study, and by its threshold."""
+    aims = aims_of(connection, study)
+    if aims.objectives.costs == DEFAULT.costs and not aims.threshold:
+        return list(rows)
+    costs = known_costs(connection, study, aims)
+    return [
+        row._replace(costs=costs[row.candidate], below=row.score < aims.threshold)
+        for row in rows
+        if row.candidate in costs  # else the study was deleted in this moment
+    ]
+
+
+def _selected(connection: Connection, study: str) -> list[Finalist]:
     groups: dict[str, list[Any]] = defaultdict(list)
     for row in connection.execute(_done(study, "select").order_by(trials.c.rung.desc(), trials.c.seed)):
         group = groups[row.candidate]
@@ -165,13 +193,13 @@ def front_of(finalists: list[Finalist], max_flops: float | None = None) -> list[
 
     A confirmed candidate is left out only if another confirmed one dominates it, since scores that are not
     confirmed are too high among the best; all others are left out if any candidate dominates them.
-    Candidates at their floor are left out.
+    Candidates at their floor, and those below the study's threshold, are left out.
 
     Args:
         finalists: each candidate at its highest rung.
         max_flops: leave out candidates of more FLOPs per token.
     """
-    able = [row for row in finalists if not at_floor(row.score, row.stderr)]
+    able = [row for row in finalists if not (row.below or at_floor(row.score, row.stderr))]
     ordered = sorted(able, key=lambda row: row.number)  # so that the order of equal points is fixed
     kept = [row for row in ordered if max_flops is None or row.flops_per_token <= max_flops]
     confirmed = [row for row in kept if row.split == "report"]
@@ -180,7 +208,7 @@ def front_of(finalists: list[Finalist], max_flops: float | None = None) -> list[
 
 
 def _pareto(rows: list[Finalist]) -> list[Finalist]:
-    return [rows[i] for i in pareto([(row.score, row.flops_per_token) for row in rows])]
+    return [rows[i] for i in pareto([row.objectives for row in rows])]
 
 
 def pickable(rows: Sequence[Row]) -> list[Row]:

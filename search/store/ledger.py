@@ -19,14 +19,8 @@ from sqlalchemy import Connection, Engine, Row, and_, delete, func, insert, or_,
 from sqlalchemy.exc import IntegrityError
 
 from search.database.patience import patient, patiently
-from search.database.tables import (
-    checkpoints,
-    clock,
-    curves,
-    routing,
-    task_scores,
-    trials,
-)
+from search.database.tables import checkpoints, clock, curves, routing, task_scores, trials
+from search.store.aims import known_costs
 from search.store.claims import Claim, NewTrial, insert_candidate
 from search.store.events import add_event
 from search.store.faults import Failure
@@ -368,8 +362,9 @@ class Ledger(Transactions):
         if not untold and not thorough:
             return
         running = self._optuna.running()
-        known = self._trials_of(candidates_of(running))  # read after `running`, so never older
-        for number, values in untold_results(running, known, untold):
+        names = candidates_of(running) | {row.candidate for row in untold}
+        known, costs = self._trials_of(names)  # read after `running`, so never older
+        for number, values in untold_results(running, known, untold, costs):
             self._optuna.tell(number, values)
         step("told")
         with self.write() as connection:
@@ -378,12 +373,15 @@ class Ledger(Transactions):
                 same = and_(claim.of(trials), trials.c.attempt == row.attempt, trials.c.state == row.state)
                 connection.execute(update(trials).where(same).values(told=True))
 
-    def _trials_of(self, names: set[str]) -> dict[tuple[Any, ...], Row[Any]]:
-        """Trials of some candidates by candidate, rung and seed."""
+    def _trials_of(
+        self, names: set[str]
+    ) -> tuple[dict[tuple[Any, ...], Row[Any]], dict[str, tuple[float, ...]]]:
+        """Trials of some candidates by candidate, rung and seed; their costs that are objectives."""
         where = and_(trials.c.study == self.study, trials.c.candidate.in_(names))
         with self.read() as connection:
             rows = connection.execute(select(trials).where(where)).all()
-        return {(row.candidate, row.rung, row.seed): row for row in rows}
+            costs = known_costs(connection, self.study, names=names)
+        return {(row.candidate, row.rung, row.seed): row for row in rows}, costs
 
 
 def _counted_crash(connection: Connection, claim: Claim) -> dict[str, int]:

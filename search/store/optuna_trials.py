@@ -11,13 +11,12 @@ from sqlalchemy import Row
 
 from search.database.storage import optuna_storage, reachable
 from space.errors import StorageError
+from space.objectives import Objectives
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
 LABEL = "pathfront:label"
-METRICS = ("score", "flops_per_token")
-DIRECTIONS = ("maximize", "minimize")
 
 
 class OptunaTrials:
@@ -91,8 +90,7 @@ class OptunaTrials:
 
         Args:
             number: the trial's number.
-            values: score and FLOPs per token for COMPLETE, None for FAIL.
-
+            values: of the study's objectives for COMPLETE, None for FAIL.
 
         Raises:
             StorageError: the result cannot be reported.
@@ -125,7 +123,10 @@ class OptunaTrials:
 
 
 def untold_results(
-    running: Mapping[str, int], known: Mapping[Any, Row[Any]], untold: Sequence[Row[Any]]
+    running: Mapping[str, int],
+    known: Mapping[Any, Row[Any]],
+    untold: Sequence[Row[Any]],
+    costs: Mapping[str, Sequence[float]],
 ) -> Iterator[tuple[int, list[float] | None]]:
     """How trials ended that Optuna does not know about: attempts that ended, or that were taken over.
 
@@ -133,6 +134,7 @@ def untold_results(
         running: label -> number of Optuna's RUNNING trials.
         known: (candidate, rung, seed) -> row of the ledger, read after `running`.
         untold: rows of the ledger whose last attempt ended and is not marked as told.
+        costs: candidate -> its costs that are objectives of the study.
 
     Yields:
         The number of a trial, and its values or None for a failure, as `OptunaTrials.tell` takes them.
@@ -142,10 +144,10 @@ def untold_results(
         row = known.get(tuple(key))
         if row is None or attempt > row.attempt or (attempt == row.attempt and row.state == "running"):
             continue
-        yield number, _values(row) if attempt == row.attempt else None
+        yield number, _values(row, costs) if attempt == row.attempt else None
     for row in untold:  # most trials that are not RUNNING were told before; telling twice changes nothing
         if row.number is not None and row.number not in running.values():
-            yield row.number, _values(row)
+            yield row.number, _values(row, costs)
 
 
 def candidates_of(labels: Iterable[str]) -> set[str]:
@@ -153,9 +155,9 @@ def candidates_of(labels: Iterable[str]) -> set[str]:
     return {attempt_of(label)[0] for label in labels}
 
 
-def _values(row: Row[Any]) -> list[float] | None:
+def _values(row: Row[Any], costs: Mapping[str, Sequence[float]]) -> list[float] | None:
     """Optuna's values of a trial whose last attempt was scored; None where it was not."""
-    return [row.score, row.flops_per_token] if row.state == "done" else None
+    return [row.score, *costs[row.candidate]] if row.state == "done" else None
 
 
 def label_of(candidate: str, rung: int, seed: int, attempt: int) -> str:
@@ -175,19 +177,27 @@ def close_storage(storage: "RDBStorage") -> None:
     storage.engine.dispose()
 
 
-def create_study(storage: "RDBStorage", study: str) -> None:
-    """Create Optuna's study, if it does not exist."""
+def create_study(storage: "RDBStorage", study: str, objectives: Objectives) -> None:
+    """Create Optuna's study, if it does not exist.
+
+    A study without trials is made again if it has other objectives: its specification may still change.
+    """
     import warnings
 
     import optuna
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # metric names
+        if has_study(storage, study):
+            known = optuna.load_study(study_name=study, storage=storage)
+            if known.metric_names not in (None, list(objectives.names)) and not known.get_trials():
+                optuna.delete_study(study_name=study, storage=storage)
+        directions: Any = objectives.directions
         made = optuna.create_study(
-            study_name=study, storage=storage, directions=list(DIRECTIONS), load_if_exists=True
+            study_name=study, storage=storage, directions=directions, load_if_exists=True
         )
         if made.metric_names is None:
-            made.set_metric_names(list(METRICS))
+            made.set_metric_names(list(objectives.names))
 
 
 def has_study(storage: "RDBStorage", study: str) -> bool:

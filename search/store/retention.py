@@ -85,8 +85,9 @@ def exportable(finalists: Sequence[Finalist], settled: set[str], over: bool) -> 
 
 
 def _dominates(one: Finalist, other: Finalist) -> bool:
-    better = one.score > other.score or one.flops_per_token < other.flops_per_token
-    return better and one.score >= other.score and one.flops_per_token <= other.flops_per_token
+    ours, theirs = one.objectives, other.objectives
+    no_dearer = all(cost <= other_cost for cost, other_cost in zip(ours[1:], theirs[1:], strict=True))
+    return ours != theirs and ours[0] >= theirs[0] and no_dearer
 
 
 def _settled(ladders: dict[CandidateSeed, dict[int, Row[Any]]], top: int) -> set[str]:

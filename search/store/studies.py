@@ -125,7 +125,7 @@ def _create_or_resume(
                 join_environment(engine, config.study, study.environment, environment, accept_changes)
             confirms = bool(known["confirming"] and known["finished_at"]) and study.config.stop == config.stop
             _launch(engine, config, "created and launched" if created else "launched again", confirms)
-            create_study(optuna, config.study)
+            create_study(optuna, config.study, config.objectives)
             settle(engine, url, wait=False)
         return Study(config, study.suite, created)
     finally:

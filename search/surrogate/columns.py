@@ -19,7 +19,7 @@ from space.knob_index import KNOBS, is_of_architecture, kind
 from space.knobs import Between, Choices
 from space.ranges import MIXTURE_PREFIX, SearchSpace
 from space.records import SuiteRecord
-from space.scores import domain_weights
+from space.scores import score_weights
 from space.study import Rungs
 
 SIZES = ("total", "active", "flops")  # logarithms of costs
@@ -39,11 +39,14 @@ class Points:
         shapes: (points, knobs): `SIZES`, `SHAPES`, then the other knobs.
         log_rate: (points,) logarithm of the learning rate.
         shares: (points, tasks) mixture.
+        log_costs: (points, costs) logarithms of the costs that are objectives of the study; None where no
+            front is asked for.
     """
 
     shapes: np.ndarray
     log_rate: np.ndarray
     shares: np.ndarray
+    log_costs: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -60,15 +63,24 @@ class Points:
 
     def take(self, kept: np.ndarray) -> "Points":
         """Some of the points."""
-        return Points(self.shapes[kept], self.log_rate[kept], self.shares[kept])
+        log_costs = None if self.log_costs is None else self.log_costs[kept]
+        return Points(self.shapes[kept], self.log_rate[kept], self.shares[kept], log_costs)
+
+    @property
+    def costs(self) -> np.ndarray:
+        """Logarithms of the costs that are objectives, (points, costs)."""
+        assert self.log_costs is not None, "points of a front have costs"
+        return self.log_costs
 
     @staticmethod
     def joined(parts: Sequence["Points"]) -> "Points":
         """All points of several sets."""
+        costs = [part.log_costs for part in parts if part.log_costs is not None]
         return Points(
             np.concatenate([part.shapes for part in parts]),
             np.concatenate([part.log_rate for part in parts]),
             np.concatenate([part.shares for part in parts]),
+            np.concatenate(costs) if len(costs) == len(parts) else None,
         )
 
 
@@ -320,7 +332,7 @@ class Encoder:
 
 def _weights(suite: SuiteRecord) -> np.ndarray:
     """Weight of each task in the score, (tasks,)."""
-    weights = domain_weights({name: suite.records[name].domain for name in suite.tasks})
+    weights = score_weights(suite)
     return np.array([weights[name] for name in suite.tasks])
 
 

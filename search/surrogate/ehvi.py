@@ -1,9 +1,12 @@
-"""Expected hypervolume improvement where one of the two objectives, the cost, is known exactly.
+"""Expected hypervolume improvement where all objectives but the score, the costs, are known exactly.
 
-Points are (score, log cost). The score of a new point is normally distributed and its cost is known, so the
-expected gain is a sum of one-dimensional expected improvements, one for each step of the front's staircase to
-the right of the cost: exact, and cheap for thousands of points at once.
+The score of a new point is normally distributed and its costs are known, so the expected gain is a sum of
+one-dimensional expected improvements: with one cost, one for each step of the front's staircase to the right
+of the cost; with two costs, one for each rectangle of the plane of log costs on which known points reach the
+same score. Exact, and cheap for thousands of points at once.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
@@ -36,10 +39,95 @@ def expected_gain(
     right = np.append(edges[1:], np.inf)
     left = np.maximum(edges[None, :], log_cost[:, None])
     width = np.clip(np.minimum(right[None, :], most_log_cost) - left, 0.0, None)
+    return _gained(width, mean, std, heights)
+
+
+def _gained(size: np.ndarray, mean: np.ndarray, std: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """Sum over parts of their size (points, parts) times the expected improvement over their height."""
     spread = np.maximum(std, LEAST_STD)[:, None]
     z = (mean[:, None] - heights[None, :]) / spread
     density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    return (width * spread * (density + z * ndtr(z))).sum(axis=1)
+    return (size * spread * (density + z * ndtr(z))).sum(axis=1)
+
+
+class Terraces(NamedTuple):
+    """The plane of two log costs, cut into rectangles on which known points reach the same score.
+
+    Attributes:
+        low: (rectangles, 2) their cheap corners, -inf where a rectangle has no end.
+        high: (rectangles, 2) their dear corners, inf where a rectangle has no end.
+        heights: (rectangles,) the best score of the known points that are no dearer in both costs.
+        first: (terraces,) the first rectangle of each terrace; its rectangles are of the same height.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    heights: np.ndarray
+    first: np.ndarray
+
+    @classmethod
+    def of(cls, scores: np.ndarray, log_costs: np.ndarray, least_score: float) -> "Terraces":
+        """Cut the plane.
+
+        Known points are added by falling score. Each one reaches the quadrant that is dearer than it, and
+        owns what no point before it reaches: a strip for each corner of their outline that it hides, and
+        one more. As a hidden corner never comes back, there are at most three rectangles for each point.
+
+        Args:
+            scores: (known,).
+            log_costs: (known, 2).
+            least_score: height where no point is cheaper; points at or below it own nothing.
+        """
+        outline: list[tuple[float, float]] = []  # corners of what is reached: rising, then falling log costs
+        found: list[tuple[float, float, float, float, float]] = []
+        order = np.lexsort((log_costs[:, 1], log_costs[:, 0], -scores))
+        for score, (x, y) in zip(scores[order].tolist(), log_costs[order].tolist(), strict=True):
+            if score <= least_score:
+                break
+            first = sum(corner[0] <= x for corner in outline)
+            top = outline[first - 1][1] if first else np.inf
+            if top <= y:
+                continue
+            left, last = x, first
+            while last < len(outline) and outline[last][1] >= y:
+                found.append((left, y, outline[last][0], top, score))
+                left, top = outline[last]
+                last += 1
+            found.append((left, y, outline[last][0] if last < len(outline) else np.inf, top, score))
+            if first and outline[first - 1][0] == x:
+                first -= 1
+            outline[first:last] = [(x, y)]
+        left, top = -np.inf, np.inf
+        for x, y in outline:
+            found.append((left, -np.inf, x, top, least_score))
+            left, top = x, y
+        found.append((left, -np.inf, np.inf, top, least_score))
+        table = np.array(found)
+        heights = table[:, 4]
+        first = np.flatnonzero(np.append(True, heights[1:] != heights[:-1]))
+        return cls(table[:, :2], table[:, 2:4], heights, first)
+
+    def expected_gain(
+        self, mean: np.ndarray, std: np.ndarray, log_costs: np.ndarray, most: np.ndarray
+    ) -> np.ndarray:
+        """Expected gain in hypervolume of each of many points, alone.
+
+        Args:
+            mean: (points,) of the score.
+            std: (points,) of the score.
+            log_costs: (points, 2).
+            most: (2,) where the volume ends; dearer points gain nothing.
+
+        Returns:
+            (points,) volume in units of score times both log costs.
+        """
+        high = np.minimum(self.high, most)
+        sizes = np.ones((len(mean), len(self.heights)))
+        for axis in (0, 1):
+            low = np.maximum(self.low[:, axis], log_costs[:, axis, None])
+            sizes *= np.maximum(high[:, axis] - low, 0.0)
+        sizes = np.add.reduceat(sizes, self.first, axis=1)
+        return _gained(sizes, mean, std, self.heights[self.first])
 
 
 def steps(front: tuple[np.ndarray, np.ndarray], least_score: float) -> tuple[np.ndarray, np.ndarray]:

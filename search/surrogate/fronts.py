@@ -7,11 +7,12 @@ is being trained. (Noisy expected hypervolume improvement, Daulton 2021, https:/
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from search.surrogate.columns import Points
-from search.surrogate.ehvi import expected_gain
+from search.surrogate.ehvi import Terraces, expected_gain
 from search.surrogate.fitted import UNEXPLAINED, Fitted
 from search.surrogate.gp import DrawnProcess
 from search.surrogate.law import DRAWS
@@ -74,27 +75,49 @@ class Front:
         weights: (models,).
         drawn: of each model.
         known: the points.
+        least_score: scores at or below it gain nothing.
     """
 
     weights: np.ndarray
     drawn: Sequence[DrawnScores]
     known: Points
+    least_score: float = 0.0
 
-    def gain(self, points: Points, most_log_cost: float) -> np.ndarray:
-        """Expected gain in hypervolume above a score of 0 of each point, alone.
+    def gain(self, points: Points, most: np.ndarray) -> np.ndarray:
+        """Expected gain in hypervolume above the least score of each point, alone.
 
         Args:
             points: the points.
-            most_log_cost: where the area ends.
+            most: (costs,) logarithms of the costs where the volume ends.
 
         Returns:
-            (points,) in units of score times log cost.
+            (points,) in units of score times the log costs.
         """
         gain = np.zeros(len(points))
         for weight, model in zip(self.weights, self.drawn, strict=True):
             means, std = model.predict(points)
-            for mean, scores in zip(means, model.scores, strict=True):
-                front = scores, self.known.log_flops
-                of_draw = expected_gain(mean, std, points.log_flops, front, 0.0, most_log_cost)
-                gain += weight / len(means) * of_draw
+            for draw, mean in enumerate(means):
+                gain += weight / len(means) * self._of_draw(model, draw, (mean, std), points, most)
         return gain
+
+    def _of_draw(
+        self,
+        model: DrawnScores,
+        draw: int,
+        score: tuple[np.ndarray, np.ndarray],
+        points: Points,
+        most: np.ndarray,
+    ) -> np.ndarray:
+        """Expected gain over one draw of known scores, (points,), by mean and deviation of new ones."""
+        if points.costs.shape[1] == 1:
+            front = model.scores[draw], self.known.costs[:, 0]
+            return expected_gain(*score, points.costs[:, 0], front, self.least_score, float(most[0]))
+        return self._terraces[id(model)][draw].expected_gain(*score, points.costs, most)
+
+    @cached_property
+    def _terraces(self) -> dict[int, list[Terraces]]:
+        """Of each draw of each model, for two costs."""
+        return {
+            id(model): [Terraces.of(scores, self.known.costs, self.least_score) for scores in model.scores]
+            for model in self.drawn
+        }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from search.pareto import reached
 from search.surrogate.columns import Encoder, Points
 from search.surrogate.ehvi import LEAST_STD, steps
 from search.surrogate.fitted import Fitted
@@ -177,21 +178,22 @@ class Surrogate:
             np.array([model.noise for model in self.models]) * self.scales,
         )
 
-    def front(self, known: Points, predicted: Prediction | None = None) -> Front:
+    def front(self, known: Points, predicted: Prediction | None = None, least_score: float = 0.0) -> Front:
         """The front of known points at the top rung, whether they are scored there or not.
 
         Args:
             known: the points.
             predicted: what `predict` returns for them, if that is known.
+            least_score: scores at or below it are not on the front.
         """
         predicted = predicted or self.predict(known)
-        edges, heights = steps((predicted.mixed_mean, known.log_flops), 0.0)
-        step = heights[np.searchsorted(edges, known.log_flops, side="right") - 1]
+        step = _bought(predicted.mixed_mean, known.costs, least_score)
         below = (step - predicted.mixed_mean) / np.maximum(predicted.mixed_std, LEAST_STD)
         near = known.take(np.sort(np.argsort(below, kind="stable")[:MOST_KNOWN]))
         top = self.encoder.rungs - 1
         models = zip(self._fitted, self.scales.tolist(), strict=True)
-        return Front(self.weights, [DrawnScores(model, near, top, scale) for model, scale in models], near)
+        drawn = [DrawnScores(model, near, top, scale) for model, scale in models]
+        return Front(self.weights, drawn, near, least_score)
 
     def paths(self, count: int, seed: int = 0) -> Paths:
         """Functions from points to scores at the top rung, drawn from the posterior.
@@ -272,6 +274,14 @@ class _Trend:
     def _columns(self, points: Points, rungs: np.ndarray) -> np.ndarray:
         tokens = self._encoder.log_tokens[rungs]
         return np.column_stack((np.ones(len(points)), points.log_flops - self._at, tokens))
+
+
+def _bought(scores: np.ndarray, log_costs: np.ndarray, least_score: float) -> np.ndarray:
+    """Best score of the points that are no dearer in any cost, (points,); at least the least score."""
+    if log_costs.shape[1] > 1:
+        return np.maximum(reached(np.column_stack((scores, log_costs))), least_score)
+    edges, heights = steps((scores, log_costs[:, 0]), least_score)
+    return heights[np.searchsorted(edges, log_costs[:, 0], side="right") - 1]
 
 
 def _stacked(errors: np.ndarray, deviations: np.ndarray) -> np.ndarray:

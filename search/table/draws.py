@@ -45,7 +45,7 @@ def weigh(
     """
     if config.search.promotion != "all" and len(config.rungs.tokens) > 1:
         return None, []
-    problem = Problem(config.space, suite, config.limits, config.search.seed, config.rungs)
+    problem = Problem.of(config, suite)
     sampler = make_sampler(config.search, problem)
     random = [provenance(origin).rule != CONTROL for origin, _, _ in drawn]
     if isinstance(sampler, Random):

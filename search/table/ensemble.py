@@ -29,7 +29,7 @@ from search.table.regression import (
 )
 from search.table.surfaces import Divergence, EnsembleSurface, RandomField
 from space.errors import StudyFileError
-from space.scores import domain_weights
+from space.scores import score_weights
 
 FEWEST = 10  # candidates, to fit anything
 Series = Literal["development", "report"]
@@ -211,7 +211,7 @@ class Ensemble:
     def _scores(self, fractions: np.ndarray) -> np.ndarray:
         """Scores, shape (candidates, rungs), of fractions of shape (candidates, rungs, tasks)."""
         suite = self.table.header.suite
-        weights = domain_weights({name: suite.records[name].domain for name in suite.tasks})
+        weights = score_weights(suite)
         return np.clip(fractions, -1, 1) @ np.array([weights[name] for name in suite.tasks])
 
     def _falls(self) -> float:

@@ -4,7 +4,7 @@ All records are plain data that JSON can hold. Measured numbers are rounded to `
 counted costs are exact.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, Self
 
@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue, model_validator
 from search.pareto import pareto
 from search.store.environment import Environment
 from space.candidate import CandidateConfig
+from space.cost import price
 from space.records import Frozen, SuiteRecord
 from space.scores import TaskScore, at_floor
 from space.study import StudyConfig
@@ -206,7 +207,7 @@ class Table:
         return found
 
     def front(self) -> list[tuple[TrainedCandidate, float]]:
-        """Candidates that no other beats in score and FLOPs per token, best first, with their scores.
+        """Candidates that no other beats in the study's objectives, best first, with their scores.
 
         A repeated candidate has the mean score over its seeds, as on the front of a study.
         """
@@ -218,9 +219,15 @@ class Table:
             if seeds:
                 score = float(np.mean([score for score, _ in seeds]))
                 stderr = sum(stderr**2 for _, stderr in seeds) ** 0.5 / len(seeds)
-                if not at_floor(score, stderr):
-                    points.append((score, row.costs.flops_per_token, row))
-        return [(points[i][2], points[i][0]) for i in pareto([point[:2] for point in points])]
+                if not at_floor(score, stderr) and score >= self.header.config.threshold:
+                    points.append((score, self._costs(row), row))
+        return [(points[i][2], points[i][0]) for i in pareto([(score, *costs) for score, costs, _ in points])]
+
+    def _costs(self, row: TrainedCandidate) -> tuple[float, ...]:
+        """The costs of a candidate that are objectives, as they were counted when it was trained."""
+        config, suite = self.header.config, self.header.suite
+        counted = replace(price(row.config.architecture, suite), **row.costs.model_dump())
+        return config.costs(counted, row.config.optimizer, suite)
 
     def _at(self, rung: int) -> list[TrainedRung | None]:
         return [row.at(range(self.num_rungs)[rung]) for row in self.rows]

@@ -133,7 +133,7 @@ def replay(table: Table, given: Play, ensemble: Ensemble | None = None) -> Repla
         raise StudyFileError("a replay needs candidates, and the table holds none")
     ensemble = (ensemble or Ensemble(table)) if given.on == "ensemble" else None
     config = table.header.config
-    problem = Problem(config.space, table.header.suite, config.limits, config.search.seed, config.rungs)
+    problem = Problem.of(config, table.header.suite)
     draw = _rows_draw(table) if given.on == "rows" else _space_draw(problem)
     full_flops = _full_flops(table, draw)
     runs = [_run(table, given, ensemble, seed, problem, draw, full_flops) for seed in range(given.seeds)]

@@ -35,5 +35,5 @@ def studied_table(table: Table) -> Studied:
         for row in table.rows
         for trial in row.rungs
     ]
-    problem = Problem(config.space, suite, config.limits, config.search.seed, config.rungs)
+    problem = Problem.of(config, suite)
     return Studied(config.study, problem, Snapshot(tuple(candidates), tuple(trials), 0.0))

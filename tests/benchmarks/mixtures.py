@@ -31,7 +31,7 @@ from space.contract import Budget, CheckpointKind
 from space.errors import NotFoundError
 from space.mixture import TaskMixture
 from space.records import SuiteRecord
-from space.scores import domain_weights
+from space.scores import score_weights
 from trainers.tasks.prepare import prepare
 from trainers.train import train_candidate
 
@@ -129,7 +129,7 @@ def report(lines: Sequence[Line], candidate: CandidateConfig, suite: SuiteRecord
         scores = [line["score"] for line in lines if line["mixture"] == mixture]
         print(f"mean score with the {mixture} mixture: {np.mean(scores):.4f}")
     print(f"difference in score: {interval(pairs)}; own is better in {int((pairs > 0).sum())} pairs\n")
-    weights = domain_weights({name: suite.records[name].domain for name in suite.tasks})
+    weights = score_weights(suite)
     print(
         "| task | share | share, uniform | weight in the score | difference in the fraction of the expert |"
     )

@@ -45,13 +45,13 @@ def main() -> None:
 
 
 def _subject(storage: str, study: str | None, trial: int | None) -> tuple[str, int]:
-    from search.pareto import knee
+    from search.read.picks import picked
 
     reader = Reader(storage)
     name = study or reader.studies()[0].name
     front = reader.front(name)
     if trial is None:
-        trial = front[knee([(row.score, row.flops_per_token) for row in front])].trial
+        trial = picked(front, "knee").trial
     return name, trial
 
 

@@ -235,3 +235,34 @@ def test_a_confirmed_mean_stands_with_its_own_interval_among_its_confirmations()
     assert high > 0.66
     path = next(trace for trace in figure.data if trace.name == "rungs of the selected candidate")
     assert list(path.y) == [0.60]
+
+
+def three(row):
+    """A row of a study that trades its score off against two costs."""
+    costs = {"total_params": float(row.total_params), "training_flops": 3e5 * row.flops_per_token}
+    return replace(row, objectives={"score": row.score, **costs})
+
+
+def test_with_two_costs_the_axis_is_the_chosen_one_and_there_is_no_staircase():
+    trials = [three(trial(0, 0.3, 1e5)), three(trial(1, 0.6, 1e6))]
+    front = [replace(front_row(row), objectives=row.objectives) for row in trials]
+    figure = figures.front_figure(trials, front, RUNGS, selected=1, marks={1: "best"}, cost="training_flops")
+    assert figure.layout.xaxis.title.text == "Planned training FLOPs to the top rung (log scale)"
+    lines = [trace for trace in figure.data if trace.line.shape == "hv"]
+    assert lines == []
+    marked = next(trace for trace in figure.data if trace.legendgroup == "front")
+    assert list(marked.x) == pytest.approx([3e10, 3e11])
+    assert marked.showlegend
+    points = [x for trace in figure.data if trace.text for x in trace.x]
+    assert sorted(points) == pytest.approx([3e10, 3e11])
+    assert figure.layout.annotations[0].x == pytest.approx(np.log10(3e11))
+
+
+def test_with_another_single_cost_the_staircase_is_over_that_cost():
+    trials = [trial(0, 0.3, 1e5), trial(1, 0.6, 1e6)]
+    trials = [replace(row, objectives={"memory_bytes": 7e6 * (row.number + 1)}) for row in trials]
+    front = [replace(front_row(row), objectives=row.objectives) for row in trials]
+    figure = figures.front_figure(trials, front, RUNGS, cost="memory_bytes")
+    (line,) = [trace for trace in figure.data if trace.line.shape == "hv"]
+    assert list(line.x) == [7e6, 1.4e7, 1.4e7]
+    assert "bytes" in figure.layout.xaxis.title.text

@@ -179,3 +179,27 @@ def test_all_trials_say_how_candidates_were_proposed(visit, storage, study):
     detail = study.detail(study.front[0].trial)
     shown = words(visit(storage, "trial", study="quick", trial=str(study.front[0].trial)))
     assert f"<td>Proposed by</td><td>{detail.proposed_by.rule}</td>" in shown
+
+
+def test_a_study_of_two_costs_shows_both_and_lets_one_be_chosen(visit, tmp_path):
+    url = f"sqlite:///{tmp_path / 'three.db'}"
+    make_study(url, objectives=["score", "total_params", "training_flops"], artifacts=tmp_path / "artifacts")
+    app = visit(url, "front")
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert {"Total params", "Planned training FLOPs", "FLOPs per token"} <= set(table.columns)
+    assert (table["Planned training FLOPs"] > 0).all()
+    choice = app.get("button_group")[0]
+    assert [option.content for option in choice.proto.options] == ["Total params", "Planned training FLOPs"]
+    for page in ("trials", "trial", "studies", "tasks"):
+        assert not visit(url, page).exception
+    assert "Planned training FLOPs" in visit(url, "trials").dataframe[0].value.columns
+    assert "Planned training FLOPs" in words(visit(url, "trial"))
+
+
+def test_a_threshold_that_nothing_reaches_is_said_on_the_page(visit, tmp_path):
+    url = f"sqlite:///{tmp_path / 'high.db'}"
+    make_study(url, trials=2, rungs=(225_000,), threshold=1.0, artifacts=tmp_path / "artifacts")
+    app = visit(url, "front")
+    assert not app.exception
+    assert "no candidate of study 'quick' reaches the threshold 1; the best score is " in words(app)

@@ -157,11 +157,11 @@ def test_a_front_is_reported_with_noise_and_judged_without():
     curve = judged.curve(run.trials)
     assert [point.spent for point in curve] == [trial.spent for trial in run.trials]
     highest = {trial.candidate: trial for trial in run.trials}  # a higher rung ends later
-    front = reported_front(list(highest.values()))
+    front = reported_front(list(highest.values()), judged.problem)
     truths = [(quality(t.proposal.candidate, TOP), t.proposal.cost.flops_per_token) for t in front]
-    assert curve[-1].value == pytest.approx(hypervolume(truths, judged.least_score, judged.most_flops))
+    assert curve[-1].value == pytest.approx(hypervolume(truths, judged.least_score, judged.most))
     observed = [(t.result.score, t.proposal.cost.flops_per_token) for t in front]
-    assert curve[-1].value != pytest.approx(hypervolume(observed, judged.least_score, judged.most_flops))
+    assert curve[-1].value != pytest.approx(hypervolume(observed, judged.least_score, judged.most))
 
 
 def test_the_level_of_random_search_rises_with_its_candidates():

@@ -32,6 +32,7 @@ FRONT_KEYS = [
     "mixture",
     "config",
 ]
+TWICE = ("number", "stderr")  # other names of two fields
 CONFIRMED_KEYS = ["seeds", "split", "interval", "selected_score", "control_of"]
 
 
@@ -104,10 +105,10 @@ def test_seeds_of_the_highest_rung_are_averaged(url):
 
 def test_front_rows_have_the_fields_of_the_design_and_the_other_names_of_two(reader):
     front = reader.front("quick")
-    assert [field.name for field in fields(FrontRow)] == [*FRONT_KEYS, *CONFIRMED_KEYS, "number", "stderr"]
+    assert [field.name for field in fields(FrontRow)] == [*FRONT_KEYS, *CONFIRMED_KEYS, "objectives", *TWICE]
     assert [row.score for row in front] == sorted((row.score for row in front), reverse=True)
     row = json.loads(json.dumps(to_jsonable_python(front[0])))
-    assert list(row) == [*FRONT_KEYS, *CONFIRMED_KEYS, "number", "stderr"]
+    assert list(row) == [*FRONT_KEYS, *CONFIRMED_KEYS, "objectives", *TWICE]
     assert (row["number"], row["stderr"]) == (row["trial"], row["score_stderr"])
     assert set(row["tasks"]) == set(row["mixture"]) == set(suite().tasks)
     assert CandidateConfig.model_validate(row["config"]).id == row["candidate"]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.pareto import hypervolume
-from search.surrogate.ehvi import expected_gain, steps
+from search.surrogate.ehvi import Terraces, expected_gain, steps
 
 MOST = float(np.log(1e6))
 SCORES = np.array([0.3, 0.5, 0.45, 0.2, -0.3])
@@ -93,3 +93,68 @@ def test_the_staircase_holds_the_best_score_that_each_cost_buys():
         assert heights[np.searchsorted(edges, cost, side="right") - 1] == best
     empty = steps((np.empty(0), np.empty(0)), 0.25)
     assert [part.tolist() for part in empty] == [[-np.inf], [0.25]]
+
+
+MOST_TWO = np.array([MOST, np.log(1e9)])
+TWO = np.column_stack((COSTS, np.log([3e8, 1e8, 2e8, 6e8, 7e8])))  # costs of the known points
+planes = st.lists(st.tuples(numbers, st.integers(10, 14), st.integers(17, 20)), max_size=8)
+
+
+def gain_of_two(mean, std, log_costs, scores=SCORES, costs=TWO, least=0.0):
+    terraces = Terraces.of(
+        np.asarray(scores, dtype=float), np.asarray(costs, dtype=float).reshape(-1, 2), least
+    )
+    values = (np.atleast_1d(np.asarray(value, dtype=float)) for value in (mean, std))
+    return terraces.expected_gain(*values, np.atleast_2d(np.asarray(log_costs, dtype=float)), MOST_TWO)
+
+
+def volume(points, least=0.0):
+    """Hypervolume in units of score times natural logarithms of both costs."""
+    if not points:
+        return 0.0
+    found = [(score, np.exp(one), np.exp(two)) for score, one, two in points]
+    return hypervolume(found, least, np.exp(MOST_TWO)) * np.log(10) ** 2
+
+
+@pytest.mark.parametrize("least", [0.0, 0.35])
+@pytest.mark.parametrize(
+    ("mean", "std", "costs"),
+    [(0.45, 0.1, (3e5, 2e8)), (0.3, 0.2, (1.5e5, 9e7)), (-0.2, 0.3, (4e4, 5e8)), (0.6, 0.05, (9e5, 9e8))],
+)
+def test_with_two_costs_it_is_the_mean_gain_of_drawn_scores(mean, std, costs, least):
+    known = list(zip(SCORES, *TWO.T, strict=True))
+    scores = mean + std * np.random.default_rng(0).standard_normal(1_000)
+    before = volume(known, least)
+    gains = [volume([*known, (score, *np.log(costs))], least) - before for score in scores]
+    error = np.std(gains) / len(gains) ** 0.5
+    assert gain_of_two(mean, std, np.log(costs), least=least)[0] == pytest.approx(
+        np.mean(gains), abs=4 * error
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(front=planes, score=numbers, one=st.integers(9, 15), two=st.integers(16, 21))
+def test_with_two_costs_a_certain_score_gains_what_it_adds(front, score, one, two):
+    scores, costs = [point[0] for point in front], [point[1:] for point in front]
+    added = volume([*front, (score, one, two)]) - volume(front)
+    assert gain_of_two(score, 0.0, (one, two), scores, costs)[0] == pytest.approx(added, abs=1e-4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(front=planes)
+def test_terraces_cover_the_plane_once_and_reach_the_best_score(front):
+    scores = np.array([point[0] for point in front], dtype=float)
+    costs = np.array([point[1:] for point in front], dtype=float).reshape(-1, 2)
+    terraces = Terraces.of(scores, costs, 0.0)
+    assert len(terraces.heights) <= 3 * len(front) + 1
+    for place in np.random.default_rng(0).uniform((9, 16), (15, 21), (40, 2)):
+        own = (terraces.low <= place).all(axis=1) & (place < terraces.high).all(axis=1)
+        reached = scores[(costs <= place).all(axis=1)]
+        assert terraces.heights[own].tolist() == [max(0.0, *reached, 0.0)]
+
+
+def test_a_second_cost_that_is_always_the_same_changes_only_the_unit():
+    costs = np.column_stack((COSTS, np.full(5, 17.0)))
+    found = gain_of_two([0.45, 0.2], [0.1, 0.3], np.log([[3e5, np.exp(17)], [1e5, np.exp(17)]]), costs=costs)
+    alone = gain([0.45, 0.2], [0.1, 0.3], np.log([3e5, 1e5]))
+    assert found == pytest.approx(alone * (MOST_TWO[1] - 17.0))

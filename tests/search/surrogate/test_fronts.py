@@ -9,7 +9,7 @@ from search.surrogate.columns import Points
 from search.surrogate.fronts import DrawnScores, Front
 from search.surrogate.surrogate import Surrogate, Use
 
-MOST = 16.0  # log FLOPs per token
+MOST = np.array([16.0])  # log FLOPs per token
 USES = {
     "both": Use(),
     "law": Use(plain=False),
@@ -68,7 +68,7 @@ def test_the_gain_is_the_mean_over_scores_that_are_drawn_together(made):
     many = DrawnScores(model.model, front.known, top, scale, normal[:, :known])
     found = Front(front.weights, [many], front.known).gain(new, MOST)
     every = DrawnScores(model.model, together, top, scale, normal).scores
-    costs, most = np.exp(together.log_flops), float(np.exp(MOST))
+    costs, most = np.exp(together.log_flops), float(np.exp(MOST[0]))
     gains = np.empty((len(every), len(new)))
     for scores, gained in zip(every, gains, strict=True):
         drawn = list(zip(scores, costs, strict=True))

@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from search.surrogate.surrogate import Surrogate, Use
 
-MOST = 16.0  # log FLOPs per token
+MOST = np.array([16.0])  # log FLOPs per token
 LATER = 60  # points of the top rung that a surrogate has not seen
 
 
