@@ -171,6 +171,19 @@ def test_a_study_without_candidates_may_still_get_other_objectives(launch, url):
     assert optuna_study(url)[2]
 
 
+def test_other_objectives_replace_a_study_whose_launcher_was_killed_before_it_named_them(launch, url):
+    launch()
+    storage = optuna_storage(url)
+    optuna.delete_study(study_name="toy", storage=storage)
+    optuna.create_study(study_name="toy", storage=storage, directions=["maximize", "minimize"])
+    close_storage(storage)
+    launch(**THREE)
+    assert optuna_study(url)[:2] == (
+        ["score", "total_params", "training_flops"],
+        ["maximize", "minimize", "minimize"],
+    )
+
+
 def test_a_study_stored_before_there_were_objectives_goes_on(launch, url, change_config):
     launch(stop={"candidates": 2}, rungs={"tokens": [3_000]})
     run_worker(url, "toy")
