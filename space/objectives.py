@@ -193,9 +193,29 @@ def task_weights(score: Mapping[str, float], suite: SuiteRecord) -> dict[str, fl
 
 
 def score_words(suite: SuiteRecord) -> str:
-    """How a suite's score weighs its tasks: "mean over domains", "task digits", "weights: text 67%, ..."."""
-    if not suite.weights:
+    """How a suite's score weighs its tasks: "mean over domains", "task digits", "weighted mean: ..."."""
+    parts = _parts(suite)
+    if not parts:
         return "mean over domains"
+    if len(parts) == 1:
+        return parts[0][0]
+    return "weighted mean: " + ", ".join(f"{name} {weight:.0%}" for name, weight in parts)
+
+
+def score_title(suite: SuiteRecord) -> str:
+    """What a suite's score is a fraction of, short enough for an axis: "fraction of the expert, task digits"."""
+    parts = _parts(suite)
+    if not parts:
+        return "mean fraction of the expert"
+    if len(parts) == 1:
+        return f"fraction of the expert, {parts[0][0]}"
+    return "weighted mean fraction of the expert"
+
+
+def _parts(suite: SuiteRecord) -> list[tuple[str, float]]:
+    """The domains and tasks that a suite's score consists of, with their weights; empty for the plain mean."""
+    if not suite.weights:
+        return [(f"task {suite.tasks[0]}", 1.0)] if len(suite.tasks) == 1 else []
     left = dict(suite.weights)
     parts: list[tuple[str, float]] = []
     for domain in dict.fromkeys(suite.records[task].domain for task in suite.tasks):
@@ -205,10 +225,7 @@ def score_words(suite: SuiteRecord) -> str:
             parts.append((f"domain {domain}", share * len(members)))
             for task in members:
                 left.pop(task)
-    parts += [(f"task {task}", left[task]) for task in suite.tasks if task in left]
-    if len(parts) == 1:
-        return parts[0][0]
-    return "weighted mean: " + ", ".join(f"{name} {weight:.0%}" for name, weight in parts)
+    return parts + [(f"task {task}", left[task]) for task in suite.tasks if task in left]
 
 
 def _name(item: Any) -> Any:

@@ -7,7 +7,15 @@ import pytest
 from space.candidate import Architecture
 from space.cost import price
 from space.errors import StudyFileError
-from space.objectives import COSTS, DEFAULT, KnownCosts, Objectives, score_words, task_weights
+from space.objectives import (
+    COSTS,
+    DEFAULT,
+    KnownCosts,
+    Objectives,
+    score_title,
+    score_words,
+    task_weights,
+)
 from space.parsing import parse
 from space.records import SuiteRecord
 from space.scores import Scorecard, score_weights
@@ -163,6 +171,25 @@ def test_a_suite_without_weights_is_stored_as_before(suite):
 )
 def test_weights_are_said_in_words(suite, score, words):
     assert score_words(suite.model_copy(update={"weights": task_weights(score, suite)})) == words
+
+
+@pytest.mark.parametrize(
+    ("score", "title"),
+    [
+        ({}, "mean fraction of the expert"),
+        ({"read": 1}, "fraction of the expert, task read"),
+        ({"control": 3}, "fraction of the expert, domain control"),
+        ({"control": 3, "read": 1}, "weighted mean fraction of the expert"),
+    ],
+)
+def test_an_axis_says_what_the_score_is_a_fraction_of(suite, score, title):
+    assert score_title(suite.model_copy(update={"weights": task_weights(score, suite)})) == title
+
+
+def test_the_score_of_a_single_task_is_no_mean(suite):
+    one = suite.model_copy(update={"tasks": ("read",), "records": {"read": suite.records["read"]}})
+    assert score_words(one) == "task read"
+    assert score_title(one) == "fraction of the expert, task read"
 
 
 def test_the_most_unequal_weights_leave_no_task_out(suite):
