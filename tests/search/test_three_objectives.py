@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -13,6 +14,7 @@ from search.choose.propose import Proposer
 from search.choose.snapshot import SnapshotTrial
 from search.database import tables
 from search.database.storage import optuna_storage
+from search.export.card import _why_not
 from search.export.write import choose, export
 from search.read.results import Reader
 from search.read.suggestions import suggest
@@ -122,6 +124,16 @@ def test_best_and_knee_are_exported_with_a_card_that_says_what_was_traded_off(do
     below = min(done.finalists("toy"), key=lambda row: row.score or 0.0)
     export(done, "toy", tmp_path / "below", lambda suite: b"pieces", trial=below.number)
     assert "its score is below the study's threshold of 0.4" in (tmp_path / "below" / "README.md").read_text()
+
+
+def test_a_card_compares_the_mean_over_seeds_with_the_threshold(done):
+    detail = done.trial("toy", 0)
+    lucky = replace(detail, row=replace(detail.row, score=0.41), mean_score=0.39)
+    assert _why_not(lucky, 0.4) == "its score is below the study's threshold of 0.4"
+    above = replace(lucky, mean_score=0.42)
+    assert _why_not(above, 0.4) == (
+        "another candidate is better at no more total parameters and training FLOPs to the top rung"
+    )
 
 
 def test_what_is_suggested_next_gains_in_three_objectives(done, url, launch):
