@@ -136,11 +136,18 @@ def test_a_card_compares_the_mean_over_seeds_with_the_threshold(done):
     )
 
 
-def test_what_is_suggested_next_gains_in_three_objectives(done, url, launch):
+def test_what_is_suggested_next_gains_in_three_objectives(done, url, launch, pathfront):
     launch(**{**THREE, "stop": {"candidates": 20}}, search=OURS)
     suggested = suggest(Reader(url), "toy", 3)
     assert len(suggested) == 3
     assert any(each.expected is not None and each.expected.gain > 0 for each in suggested)
+    config, suite = done.config("toy"), done.suite("toy")
+    for each in suggested:
+        costs = config.costs(price(each.config.architecture, suite), each.config.optimizer, suite)
+        assert each.costs == dict(zip(config.objectives.costs, costs, strict=True))
+    _, out, _ = pathfront("suggest", "toy", "--storage", url)
+    assert "(score times log params times log planned FLOPs)" in out
+    assert " training FLOPs to the top rung\n" in out
 
 
 def test_a_threshold_that_nothing_reaches_is_said_in_one_line(launch, url, pathfront, tmp_path):
