@@ -18,7 +18,7 @@ from space.words import short
 
 SCORE = "score"
 MOST_COSTS = 2
-LEAST_WEIGHT, MOST_WEIGHT = 1e-6, 1e6
+LEAST_WEIGHT, MOST_WEIGHT = 1e-6, 1e6  # so that their sum is finite and no share is rounded to 0
 
 
 class KnownCosts(NamedTuple):
@@ -203,7 +203,7 @@ def score_words(suite: SuiteRecord) -> str:
 
 
 def score_title(suite: SuiteRecord) -> str:
-    """What a suite's score is a fraction of, short enough for an axis: "fraction of the expert, task digits"."""
+    """What a suite's score is a fraction of, for an axis: "fraction of the expert, task digits"."""
     parts = _parts(suite)
     if not parts:
         return "mean fraction of the expert"
@@ -213,7 +213,7 @@ def score_title(suite: SuiteRecord) -> str:
 
 
 def _parts(suite: SuiteRecord) -> list[tuple[str, float]]:
-    """The domains and tasks that a suite's score consists of, with their weights; empty for the plain mean."""
+    """The domains and tasks of a suite's score, with their weights; empty for the plain mean over domains."""
     if not suite.weights:
         return [(f"task {suite.tasks[0]}", 1.0)] if len(suite.tasks) == 1 else []
     left = dict(suite.weights)
@@ -250,8 +250,9 @@ def _weights(said: Any) -> dict[str, float]:
     if min(weights, default=0) < 0 or not max(weights, default=0) > 0:
         raise ValueError(f"weights of the score are at least 0 with one above it, got {dict(said)!r}")
     for name, weight in said.items():
-        if weight and not LEAST_WEIGHT <= weight <= MOST_WEIGHT:  # a sum of others is infinite, or a share 0
+        if weight and not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
             raise ValueError(
-                f"a weight of the score is 0, or from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}, got {name}: {weight!r}"
+                f"a weight of the score is 0, or from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}, got {name}:"
+                f" {weight!r}"
             )
     return {name: float(weight) for name, weight in said.items()}
