@@ -8,7 +8,7 @@ suite (`SuiteRecord.weights`), so that whatever scores a candidate uses the same
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import model_serializer, model_validator
 
 from space.cost import Cost
 from space.errors import StudyFileError, closest, nearest
@@ -18,6 +18,7 @@ from space.words import short
 
 SCORE = "score"
 MOST_COSTS = 2
+LEAST_WEIGHT, MOST_WEIGHT = 1e-6, 1e6  # so that their sum is finite and no share is rounded to 0
 
 
 class KnownCosts(NamedTuple):
@@ -105,18 +106,17 @@ class Objectives(Frozen):
         costs: names in `COSTS`, in the order of the study file.
     """
 
-    score: dict[str, float] = Field(default_factory=dict)
-    costs: tuple[str, ...] = ("flops_per_token",)
+    score: dict[str, float]
+    costs: tuple[str, ...]
 
     @model_validator(mode="before")
     @classmethod
     def _from_list(cls, given: Any) -> Any:
-        if isinstance(given, Objectives) or given == {}:
+        if isinstance(given, Objectives):
             return given
-        if isinstance(given, str) or not isinstance(given, Sequence):
+        if isinstance(given, str | bytes) or not isinstance(given, Sequence):
             raise ValueError(f"a list of score and one or two costs, got {given!r}")
-        named = [_named(item) for item in given]
-        names = [name for name, _ in named]
+        names = [_name(item) for item in given]
         for name in names:
             if name not in NAMES:
                 raise ValueError(f"objectives are {', '.join(NAMES)}, got {name!r}{closest(name, NAMES)}")
@@ -124,8 +124,9 @@ class Objectives(Frozen):
             raise ValueError(f"each objective is named once, got {names}")
         if SCORE not in names or not 1 < len(names) <= 1 + MOST_COSTS:
             raise ValueError(f"objectives are score and one or two costs, got {names}")
+        score = given[names.index(SCORE)]
         return {
-            "score": _weights(dict(named)[SCORE]),
+            "score": {} if score == SCORE else _weights(score[SCORE]),
             "costs": tuple(name for name in names if name != SCORE),
         }
 
@@ -161,7 +162,7 @@ class Objectives(Frozen):
         return suite.model_copy(update={"weights": task_weights(self.score, suite)}) if self.score else suite
 
 
-DEFAULT = Objectives()
+DEFAULT = Objectives.model_construct(score={}, costs=("flops_per_token",))
 
 
 def task_weights(score: Mapping[str, float], suite: SuiteRecord) -> dict[str, float]:
@@ -182,7 +183,7 @@ def task_weights(score: Mapping[str, float], suite: SuiteRecord) -> dict[str, fl
         if members == [name] and name not in found:
             known = {*suite.tasks, *domain_of.values()}
             raise StudyFileError(
-                f"objectives.score: a domain or a task of suite '{suite.name}', got '{name}'"
+                f"objectives.score: a domain or a task of suite '{suite.name}', got {name!r}"
                 f"{nearest(name, known)}"
             )
         for task in members:
@@ -192,9 +193,29 @@ def task_weights(score: Mapping[str, float], suite: SuiteRecord) -> dict[str, fl
 
 
 def score_words(suite: SuiteRecord) -> str:
-    """How a suite's score weighs its tasks: "mean over domains", "task digits", "weights: text 67%, ..."."""
-    if not suite.weights:
+    """How a suite's score weighs its tasks: "mean over domains", "task digits", "weighted mean: ..."."""
+    parts = _parts(suite)
+    if not parts:
         return "mean over domains"
+    if len(parts) == 1:
+        return parts[0][0]
+    return "weighted mean: " + ", ".join(f"{name} {weight:.0%}" for name, weight in parts)
+
+
+def score_title(suite: SuiteRecord) -> str:
+    """What a suite's score is a fraction of, for an axis: "fraction of the expert, task digits"."""
+    parts = _parts(suite)
+    if not parts:
+        return "mean fraction of the expert"
+    if len(parts) == 1:
+        return f"fraction of the expert, {parts[0][0]}"
+    return "weighted mean fraction of the expert"
+
+
+def _parts(suite: SuiteRecord) -> list[tuple[str, float]]:
+    """The domains and tasks of a suite's score, with their weights; empty for the plain mean over domains."""
+    if not suite.weights:
+        return [(f"task {suite.tasks[0]}", 1.0)] if len(suite.tasks) == 1 else []
     left = dict(suite.weights)
     parts: list[tuple[str, float]] = []
     for domain in dict.fromkeys(suite.records[task].domain for task in suite.tasks):
@@ -204,33 +225,34 @@ def score_words(suite: SuiteRecord) -> str:
             parts.append((f"domain {domain}", share * len(members)))
             for task in members:
                 left.pop(task)
-    parts += [(f"task {task}", left[task]) for task in suite.tasks if task in left]
-    if len(parts) == 1:
-        return parts[0][0]
-    return "weighted mean: " + ", ".join(f"{name} {weight:.0%}" for name, weight in parts)
+    return parts + [(f"task {task}", left[task]) for task in suite.tasks if task in left]
 
 
-def _named(item: Any) -> tuple[Any, Any]:
-    """The name of an objective of the list, and what is said of it."""
+def _name(item: Any) -> Any:
+    """The name of an objective of the list."""
     if not isinstance(item, Mapping):
-        return item, None
+        return item
     if len(item) != 1:
         raise ValueError(f"an objective is a name, or score with its weights, got {dict(item)!r}")
-    ((name, said),) = item.items()
+    (name,) = item
     if name in COSTS:
         raise ValueError(f"only score has weights, got {dict(item)!r}; write {name}")
-    return name, said
+    return name
 
 
 def _weights(said: Any) -> dict[str, float]:
     """Weights of the score; a plain name has all of it."""
-    if said is None:
-        return {}
     if isinstance(said, str):
         return {said: 1.0}
     if not isinstance(said, Mapping) or not all(isinstance(name, str) for name in said):
         raise ValueError(f"score has a domain, a task, or weights of them, got {said!r}")
-    weights = {name: float(number(weight)) for name, weight in said.items()}
-    if min(weights.values(), default=0.0) < 0 or not sum(weights.values()) > 0:
+    weights = [number(weight) for weight in said.values()]
+    if min(weights, default=0) < 0 or not max(weights, default=0) > 0:
         raise ValueError(f"weights of the score are at least 0 with one above it, got {dict(said)!r}")
-    return weights
+    for name, weight in said.items():
+        if weight and not LEAST_WEIGHT <= weight <= MOST_WEIGHT:
+            raise ValueError(
+                f"a weight of the score is 0, or from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}, got {name}:"
+                f" {weight!r}"
+            )
+    return {name: float(weight) for name, weight in said.items()}

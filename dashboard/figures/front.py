@@ -20,6 +20,7 @@ from space.objectives import COSTS
 
 SPARSE_SYMBOL, DENSE_SYMBOL, CONFIRMED_SYMBOL = "circle", "diamond", "x-thin-open"
 FLOPS = "flops_per_token"
+SCORE = "mean fraction of the expert"
 View = tuple[tuple[float, float], tuple[float, float]]  # log10 of a cost, and score, low to high
 TICKS = (  # decades in view -> marks within each of them
     (1, (1, 1.5, 2, 3, 4, 5, 7)),
@@ -45,6 +46,7 @@ def front_figure(
     height: int = 520,
     palette: style.Palette = style.LIGHT,
     cost: str = FLOPS,
+    score: str = SCORE,
 ) -> go.Figure:
     """Draw a study.
 
@@ -58,6 +60,7 @@ def front_figure(
         height: in pixels.
         palette: colours.
         cost: name of the objective along the x axis.
+        score: what the score is, along the y axis.
     """
     scored = [t for t in trials if t.state == "done" and t.score is not None]
     if not scored:
@@ -81,7 +84,7 @@ def front_figure(
     _add_selection(draw, scored, selected, palette, cost)
     for number, words in (marks or {}).items():
         _add_mark(figure, front, number, words, palette, cost)
-    _label_axes(figure, view or _everything(scored, front, cost), cost)
+    _label_axes(figure, view or _everything(scored, front, cost), cost, score)
     figure.add_hline(y=0, line={"color": palette.muted, "width": 1, "dash": "dot"}, layer="below")
     return figure
 
@@ -114,7 +117,7 @@ def _points(trials: list[TrialRow], tokens: int, cost: str) -> dict[str, Any]:
         "hovertext": [t.description.label for t in trials],
         **hover(
             "<b>Trial {number}</b> · candidate %{text}<br>"
-            f"score %{{y:.3f}} · %{{x:.3s}}{COSTS[cost].unit}{COSTS[cost].words}<br>"
+            f"score %{{y:.3f}} · %{{x:.3s}}{COSTS[cost].unit} {COSTS[cost].words}<br>"
             "%{hovertext}<br>"
             "{active:.3s} active of {total:.3s} parameters<br>"
             f"trained on {units.short(tokens)} tokens",
@@ -281,7 +284,7 @@ def _everything(scored: Iterable[TrialRow], front: Sequence[FrontRow], cost: str
     return (low - left, high + pad), (least - rise, most + rise)
 
 
-def _label_axes(figure: go.Figure, view: View, cost: str) -> None:
+def _label_axes(figure: go.Figure, view: View, cost: str, score: str) -> None:
     low, high = view[0]
     decades = high - low
     leads = next(marks for width, marks in TICKS if decades < width)
@@ -296,6 +299,6 @@ def _label_axes(figure: go.Figure, view: View, cost: str) -> None:
     )
     figure.update_yaxes(
         range=list(view[1]),
-        title_text="Score: mean fraction of the expert (0 floor, 1 expert)",
+        title_text=f"Score: {score} (0 floor, 1 expert)",
         tickformat=".3~f",
     )

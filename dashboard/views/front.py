@@ -8,7 +8,7 @@ from dashboard.figures import style
 from dashboard.figures.front import front_figure, trial_at
 from dashboard.views import parts
 from search.read.rows import FrontRow, TrialRow
-from space.objectives import COSTS
+from space.objectives import COSTS, score_title, score_words
 from space.words import counted
 
 TABLE = "front_table"
@@ -25,6 +25,8 @@ def render() -> None:
         " drag to zoom, double-click to reset.",
     )
     parts.live_strip(study)
+    if study.suite.weights:
+        st.caption(f"Score: {score_words(study.suite)}.")
     _chart_and_detail(study)
 
 
@@ -46,7 +48,15 @@ def _chart_and_detail(study: load.Study) -> None:
                 _nothing_selected(study, selected)
         if study.scored:
             figure = front_figure(
-                study.trials, study.front, study.rungs, selected, study.marks, view, palette=colors, cost=cost
+                study.trials,
+                study.front,
+                study.rungs,
+                selected,
+                study.marks,
+                view,
+                palette=colors,
+                cost=cost,
+                score=score_title(study.suite),
             )
             left.plotly_chart(
                 figure,

@@ -56,12 +56,16 @@ def run(
 def _print(suggested: "Suggested", config: "StudyConfig", place: int) -> None:
     from search.commands import output
     from space.description import describe
+    from space.objectives import COSTS, DEFAULT
 
     rungs = len(config.rungs.tokens)
     print(
         f"{place}. {KINDS[suggested.kind]}: {suggested.candidate}, to rung {suggested.rung} of {rungs - 1},"
         f" {output.short(suggested.flops_per_token)} FLOPs per token"
     )
+    if tuple(suggested.costs) != DEFAULT.costs:
+        said = ", ".join(COSTS[name].value(amount) for name, amount in suggested.costs.items())
+        print(f"   objectives: the score, {said}")
     for title, value in describe(suggested.config).facts.items():
         print(f"   {title.lower()}: {value}")
     shares = sorted(suggested.config.mixture.weights.items(), key=lambda item: -item[1])
@@ -77,7 +81,10 @@ def _print(suggested: "Suggested", config: "StudyConfig", place: int) -> None:
         f" [{expected.low:.3f}, {expected.high:.3f}]; the law weighs {expected.law_weight:.2f}"
     )
     belief = f", times {expected.belief:.3g} by priors or warm start" if expected.belief != 1 else ""
+    logs = " times ".join(
+        f"log {'FLOPs' if name in DEFAULT.costs else COSTS[name].column}" for name in suggested.costs
+    )
     print(
-        f"   expected gain of the front: {expected.gain:.4g} (score times log FLOPs),"
+        f"   expected gain of the front: {expected.gain:.4g} (score times {logs}),"
         f" probability of divergence {1 - expected.survives:.1%}{belief}"
     )

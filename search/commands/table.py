@@ -303,6 +303,7 @@ class _Writer:
 
 def _print(facts: "TableFacts", json: bool) -> None:
     from search.commands import output
+    from space.objectives import COSTS, DEFAULT
     from space.words import counted
 
     if json:
@@ -344,7 +345,23 @@ def _print(facts: "TableFacts", json: bool) -> None:
         print(f"rank correlation of rungs {', '.join(pairs)}")
     if facts.front:
         print("front at the top rung, best score first:")
+        others = [name for name in facts.front[0].objectives if name in COSTS and name not in DEFAULT.costs]
         output.print_table(
-            ["candidate", ">score", ">FLOPs/token", "architecture"],
-            [(p.candidate, f"{p.score:.3f}", output.short(p.flops_per_token), p.label) for p in facts.front],
+            [
+                "candidate",
+                ">score",
+                ">FLOPs/token",
+                *(f">{COSTS[name].column}" for name in others),
+                "architecture",
+            ],
+            [
+                (
+                    point.candidate,
+                    f"{point.score:.3f}",
+                    output.short(point.flops_per_token),
+                    *(output.short(point.objectives[name], COSTS[name].unit) for name in others),
+                    point.label,
+                )
+                for point in facts.front
+            ],
         )

@@ -226,7 +226,9 @@ def _cost(recipe: Recipe, detail: TrialDetail) -> list[str]:
 
 def _why_not(detail: TrialDetail, threshold: float) -> str:
     """Why a candidate above its floor is not on the front."""
-    score = detail.row.score
+    confirmed = None if detail.confirmed is None else detail.confirmed.score
+    means = (confirmed, detail.mean_score, detail.row.score)  # the front goes by the first that there is
+    score = next((mean for mean in means if mean is not None), None)
     if score is not None and score < threshold:
         return f"its score is below the study's threshold of {threshold:g}"
     costs = [name for name in detail.row.objectives if name in COSTS]

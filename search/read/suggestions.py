@@ -63,6 +63,7 @@ class Suggested:
         rule: that proposed the candidate, as `show` names it.
         reason: of the rule; "" if it gives none.
         expected: None while there are too few scores, or where the models cannot be fitted.
+        costs: that are objectives of the study, by name.
     """
 
     kind: Kind
@@ -76,6 +77,7 @@ class Suggested:
     total_params: int
     config: CandidateConfig
     expected: Expectation | None
+    costs: dict[str, float]
 
 
 def suggest(reader: Reader, study: str, count: int) -> list[Suggested]:
@@ -156,6 +158,7 @@ class _Asked:
             total_params=found.cost.total_params,
             config=found.candidate,
             expected=expected,
+            costs=dict(zip(config.objectives.costs, costs, strict=True)),
         )
 
     def _expected(self, found: Feasible, view: Snapshot) -> Expectation | None:

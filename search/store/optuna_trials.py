@@ -180,24 +180,26 @@ def close_storage(storage: "RDBStorage") -> None:
 def create_study(storage: "RDBStorage", study: str, objectives: Objectives) -> None:
     """Create Optuna's study, if it does not exist.
 
-    A study without trials is made again if it has other objectives: its specification may still change.
+    A study without trials is made again if it has other objectives: its specification may still change. It
+    has no names of them where a launcher was killed before it set them.
     """
     import warnings
 
     import optuna
 
+    names, directions = list(objectives.names), list[Any](objectives.directions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # metric names
         if has_study(storage, study):
             known = optuna.load_study(study_name=study, storage=storage)
-            if known.metric_names not in (None, list(objectives.names)) and not known.get_trials():
+            same = len(known.directions) == len(directions) and known.metric_names in (None, names)
+            if not same and not known.get_trials():
                 optuna.delete_study(study_name=study, storage=storage)
-        directions: Any = objectives.directions
         made = optuna.create_study(
             study_name=study, storage=storage, directions=directions, load_if_exists=True
         )
         if made.metric_names is None:
-            made.set_metric_names(list(objectives.names))
+            made.set_metric_names(names)
 
 
 def has_study(storage: "RDBStorage", study: str) -> bool:

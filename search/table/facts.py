@@ -36,12 +36,17 @@ class RungFacts:
 
 @dataclass(frozen=True, slots=True)
 class FrontPoint:
-    """A candidate on the front, at the top rung."""
+    """A candidate on the front, at the top rung.
+
+    Attributes:
+        objectives: name -> value, the score first.
+    """
 
     candidate: str
     score: float
     flops_per_token: float
     label: str
+    objectives: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +90,15 @@ def table_facts(table: Table) -> TableFacts:
     trials = [trial for row in rows for trial in (*row.rungs, *row.repeats)]
     environment = header.environment
     versions = {} if environment is None else {"python": environment.python, **environment.packages}
+    names = header.config.objectives.names
     front = [
-        FrontPoint(row.candidate, score, row.costs.flops_per_token, describe(row.config).label)
+        FrontPoint(
+            row.candidate,
+            score,
+            row.costs.flops_per_token,
+            describe(row.config).label,
+            dict(zip(names, (score, *table.objective_costs(row)), strict=True)),
+        )
         for row, score in table.front()
     ]
     return TableFacts(

@@ -220,10 +220,10 @@ class Table:
                 score = float(np.mean([score for score, _ in seeds]))
                 stderr = sum(stderr**2 for _, stderr in seeds) ** 0.5 / len(seeds)
                 if not at_floor(score, stderr) and score >= self.header.config.threshold:
-                    points.append((score, self._costs(row), row))
+                    points.append((score, self.objective_costs(row), row))
         return [(points[i][2], points[i][0]) for i in pareto([(score, *costs) for score, costs, _ in points])]
 
-    def _costs(self, row: TrainedCandidate) -> tuple[float, ...]:
+    def objective_costs(self, row: TrainedCandidate) -> tuple[float, ...]:
         """The costs of a candidate that are objectives, as they were counted when it was trained."""
         config, suite = self.header.config, self.header.suite
         counted = replace(price(row.config.architecture, suite), **row.costs.model_dump())

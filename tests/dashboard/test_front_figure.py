@@ -253,8 +253,9 @@ def test_with_two_costs_the_axis_is_the_chosen_one_and_there_is_no_staircase():
     marked = next(trace for trace in figure.data if trace.legendgroup == "front")
     assert list(marked.x) == pytest.approx([3e10, 3e11])
     assert marked.showlegend
-    points = [x for trace in figure.data if trace.text for x in trace.x]
-    assert sorted(points) == pytest.approx([3e10, 3e11])
+    assert "%{x:.3s} training FLOPs to the top rung<br>" in points(figure)[0].hovertemplate
+    drawn = [x for trace in figure.data if trace.text for x in trace.x]
+    assert sorted(drawn) == pytest.approx([3e10, 3e11])
     assert figure.layout.annotations[0].x == pytest.approx(np.log10(3e11))
 
 
@@ -266,3 +267,23 @@ def test_with_another_single_cost_the_staircase_is_over_that_cost():
     (line,) = [trace for trace in figure.data if trace.line.shape == "hv"]
     assert list(line.x) == [7e6, 1.4e7, 1.4e7]
     assert "bytes" in figure.layout.xaxis.title.text
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("cost", ["total_params", "training_flops"])
+def test_with_two_costs_few_or_equal_points_are_drawn(count, cost):
+    rows = [three(trial(number, 0.5, 1e5)) for number in range(count)]
+    front = [replace(front_row(row), objectives=row.objectives) for row in rows]
+    figure = figures.front_figure(rows, front, RUNGS, selected=0, marks={0: "knee"}, cost=cost)
+    drawn = [x for trace in figure.data if trace.text for x in trace.x]
+    assert len(drawn) == count
+    low, high = figure.layout.xaxis.range or (0, 1)
+    assert low < high
+
+
+def test_the_axis_says_what_the_score_is():
+    assert figures.front_figure(TRIALS, FRONT, RUNGS).layout.yaxis.title.text == (
+        "Score: mean fraction of the expert (0 floor, 1 expert)"
+    )
+    figure = figures.front_figure(TRIALS, FRONT, RUNGS, score="fraction of the expert, task digits")
+    assert figure.layout.yaxis.title.text == "Score: fraction of the expert, task digits (0 floor, 1 expert)"

@@ -197,6 +197,21 @@ def test_a_study_of_two_costs_shows_both_and_lets_one_be_chosen(visit, tmp_path)
     assert "Planned training FLOPs" in words(visit(url, "trial"))
 
 
+def test_each_study_of_two_costs_has_a_choice_of_its_own(visit, tmp_path):
+    url = f"sqlite:///{tmp_path / 'three.db'}"
+    make_study(url, name="one", objectives=[{"score": "digits"}, "total_params", "training_flops"])
+    make_study(url, name="two", objectives=["score", "memory_bytes", "active_params"])
+    app = visit(url, "front", study="one")
+    assert "Score: task digits." in words(app)
+    assert "fraction of the expert, task digits" in app.get("plotly_chart")[0].proto.spec
+    app.get("button_group")[0].set_value("training_flops").run()
+    assert "Planned training FLOPs to the top rung" in app.get("plotly_chart")[0].proto.spec
+    app.query_params["study"] = "two"
+    app.run()
+    assert not app.exception
+    assert "Memory of a training step" in app.get("plotly_chart")[0].proto.spec
+
+
 def test_a_threshold_that_nothing_reaches_is_said_on_the_page(visit, tmp_path):
     url = f"sqlite:///{tmp_path / 'high.db'}"
     make_study(url, trials=2, rungs=(225_000,), threshold=1.0, artifacts=tmp_path / "artifacts")

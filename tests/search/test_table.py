@@ -276,6 +276,22 @@ def test_facts_by_hand():
     assert rank_correlation(np.array([1, 1, 1.0]), np.array([1, 2, 3.0])) is None
 
 
+def test_the_front_of_a_table_shows_all_objectives(pathfront, tmp_path):
+    table = made_table(count=12, repeats=0, objectives=["score", "total_params", "training_flops"])
+    config, tasks = table.header.config, table.header.suite
+    rows = {row.candidate: row.config for row in table.rows}
+    for point in table_facts(table).front:
+        known = rows[point.candidate]
+        costs = config.costs(price(known.architecture, tasks), known.optimizer, tasks)
+        assert point.objectives == {
+            "score": point.score,
+            **dict(zip(("total_params", "training_flops"), costs, strict=True)),
+        }
+    write_table(table, tmp_path / "three.jsonl.xz")
+    _, out, _ = pathfront("table", "show", tmp_path / "three.jsonl.xz")
+    assert "planned FLOPs" in out
+
+
 def test_the_shipped_table_prices_as_the_code_does():
     """Costs and references of the shipped table are those of this version."""
     table = read_table("quick")

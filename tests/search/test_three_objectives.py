@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -13,6 +14,7 @@ from search.choose.propose import Proposer
 from search.choose.snapshot import SnapshotTrial
 from search.database import tables
 from search.database.storage import optuna_storage
+from search.export.card import _why_not
 from search.export.write import choose, export
 from search.read.results import Reader
 from search.read.suggestions import suggest
@@ -124,11 +126,28 @@ def test_best_and_knee_are_exported_with_a_card_that_says_what_was_traded_off(do
     assert "its score is below the study's threshold of 0.4" in (tmp_path / "below" / "README.md").read_text()
 
 
-def test_what_is_suggested_next_gains_in_three_objectives(done, url, launch):
+def test_a_card_compares_the_mean_over_seeds_with_the_threshold(done):
+    detail = done.trial("toy", 0)
+    lucky = replace(detail, row=replace(detail.row, score=0.41), mean_score=0.39)
+    assert _why_not(lucky, 0.4) == "its score is below the study's threshold of 0.4"
+    above = replace(lucky, mean_score=0.42)
+    assert _why_not(above, 0.4) == (
+        "another candidate is better at no more total parameters and training FLOPs to the top rung"
+    )
+
+
+def test_what_is_suggested_next_gains_in_three_objectives(done, url, launch, pathfront):
     launch(**{**THREE, "stop": {"candidates": 20}}, search=OURS)
     suggested = suggest(Reader(url), "toy", 3)
     assert len(suggested) == 3
     assert any(each.expected is not None and each.expected.gain > 0 for each in suggested)
+    config, suite = done.config("toy"), done.suite("toy")
+    for each in suggested:
+        costs = config.costs(price(each.config.architecture, suite), each.config.optimizer, suite)
+        assert each.costs == dict(zip(config.objectives.costs, costs, strict=True))
+    _, out, _ = pathfront("suggest", "toy", "--storage", url)
+    assert "(score times log params times log planned FLOPs)" in out
+    assert " training FLOPs to the top rung\n" in out
 
 
 def test_a_threshold_that_nothing_reaches_is_said_in_one_line(launch, url, pathfront, tmp_path):
@@ -169,6 +188,19 @@ def test_a_study_without_candidates_may_still_get_other_objectives(launch, url):
     assert all(len(trial.values) == 3 for trial in optuna_study(url)[2])
     launch(**few)  # again, now with trials: nothing is lost
     assert optuna_study(url)[2]
+
+
+def test_other_objectives_replace_a_study_whose_launcher_was_killed_before_it_named_them(launch, url):
+    launch()
+    storage = optuna_storage(url)
+    optuna.delete_study(study_name="toy", storage=storage)
+    optuna.create_study(study_name="toy", storage=storage, directions=["maximize", "minimize"])
+    close_storage(storage)
+    launch(**THREE)
+    assert optuna_study(url)[:2] == (
+        ["score", "total_params", "training_flops"],
+        ["maximize", "minimize", "minimize"],
+    )
 
 
 def test_a_study_stored_before_there_were_objectives_goes_on(launch, url, change_config):

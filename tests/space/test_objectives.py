@@ -7,7 +7,15 @@ import pytest
 from space.candidate import Architecture
 from space.cost import price
 from space.errors import StudyFileError
-from space.objectives import COSTS, DEFAULT, KnownCosts, Objectives, score_words, task_weights
+from space.objectives import (
+    COSTS,
+    DEFAULT,
+    KnownCosts,
+    Objectives,
+    score_title,
+    score_words,
+    task_weights,
+)
 from space.parsing import parse
 from space.records import SuiteRecord
 from space.scores import Scorecard, score_weights
@@ -79,6 +87,18 @@ def test_a_study_without_the_key_has_the_score_and_flops():
         ([{"score": 3}, "total_params"], "objectives: score has a domain, a task, or weights of them, got 3"),
         ("score", "objectives: a list of score and one or two costs, got 'score'"),
         ({"score": 1}, "objectives: a list of score and one or two costs, got {'score': 1}"),
+        ({}, "objectives: a list of score and one or two costs, got {}"),
+        ([{"score": None}, "total_params"], "score has a domain, a task, or weights of them, got None"),
+        ([{"score": {}}, "total_params"], "at least 0 with one above it, got {}"),
+        (
+            [{"score": {"image": 1e308, "text": 1e308}}, "total_params"],
+            "a weight of the score is 0, or from 1e-06 to 1e+06, got image: 1e+308",
+        ),
+        ([{"score": {"image": 10**400}}, "total_params"], "from 1e-06 to 1e+06, got image: 1"),
+        (
+            [{"score": {"image": 1, "text": 5e-324}}, "total_params"],
+            "from 1e-06 to 1e+06, got text: 5e-324",
+        ),
     ],
 )
 def test_anything_else_is_refused_in_one_line(listed, line):
@@ -151,6 +171,32 @@ def test_a_suite_without_weights_is_stored_as_before(suite):
 )
 def test_weights_are_said_in_words(suite, score, words):
     assert score_words(suite.model_copy(update={"weights": task_weights(score, suite)})) == words
+
+
+@pytest.mark.parametrize(
+    ("score", "title"),
+    [
+        ({}, "mean fraction of the expert"),
+        ({"read": 1}, "fraction of the expert, task read"),
+        ({"control": 3}, "fraction of the expert, domain control"),
+        ({"control": 3, "read": 1}, "weighted mean fraction of the expert"),
+    ],
+)
+def test_an_axis_says_what_the_score_is_a_fraction_of(suite, score, title):
+    assert score_title(suite.model_copy(update={"weights": task_weights(score, suite)})) == title
+
+
+def test_the_score_of_a_single_task_is_no_mean(suite):
+    one = suite.model_copy(update={"tasks": ("read",), "records": {"read": suite.records["read"]}})
+    assert score_words(one) == "task read"
+    assert score_title(one) == "fraction of the expert, task read"
+
+
+def test_the_most_unequal_weights_leave_no_task_out(suite):
+    weights = task_weights({"walk": 1e6, "read": 1e-6}, suite)
+    assert set(weights) == {"walk", "read"}
+    assert weights["read"] > 0
+    assert sum(weights.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
