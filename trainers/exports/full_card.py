@@ -27,8 +27,8 @@ def full_card(recipe: Recipe, card: Scorecard, tokens: int) -> str:
         [
             f"# {recipe.origin.study}, trial {recipe.origin.trial}, trained in full",
             "",
-            f"Score {plus_minus(card.score, card.stderr)} on the {card.split} episodes: {_mean(recipe)}"
-            " of the fraction of expert performance; 95% intervals.",
+            f"Score {plus_minus(card.score, card.stderr)} on the {card.split} episodes: fraction of expert"
+            f" performance, {score_words(recipe.suite)}; 95% intervals.",
             f"{card.above(0.5)} of {len(card.tasks)} tasks are above half of their expert.",
             *_compared_with_prediction(recipe, card, tokens),
             "",
@@ -44,12 +44,6 @@ def full_card(recipe: Recipe, card: Scorecard, tokens: int) -> str:
             "",
         ]
     )
-
-
-def _mean(recipe: Recipe) -> str:
-    """Which mean the score is."""
-    weights = f"the mean by weights ({score_words(recipe.suite)})"
-    return weights if recipe.suite.weights else "the mean over domains"
 
 
 def _compared_with_prediction(recipe: Recipe, card: Scorecard, tokens: int) -> list[str]:

@@ -65,6 +65,10 @@ def test_the_card_of_a_grown_export_sets_the_score_beside_the_prediction(grown):
     assert "Nothing was predicted at 4,032 tokens" in full_card(recipe, card, 21 * STEP)
     alone = recipe.model_copy(update={"grown": None})
     assert "redicted" not in full_card(alone, card, 20 * STEP)
+    assert " fraction of expert performance, mean over domains; " in full_card(alone, card, 20 * STEP)
+    task = recipe.suite.tasks[0]
+    one = alone.model_copy(update={"suite": recipe.suite.model_copy(update={"weights": {task: 1.0}})})
+    assert f" fraction of expert performance, task {task}; " in full_card(one, card, 20 * STEP)
 
 
 @pytest.mark.parametrize("content", [None, b"another"])
