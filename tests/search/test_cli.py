@@ -167,7 +167,7 @@ def test_front_json_is_the_designs_list(pathfront, shared):
     assert (code, err) == (0, "")
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
     fields = "trial candidate score score_stderr confirmed flops_per_token active_params total_params"
-    added = "seeds split interval selected_score control_of"
+    added = "seeds split interval selected_score control_of objectives"
     for row in rows:
         assert " ".join(row) == f"{fields} rung tokens tasks mixture config {added} number stderr"
 
