@@ -186,6 +186,7 @@ def test_an_open_page_follows_when_the_scheme_changes(page, server):
     browser.wait(page, lambda page: page.execute_script(CHART_GROUND) == "#11161d", 60)
 
 
+@pytest.mark.slow
 def test_at_800_pixels_nothing_overlaps_or_breaks(server):
     with browser.chromium(800) as page:
         for path in ("front", "tasks", "trial"):

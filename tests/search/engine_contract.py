@@ -154,6 +154,7 @@ class RunsWorkers:
 class EngineContract(RunsWorkers):
     """An engine also says how its workers ended, so that the launcher draws the right conclusion."""
 
+    @pytest.mark.slow
     def test_workers_that_always_die_are_given_up(self, study, run, rows):
         study(trainer="toy_trainers:fatal")
         with pytest.raises(PathfrontError, match=r"was killed by SIGKILL; see .*worker-0\.log") as ended:

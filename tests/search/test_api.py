@@ -105,6 +105,7 @@ def run_script(folder, name):
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_data_are_made_once_though_the_script_has_no_guard(here, monkeypatch):
     monkeypatch.setenv("PATHFRONT_CACHE", str(here / "cache"))
     (here / "script.py").write_text(
@@ -119,6 +120,7 @@ def test_data_are_made_once_though_the_script_has_no_guard(here, monkeypatch):
     assert done.stdout.splitlines() == ["begun", "1 2", "2 2"]
 
 
+@pytest.mark.slow
 def test_two_studies_in_one_process_and_outside_the_main_thread(here, capfd):
     seen = []
     first = api.launch(toy(), progress=seen.append)

@@ -214,6 +214,7 @@ def test_the_dearest_is_dearer_than_all_of_a_space():
         assert cost.muon_flops_per_step <= corner.muon_flops_per_step
 
 
+@pytest.mark.slow
 def test_quick_takes_what_was_measured(monkeypatch):
     monkeypatch.undo()
     priced = forecast(read_study("quick"), 2, "cpu", SPEED)

@@ -266,6 +266,7 @@ def test_only_the_front_is_kept_where_a_study_says_so(launch, url, tmp_path, kep
     whole()
 
 
+@pytest.mark.slow
 def test_a_study_that_kept_all_is_pruned_when_it_goes_on(launch, url, tmp_path, kept, whole):
     launch(stop={"candidates": 8}, keep="all")
     run_worker(url, "toy")

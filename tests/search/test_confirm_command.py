@@ -147,6 +147,7 @@ def test_a_dry_run_and_bad_input_change_nothing(searched, pathfront):
 @pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("setpriv") is None, reason="acting as a guest needs root and setpriv"
 )
+@pytest.mark.slow
 def test_a_database_that_cannot_be_written(searched):
     database = searched / "pathfront.db"
     database.chmod(0o644)

@@ -124,6 +124,7 @@ def test_mistakes_are_found_before_anything_is_written(own: User, old, new, mess
     assert not (own.folder / "pathfront.db").exists()
 
 
+@pytest.mark.slow
 def test_a_sampler_that_raises_in_the_middle_ends_the_launch_in_one_line(own: User):
     source = (EXAMPLES / "my_sampler.py").read_text()
     head = "    def suggest(self, view):\n"

@@ -204,6 +204,7 @@ def test_a_study_goes_on_where_only_some_candidates_fail(launch, url, audit):
     assert [row["state"] for row in audit()].count("done") == 6
 
 
+@pytest.mark.slow
 def test_a_trial_that_gains_something_at_each_attempt_is_never_given_up(launch, url, audit, rows):
     launch(stop={"candidates": 1}, rungs={"tokens": [9_000], "eta": 2}, trainer="toy_trainers:climb_slowly")
     for life in range(5):

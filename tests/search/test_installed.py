@@ -139,6 +139,7 @@ def test_a_study_of_a_task_that_is_gone_is_refused_and_not_created(user: User):
     assert not (user.folder / "pathfront.db").exists()
 
 
+@pytest.mark.slow
 def test_a_worker_that_lacks_a_task_leaves_before_it_claims_a_trial(user: User):
     user.write("own_tasks.py", TASK)
     user.run("pathfront tasks measure own_tasks:Parity")

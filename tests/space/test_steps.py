@@ -218,6 +218,7 @@ HUGE = {
 }
 
 
+@pytest.mark.slow
 def test_tight_limits_on_a_huge_space_are_met_by_lowering_what_exceeds_them(suite):
     space = SearchSpace.model_validate(HUGE)
     assert space.points > MOST_ARCHITECTURES
