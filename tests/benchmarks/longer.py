@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from real_search import DRAWS, FRESH_SEED, LEVEL, read, run
+from real_search import DRAWS, LEVEL, read, train_again
 from scipy.stats import spearmanr
 
 from search.read.results import Reader
 from search.read.rows import TrialRow
-from space.recipe import Recipe
 from trainers.exports.load import full_scorecard
 
 RESULTS = "longer.jsonl"
@@ -66,15 +65,7 @@ def chosen(place: Path, studies: Sequence[str], count: int) -> list[tuple[str, T
 
 def trained(place: Path, study: str, row: TrialRow, factor: float) -> Line:
     """Train a candidate for long; returns both scores."""
-    folder = place / f"longer-{study}-{row.number}"
-    if not folder.exists():
-        run(place, "export", study, "--trial", str(row.number), "-o", f"{folder.name}/")
-    recipe = Recipe.read(folder)
-    if recipe.seed < FRESH_SEED:
-        recipe = recipe.model_copy(update={"seed": recipe.seed + FRESH_SEED})
-        recipe.write(folder)
-    run(place, "train", folder.name, "--tokens", str(round(factor * row.tokens)))
-    card = full_scorecard(folder)
+    card = full_scorecard(train_again(place, study, row.number, factor))
     assert card is not None, "it is trained"
     return {
         "study": study,

@@ -79,16 +79,23 @@ def search(place: Path, study: StudyConfig, sampler: str, seed: int, flops: floa
     return name
 
 
-def train_again(place: Path, name: str, trial: int) -> Path:
-    """Train a trial's candidate from the first step with a fresh seed; returns the export's folder."""
-    folder = place / f"{name}-{trial}"
+def train_again(place: Path, name: str, trial: int, times: float = 1.0) -> Path:
+    """Train a trial's candidate from the first step with a fresh seed; returns the export's folder.
+
+    Args:
+        place: folder of the database.
+        name: of the study.
+        trial: number of the trial.
+        times: tokens over those of the trial's rung.
+    """
+    folder = place / (f"{name}-{trial}" if times == 1 else f"{name}-{trial}-{times:g}x")
     if not folder.exists():
         run(place, "export", name, "--trial", str(trial), "-o", f"{folder.name}/")
     recipe = Recipe.read(folder)
     if recipe.seed < FRESH_SEED:
         recipe = recipe.model_copy(update={"seed": recipe.seed + FRESH_SEED})
         recipe.write(folder)
-    run(place, "train", folder.name, "--tokens", str(recipe.tokens))
+    run(place, "train", folder.name, "--tokens", str(round(times * recipe.tokens)))
     return folder
 
 
