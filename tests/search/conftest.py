@@ -64,6 +64,24 @@ def launch(toy_suite, prepared, tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def once(url, tmp_path, tmp_path_factory):
+    """Run a study in the folder of the first test that asks for it; later ones get a copy of that folder."""
+
+    def run(name, study):
+        if not url.startswith("sqlite"):
+            study()
+            return
+        kept = tmp_path_factory.getbasetemp() / f"once-{name}"
+        if kept.exists():
+            shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+        else:
+            study()
+            shutil.copytree(tmp_path, kept)
+
+    return run
+
+
+@pytest.fixture
 def pathfront(capsys, tmp_path, monkeypatch):
     """Runs a command in an empty folder -> (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from sqlalchemy import create_engine, update
 from test_kills import die, let_go
-from toy_trainers import RUNGS
+from toy_trainers import RUNGS, toy_config
 
 from search.choose.propose import Proposal
 from search.confirming import reopen
@@ -28,11 +28,26 @@ LUCK = {"trainer": "toy_trainers:climb_with_luck"}
 
 
 @pytest.fixture
-def finished(launch, url):
+def finished(launch, url, once):
     """A finished study whose scores hold luck."""
-    config = launch(**LUCK)
-    assert run_worker(url, "toy") == 21
-    return config
+
+    def study():
+        launch(**LUCK)
+        assert run_worker(url, "toy") == 21
+
+    once("finished-with-luck", study)
+    return toy_config(**LUCK)
+
+
+@pytest.fixture
+def small(launch, url, once):
+    """A finished study of four candidates whose scores hold luck."""
+
+    def study():
+        launch(stop={"candidates": 4}, **LUCK)
+        run_worker(url, "toy")
+
+    once("small-with-luck", study)
 
 
 def confirm(url, top=2, seeds=2, uniform=True, numbers=()):
@@ -143,6 +158,7 @@ def test_a_stop_at_the_end_of_a_study_plans_once(launch, url, rows, audit, event
     assert events()[-1] == "finished"
 
 
+@pytest.mark.slow
 def test_four_workers_end_a_study_together(launch, url, rows, audit, events):
     launch(stop={"candidates": 4, "confirm": {"top": 2, "seeds": 2}}, **LUCK)
     command = [sys.executable, "-m", "search.cli", "worker", "toy", "--storage", url]
@@ -155,7 +171,7 @@ def test_four_workers_end_a_study_together(launch, url, rows, audit, events):
     assert events().count("finished") == 1
 
 
-def test_a_study_proposes_the_same_after_a_confirmation(launch, url, rows, tmp_path):
+def test_a_study_proposes_the_same_after_a_confirmation(small, launch, url, rows):
     """What a resumed study proposes does not depend on confirmations, though the control has a row."""
 
     def next_proposals():
@@ -166,8 +182,6 @@ def test_a_study_proposes_the_same_after_a_confirmation(launch, url, rows, tmp_p
         assert isinstance(found, Proposal)
         return len(view.candidates), found.candidate.id, found.origin
 
-    launch(stop={"candidates": 4}, **LUCK)
-    run_worker(url, "toy")
     launch(stop={"candidates": 8}, **LUCK)
     before = next_proposals()
     confirm(url)
@@ -230,10 +244,10 @@ def test_a_study_that_was_interrupted_is_confirmed_and_its_search_waits(launch, 
     assert Counter(row["split"] for row in rows(tables.trials)) == {"select": 21, "report": 1}
 
 
-@pytest.mark.parametrize("step", ["claimed", "trunk noted", "scored", "settled"])
-def test_a_confirmation_survives_a_kill(launch, url, audit, rows, step):
-    launch(stop={"candidates": 4}, **LUCK)
-    run_worker(url, "toy")
+@pytest.mark.parametrize(
+    "step", ["trunk noted", *(pytest.param(s, marks=pytest.mark.slow) for s in ("claimed", "scored", "settled"))]
+)
+def test_a_confirmation_survives_a_kill(small, url, audit, rows, step):
     confirm(url, top=1, uniform=False)
     die(url, step)
     let_go(url)

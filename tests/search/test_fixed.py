@@ -11,7 +11,7 @@ from toy_trainers import RUNGS, toy_config
 from search.read.fixed import fixing
 from search.read.results import Reader
 from search.store.studies import create_or_resume
-from search.worker import Worker
+from search.worker import Worker, run_worker
 from space.candidate import CandidateConfig
 from space.knob_index import KNOBS, is_of_architecture
 from space.recipe import CONFIG_FILE, Origin, Recipe
@@ -21,10 +21,14 @@ SOURCE = "toy"
 
 
 @pytest.fixture
-def searched(launch, url) -> Reader:
+def searched(launch, url, once) -> Reader:
     """A finished study, whose trials others take parts from."""
-    launch(stop={"candidates": 4})
-    Worker(url, SOURCE, "artifacts", "one").run()
+
+    def study():
+        launch(stop={"candidates": 4})
+        run_worker(url, SOURCE, "artifacts", "one")
+
+    once("searched", study)
     return Reader(url)
 
 

@@ -20,11 +20,15 @@ MORE = {**SMALL, "stop": {"candidates": 12}}
 
 
 @pytest.fixture
-def begun(launch, url):
+def begun(launch, url, once):
     """A study of Pathfront's sampler that has six candidates and may try more."""
-    launch(**SMALL, search={"sampler": "pathfront"})
-    run_worker(url, "toy")
-    launch(**MORE, search={"sampler": "pathfront"}, priors={})
+
+    def study():
+        launch(**SMALL, search={"sampler": "pathfront"})
+        run_worker(url, "toy")
+        launch(**MORE, search={"sampler": "pathfront"}, priors={})
+
+    once("begun", study)
     return url
 
 
@@ -60,9 +64,12 @@ def test_several_follow_each_other(begun):
     assert found[0] == suggest(Reader(begun), "toy", 1)[0]
 
 
-def test_a_study_that_has_ended_suggests_nothing(launch, url, pathfront):
-    launch(**SMALL)
-    run_worker(url, "toy")
+def test_a_study_that_has_ended_suggests_nothing(launch, url, once, pathfront):
+    def study():
+        launch(**SMALL)
+        run_worker(url, "toy")
+
+    once("small", study)
     code, out, said = pathfront("suggest", "toy", "--storage", url)
     assert (code, out) == (0, "")
     assert "would start nothing now" in said

@@ -1,7 +1,6 @@
 """A study of three objectives and a threshold, from its launch to its export, with a toy for a trainer."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import optuna
@@ -49,15 +48,14 @@ def optuna_study(url, name="toy"):
 
 
 @pytest.fixture
-def done(launch, url, tmp_path, tmp_path_factory):
-    """The study, finished; it is run once, and each test gets a copy."""
-    kept = tmp_path_factory.getbasetemp() / "three-objectives"
-    if kept.exists():
-        shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
-        return Reader(url)
-    launch(**THREE, search=OURS)
-    run_worker(url, "toy")
-    shutil.copytree(tmp_path, kept)
+def done(launch, url, once):
+    """The study, finished."""
+
+    def study():
+        launch(**THREE, search=OURS)
+        run_worker(url, "toy")
+
+    once("three-objectives", study)
     return Reader(url)
 
 

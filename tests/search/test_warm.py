@@ -120,10 +120,14 @@ def test_nothing_in_common_is_one_line():
 
 
 @pytest.fixture
-def earlier(launch, url):
+def earlier(launch, url, once):
     """A study `toy` with scores, and the specification of a new one."""
-    launch(**SMALL)
-    run_worker(url, "toy")
+
+    def study():
+        launch(**SMALL)
+        run_worker(url, "toy")
+
+    once("small", study)
     return toy_config(**SMALL, search={"sampler": "pathfront"}).model_copy(update={"study": "next"})
 
 
