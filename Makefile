@@ -35,7 +35,7 @@ check: $(VENV)/dev.stamp  ## lint, types, layers
 	@$(BIN)/lint-imports
 
 test: check  ## everything that CI runs
-	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 format: $(VENV)/dev.stamp
 	@$(BIN)/ruff check --fix .

@@ -158,6 +158,7 @@ def test_a_zoom_outlives_a_click(page, server):
     browser.wait(page, lambda page: page.execute_script(RANGE)[0] < zoomed[0])
 
 
+@pytest.mark.slow
 def test_the_pages_lead_to_each_other_with_the_selection(page, server):
     page.get(server)
     link = browser.wait(page, lambda page: page.find_elements(By.LINK_TEXT, "quick"))

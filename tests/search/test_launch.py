@@ -106,6 +106,8 @@ def launch(folder: Path, *options: str) -> tuple[int, str, str]:
 
 
 def test_a_launch_checks_its_study_once_and_prices_each_architecture_once(folder):
+    small = STUDY.replace("candidates: 4", "candidates: 1").replace("workers: 2", "workers: 1")
+    (folder / "mine.yaml").write_text(small)
     with started(folder, "launch", "mine.yaml", script=COUNTED + SCRIPT) as process:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err

@@ -35,7 +35,7 @@ def all_of(rows):
     return found
 
 
-@pytest.mark.parametrize("sampler", ["stratified", "random", "nsga2"])
+@pytest.mark.parametrize("sampler", ["stratified", "random", pytest.param("nsga2", marks=pytest.mark.slow)])
 def test_every_row_is_proposed_once(table, sampler):
     found = all_of(Rows(table, searched(table, sampler)))
     assert sorted(p.candidate.id for p in found) == sorted(row.candidate for row in table.rows)
@@ -139,15 +139,15 @@ def test_wrong_names_are_one_line(table):
         replay(table, Play("nsga2", {"size": 3}))
 
 
-def test_the_command(table, tmp_path, pathfront):
-    write_table(table, tmp_path / "made.jsonl.xz")
+def test_the_command(tmp_path, pathfront):
+    write_table(made_table(count=16, repeats=4), tmp_path / "made.jsonl.xz")
     given = ("table", "replay", "made.jsonl.xz", "--sampler", "nsga2", "--seeds", 2, "--budget", 4)
     code, out, _ = pathfront(*given, "--sampler-args", '{"population_size": 4}', "--json")
     assert code == 0
     found = json.loads(out)
     assert [run["seed"] for run in found["runs"]] == [0, 1]
     assert found["budget"] == 4
-    code, out, _ = pathfront(*given)
+    code, out, _ = pathfront(*given, "--promotion", "rank")
     assert code == 0
     assert "of 2 runs reach" in out
     for wrong in ("[1]", "{"):

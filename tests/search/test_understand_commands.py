@@ -103,11 +103,11 @@ def test_status_predicts_nothing_from_few_scores_or_without_the_top_rung(pathfro
 
 
 def test_no_command_of_these_imports_torch_or_optuna(url):
-    for command in ("status", "importance", "transfer"):
-        code = (
-            "import sys\nfrom search.cli import main\ntry:\n"
-            f"    main([{command!r}, 'quick', '--storage', {url!r}])\nexcept SystemExit as end:\n"
-            "    assert not end.code\nassert not {'torch', 'optuna', 'sklearn'} & set(sys.modules)"
-        )
-        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert found.returncode == 0, found.stderr
+    code = (
+        "import sys\nfrom search.cli import main\nfor command in ('status', 'importance', 'transfer'):\n"
+        f"    try:\n        main([command, 'quick', '--storage', {url!r}])\n    except SystemExit as end:\n"
+        "        assert not end.code\n"
+        "    assert not {'torch', 'optuna', 'sklearn'} & set(sys.modules), command"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
