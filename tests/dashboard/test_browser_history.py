@@ -49,7 +49,7 @@ def server(database):
         yield address
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page():
     with browser.chromium() as window:
         yield window
@@ -89,7 +89,8 @@ def click_link(page, words):
     link[0].click()
 
 
-def test_back_and_forward_lead_through_pages_studies_and_trials(page, server):
+@pytest.mark.parametrize("steps", [3, pytest.param(7, marks=pytest.mark.slow)])
+def test_back_and_forward_lead_through_pages_studies_and_trials(page, server, steps):
     page.get(server)
     browser.wait(page, browser.settled)
     click_link(page, "first")
@@ -116,7 +117,7 @@ def test_back_and_forward_lead_through_pages_studies_and_trials(page, server):
         ("/front", "first", "3"),
         ("/front", "first", None),
         ("/", None, None),
-    ]
+    ][:steps]
     for step in way:
         page.back()
         at(page, *step)
@@ -133,6 +134,7 @@ def choose_study(page, name):
     options[0].click()
 
 
+@pytest.mark.slow
 def test_the_menu_loses_neither_study_nor_trial(page, server):
     page.get(f"{server}/front?study=first&trial=5")
     at(page, "/front", "first", "5")
@@ -167,23 +169,36 @@ def test_nothing_is_fetched_from_the_internet(server):
 
 
 @pytest.mark.parametrize(
-    ("scheme", "ground"), [pytest.param("light", "#ffffff", marks=pytest.mark.slow), ("dark", "#11161d")]
+    ("path", "scheme", "ground"),
+    [
+        ("front?study=first&trial=3", "dark", "#11161d"),
+        pytest.param("tasks?study=first", "dark", "#11161d", marks=pytest.mark.slow),
+        pytest.param("trial?study=first&trial=3", "dark", "#11161d", marks=pytest.mark.slow),
+        pytest.param("front?study=first&trial=3", "light", "#ffffff", marks=pytest.mark.slow),
+        pytest.param("tasks?study=first", "light", "#ffffff", marks=pytest.mark.slow),
+        pytest.param("trial?study=first&trial=3", "light", "#ffffff", marks=pytest.mark.slow),
+    ],
 )
-def test_page_and_charts_follow_the_scheme_of_the_system(server, scheme, ground):
+def test_page_and_charts_follow_the_scheme_of_the_system(page, server, path, scheme, ground):
     color = f"rgb({', '.join(str(int(ground[i : i + 2], 16)) for i in (1, 3, 5))})"
-    with browser.chromium(scheme=scheme) as page:
-        for path in ("front?study=first&trial=3", "tasks?study=first", "trial?study=first&trial=3"):
-            page.get(f"{server}/{path}")
-            browser.wait(page, lambda page: page.execute_script(GROUND) == color)
-            browser.wait(page, lambda page: page.execute_script(CHART_GROUND) == ground)
+    browser.prefer(page, scheme)
+    try:
+        page.get(f"{server}/{path}")
+        browser.wait(page, lambda page: page.execute_script(GROUND) == color)
+        browser.wait(page, lambda page: page.execute_script(CHART_GROUND) == ground)
+    finally:
+        browser.prefer(page, "light")
 
 
 @pytest.mark.slow
 def test_an_open_page_follows_when_the_scheme_changes(page, server):
     page.get(f"{server}/front?study=first")
     browser.wait(page, lambda page: page.execute_script(CHART_GROUND) == "#ffffff")
-    browser.prefer(page, "dark")
-    browser.wait(page, lambda page: page.execute_script(CHART_GROUND) == "#11161d", 60)
+    try:
+        browser.prefer(page, "dark")
+        browser.wait(page, lambda page: page.execute_script(CHART_GROUND) == "#11161d", 60)
+    finally:
+        browser.prefer(page, "light")
 
 
 @pytest.mark.slow

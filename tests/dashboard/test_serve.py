@@ -69,9 +69,9 @@ def test_the_address_is_said_once_the_page_answers_and_nothing_else_is(url):
 @pytest.mark.parametrize(
     ("number", "code", "last"),
     [
-        (signal.SIGTERM, 143, "interrupted: the dashboard has ended\n"),
+        pytest.param(signal.SIGTERM, 143, "interrupted: the dashboard has ended\n", marks=pytest.mark.slow),
         (signal.SIGINT, 0, "(Ctrl-C ends it)\n"),
-        (signal.SIGKILL, -9, "(Ctrl-C ends it)\n"),
+        pytest.param(signal.SIGKILL, -9, "(Ctrl-C ends it)\n", marks=pytest.mark.slow),
     ],
 )
 def test_the_page_ends_with_its_command_however_that_ends(url, number, code, last):

@@ -106,11 +106,12 @@ class RunsWorkers:
         assert events().count("lost") == 1
         assert len(rows(tables.workers)) == 2
 
+    @pytest.mark.slow  # test_launch.py and test_faults.py send the same signals
     @pytest.mark.parametrize(
         ("which", "error", "code"),
         [
             (signal.SIGINT, Interrupted, 130),
-            pytest.param(signal.SIGTERM, Terminated, 143, marks=pytest.mark.slow),
+            (signal.SIGTERM, Terminated, 143),
         ],
     )
     def test_the_first_signal_stops_at_a_checkpoint(
@@ -136,6 +137,7 @@ class RunsWorkers:
         run(1)
         assert {row["crashes"] for row in audit(failed=1)} == {0}
 
+    @pytest.mark.slow
     def test_a_request_in_the_database_stops_at_a_checkpoint(self, study, run, running, rows, url):
         study(trainer="toy_trainers:patient")
         database = open_writer(url, create=False)
@@ -162,6 +164,7 @@ class EngineContract(RunsWorkers):
         assert ended.value.exit_code == 1
         assert len(rows(tables.workers)) == launcher.EARLY_DEATHS
 
+    @pytest.mark.slow
     def test_workers_that_crash_are_replaced_and_then_say_why(self, study, run, rows):
         study(trainer="crashing:climb")
         with pytest.raises(
@@ -179,6 +182,7 @@ class EngineContract(RunsWorkers):
         assert len(rows(tables.workers)) == 2  # none is replaced
         assert all("goodbye" in Path(row["log"]).read_text().splitlines()[-1] for row in rows(tables.workers))
 
+    @pytest.mark.slow
     def test_errors_of_the_machine_end_the_launch(self, study, run, rows):
         study(trainer="toy_trainers:broken_machine")
         with pytest.raises(MachineError, match=r"failed 3 times in a row: .*there is no disk.*worker-0\.log"):

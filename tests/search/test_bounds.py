@@ -87,8 +87,8 @@ def by_cost(name, flops, rung):
         ("stratified", {"candidates": 16}, by_chance),
         ("stratified", {"training_flops": 8e12}, by_cost),
         ("random", {"candidates": 16}, by_cost),
-        ("tpe", {"candidates": 16}, by_cost),
-        ("nsga2", {"training_flops": 8e12}, by_cost),
+        pytest.param("tpe", {"candidates": 16}, by_cost, marks=pytest.mark.slow),
+        pytest.param("nsga2", {"training_flops": 8e12}, by_cost, marks=pytest.mark.slow),
     ],
 )
 def test_studies_that_are_played_in_full_take_what_is_expected(sampler, stop, score):

@@ -245,7 +245,8 @@ def test_a_study_that_was_interrupted_is_confirmed_and_its_search_waits(launch, 
 
 
 @pytest.mark.parametrize(
-    "step", ["trunk noted", *(pytest.param(s, marks=pytest.mark.slow) for s in ("claimed", "scored", "settled"))]
+    "step",
+    ["trunk noted", *(pytest.param(s, marks=pytest.mark.slow) for s in ("claimed", "scored", "settled"))],
 )
 def test_a_confirmation_survives_a_kill(small, url, audit, rows, step):
     confirm(url, top=1, uniform=False)

@@ -23,7 +23,9 @@ from search.planning.reach import Judge
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-@pytest.mark.parametrize("rule", ["feasible_and_new", "failed_trials", "one_parameter"])
+@pytest.mark.parametrize(
+    "rule", [pytest.param("feasible_and_new", marks=pytest.mark.slow), "failed_trials", "one_parameter"]
+)
 def test_the_known_cost_gp_obeys_the_contract_of_samplers(rule):
     subject = contract.Subject("benchmarks.peers.known_cost_gp:KnownCostGP", {"start": 6})
     contract.RULES[rule](subject)
@@ -68,6 +70,7 @@ def test_the_ordering_goes_layer_by_layer():
     assert ordering(points).tolist() == [1, 2, 4, 3, 0]
 
 
+@pytest.mark.slow
 def test_the_oracle_reaches_more_than_random_search_with_less():
     config = study(sampler="random", candidates=8)
     suite, surface = config.suite_record(), make_surface("smooth", config, 0)

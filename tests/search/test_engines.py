@@ -175,7 +175,13 @@ def test_wrong_engines_are_one_line(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("kind", "code"),
-    [(MachineError, 1), (StudyFileError, 2), (NotFoundError, 3), (StorageError, 4)],
+    [
+        (MachineError, 1),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in ((StudyFileError, 2), (NotFoundError, 3), (StorageError, 4))
+        ),
+    ],
 )
 def test_a_launch_ends_with_the_exit_code_of_a_worker_that_cannot_work(launch, url, tmp_path, kind, code):
     (tmp_path / "lost.py").write_text(
@@ -197,7 +203,7 @@ def test_an_engine_that_fails_is_named(launch, url, tmp_path):
 def engine_mistakes():
     """Those that cost worker processes are slow but for one of each kind."""
     for engine in MISTAKES:
-        quick = engine.startswith("Plan") or engine in ("StartPartly", "PollLost", "KillLost")
+        quick = engine.startswith("Plan") or engine in ("StartPartly", "PollLost")
         yield engine if quick else pytest.param(engine, marks=pytest.mark.slow)
 
 

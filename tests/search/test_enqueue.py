@@ -163,7 +163,9 @@ def die(url, step):
     engine.dispose()
 
 
-@pytest.mark.parametrize("step", ["claimed", "created", "scored"])
+@pytest.mark.parametrize(
+    "step", ["created", *(pytest.param(s, marks=pytest.mark.slow) for s in ("claimed", "scored"))]
+)
 def test_a_killed_worker_loses_no_enqueued_candidate(toy, ask, rows, audit, url, step):
     ask(OWN)
     die(url, step)
@@ -271,6 +273,7 @@ class TestOnPostgreSQL:
     def url(self, postgresql_url):
         return postgresql_url
 
+    @pytest.mark.slow
     def test_several_at_once_are_all_kept(self, toy, rows, url, audit):
         test_several_at_once_are_all_kept(toy, rows, url, audit)
 

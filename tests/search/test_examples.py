@@ -104,8 +104,10 @@ def test_a_study_with_the_examples_runs_to_its_front(own: User):
             "rnk",
             "promotion is gain, rank, all or package.module:function, got",
         ),
-        ("my_promotion:score_for_compute", "own:twice", "search.promotion: 'own:twice': an order returns"),
-        ("my_engine:Nice", "my_engine:Nicer", "engine: an engine as package.module:Class, got"),
+        slow(
+            "my_promotion:score_for_compute", "own:twice", "search.promotion: 'own:twice': an order returns"
+        ),
+        slow("my_engine:Nice", "my_engine:Nicer", "engine: an engine as package.module:Class, got"),
         slow(
             "my_engine:Nice", "locl", "engine: engine is local or package.module:Class, got 'locl'; did you"
         ),

@@ -99,9 +99,8 @@ def test_ranges_span_the_architectures_within_the_limits():
     assert narrow.flops_per_token[1] <= 1e6 < wide.flops_per_token[1]
 
 
-@pytest.mark.parametrize(
-    "stop", [{"training_flops": 1e12}, pytest.param({"wall_minutes": 10}, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [{"training_flops": 1e12}, {"wall_minutes": 10}])
 def test_other_stop_rules_bound_the_candidates(stop):
     priced = forecast(study(stop=stop), 2, "cpu", SPEED)
     limit = stop.get("training_flops", 0) or stop["wall_minutes"] * 60

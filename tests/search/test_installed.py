@@ -158,11 +158,11 @@ def test_a_worker_that_lacks_a_task_leaves_before_it_claims_a_trial(user: User):
     ("command", "code", "word"),
     [
         ("tasks check own_task:Parity", 3, "did you mean 'own_tasks'?"),
-        ("tasks measure own_tasks:Party", 3, "did you mean 'Parity'?"),
-        ("tasks check own_tasks", 3, "no task is called 'own_tasks'"),
+        pytest.param("tasks measure own_tasks:Party", 3, "did you mean 'Parity'?", marks=pytest.mark.slow),
+        pytest.param("tasks check own_tasks", 3, "no task is called 'own_tasks'", marks=pytest.mark.slow),
         ("tasks check broken:Task", 1, "ZeroDivisionError: division by zero (broken.py:1)"),
         ("tasks measure own_tasks:Parity --specialist nowhere:make", 2, "no module is called 'nowhere'"),
-        ("tasks list --family toytext", 3, "did you mean 'toy-text'?"),
+        pytest.param("tasks list --family toytext", 3, "did you mean 'toy-text'?", marks=pytest.mark.slow),
         ("tasks check --family toytext", 3, "did you mean 'toy-text'?"),
     ],
 )

@@ -27,6 +27,7 @@ STEPS = [
     "settled",
 ]
 ENDED = STEPS[STEPS.index("scored") :]
+QUICK = ("created", "trunk noted", "scored")  # the other steps are for runs by hand
 
 
 def die(url, step, name="mortal"):
@@ -46,7 +47,9 @@ def small(launch, **other):
     launch(stop={"candidates": 2}, rungs={"tokens": [3_000, 6_000], "eta": 2}, **other)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    "step", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in STEPS]
+)
 def test_a_death_costs_that_attempt_and_nothing_else(launch, url, audit, step, rows, tmp_path):
     small(launch)
     die(url, step)
@@ -111,9 +114,16 @@ class TestOnPostgreSQL:
     def url(self, postgresql_url):
         return postgresql_url
 
-    @pytest.mark.parametrize("step", ["created", "decayed noted", "scored", "rows dropped"])
+    @pytest.mark.parametrize(
+        "step",
+        [
+            "scored",
+            *(pytest.param(s, marks=pytest.mark.slow) for s in ("created", "decayed noted", "rows dropped")),
+        ],
+    )
     def test_a_death_costs_that_attempt_and_nothing_else(self, launch, url, audit, step, rows, tmp_path):
         test_a_death_costs_that_attempt_and_nothing_else(launch, url, audit, step, rows, tmp_path)
 
+    @pytest.mark.slow
     def test_four_workers_share_a_study(self, launch, url, audit):
         test_four_workers_share_a_study(launch, url, audit)

@@ -18,6 +18,7 @@ from space.errors import StorageError, StudyFileError, Terminated
 SMALL = {"stop": {"candidates": 2}, "rungs": {"tokens": list(RUNGS[:2]), "eta": 2}}
 
 
+@pytest.mark.slow
 def test_workers_finish_a_study(launch, url, audit, tmp_path):
     launch(**SMALL)
     ticks = []
@@ -92,6 +93,7 @@ class TestOnPostgreSQL:
     def url(self, postgresql_url):
         return postgresql_url
 
+    @pytest.mark.slow
     def test_a_restart_of_the_database_ends_nothing(self, launch, url, audit, rows, postgresql_server):
         launch(stop={"candidates": 8}, trainer="toy_trainers:climb_in_time")
         restarted = []

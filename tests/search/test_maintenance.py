@@ -84,6 +84,9 @@ def optuna_names(url):
 # retry
 
 
+@pytest.mark.parametrize(
+    "any_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
 def test_what_failed_for_good_is_trained_after_a_retry(launch, url, tmp_path, audit):
     launch(trainer="toy_trainers:broken", stop={"candidates": 6})
     (tmp_path / "broken").touch()
@@ -237,7 +240,12 @@ def test_a_deleted_study_leaves_nothing_and_takes_nothing_of_others(finished, ur
     run_worker(url, "other", str(root))  # still a study
 
 
-KILLS = [("sqlite", step) for step in STEPS] + [("postgresql", step) for step in STEPS[1::4]]
+KILLS = [
+    ("sqlite", "files removed"),
+    ("postgresql", "trials deleted"),
+    *(pytest.param("sqlite", step, marks=pytest.mark.slow) for step in STEPS if step != "files removed"),
+    pytest.param("postgresql", "files removed", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("any_url", "step"), KILLS, indirect=["any_url"])
@@ -362,7 +370,11 @@ def test_a_study_of_another_program_is_refused(sqlite_url, template, tmp_path, p
 
 @pytest.mark.parametrize(
     ("answer", "code", "words"),
-    [("n\n", 1, "nothing was deleted"), ("\n", 1, "nothing"), ("y\n", 0, "deleted study")],
+    [
+        ("n\n", 1, "nothing was deleted"),
+        pytest.param("\n", 1, "nothing", marks=pytest.mark.slow),
+        ("y\n", 0, "deleted study"),
+    ],
 )
 def test_it_asks_at_a_terminal(sqlite_url, template, tmp_path, answer, code, words):
     shutil.copy(template, tmp_path / "studies.db")

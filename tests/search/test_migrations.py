@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -173,7 +172,15 @@ def test_trials_of_version_3_were_scored_on_the_select_episodes(old_url, version
     reader.close()
 
 
-@each_version
+@pytest.mark.parametrize(
+    ("old_url", "version"),
+    [
+        pytest.param(kind, v, marks=() if (kind, v) == ("sqlite", VERSIONS[-1]) else pytest.mark.slow)
+        for kind in ("sqlite", "postgresql")
+        for v in VERSIONS
+    ],
+    indirect=["old_url"],
+)
 def test_an_upgrade_that_is_killed_anywhere_leaves_the_old_version_or_the_new_one(old_url, version):
     before = tables_seen(old_url)
     here = Path(__file__).parent
@@ -252,7 +259,7 @@ def test_versions_that_contradict_each_other_are_refused(old_url, version):
     assert scalar(old_url, "SELECT version FROM pf_schema") == version
 
 
-@pytest.mark.parametrize("journal", ["wal", "delete"])
+@pytest.mark.parametrize("journal", ["wal", pytest.param("delete", marks=pytest.mark.slow)])
 def test_a_newer_database_is_not_touched(old, command_line, journal):
     path = old / "pathfront.db"
     execute(
@@ -343,15 +350,9 @@ def test_launch_and_worker_upgrade_and_say_so(old, version, command_line, argume
     assert differences(url) == []
 
 
-def test_the_wheel_holds_the_revisions(old, tmp_path):
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path)
-    for package in ("space", "search"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    wheel = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
-    subprocess.run([*wheel, "--wheel-dir", tmp_path / "dist", tmp_path], check=True, capture_output=True)
+def test_the_wheel_holds_the_revisions(old, wheel_folder, tmp_path):
     installed = tmp_path / "installed"
-    (found,) = (tmp_path / "dist").glob("*.whl")
+    (found,) = wheel_folder.glob("*.whl")
     with zipfile.ZipFile(found) as archive:
         archive.extractall(installed)
     done = subprocess.run(

@@ -55,7 +55,7 @@ def bowl(trial):
     return (x - 2) ** 2 + (math.log10(y) + 2) ** 2 + (kind != "b")
 
 
-@pytest.mark.parametrize("problem", ["layers", "zdt"])
+@pytest.mark.parametrize("problem", [pytest.param("layers", marks=pytest.mark.slow), "zdt"])
 def test_fronts_beat_those_of_optunas_samplers(problem):
     made = PROBLEMS[problem]()
     volumes = {
@@ -75,8 +75,15 @@ def test_cheap_trials_come_first_and_cost_less():
     assert costs["pathfront"] < 0.5 * costs["pathfront-per-trial"] < costs["random"]
 
 
-@pytest.mark.parametrize("objectives", [1, 2, 3, 4])
-@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize(
+    ("direction", "objectives"),
+    [
+        *(("minimize", count) for count in (1, 2, 4)),
+        ("maximize", 2),
+        pytest.param("minimize", 3, marks=pytest.mark.slow),
+        *(pytest.param("maximize", count, marks=pytest.mark.slow) for count in (1, 3, 4)),
+    ],
+)
 def test_any_number_of_objectives_in_either_direction(objectives, direction):
     sign = 1 if direction == "minimize" else -1
 

@@ -92,6 +92,7 @@ def test_a_task_whose_module_fails_is_named(pathfront, folder):
     assert "raises ZeroDivisionError: division by zero (broken_module.py:1)" in err
 
 
+@pytest.mark.slow
 def test_what_can_be_made_is_priced_from_an_empty_folder_by_the_console_script(folder, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)
     (folder / "mine.yaml").write_text(STUDY + "logger: rehearsed:Quiet\ntrainer: rehearsed:train")

@@ -88,13 +88,16 @@ def folder(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-SLOW = {"gp"}  # fits a model of PyTorch for each suggestion
+def contracts():
+    """Every rule for samplers of our own; for the others one rule, and the rest for runs by hand."""
+    for sampler in (*SAMPLERS, *OTHERS):
+        for rule in RULES:
+            ours = sampler in ("pathfront", "stratified")
+            one = rule == "feasible_and_new" and sampler != "gp"  # which fits a model for each suggestion
+            yield pytest.param(sampler, rule, marks=() if ours or one else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize(
-    "sampler", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in (*SAMPLERS, *OTHERS)]
-)
+@pytest.mark.parametrize(("sampler", "rule"), list(contracts()))
 def test_samplers_keep_the_contract(sampler, rule):
     if "CmaEs" in sampler:
         pytest.importorskip("cmaes")
@@ -166,6 +169,7 @@ def test_a_sampler_of_one_objective_sees_the_score_alone():
     assert Subject("tpe", {}).proposer().sampler._directions == ("maximize", "minimize")
 
 
+@pytest.mark.slow
 def test_cma_es_learns_from_the_scores():
     """Where deep candidates score best, it moves to deep ones."""
     pytest.importorskip("cmaes")
@@ -177,7 +181,14 @@ def test_cma_es_learns_from_the_scores():
     assert sum(depths[-12:]) / 12 > 140
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp", *(f"optuna.samplers.NSGA{n}Sampler" for n in ("II", "III"))])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tpe",
+        pytest.param("gp", marks=pytest.mark.slow),
+        *(f"optuna.samplers.NSGA{n}Sampler" for n in ("II", "III")),
+    ],
+)
 def test_suggestions_depend_on_the_scores(name):
     proposer = Subject(name, {}).proposer()
     _, view = _simulated(proposer, 26)

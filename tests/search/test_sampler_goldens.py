@@ -80,8 +80,14 @@ def goldens():
     return json.loads(GOLDENS.read_text())
 
 
-@pytest.mark.parametrize("seed", [0, 3])
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(
+    ("sampler", "seed"),
+    [
+        pytest.param(name, seed, marks=pytest.mark.slow if (name, seed) == ("gp", 3) else ())
+        for name in SAMPLERS
+        for seed in (0, 3)
+    ],
+)
 def test_proposals_over_choices(goldens, sampler, seed):
     assert proposed(sampler, CHOICES, seed) == goldens["choices"][sampler][str(seed)]
 

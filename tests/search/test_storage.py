@@ -235,7 +235,7 @@ def launchers():
     assert [process.returncode for process in crew] == [0] * len(crew), said
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def test_several_launch_on_a_new_database_at_once(kind, launchers, request, tmp_path):
     for number in range(ROUNDS):
         url = f"sqlite:///{tmp_path / f'{number}.db'}"

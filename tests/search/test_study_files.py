@@ -191,6 +191,7 @@ def test_a_folder_that_vanishes_in_a_run_is_said(launch, url, rows, tmp_path):
     assert not home.exists()
 
 
+@pytest.mark.slow
 def test_a_launch_says_that_its_folder_vanished(user, tmp_path):
     trainer = TRAINER.replace("report.progress", "import shutil; shutil.rmtree('art'); report.progress")
     (tmp_path / "own.py").write_text(trainer)
@@ -214,7 +215,7 @@ def test_another_place_is_fine_while_the_first_is_in_reach(launch, url, audit, r
     assert sum(row["state"] == "done" for row in audit()) == 9
 
 
-@pytest.mark.parametrize("where", ["outside", "at home"])
+@pytest.mark.parametrize("where", [pytest.param("outside", marks=pytest.mark.slow), "at home"])
 def test_a_folder_that_moved_is_found_in_its_new_place(launch, url, audit, rows, tmp_path, where):
     launch(stop={"candidates": 4}, rungs=RUNGS)
     first = tmp_path / ("art" if where == "outside" else "study-artifacts")

@@ -311,7 +311,7 @@ def test_cuda_where_there_is_none_is_one_line(candidate, suite, tmp_path, monkey
         train_candidate(candidate, suite, budget(4 * STEP, device="cuda"), None, Recorder(tmp_path))
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+@pytest.mark.parametrize("precision", ["bf16-mixed", pytest.param("bf16-true", marks=pytest.mark.slow)])
 def test_half_precision_learns_too(candidate, suite, tmp_path, precision):
     report = Recorder(tmp_path)
     train_candidate(candidate, suite, budget(60 * STEP, precision=precision), None, report)

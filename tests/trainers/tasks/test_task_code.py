@@ -119,6 +119,7 @@ class Plain(ast.NodeTransformer):
         return node
 
 
+@pytest.mark.slow
 def test_layout_docstrings_annotations_and_names_do_not_change_it(copied, tmp_path):
     """All tasks that ship, with all of their source rewritten, and modules, classes and constants renamed."""
     (before,) = asked(copied, [[[], []]])
@@ -356,12 +357,12 @@ def own_key(folder, begin="pass"):
 @pytest.mark.parametrize(
     ("line", "expression"),
     [
-        ("from helper_mod import heat", "heat()"),
-        ("import helper_mod", "helper_mod.heat()"),
+        pytest.param("from helper_mod import heat", "heat()", marks=pytest.mark.slow),
+        pytest.param("import helper_mod", "helper_mod.heat()", marks=pytest.mark.slow),
         ("from helper_mod import START", "START"),
-        ("import helper_mod as h", "h.START"),
+        pytest.param("import helper_mod as h", "h.START", marks=pytest.mark.slow),
         ("from parts.helper_mod import heat", "heat()"),
-        ("from parts import helper_mod", "helper_mod.heat()"),
+        pytest.param("from parts import helper_mod", "helper_mod.heat()", marks=pytest.mark.slow),
     ],
 )
 def test_a_users_module_that_a_method_imports_counts_imported_before_or_not(tmp_path, line, expression):

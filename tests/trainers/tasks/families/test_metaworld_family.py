@@ -129,6 +129,7 @@ def test_the_reach_expert_is_the_bundled_policy(open_task, vocabulary):
     assert said == pytest.approx(np.clip(wanted, -1, 1), abs=1 / vocabulary.bins + 1e-9)
 
 
+@pytest.mark.slow
 def test_no_single_push_presses_a_handle(open_task):
     task = open_task("handle-press")
     scores = [task.score(ConstantPolicy(action), "train", 16).mean() for action in task.constants()]
