@@ -49,8 +49,7 @@ class Budget(Frozen):
         device: "cpu", "cuda" or "auto".
         precision: Lightning's name, such as "32-true" or "bf16-mixed".
         devices: that train the candidate together, each with its share of every batch.
-        loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process,
-            None takes one on a GPU and none on a CPU.
+        loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process.
         logger: Lightning logger: "csv", "tensorboard", "none" or a class by its path.
         log_dir: folder of the logger; None if the logger writes no files.
     """
@@ -66,7 +65,7 @@ class Budget(Frozen):
     device: str = "auto"
     precision: str = "32-true"
     devices: int = Field(default=1, ge=1)
-    loaders: int | None = Field(default=None, ge=0)
+    loaders: int = Field(default=0, ge=0)
     logger: str = "none"
     log_dir: str | None = None
 

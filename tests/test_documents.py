@@ -30,7 +30,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "stop": Stop,
     "fix": Fix,
 }
-WORDS = {"required", "none", "all", "the suite's", "Pathfront's", "by device"}
+WORDS = {"required", "none", "all", "the suite's", "Pathfront's"}
 
 
 def names() -> dict[str, Any]:

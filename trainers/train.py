@@ -112,7 +112,7 @@ def fit_candidate(
     if log is not None:
         log.start(schedule, start)
     module = CandidateModule(candidate, suite, schedule, budget.seed, member.size)
-    fit(module, MixtureData(mixer, member.share, _loaders(budget)), trial, resume, log, member)
+    fit(module, MixtureData(mixer, member.share, budget.loaders), trial, resume, log, member)
     decoder = module.decoder
     report.checkpoint(
         lambda path: save_weights(decoder, candidate, path), schedule.steps * mixer.step_tokens, "decayed"
@@ -214,13 +214,6 @@ def fit(
             raise KeyboardInterrupt from None
         finally:
             member.leave()
-
-
-def _loaders(budget: Budget) -> int:
-    """Processes that assemble batches ahead."""
-    if budget.loaders is not None:
-        return budget.loaders
-    return 1 if torch_device(budget.device) == "cuda" else 0
 
 
 def _shared(member: Member) -> DDPStrategy:

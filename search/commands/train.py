@@ -30,13 +30,9 @@ def run(
         ),
     ] = 1,
     loaders: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=0,
-            help="Processes for each device that assemble batches ahead (1 on a GPU, 0 on a CPU).",
-        ),
-    ] = None,
+        int,
+        typer.Option(metavar="N", min=0, help="Processes for each device that assemble batches ahead (0)."),
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Train an export in full, then score it on the report episodes.
@@ -71,7 +67,7 @@ def run(
     else:
         output.say(f"training {folder} on {output.short(tokens)} tokens of suite {recipe.suite.name}")
     given = {"tokens": tokens, "device": None if device == "auto" else device, "threads": threads}
-    given |= {"devices": devices if devices != 1 else None, "loaders": loaders}
+    given |= {"devices": devices if devices != 1 else None, "loaders": loaders or None}
     again = command_line("train", folder, **given)
     with Phases() as phases:
         choice = threads_of(threads, phases, path / FOLDER / NOTE)

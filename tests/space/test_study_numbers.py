@@ -52,7 +52,7 @@ MAY_BE_0 = {
 }
 MAY_BE_LARGE = {"stop.training_flops", *(f"limits.{name}" for name in GOOD["limits"])}
 MAY_BE_NOTHING = {*(f"limits.{name}" for name in GOOD["limits"]), *(f"stop.{name}" for name in GOOD["stop"])}
-MAY_BE_NOTHING |= {"batch_tokens", "context", "loaders"}
+MAY_BE_NOTHING |= {"batch_tokens", "context"}
 WORDS = {"study", "suite", "space.qk_norm", "space.learning_rate.log"}
 
 

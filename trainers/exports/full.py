@@ -43,7 +43,7 @@ def train_export(
     phases: Phases = no_phases,
     threads: Threads | None = None,
     devices: int = 1,
-    loaders: int | None = None,
+    loaders: int = 0,
 ) -> Scorecard:
     """Train an export from its first step, with a decay at the end, and score it.
 
@@ -58,7 +58,7 @@ def train_export(
         phases: called with the progress of training, decay and scoring.
         threads: chooses the number of CPU threads; None does not change it.
         devices: that train it together, each with its share of every batch; the first one scores it.
-        loaders: processes for each device that assemble batches ahead; None is 1 on a GPU, 0 on a CPU.
+        loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process.
 
     Returns:
         Scores on the report episodes, as in `full/scorecard.json` and `full/README.md`.
