@@ -50,6 +50,8 @@ def budget_of(config: StudyConfig, claim: Claim, resumed: int | None, log_dir: s
         checkpoint_seconds=config.checkpoint_seconds,
         device=config.device,
         precision=config.precision,
+        devices=config.devices_per_trial,
+        loaders=config.loaders,
         logger=config.logger,
         log_dir=log_dir,
     )

@@ -48,6 +48,8 @@ class Budget(Frozen):
         checkpoint_seconds: longest time between two checkpoints of the trunk.
         device: "cpu", "cuda" or "auto".
         precision: Lightning's name, such as "32-true" or "bf16-mixed".
+        devices: that train the candidate together, each with its share of every batch.
+        loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process.
         logger: Lightning logger: "csv", "tensorboard", "none" or a class by its path.
         log_dir: folder of the logger; None if the logger writes no files.
     """
@@ -62,6 +64,8 @@ class Budget(Frozen):
     checkpoint_seconds: float = Field(default=30.0, gt=0)
     device: str = "auto"
     precision: str = "32-true"
+    devices: int = Field(default=1, ge=1)
+    loaders: int = Field(default=0, ge=0)
     logger: str = "none"
     log_dir: str | None = None
 

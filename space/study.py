@@ -26,6 +26,7 @@ DEFAULT_SUITE = "quick"
 MOST_TOKENS = 10**15  # at a rung
 MOST_CANDIDATES = 10**9
 MOST_WORKERS = 4096  # on one machine
+MOST_DEVICES, MOST_LOADERS = 64, 64  # of one trial, of one device
 LONGEST_MINUTES = 1e7  # 19 years: any system clock can represent it
 LONGEST_CONTEXT = 2**24
 LARGEST_SEED = 2**31 - 1  # signed 32-bit integer columns hold it
@@ -168,6 +169,8 @@ class StudyConfig(Frozen):
         study: name of the study, unique in its database.
         suite: name of a suite, a list of tasks, or a task's `package.module:Class`.
         workers: trials that run at the same time; "auto" fits the machine.
+        devices_per_trial: that train one candidate together, each with its share of every batch.
+        loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process.
         batch_tokens: tokens in a training batch; None uses the suite's.
         context: tokens in a training window; None uses the suite's.
         checkpoint_seconds: longest time between two checkpoints of a trial.
@@ -195,6 +198,8 @@ class StudyConfig(Frozen):
     engine: str = "local"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     trials_per_gpu: Whole = Field(default=1, ge=1, le=MOST_WORKERS)
+    devices_per_trial: Whole = Field(default=1, ge=1, le=MOST_DEVICES)
+    loaders: Whole = Field(default=0, ge=0, le=MOST_LOADERS)
     precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"
     batch_tokens: Annotated[Whole, Field(ge=8, le=MOST_TOKENS)] | None = None
     context: Annotated[Whole, Field(ge=8, le=LONGEST_CONTEXT)] | None = None
@@ -284,6 +289,16 @@ class StudyConfig(Frozen):
             raise StudyFileError(
                 f"batch_tokens: a batch holds at least one context of {suite.context} tokens,"
                 f" got {suite.batch_tokens}"
+            )
+        sequences = suite.batch_tokens // suite.context
+        if sequences % self.devices_per_trial:
+            raise StudyFileError(
+                f"devices_per_trial: devices share the {sequences} sequences of a batch evenly"
+                f" (batch_tokens over context), got {self.devices_per_trial}"
+            )
+        if self.devices_per_trial > 1 and self.trials_per_gpu > 1:
+            raise StudyFileError(
+                f"trials_per_gpu: 1 where trials have several devices, got {self.trials_per_gpu}"
             )
         self.space.mixture.check(suite, self.rungs.whole_tokens)
         self.space.feasible(suite, self.limits)

@@ -8,13 +8,14 @@ arrays.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from itertools import count
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from space.errors import TaskError
 from space.mixture import TaskMixture
@@ -25,10 +26,30 @@ from trainers.tasks.registry import load_task
 from trainers.tokens.sequence import Chunk
 
 GOLDEN = (5**0.5 - 1) / 2
+AHEAD = 4  # batches that each loader process keeps ready
+
+
+@dataclass(frozen=True)
+class Share:
+    """A device's share of every batch: each `of`-th sequence from the one at `index` on."""
+
+    index: int = 0
+    of: int = 1
+
+
+WHOLE = Share()
+
+
+class Counts(NamedTuple):
+    """What a step costs: input tokens, targets, and the patches of each encoder, of all devices."""
+
+    tokens: int
+    targets: int
+    patches: dict[str, int]
 
 
 class Batch(NamedTuple):
-    """One step's data.
+    """One step's data, or a device's share of it.
 
     Attributes:
         tokens: (sequences, context) int64.
@@ -37,9 +58,11 @@ class Batch(NamedTuple):
         patches: encoder -> the patches among the tokens.
         at: (targets,) int64, index into the flattened tokens of what a target follows.
         targets: (targets,) int64.
-        weights: (targets,) float32: the task's share of the sequences over its number of targets.
+        weights: (targets,) float32: the task's share of the step's sequences over its number of targets in
+            the step, so that the weighted losses of all devices add up to that of the step.
         task: (targets,) int64, index of the task of each target.
         sequence_task: (sequences,) int64.
+        counts: of the whole step.
     """
 
     tokens: Tensor
@@ -51,6 +74,7 @@ class Batch(NamedTuple):
     weights: Tensor
     task: Tensor
     sequence_task: Tensor
+    counts: Counts
 
 
 @dataclass(frozen=True)
@@ -185,6 +209,7 @@ class Mixer:
     def __init__(
         self, corpora: Mapping[str, Corpus], mixture: TaskMixture, suite: SuiteRecord, seed: int
     ) -> None:
+        self._suite = suite
         self.corpora = [corpora[name] for name in suite.tasks]
         self.context = suite.context
         self.num_sequences = step_tokens(suite) // suite.context
@@ -192,6 +217,15 @@ class Mixer:
         self.tasks = suite.tasks
         shares = np.cumsum([mixture.weights.get(name, 0.0) for name in suite.tasks])
         self._bounds = shares / shares[-1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process reads its corpora from the cache there."""
+        return {**self.__dict__, "corpora": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        corpora = load_corpora(self._suite)
+        self.corpora = [corpora[name] for name in self.tasks]
 
     @property
     def step_tokens(self) -> int:
@@ -214,26 +248,35 @@ class Mixer:
         seen = drawn * self.context / [len(corpus) for corpus in self.corpora]
         return dict(zip(self.tasks, seen.tolist(), strict=True))
 
-    def batch(self, step: int) -> Batch:
-        """Assemble the batch of a step."""
+    def batch(self, step: int, share: Share = WHOLE) -> Batch:
+        """Assemble the batch of a step, or a device's share of it.
+
+        All windows are drawn for every share, so a step has the same data on any number of devices.
+        """
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, step]))
         tasks = self.schedule(np.array([step]))[0]
         corpora = [self.corpora[task] for task in tasks]
         windows = [corpus.window(rng, self.context + 1) for corpus in corpora]
         whole = [corpus.episodes for corpus in corpora]
-        tokens, local, scored = (
+        tokens, scored = (
             np.stack([getattr(e, field)[index] for e, (index, _) in zip(whole, windows, strict=True)])
-            for field in ("tokens", "local", "scored")
+            for field in ("tokens", "scored")
         )
-        tokens, local = tokens.astype(np.int64), local.astype(np.int64)
         segment = np.stack([segment for _, segment in windows])
-        at = np.flatnonzero(scored[:, 1:] & (segment[:, 1:] == segment[:, :-1]))
-        task = tasks[at // self.context]
-        targets = np.bincount(task, minlength=len(self.corpora))
+        followed = scored[:, 1:] & (segment[:, 1:] == segment[:, :-1])
+        targets = np.bincount(tasks, weights=followed.sum(axis=1), minlength=len(self.corpora))
         weights = np.bincount(tasks, minlength=len(targets)) / (len(tasks) * np.maximum(targets, 1))
+        counts = self._counts(whole, tokens[:, :-1], int(targets.sum()))
+
+        mine = slice(share.index, None, share.of)
+        whole, windows, tasks = whole[mine], windows[mine], tasks[mine]
+        tokens, segment = tokens[mine].astype(np.int64), segment[mine]
+        local = np.stack([e.local[index] for e, (index, _) in zip(whole, windows, strict=True)])
+        at = np.flatnonzero(followed[mine])
+        task = tasks[at // self.context]
         return Batch(
             tokens=torch.from_numpy(tokens[:, :-1]),
-            local=torch.from_numpy(local[:, :-1]),
+            local=torch.from_numpy(local.astype(np.int64)[:, :-1]),
             segment=torch.from_numpy(segment[:, :-1]),
             patches=self._patches(whole, [index[:-1] for index, _ in windows]),
             at=torch.from_numpy(at),
@@ -241,7 +284,16 @@ class Mixer:
             weights=torch.from_numpy(weights[task].astype(np.float32)),
             task=torch.from_numpy(task),
             sequence_task=torch.from_numpy(tasks),
+            counts=counts,
         )
+
+    def _counts(self, whole: Sequence[Episodes], inputs: np.ndarray, targets: int) -> Counts:
+        """What a step costs whose input tokens are (sequences, context)."""
+        patches: dict[str, int] = {}
+        for episodes, tokens in zip(whole, inputs, strict=True):
+            for name, placeholder in episodes.placeholders.items():
+                patches[name] = patches.get(name, 0) + int((tokens == placeholder).sum())
+        return Counts(inputs.size, targets, patches)
 
     def _patches(self, whole: Sequence[Episodes], inputs: Sequence[np.ndarray]) -> dict[str, Patches]:
         """The patches among the input tokens (context,) of each sequence."""
@@ -258,26 +310,49 @@ class Mixer:
 
 
 class MixtureData(L.LightningDataModule):
-    """A mixer's batches from the trainer's current step on."""
+    """A mixer's batches from the trainer's current step on.
 
-    def __init__(self, mixer: Mixer) -> None:
+    Args:
+        mixer: assembles them.
+        share: this device's.
+        loaders: processes that assemble batches ahead of the training; with 0 the training process does. The
+            batches are the same with any number.
+    """
+
+    def __init__(self, mixer: Mixer, share: Share = WHOLE, loaders: int = 0) -> None:
         super().__init__()
-        self.mixer = mixer
+        self.mixer, self.share, self.loaders = mixer, share, loaders
 
     def train_dataloader(self) -> DataLoader:
         """Batches from the step that a checkpoint left off at."""
         assert self.trainer is not None
-        stream = _Stream(self.mixer, self.trainer.global_step)
-        return DataLoader(stream, batch_size=None, pin_memory=torch.cuda.is_available())
+        return DataLoader(
+            Steps(self.mixer, self.trainer.global_step, self.share),
+            batch_size=None,
+            num_workers=self.loaders,
+            multiprocessing_context="forkserver" if self.loaders else None,
+            prefetch_factor=AHEAD if self.loaders else None,
+            worker_init_fn=_one_thread if self.loaders else None,
+            pin_memory=torch.cuda.is_available(),
+        )
 
 
-class _Stream(IterableDataset):
-    def __init__(self, mixer: Mixer, step: int) -> None:
-        self.mixer = mixer
-        self.step = step
+class Steps(IterableDataset):
+    """The batches of the steps from one on; of n loader processes each assembles every n-th.
+
+    PyTorch takes batches from its loader processes in turn, so they arrive in the order of their steps.
+    """
+
+    def __init__(self, mixer: Mixer, step: int, share: Share = WHOLE) -> None:
+        self.mixer, self.step, self.share = mixer, step, share
 
     def __iter__(self) -> Iterator[Batch]:
-        step = self.step
-        while True:
-            yield self.mixer.batch(step)
-            step += 1
+        loader = get_worker_info()
+        first, every = (0, 1) if loader is None else (loader.id, loader.num_workers)
+        for step in count(self.step + first, every):
+            yield self.mixer.batch(step, self.share)
+
+
+def _one_thread(loader: int) -> None:
+    """Loader processes run beside the training; each has one core."""
+    torch.set_num_threads(1)

@@ -15,6 +15,7 @@ from space.cost import Cost
 from space.records import SuiteRecord
 from trainers.data import Batch
 from trainers.model.decoder import Decoder
+from trainers.model.routing import over_all_devices
 from trainers.optimizer import make_optimizer
 
 WARMUP_STEPS = 20
@@ -59,12 +60,13 @@ class Work:
     seconds: float = 0.0
 
     def add(self, batch: Batch) -> None:
-        """Count a batch."""
+        """Count a step, whose batch this is or is a part of."""
+        tokens, targets, patches = batch.counts
         self.steps += 1
-        self.tokens += batch.tokens.numel()
-        self.scored_tokens += len(batch.targets)
-        for name, patches in batch.patches.items():
-            self.patches[name] = self.patches.get(name, 0) + len(patches.at)
+        self.tokens += tokens
+        self.scored_tokens += targets
+        for name, number in patches.items():
+            self.patches[name] = self.patches.get(name, 0) + number
 
     def flops(self, cost: Cost, optimizer: str) -> int:
         """Training FLOPs of this work, including the optimizer's own products."""
@@ -80,10 +82,19 @@ class CandidateModule(L.LightningModule):
         suite: the tasks.
         schedule: of the learning rate.
         seed: seed of the weights.
+        devices: that train it together.
     """
 
-    def __init__(self, candidate: CandidateConfig, suite: SuiteRecord, schedule: Schedule, seed: int) -> None:
+    def __init__(
+        self,
+        candidate: CandidateConfig,
+        suite: SuiteRecord,
+        schedule: Schedule,
+        seed: int,
+        devices: int = 1,
+    ) -> None:
         super().__init__()
+        self.devices = devices
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.decoder = Decoder(candidate.architecture, suite)
@@ -93,15 +104,29 @@ class CandidateModule(L.LightningModule):
         self.meter = LossMeter(suite.tasks)
 
     def training_step(self, batch: Batch) -> Tensor:
-        """Mean loss of each task weighted by its share of the sequences, plus the routers' losses."""
+        """Mean loss of each task weighted by its share of the sequences, plus the routers' losses.
+
+        Several devices take the mean of their losses: that of the whole step, since each multiplies its part
+        of the tasks' losses by their number, and the routers' loss is a mean already.
+        """
         hidden, routings = self.decoder(batch.tokens, batch.local, batch.patches, batch.segment)
         logits = self.decoder.logits(hidden.flatten(0, 1)[batch.at])
         losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
-        loss = (losses * batch.weights).sum()
+        loss = (losses * batch.weights).sum() * self.devices
         self.meter.add(loss.detach(), losses.detach(), batch.task)
         self.work.add(batch)
         self.decoder.rebalance(routings)
-        return loss + self.decoder.router_loss(routings)
+        loss = loss + self.decoder.router_loss(routings)
+        return loss if self.devices == 1 else loss + self._unused(batch)
+
+    def _unused(self, batch: Batch) -> Tensor:
+        """Zero, which depends on the encoders that a device's share has no patches for: all take part."""
+        encoders = self.decoder.embedding.encoders.items()
+        parameters = [
+            p for name, encoder in encoders if name not in batch.patches for p in encoder.parameters()
+        ]
+        zero = torch.zeros((), device=self.device)
+        return torch.stack([0 * p.sum() for p in parameters]).sum() if parameters else zero
 
     def optimizer_step(
         self,
@@ -151,9 +176,13 @@ class LossMeter:
         self._sums[:, -1] += torch.stack([loss.float(), torch.ones_like(loss, dtype=torch.float32)])
 
     def read(self) -> tuple[float, dict[str, float]]:
-        """Mean loss a step, and mean loss a target of each task that was seen; resets the sums."""
+        """Mean loss a step, and mean loss a target of each task that was seen; resets the sums.
+
+        All devices read at the same step, and get the means of all.
+        """
         assert self._sums is not None, "a meter is read after a step"
-        means = [value / count if count else None for value, count in self._sums.T.tolist()]
+        sums = over_all_devices(self._sums)
+        means = [value / count if count else None for value, count in sums.T.tolist()]
         self._sums.zero_()
         assert means[-1] is not None, "a meter is read after a step"
         by_task = {name: mean for name, mean in zip(self.tasks, means, strict=False) if mean is not None}

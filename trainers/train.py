@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 
 from space.candidate import CandidateConfig
 from space.contract import Budget, Report, Spent
 from space.cost import price
-from space.errors import CheckpointError, Interrupted
+from space.errors import CheckpointError, Interrupted, StudyFileError
 from space.files import umask_mode
 from space.records import SuiteRecord
 from space.scores import Scorecard
-from trainers.data import Mixer, MixtureData, load_corpora
+from trainers.data import Mixer, MixtureData, load_corpora, step_tokens
 from trainers.evaluate import score_candidate
 from trainers.expert_load import measure_load
+from trainers.group import ALONE, Member, Together, others
 from trainers.loggers import RunLog
 from trainers.model.decoder import Decoder
 from trainers.module import CandidateModule, Schedule, Work
@@ -74,6 +76,7 @@ def fit_candidate(
     report: Report,
     log: RunLog | None = None,
     keep_end: bool = False,
+    member: Member | None = None,
 ) -> Fitted:
     """Train a candidate to its next rung, decay it and save its weights, without scoring.
 
@@ -85,9 +88,11 @@ def fit_candidate(
         report: as in `train_candidate`.
         log: where the curve goes; None logs nothing.
         keep_end: whether the end of the decay branch becomes a checkpoint too.
+        member: this process among those of a group; None starts the others of a budget with several devices.
 
     Raises:
         CheckpointError: `resume` is missing, damaged or another candidate's.
+        StudyFileError: the devices cannot share a batch evenly.
         Interrupted: a stop was requested; the trial can be resumed from its last checkpoint.
         PathfrontError: training diverged.
     """
@@ -95,14 +100,19 @@ def fit_candidate(
         raise CheckpointError(
             f"a trial that starts at {budget.start_tokens} tokens resumes a checkpoint, and none is given"
         )
+    if member is None and budget.devices > 1:
+        check_shared(suite, budget.devices)
+        with others(candidate, suite, budget, resume, keep_end) as first:
+            return fit_candidate(candidate, suite, budget, resume, report, log, keep_end, first)
+    member = member or ALONE
     mixer = Mixer(load_corpora(suite), candidate.mixture, suite, budget.seed)
     schedule = schedule_of(budget, mixer.step_tokens)
-    trial = Trial(candidate, budget, report, schedule, mixer.step_tokens, keep_end)
+    trial = Trial(candidate, budget, report, schedule, mixer.step_tokens, keep_end, member.size)
     start = 0 if resume is None else trial.check_resumable(resume)
     if log is not None:
         log.start(schedule, start)
-    module = CandidateModule(candidate, suite, schedule, budget.seed)
-    fit(module, MixtureData(mixer), trial, resume, log)
+    module = CandidateModule(candidate, suite, schedule, budget.seed, member.size)
+    fit(module, MixtureData(mixer, member.share, budget.loaders), trial, resume, log, member)
     decoder = module.decoder
     report.checkpoint(
         lambda path: save_weights(decoder, candidate, path), schedule.steps * mixer.step_tokens, "decayed"
@@ -170,6 +180,7 @@ def fit(
     trial: Trial,
     resume: Path | None,
     log: RunLog | None = None,
+    member: Member = ALONE,
 ) -> None:
     """Train a module with Lightning, from a checkpoint or from the first step.
 
@@ -179,10 +190,13 @@ def fit(
     """
     budget = trial.budget
     precision: Any = budget.precision  # a plain string, which Lightning checks
+    member.join(torch_device(budget.device))
     with quiet():
         trainer = L.Trainer(
             accelerator=accelerator(budget.device),
-            devices=1,
+            devices=member.size,
+            strategy="auto" if member.size == 1 else _shared(member),
+            use_distributed_sampler=False,
             precision=precision,
             max_steps=trial.schedule.steps,
             max_epochs=-1,
@@ -198,3 +212,24 @@ def fit(
             raise Interrupted("terminated before the first step; nothing is lost") from None
         except SystemExit:  # what Lightning makes of a KeyboardInterrupt
             raise KeyboardInterrupt from None
+        finally:
+            member.leave()
+
+
+def _shared(member: Member) -> DDPStrategy:
+    """Every process holds all weights; gradients are the mean over the processes."""
+    return DDPStrategy(cluster_environment=Together(member), forward_sync_buffers=False)
+
+
+def check_shared(suite: SuiteRecord, devices: int) -> None:
+    """Check that several devices can share a batch evenly.
+
+    Raises:
+        StudyFileError: they cannot.
+    """
+    sequences = step_tokens(suite) // suite.context
+    if sequences % devices:
+        raise StudyFileError(
+            f"devices share the {sequences} sequences of a batch evenly ({suite.batch_tokens} tokens in"
+            f" windows of {suite.context}), got {devices} devices; change batch_tokens"
+        )

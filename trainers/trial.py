@@ -3,7 +3,7 @@
 import math
 import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from trainers.module import CandidateModule, Schedule, Work
 
 CURVE_POINTS = 50  # of a trial
 REPORT_SECONDS = 5.0  # maximum time between two curve points, which renew the lease
+STOPPED = "stopped as asked; the trial resumes from its last checkpoint"
 STATE = "pathfront"  # key of our part of a checkpoint
 UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
 
@@ -36,6 +37,7 @@ class Trial(L.Callback):
         step_tokens: tokens of a step.
         keep_end: whether the end of the decay branch is a checkpoint as well, so that an interrupted scoring
             needs no step to be trained again.
+        devices: processes that train together; what the first decides, all do.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Trial(L.Callback):
         schedule: Schedule,
         step_tokens: int,
         keep_end: bool = False,
+        devices: int = 1,
     ) -> None:
         self.candidate = candidate
         self.budget = budget
@@ -53,6 +56,8 @@ class Trial(L.Callback):
         self.schedule = schedule
         self.step_tokens = step_tokens
         self.keep_end = keep_end
+        self.devices = devices
+        self._deciding: Any = None  # the processes, where a decision needs no GPU
         first = round(budget.start_tokens / step_tokens)
         self._first = first
         self._every = max(1, (schedule.steps - first) // CURVE_POINTS)
@@ -65,7 +70,7 @@ class Trial(L.Callback):
             Interrupted: a stop was requested.
         """
         if self.report.stopping:
-            raise Interrupted("stopped as asked; the trial resumes from its last checkpoint")
+            raise Interrupted(STOPPED)
 
     def check_resumable(self, path: Path) -> int:
         """Check that a checkpoint is intact, this candidate's, and of this trial's trunk or decay branch.
@@ -107,6 +112,8 @@ class Trial(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clocks."""
+        if self.devices > 1:
+            self._deciding = torch.distributed.new_group(backend="gloo")
         self._clock = self._saved = self._reported_at = time.monotonic()
 
     def on_train_batch_end(
@@ -122,7 +129,9 @@ class Trial(L.Callback):
         milestone = step == self.schedule.trunk_steps or (self.keep_end and step == self.schedule.steps)
         save = milestone or stopping or now - self._saved >= self.budget.checkpoint_seconds
         regular = step % self._every == 0 or step == self.schedule.steps
-        if save or regular or now - self._reported_at >= REPORT_SECONDS:
+        due = save or regular or now - self._reported_at >= REPORT_SECONDS
+        stopping, save, due = self._agreed(stopping, save, due)
+        if due:
             self._report_progress(trainer, pl_module, step)
             self._reported_at = now
         if save:
@@ -130,7 +139,15 @@ class Trial(L.Callback):
             self.report.checkpoint(trainer.save_checkpoint, step * self.step_tokens, kind)
             self._saved = time.monotonic()
         if stopping:
-            self.stop_if_asked()
+            raise Interrupted(STOPPED)
+
+    def _agreed(self, *decisions: bool) -> Sequence[bool]:
+        """What the first process has decided."""
+        if self.devices == 1:
+            return decisions
+        shared = torch.tensor(decisions)
+        torch.distributed.broadcast(shared, src=0, group=self._deciding)
+        return shared.tolist()
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "train"
-EXAMPLES = ["pathfront train best/ --tokens 50M", "pathfront train best/ --tokens 50e6 --device cuda"]
+EXAMPLES = [
+    "pathfront train best/ --tokens 50M",
+    "pathfront train best/ --tokens 50e6 --device cuda --devices 8",
+]
 
 
 def run(
@@ -20,11 +23,22 @@ def run(
     ],
     device: Device = "auto",
     threads: Threads = None,
+    devices: Annotated[
+        int,
+        typer.Option(
+            metavar="N", parser=whole, help="Devices that train it together (1): GPUs, or CPU processes."
+        ),
+    ] = 1,
+    loaders: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Processes for each device that assemble batches ahead (0)."),
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Train an export in full, then score it on the report episodes.
 
-    The same command resumes an interrupted training; if the training is finished, it prints the scores. A
+    With several devices each trains on its share of every batch; the result is that of one device. The same
+    command resumes an interrupted training; if the training is finished, it prints the scores. A
     folder `hf/` in the export is rewritten with the new weights.
     """
     from pathlib import Path
@@ -53,6 +67,7 @@ def run(
     else:
         output.say(f"training {folder} on {output.short(tokens)} tokens of suite {recipe.suite.name}")
     given = {"tokens": tokens, "device": None if device == "auto" else device, "threads": threads}
+    given |= {"devices": devices if devices != 1 else None, "loaders": loaders or None}
     again = command_line("train", folder, **given)
     with Phases() as phases:
         choice = threads_of(threads, phases, path / FOLDER / NOTE)
@@ -60,7 +75,9 @@ def run(
             if not finished:
                 prepare_data(recipe.suite, phases)
         with ending_at_a_checkpoint(again) as stopping:
-            card = train_export(path, tokens, lambda *point: None, stopping, device, phases, choice)
+            card = train_export(
+                path, tokens, lambda *point: None, stopping, device, phases, choice, devices, loaders
+            )
     _refresh_hf(path)
     if json:
         output.print_json(card)

@@ -27,8 +27,13 @@ def plan(config: StudyConfig, workers: int | None = None) -> tuple[str, int]:
     found = [] if config.device == "cpu" else gpus()
     if config.device == "cuda" and not found:
         raise StudyFileError("device: cuda needs a GPU, and this machine shows none; set device: cpu")
+    size = config.devices_per_trial
+    if found and len(found) < size:
+        raise StudyFileError(
+            f"devices_per_trial: {size} GPUs train a trial, and this machine shows {len(found)}"
+        )
     wanted = workers or (config.workers if isinstance(config.workers, int) else None)
-    room = len(found) * config.trials_per_gpu if found else cpu_count()
+    room = len(found) // size * config.trials_per_gpu if found else max(1, cpu_count() // size)
     return ("cuda" if found else "cpu"), wanted or min(room, config.stop.candidates or room)
 
 
@@ -47,7 +52,7 @@ class LocalEngine:
         return plan(self._config, workers)
 
     def start(self, job: Job) -> "LocalWorker":
-        """Start a worker on the GPU of its place, in a process group of its own.
+        """Start a worker on the GPUs of its place, in a process group of its own.
 
         Ctrl-C in a terminal then reaches the launcher alone. A worker whose launcher is gone stops.
         """
@@ -67,8 +72,11 @@ class LocalEngine:
 
     @cached_property
     def _devices(self) -> list[str]:
-        """Values of CUDA_VISIBLE_DEVICES; one that hides all GPUs on a CPU."""
-        return gpus() if plan(self._config)[0] == "cuda" else [""]
+        """Values of CUDA_VISIBLE_DEVICES, one for each trial; one that hides all GPUs on a CPU."""
+        if plan(self._config)[0] != "cuda":
+            return [""]
+        found, size = gpus(), self._config.devices_per_trial
+        return [",".join(found[i : i + size]) for i in range(0, len(found) - size + 1, size)]
 
 
 class LocalWorker:

@@ -41,6 +41,8 @@ MAY_CHANGE = (
     "checkpoint_seconds",
     "device",
     "trials_per_gpu",
+    "devices_per_trial",
+    "loaders",
     "keep",
     "stall_minutes",
 )

@@ -39,6 +39,9 @@ def test_workers_finish_a_study(launch, url, audit, tmp_path):
         ({"workers": 5}, [], 4, 7, ("cpu", 7)),
         ({"trials_per_gpu": 2}, ["0", "1"], 4, None, ("cuda", 4)),
         ({"device": "cpu"}, ["0", "1"], 8, None, ("cpu", 8)),
+        ({"devices_per_trial": 2}, ["0", "1", "2", "3", "4"], 8, None, ("cuda", 2)),
+        ({"devices_per_trial": 2}, [], 5, None, ("cpu", 2)),
+        ({"devices_per_trial": 2}, [], 1, None, ("cpu", 1)),
     ],
 )
 def test_a_plan_fills_the_machine(monkeypatch, changes, found, cores, workers, expected):
@@ -51,6 +54,18 @@ def test_a_gpu_study_needs_a_gpu(monkeypatch):
     monkeypatch.setattr(local, "gpus", list)
     with pytest.raises(StudyFileError, match=r"^device: cuda needs a GPU"):
         local.plan(toy_config(device="cuda"))
+
+
+def test_trials_on_several_gpus_need_as_many(monkeypatch):
+    monkeypatch.setattr(local, "gpus", lambda: ["0", "1"])
+    with pytest.raises(StudyFileError, match=r"^devices_per_trial: 4 GPUs train a trial, and .* shows 2"):
+        local.plan(toy_config(devices_per_trial=4))
+
+
+def test_each_worker_sees_the_gpus_of_its_trial(monkeypatch):
+    monkeypatch.setattr(local, "gpus", lambda: ["0", "1", "2", "3", "4"])
+    engine = local.LocalEngine(toy_config(devices_per_trial=2))
+    assert engine._devices == ["0,1", "2,3"]
 
 
 def test_devices_are_those_that_are_visible(monkeypatch):

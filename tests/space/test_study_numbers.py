@@ -33,6 +33,8 @@ GOOD = {
     "stop": {"candidates": 4, "training_flops": 1e12, "wall_minutes": 10},
     "workers": 2,
     "trials_per_gpu": 1,
+    "devices_per_trial": 1,
+    "loaders": 1,
     "batch_tokens": 1024,
     "context": 128,
     "checkpoint_seconds": 30,
@@ -46,6 +48,7 @@ MAY_BE_0 = {
     "space.mixture.floor",
     "rungs.decay",
     "search.seed",
+    "loaders",
 }
 MAY_BE_LARGE = {"stop.training_flops", *(f"limits.{name}" for name in GOOD["limits"])}
 MAY_BE_NOTHING = {*(f"limits.{name}" for name in GOOD["limits"]), *(f"stop.{name}" for name in GOOD["stop"])}

@@ -24,6 +24,8 @@ def mixer(corpora, suite, seed=0, **weights):
 def same(a, b):
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
+    if isinstance(a, int):
+        return a == b
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     return all(same(x, y) for x, y in zip(a, b, strict=True))

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from space.contract import Budget, Spent
 from space.errors import StudyFileError
 from space.files import write_atomically
@@ -40,6 +42,8 @@ def train_export(
     device: str = "auto",
     phases: Phases = no_phases,
     threads: Threads | None = None,
+    devices: int = 1,
+    loaders: int = 0,
 ) -> Scorecard:
     """Train an export from its first step, with a decay at the end, and score it.
 
@@ -53,6 +57,8 @@ def train_export(
         device: "cpu", "cuda" or "auto".
         phases: called with the progress of training, decay and scoring.
         threads: chooses the number of CPU threads; None does not change it.
+        devices: that train it together, each with its share of every batch; the first one scores it.
+        loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process.
 
     Returns:
         Scores on the report episodes, as in `full/scorecard.json` and `full/README.md`.
@@ -69,9 +75,9 @@ def train_export(
     done = finished_training(folder, recipe, tokens)
     if done is None:
         home.mkdir(exist_ok=True)
-        done = _train(
-            recipe, home, _budget(recipe, tokens, home, device), progress, stopping, phases, threads
-        )
+        budget = _budget(recipe, tokens, home, device)
+        budget = budget.model_copy(update={"devices": devices, "loaders": loaders})
+        done = _train(recipe, home, budget, progress, stopping, phases, threads)
         write_sealed(home / SCORECARD_FILE, done.model_dump_json(indent=2))
     write_atomically(home / CARD_FILE, full_card(recipe, done, tokens))
     FolderReport(home, progress, stopping).drop_branch()
@@ -126,6 +132,8 @@ def _train(
     resume = _resumed(report, budget, suite.batch_tokens)
     device = torch_device(budget.device)
     settle(threads, device, "training", lambda: training(recipe.candidate, suite))
+    if device == "cpu" and budget.devices > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // budget.devices))
     with RunLog(recipe.candidate, suite, budget) as log:
         fitted = fit_candidate(recipe.candidate, suite, budget, resume, report, log, keep_end=True)
         settle(threads, device, "scoring", lambda: playing(fitted.decoder))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -141,8 +141,8 @@ def expert_load(routing: Routing) -> Int[Tensor, " experts"]:
     return visits.new_zeros(routing.logits.shape[-1]).scatter_add_(0, visits, torch.ones_like(visits))
 
 
-def over_all_devices(counts: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
-    """Sum of the counts of all devices; the counts themselves on a single device."""
+def over_all_devices(counts: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
+    """Sum of the numbers of all devices; the numbers themselves on a single device."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         counts = counts.clone()
         torch.distributed.all_reduce(counts)

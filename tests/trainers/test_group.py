@@ -1,0 +1,206 @@
+"""Training on several devices: processes on the CPU that take the mean of their gradients."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from toys import Recorder
+
+from space.candidate import Architecture, CandidateConfig
+from space.contract import Budget
+from space.errors import Interrupted, PathfrontError, StudyFileError
+from space.mixture import TaskMixture
+from space.study import StudyConfig
+from trainers.data import Mixer, MixtureData, Share, load_corpora
+from trainers.tasks.prepare import prepare
+from trainers.train import fit_candidate, train_candidate
+
+STEP = 512  # tokens
+STEPS = 24
+CLOSE = 2e-5  # of losses; sums in another order differ in the last bits, and training makes more of it
+
+
+@pytest.fixture(scope="module")
+def suite():
+    """Tasks that the other processes find too; the share of one device may hold no picture."""
+    config = {
+        "study": "shared",
+        "suite": ["digits", "python-docs"],
+        "rungs": {"tokens": [STEP]},
+        "stop": {"candidates": 1},
+        "batch_tokens": STEP,
+        "context": 128,
+    }
+    suite = StudyConfig.model_validate(config).suite_record()
+    prepare(suite, 1, lambda *_: None)
+    return suite
+
+
+@pytest.fixture
+def candidate(suite):
+    arch = Architecture(depth=2, width=32, experts=4, top_k=2, expert_ratio=1, head_dim=8, kv_groups=2)
+    mixture = TaskMixture(weights={"digits": 0.3, "python-docs": 0.7})
+    return CandidateConfig(architecture=arch, mixture=mixture, learning_rate=3e-3)
+
+
+def budget(devices: int, **other: object) -> Budget:
+    return Budget(tokens=(STEPS - 4) * STEP, decay_tokens=4 * STEP, device="cpu", devices=devices, **other)
+
+
+def fitted(candidate, suite, report, devices, resume=None, **other):
+    return fit_candidate(candidate, suite, budget(devices, **other), resume, report)
+
+
+def losses(report) -> dict[int, float]:
+    return {tokens: loss for tokens, loss, _ in report.curve}
+
+
+def children() -> list[int]:
+    """Processes that this one has started and that still run."""
+    found = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    return [int(pid) for path in found for pid in path.read_text().split()]
+
+
+@pytest.fixture
+def whole(candidate, suite, tmp_path):
+    """A training on one device."""
+    report = Recorder(tmp_path)
+    return report, fitted(candidate, suite, report, 1)
+
+
+@pytest.mark.parametrize("router", ["softmax", pytest.param("sigmoid", marks=pytest.mark.slow)])
+def test_two_devices_train_as_one_does(candidate, suite, tmp_path, router):
+    arch = candidate.architecture.model_copy(update={"router": router})
+    candidate = candidate.model_copy(update={"architecture": arch})
+    one, two = (Recorder(tmp_path / str(number)) for number in (1, 2))
+    for report in (one, two):
+        report.folder.mkdir()
+    alone = fitted(candidate, suite, one, 1)
+    shared = fitted(candidate, suite, two, 2)
+    assert losses(two) == pytest.approx(losses(one), abs=CLOSE)
+    for (_, _, theirs), (_, _, ours) in zip(two.curve, one.curve, strict=True):
+        assert theirs == pytest.approx(ours, abs=10 * CLOSE)
+    assert two.saved == one.saved
+    works = [{**vars(of.work), "seconds": 0} for of in (alone, shared)]
+    assert works[0] == works[1]
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize("devices", [(2, 1), pytest.param((1, 2), marks=pytest.mark.slow)])
+def test_a_training_resumes_on_another_number_of_devices(candidate, suite, tmp_path, whole, devices):
+    before, after = devices
+    report = Recorder(tmp_path, stop_at=9)
+    with pytest.raises(Interrupted):
+        fitted(candidate, suite, report, before)
+    ((kind, tokens),) = report.saved
+    assert kind == "trunk"
+    rest = Recorder(tmp_path)
+    done = fitted(candidate, suite, rest, after, resume=report.path(kind, tokens))
+    expected = losses(whole[0])
+    assert losses(report) == pytest.approx({k: expected[k] for k in losses(report)}, abs=CLOSE)
+    assert losses(rest) == pytest.approx({k: v for k, v in expected.items() if k > tokens}, abs=CLOSE)
+    assert done.work.tokens == whole[1].work.tokens
+
+
+class Killing(Recorder):
+    """Kills the other process at the first point of the curve."""
+
+    def progress(self, tokens, loss, task_losses) -> None:
+        super().progress(tokens, loss, task_losses)
+        for pid in children():
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_training_ends_if_the_process_of_another_device_is_killed(candidate, suite, tmp_path):
+    with pytest.raises(PathfrontError, match="device 2 of 2: its process ended with SIGKILL"):
+        fitted(candidate, suite, Killing(tmp_path), 2)
+    assert not torch.distributed.is_initialized()
+    assert not children()
+
+
+def test_why_another_process_fails_is_said(candidate, suite, tmp_path, monkeypatch):
+    """The other one has no such device."""
+    monkeypatch.setenv("PATHFRONT_CACHE", "/proc/none")
+    with pytest.raises(
+        PathfrontError, match=r"device 2 of 2: its process ended with exit code 1: .*/proc/none"
+    ):
+        fitted(candidate, suite, Recorder(tmp_path), 2)
+
+
+ORPHAN = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = {path!r}
+from test_group import Recorder, children, fitted
+from space.candidate import CandidateConfig
+from space.records import SuiteRecord
+
+class Waiting(Recorder):
+    def progress(self, tokens, loss, task_losses):
+        print(*children(), flush=True)
+        time.sleep(600)
+
+candidate = CandidateConfig.model_validate_json(sys.argv[1])
+fitted(candidate, SuiteRecord.model_validate_json(sys.argv[2]), Waiting(Path(sys.argv[3])), 2)
+"""
+
+
+def test_the_others_end_with_the_first(candidate, suite, tmp_path):
+    code = ORPHAN.format(path=[path for path in sys.path if path])
+    arguments = [candidate.model_dump_json(), suite.model_dump_json(), str(tmp_path)]
+    first = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    with first.stdout:
+        (other,) = first.stdout.readline().split()
+        first.kill()
+        first.wait()
+    until = time.monotonic() + 30
+    while Path(f"/proc/{other}").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{other}").exists()
+
+
+def test_devices_that_cannot_share_a_batch_evenly_are_refused(candidate, suite, tmp_path):
+    with pytest.raises(StudyFileError, match=r"share the 4 sequences of a batch evenly .* got 3 devices"):
+        train_candidate(candidate, suite, budget(3), None, Recorder(tmp_path))
+
+
+def parts(batch):
+    return [part for part in batch if isinstance(part, torch.Tensor)]
+
+
+def test_the_shares_of_devices_make_up_the_batch(candidate, suite):
+    mixer = Mixer(load_corpora(suite), candidate.mixture, suite, 0)
+    whole, shares = mixer.batch(5), [mixer.batch(5, Share(index, 2)) for index in range(2)]
+    for field in ("tokens", "local", "segment", "sequence_task"):
+        together = torch.stack([getattr(share, field) for share in shares], dim=1).flatten(0, 1)
+        assert torch.equal(together, getattr(whole, field))
+    assert sum(share.weights.sum() for share in shares) == pytest.approx(1.0, abs=1e-6)
+    assert sum(len(share.targets) for share in shares) == len(whole.targets) == whole.counts.targets
+    assert {share.counts for share in map(_hashable, shares)} == {_hashable(whole).counts}
+    pictures = [len(of.patches["image"].at) if of.patches else 0 for of in (whole, *shares)]
+    assert pictures[0] == sum(pictures[1:]) == whole.counts.patches.get("image", 0)
+
+
+def _hashable(batch):
+    return batch._replace(counts=(*batch.counts[:2], tuple(batch.counts.patches.items())))
+
+
+@pytest.mark.parametrize("loaders", [1, 2])
+def test_loader_processes_assemble_the_same_batches_in_order(candidate, suite, loaders):
+    class At:
+        global_step = 7
+
+    mixer = Mixer(load_corpora(suite), candidate.mixture, suite, 0)
+    data = MixtureData(mixer, Share(), loaders)
+    data.trainer = At()
+    for step, batch in zip(range(7, 13), data.train_dataloader(), strict=False):
+        ours = mixer.batch(step)
+        assert all(torch.equal(a, b) for a, b in zip(parts(batch), parts(ours), strict=True))
+        assert batch.counts == ours.counts
+        assert torch.equal(batch.patches["image"].pixels, ours.patches["image"].pixels)

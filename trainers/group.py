@@ -1,0 +1,327 @@
+"""The processes that train one candidate together, one for each device.
+
+The process that starts a training is the first of its group. It starts the others on this machine, tells them
+what to train, and is the only one that reports, writes and scores. The others end with it: each reads its
+standard input, which closes when the first is gone. If one of them ends early, the training ends with it.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from pydantic import BaseModel
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage] - it is documented
+
+from space.candidate import CandidateConfig
+from space.contract import Budget, CheckpointKind
+from space.errors import PathfrontError, one_line
+from space.records import SuiteRecord
+from trainers.data import Share
+
+LOOPBACK = "127.0.0.1"
+GRACE = 60.0  # seconds that the others may take to end after the first
+PATIENCE = 5.0  # seconds to find out which process has ended, once the connection to it is lost
+
+
+@dataclass(frozen=True)
+class Member:
+    """A process of a group.
+
+    Attributes:
+        rank: from 0, that of the first.
+        size: of the group.
+        store: by which the processes find each other; the first one's listens.
+        check: raises if another process has ended early.
+    """
+
+    rank: int = 0
+    size: int = 1
+    store: TCPStore | None = None
+    check: Callable[[], None] = lambda: None
+
+    @classmethod
+    def other(cls, job: "Job") -> "Member":
+        """The place of one of the others."""
+        return cls(job.rank, job.budget.devices, TCPStore(LOOPBACK, job.port, is_master=False))
+
+    @property
+    def first(self) -> bool:
+        """Whether it reports and writes."""
+        return self.rank == 0
+
+    @property
+    def share(self) -> Share:
+        """Its share of each batch."""
+        return Share(self.rank, self.size)
+
+    def join(self, device: str) -> None:
+        """Form the group, once all of its processes are there.
+
+        Args:
+            device: that they train on, "cuda" or "cpu".
+
+        Raises:
+            PathfrontError: another process has ended early.
+        """
+        if self.size == 1:
+            return
+        assert self.store is not None, "a process of a group has a store"
+        self.store.set(f"there/{self.rank}", "")
+        while not self.store.check([f"there/{rank}" for rank in range(self.size)]):
+            self.check()
+            time.sleep(0.05)
+        cuda = torch.device("cuda", self.rank) if device == "cuda" else None
+        torch.distributed.init_process_group(
+            "nccl" if cuda else "gloo", store=self.store, rank=self.rank, world_size=self.size, device_id=cuda
+        )
+
+    def leave(self) -> None:
+        """Dissolve the group, so that the process may form another one."""
+        if self.size > 1 and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+ALONE = Member()
+
+
+class Together(ClusterEnvironment):
+    """Tells Lightning about a group that is formed already."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__()
+        self._member = member
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """Lightning starts none."""
+        return True
+
+    @property
+    def main_address(self) -> str:
+        """Where the first process is."""
+        return LOOPBACK
+
+    @property
+    def main_port(self) -> int:
+        """Where it listens."""
+        assert self._member.store is not None, "a process of a group has a store"
+        return self._member.store.port
+
+    @staticmethod
+    def detect() -> bool:
+        """It is never found by itself."""
+        return False
+
+    def world_size(self) -> int:
+        """Number of processes."""
+        return self._member.size
+
+    def set_world_size(self, size: int) -> None:
+        """Do nothing: it is known."""
+
+    def global_rank(self) -> int:
+        """Rank of this process."""
+        return self._member.rank
+
+    def set_global_rank(self, rank: int) -> None:
+        """Do nothing: it is known."""
+
+    def local_rank(self) -> int:
+        """Rank on this machine, which holds the whole group."""
+        return self._member.rank
+
+    def node_rank(self) -> int:
+        """Rank of this machine."""
+        return 0
+
+
+class Job(BaseModel):
+    """What the other processes of a group train."""
+
+    candidate: CandidateConfig
+    suite: SuiteRecord
+    budget: Budget
+    resume: Path | None
+    keep_end: bool
+    threads: int
+    rank: int
+    port: int
+
+
+@contextmanager
+def others(
+    candidate: CandidateConfig, suite: SuiteRecord, budget: Budget, resume: Path | None, keep_end: bool
+) -> Iterator[Member]:
+    """Start the other processes of a training; yields this one's place.
+
+    The arguments are those of `trainers.train.fit_candidate`.
+
+    Raises:
+        PathfrontError: one of the others ended early.
+    """
+    threads = torch.get_num_threads()
+    store = TCPStore(LOOPBACK, 0, is_master=True, wait_for_workers=False)
+    started: list[_Other] = []
+
+    def check() -> None:
+        for other in started:
+            if other.failed:
+                raise other.failure()
+
+    with tempfile.TemporaryDirectory(prefix="pathfront-") as folder:
+        try:
+            for rank in range(1, budget.devices):
+                job = Job(
+                    candidate=candidate,
+                    suite=suite,
+                    budget=budget,
+                    resume=resume,
+                    keep_end=keep_end,
+                    threads=threads,
+                    rank=rank,
+                    port=store.port,
+                )
+                started.append(_Other(job, Path(folder) / f"{rank}.log"))
+            with _watched(started):
+                yield Member(0, budget.devices, store, check)
+            for other in started:
+                other.wait(GRACE)
+        except Exception as error:
+            _blame(started, error)
+            raise
+        finally:
+            for other in started:
+                other.end()
+
+
+class _Other:
+    """Another process of a group."""
+
+    def __init__(self, job: Job, log: Path) -> None:
+        self.rank, self.size, self._log = job.rank, job.budget.devices, log
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        with log.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "trainers.member"],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the first alone, which tells the others
+            )
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(job.model_dump_json().encode() + b"\n")
+            self.process.stdin.flush()
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended early."""
+        return self.process.poll() not in (None, 0)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end.
+
+        Raises:
+            PathfrontError: it does not end, or it fails.
+        """
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        if self.process.poll() != 0:
+            raise self.failure()
+
+    def failure(self) -> PathfrontError:
+        """Why it has failed."""
+        code = self.process.poll()
+        lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
+        said = next((line for line in reversed(lines) if line.strip()), "")
+        how = "does not end" if code is None else f"ended with {_ending(code)}"
+        return PathfrontError(
+            f"device {self.rank + 1} of {self.size}: its process {how}: {one_line(said, 300)}"
+        )
+
+    def end(self) -> None:
+        """Kill it, if it still runs."""
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.kill()
+        self.process.wait()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+
+@contextmanager
+def _watched(started: list[_Other]) -> Iterator[None]:
+    """Leave the group as soon as one of the others fails: the first may wait for it without end."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            if any(other.failed for other in started):
+                _abort()
+                return
+
+    watcher = threading.Thread(target=watch, name="group", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _abort() -> None:
+    """End what waits for another process: NCCL waits without end, gloo notices by itself."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "nccl":
+        distributed.distributed_c10d._abort_process_group()
+
+
+def _blame(started: list[_Other], error: Exception) -> None:
+    """Raise the failure of another process, if that is what ended the first."""
+    if isinstance(error, PathfrontError) or not started:
+        return
+    for _ in range(int(PATIENCE / 0.1)):
+        for other in started:
+            if other.failed:
+                raise other.failure() from error
+        time.sleep(0.1)
+
+
+def _ending(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+
+
+def end_with(descriptor: int) -> None:
+    """End this process at once when a file ends that the first process holds open: it is gone."""
+
+    def watch() -> None:
+        while os.read(descriptor, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="first process", daemon=True).start()
+
+
+class Quiet:
+    """The report of the others: they take part in saving, and the first writes."""
+
+    stopping = False
+
+    def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def checkpoint(self, save: Callable[[Path], None], tokens: int, kind: CheckpointKind) -> None:
+        """Take part in a checkpoint of all; the weights of the first are everybody's."""
+        if kind != "decayed":
+            save(Path("of the first process"))
