@@ -191,7 +191,7 @@ def _hashable(batch):
     return batch._replace(counts=(*batch.counts[:2], tuple(batch.counts.patches.items())))
 
 
-@pytest.mark.parametrize("loaders", [1, 2])
+@pytest.mark.parametrize("loaders", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_loader_processes_assemble_the_same_batches_in_order(candidate, suite, loaders):
     class At:
         global_step = 7
