@@ -15,6 +15,8 @@ miss counts as the budget.
 - `bad`: the same, at the candidate that nine in ten candidates of about the same cost surpass.
 - `warm`: a study of 16 candidates on another surface of the same family.
 - `warm-wrong`: such a study whose scores were dealt anew among its candidates.
+- `oracle`: no belief but knowledge: it proposes the candidates that are best without noise. What it saves is
+  the most that proposals can save.
 
 Runs are lines of a file; a run that is there is not played again. Surfaces 0 to 9 are for development, those
 from 100 on for reports.
@@ -32,6 +34,7 @@ from typing import Any
 
 import numpy as np
 from contest.runs import read
+from peers.oracle import Oracle
 from surfaces.families import make_surface
 from surfaces.settings import study
 
@@ -42,13 +45,14 @@ from search.planning.clock import KnownSurface, play
 from search.planning.reach import Judge, Point, lasting_reach, within
 from search.table.ensemble import Ensemble
 from search.table.files import read_table
+from search.table.surfaces import EnsembleSurface
 from space.knobs import Between, Choices
 from space.ranges import MIXTURE_PREFIX
 from space.records import SuiteRecord
 from space.study import StudyConfig
 
-BELIEFS = ("none", "good", "bad", "warm", "warm-wrong")
-BASE = "none"
+BASE, CEILING = "none", "oracle"
+BELIEFS = (BASE, "good", "bad", "warm", "warm-wrong", CEILING)
 FAMILIES = ("table", "quick", "smooth")
 CANDIDATES = 1_000  # random ones among which the best and a bad one are found
 BLUR, SHARE_BLUR = 0.1, 0.2  # standard deviations: of a knob's range, of the logarithm of a share
@@ -117,7 +121,8 @@ def played(family: str, number: int, seed: int, belief: str, budget: float, work
     config = config.model_copy(update={"search": search, "stop": stop})
     config = believing(config, belief, family, number, seed, workers)
     begun = time.process_time()
-    run = play(config, judge.problem.suite, judge.surface, workers)
+    propose = Oracle(judge, seed).propose if belief == CEILING else None
+    run = play(config, judge.problem.suite, judge.surface, workers, propose)
     curve: list[list[float]] = []  # W and value where the value changes
     for point in judge.curve(run.trials):
         if not curve or point.value != curve[-1][1]:
@@ -133,7 +138,7 @@ def believing(
     config: StudyConfig, belief: str, family: str, number: int, seed: int, workers: int
 ) -> StudyConfig:
     """A study with a belief."""
-    if belief == BASE:
+    if belief in (BASE, CEILING):
         return config
     if belief.startswith("warm"):
         copied = earlier(family, number, seed, workers, belief == "warm-wrong")
@@ -187,6 +192,8 @@ def known_points(family: str, number: int) -> Mapping[str, Feasible]:
     """The best of many random candidates, and a bad one of about the same cost."""
     judge, _ = measured(family, number)
     drawn = judge.random(np.random.default_rng([number, 3]), CANDIDATES)
+    if isinstance(judge.surface, EnsembleSurface):
+        judge.surface.prepare([(found.candidate, found.cost) for found in drawn])
     scored = [(found, truth) for found in drawn if (truth := judge.truth(found)) is not None]
     best = max(scored, key=lambda pair: pair[1])[0]
     cost = np.log([found.cost.flops_per_token for found, _ in scored])
