@@ -55,11 +55,6 @@ class Member:
         return cls(job.rank, job.budget.devices, TCPStore(LOOPBACK, job.port, is_master=False))
 
     @property
-    def first(self) -> bool:
-        """Whether it reports and writes."""
-        return self.rank == 0
-
-    @property
     def share(self) -> Share:
         """Its share of each batch."""
         return Share(self.rank, self.size)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+import torch
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from space.candidate import CandidateConfig
 from space.contract import Budget, Report, Spent
 from space.cost import price
-from space.errors import CheckpointError, Interrupted, StudyFileError
+from space.errors import CheckpointError, Interrupted, MachineError, StudyFileError
 from space.files import umask_mode
 from space.records import SuiteRecord
 from space.scores import Scorecard
@@ -93,6 +94,7 @@ def fit_candidate(
     Raises:
         CheckpointError: `resume` is missing, damaged or another candidate's.
         StudyFileError: the devices cannot share a batch evenly.
+        MachineError: there are fewer GPUs than devices.
         Interrupted: a stop was requested; the trial can be resumed from its last checkpoint.
         PathfrontError: training diverged.
     """
@@ -101,7 +103,7 @@ def fit_candidate(
             f"a trial that starts at {budget.start_tokens} tokens resumes a checkpoint, and none is given"
         )
     if member is None and budget.devices > 1:
-        check_shared(suite, budget.devices)
+        check_shared(suite, budget)
         with others(candidate, suite, budget, resume, keep_end) as first:
             return fit_candidate(candidate, suite, budget, resume, report, log, keep_end, first)
     member = member or ALONE
@@ -221,12 +223,16 @@ def _shared(member: Member) -> DDPStrategy:
     return DDPStrategy(cluster_environment=Together(member), forward_sync_buffers=False)
 
 
-def check_shared(suite: SuiteRecord, devices: int) -> None:
-    """Check that several devices can share a batch evenly.
+def check_shared(suite: SuiteRecord, budget: Budget) -> None:
+    """Check that several devices are there and can share a batch evenly.
 
     Raises:
         StudyFileError: they cannot.
+        MachineError: there are fewer GPUs.
     """
+    devices, there = budget.devices, torch.cuda.device_count()
+    if torch_device(budget.device) == "cuda" and there < devices:
+        raise MachineError(f"{devices} devices train together, and torch sees {there} GPUs")
     sequences = step_tokens(suite) // suite.context
     if sequences % devices:
         raise StudyFileError(

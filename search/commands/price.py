@@ -62,7 +62,7 @@ def _plan(config: "StudyConfig", workers: int | None) -> tuple[str, int]:
 
     if config.engine == "local" and config.device == "cuda" and not gpus():
         output.say("this machine shows no GPU: priced as on a machine with one")
-        return "cuda", workers or config.trials_per_gpu  # or a group of as many as a trial needs
+        return "cuda", workers or config.trials_per_gpu
     return make_engine(config).plan(workers)
 
 

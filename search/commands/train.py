@@ -38,8 +38,8 @@ def run(
     """Train an export in full, then score it on the report episodes.
 
     With several devices each trains on its share of every batch; the result is that of one device. The same
-    command resumes an interrupted training; if the training is finished, it prints the scores. A
-    folder `hf/` in the export is rewritten with the new weights.
+    command resumes an interrupted training, with any number of devices; if the training is finished, it
+    prints the scores. A folder `hf/` in the export is rewritten with the new weights.
     """
     from pathlib import Path
 

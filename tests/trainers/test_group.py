@@ -13,7 +13,7 @@ from toys import Recorder
 
 from space.candidate import Architecture, CandidateConfig
 from space.contract import Budget
-from space.errors import Interrupted, PathfrontError, StudyFileError
+from space.errors import Interrupted, MachineError, PathfrontError, StudyFileError
 from space.mixture import TaskMixture
 from space.study import StudyConfig
 from trainers.data import Mixer, MixtureData, Share, load_corpora
@@ -168,6 +168,14 @@ def test_the_others_end_with_the_first(candidate, suite, tmp_path):
 def test_devices_that_cannot_share_a_batch_evenly_are_refused(candidate, suite, tmp_path):
     with pytest.raises(StudyFileError, match=r"share the 4 sequences of a batch evenly .* got 3 devices"):
         train_candidate(candidate, suite, budget(3), None, Recorder(tmp_path))
+
+
+def test_more_gpus_than_there_are_are_refused(candidate, suite, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    asked = budget(2).model_copy(update={"device": "cuda"})
+    with pytest.raises(MachineError, match="2 devices train together, and torch sees 1 GPUs"):
+        train_candidate(candidate, suite, asked, None, Recorder(tmp_path))
 
 
 def parts(batch):
