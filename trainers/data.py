@@ -5,21 +5,21 @@ mixture; which window of that task it is comes from a counter-based generator. W
 arrays.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from space.errors import TaskError
 from space.mixture import TaskMixture
 from space.records import SuiteRecord
+from trainers.batch import Batch, Counts, Packed, pack, unpack
 from trainers.model.embedding import Patches
 from trainers.tasks.episodes import Episodes
 from trainers.tasks.registry import load_task
@@ -38,43 +38,6 @@ class Share:
 
 
 WHOLE = Share()
-
-
-class Counts(NamedTuple):
-    """What a step costs: input tokens, targets, and the patches of each encoder, of all devices."""
-
-    tokens: int
-    targets: int
-    patches: dict[str, int]
-
-
-class Batch(NamedTuple):
-    """One step's data, or a device's share of it.
-
-    Attributes:
-        tokens: (sequences, context) int64.
-        local: (sequences, context) int64, position within the timestep.
-        segment: (sequences, context) int64; attention stays within a segment.
-        patches: encoder -> the patches among the tokens.
-        at: (targets,) int64, index into the flattened tokens of what a target follows.
-        targets: (targets,) int64.
-        weights: (targets,) float32: the task's share of the step's sequences over its number of targets in
-            the step, so that the weighted losses of all devices add up to that of the step.
-        task: (targets,) int64, index of the task of each target.
-        sequence_task: (sequences,) int64.
-        counts: of the whole step.
-    """
-
-    tokens: Tensor
-    local: Tensor
-    segment: Tensor
-    patches: dict[str, Patches]
-    at: Tensor
-    targets: Tensor
-    weights: Tensor
-    task: Tensor
-    sequence_task: Tensor
-    counts: Counts
 
 
 @dataclass(frozen=True)
@@ -323,22 +286,35 @@ class MixtureData(L.LightningDataModule):
         super().__init__()
         self.mixer, self.share, self.loaders = mixer, share, loaders
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> Iterable[Batch]:
         """Batches from the step that a checkpoint left off at."""
         assert self.trainer is not None
-        return DataLoader(
+        loader = DataLoader(
             Steps(self.mixer, self.trainer.global_step, self.share),
             batch_size=None,
+            collate_fn=_as_it_is,
             num_workers=self.loaders,
             multiprocessing_context="forkserver" if self.loaders else None,
             prefetch_factor=AHEAD if self.loaders else None,
             worker_init_fn=_one_thread if self.loaders else None,
             pin_memory=torch.cuda.is_available(),
         )
+        return Arriving(loader)
+
+
+class Arriving:
+    """Batches that a loader brings, packed or not."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        for brought in self._loader:
+            yield unpack(brought) if isinstance(brought, Packed) else brought
 
 
 class Steps(IterableDataset):
-    """The batches of the steps from one on; of n loader processes each assembles every n-th.
+    """The batches of the steps from one on; of n loader processes each assembles and packs every n-th.
 
     PyTorch takes batches from its loader processes in turn, so they arrive in the order of their steps.
     """
@@ -346,11 +322,17 @@ class Steps(IterableDataset):
     def __init__(self, mixer: Mixer, step: int, share: Share = WHOLE) -> None:
         self.mixer, self.step, self.share = mixer, step, share
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch | Packed]:
         loader = get_worker_info()
-        first, every = (0, 1) if loader is None else (loader.id, loader.num_workers)
-        for step in count(self.step + first, every):
-            yield self.mixer.batch(step, self.share)
+        if loader is None:
+            yield from (self.mixer.batch(step, self.share) for step in count(self.step))
+            return
+        for step in count(self.step + loader.id, loader.num_workers):
+            yield pack(self.mixer.batch(step, self.share))
+
+
+def _as_it_is(brought: Any) -> Any:
+    return brought
 
 
 def _one_thread(loader: int) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from space.candidate import CandidateConfig
 from space.cost import Cost
 from space.records import SuiteRecord
-from trainers.data import Batch
+from trainers.batch import Batch
 from trainers.model.decoder import Decoder
 from trainers.model.routing import over_all_devices
 from trainers.optimizer import make_optimizer

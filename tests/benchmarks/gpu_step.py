@@ -28,7 +28,8 @@ from space.candidate import Architecture
 from space.catalog import load_catalog
 from space.cost import price
 from space.mixture import TaskMixture
-from trainers.data import Batch, Mixer, load_corpora
+from trainers.batch import Batch
+from trainers.data import Mixer, load_corpora
 from trainers.model.dispatch import dispatch
 from trainers.model.routing import Routing
 from trainers.module import Work

@@ -21,7 +21,8 @@ from space.candidate import CandidateConfig
 from space.mixture import TaskMixture
 from space.records import SuiteRecord
 from space.study import StudyConfig, read_study
-from trainers.data import Batch, Mixer, MixtureData, load_corpora
+from trainers.batch import Batch
+from trainers.data import Mixer, MixtureData, load_corpora
 from trainers.module import CandidateModule, Schedule
 from trainers.tasks.prepare import prepare
 

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 import trainers.exports.prune
 from space.recipe import Recipe
-from trainers.data import Batch, Mixer, load_corpora
+from trainers.batch import Batch
+from trainers.data import Mixer, load_corpora
 from trainers.exports.distil import answers, divergence
 from trainers.exports.load import load_decoder
 from trainers.exports.prune import eliminate, measure_moments, prune

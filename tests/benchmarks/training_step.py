@@ -36,7 +36,8 @@ from space.catalog import load_catalog
 from space.cost import price
 from space.mixture import TaskMixture
 from space.records import SuiteRecord
-from trainers.data import Batch, Mixer, load_corpora
+from trainers.batch import Batch
+from trainers.data import Mixer, load_corpora
 from trainers.model.attention import Attention
 from trainers.model.decoder import Decoder
 from trainers.model.embedding import Embedding

@@ -16,6 +16,7 @@ from space.contract import Budget
 from space.errors import Interrupted, MachineError, PathfrontError, StudyFileError
 from space.mixture import TaskMixture
 from space.study import StudyConfig
+from trainers.batch import pack, unpack
 from trainers.data import Mixer, MixtureData, Share, load_corpora
 from trainers.tasks.prepare import prepare
 from trainers.train import fit_candidate, train_candidate
@@ -212,3 +213,19 @@ def test_loader_processes_assemble_the_same_batches_in_order(candidate, suite, l
         assert all(torch.equal(a, b) for a, b in zip(parts(batch), parts(ours), strict=True))
         assert batch.counts == ours.counts
         assert torch.equal(batch.patches["image"].pixels, ours.patches["image"].pixels)
+
+
+def test_a_batch_that_was_packed_is_the_same(candidate, suite):
+    mixer = Mixer(load_corpora(suite), candidate.mixture, suite, 0)
+    for share in (Share(), Share(1, 4)):
+        batch = mixer.batch(3, share)
+        moved = unpack(pack(batch))
+        assert moved._fields == batch._fields
+        for ours, theirs in zip(batch, moved, strict=True):
+            if isinstance(ours, torch.Tensor):
+                assert theirs.dtype == ours.dtype
+                assert torch.equal(theirs, ours)
+        assert moved.counts == batch.counts
+        assert moved.patches.keys() == batch.patches.keys()
+        for name, patches in batch.patches.items():
+            assert all(torch.equal(a, b) for a, b in zip(moved.patches[name], patches, strict=True))

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from space.candidate import CandidateConfig
 from space.contract import Budget, Report
-from trainers.data import Batch, Mixer, MixtureData
+from trainers.batch import Batch
+from trainers.data import Mixer, MixtureData
 from trainers.model.decoder import Decoder
 from trainers.model.routing import Routing
 from trainers.module import CandidateModule, Schedule, Work

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from space.candidate import Architecture
-from trainers.data import Batch
+from trainers.batch import Batch
 from trainers.model.decoder import Decoder
 from trainers.model.experts import DenseNetwork, SparseNetwork
 from trainers.model.routing import Routing

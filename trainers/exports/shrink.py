@@ -19,7 +19,8 @@ from space.files import file_sha256, move_durably, write_atomically
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Parent, Recipe
 from space.records import SuiteRecord
 from space.scores import Scorecard
-from trainers.data import Batch, Mixer, load_corpora
+from trainers.batch import Batch
+from trainers.data import Mixer, load_corpora
 from trainers.evaluate import score_candidate
 from trainers.exports.distil import distil, distil_steps
 from trainers.exports.full import CHECKPOINT_SECONDS

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from space.records import Frozen
-from trainers.data import Batch
+from trainers.batch import Batch
 from trainers.model.decoder import Decoder
 
 ROUNDS = 15
