@@ -16,7 +16,7 @@ training FLOPs of one random candidate at the highest rung, so random search nee
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from search.choose.sampler import Feasible, Problem
 from search.pareto import hypervolume, pareto
 from search.planning.clock import FinishedTrial, KnownSurface
 from search.planning.simulate import executed_flops_per_token
+from space.candidate import CandidateConfig
+from space.cost import Cost
 from space.objectives import KnownCosts
 from space.scores import at_floor
 
@@ -61,6 +63,21 @@ class Level:
     def ratio(self, spent: float) -> float:
         """Training FLOPs of the random search over those spent."""
         return RANDOM * self.full_flops / spent
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A surface that is much faster with many candidates at once."""
+
+    def prepare(self, candidates: Sequence[tuple[CandidateConfig, Cost]]) -> None:
+        """Predict and remember candidates with their costs."""
+        ...
+
+
+def prepare(surface: object, found: Sequence[Feasible]) -> None:
+    """Let a surface predict candidates at once, if that is faster."""
+    if isinstance(surface, Prepares):
+        surface.prepare([(one.candidate, one.cost) for one in found])
 
 
 class Judge:
@@ -175,6 +192,7 @@ class Judge:
             priced = self.problem.feasible(self.problem.space.sample(self.problem.suite, rng))
             if priced is not None:
                 found.append(priced)
+        prepare(self.surface, found)
         return found
 
     def truth(self, found: Feasible, rung: int = -1) -> float | None:

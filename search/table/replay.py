@@ -7,7 +7,7 @@ W.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,12 +15,12 @@ import numpy as np
 
 from search.choose.sampler import Feasible, Problem
 from search.planning.clock import ClockRun, KnownSurface, play
-from search.planning.reach import LEAST, RANDOM, Judge, first_reach
+from search.planning.reach import LEAST, RANDOM, Judge, first_reach, prepare
 from search.planning.simulate import executed_flops_per_token
 from search.table.ensemble import Ensemble, Series
 from search.table.nearest import Rows
 from search.table.records import Table
-from search.table.surfaces import EnsembleSurface, RowsSurface
+from search.table.surfaces import RowsSurface
 from space.cost import price
 from space.errors import StudyFileError
 from space.parsing import parse
@@ -211,7 +211,7 @@ def _full_flops(table: Table, draw: Draw) -> float:
 def _least_score(surface: KnownSurface, draw: Draw) -> float:
     """The corner of the hypervolume: a quantile of the scores of random candidates, without noise."""
     drawn = draw(np.random.default_rng(0), RANDOM)
-    _prepare(surface, drawn)
+    prepare(surface, drawn)
     truths = [surface.truth(f.candidate, f.cost) for f in drawn]
     scores = [truth for truth in truths if truth is not None]
     return float(np.quantile(scores, LEAST)) if scores else 0.0
@@ -230,15 +230,9 @@ def _level(judge: Judge, draw: Draw, trainings: int, seed: int) -> float:
     values = []
     for repetition in range(REPETITIONS):
         found = draw(np.random.default_rng([seed, repetition]), trainings)
-        _prepare(judge.surface, found)
+        prepare(judge.surface, found)
         values.append(judge.value(judge.trained_front(found, repetition)))
     return float(np.mean(values))
-
-
-def _prepare(surface: KnownSurface, found: Sequence[Feasible]) -> None:
-    """Predict candidates at once, where they are predicted at all."""
-    if isinstance(surface, EnsembleSurface):
-        surface.prepare([(one.candidate, one.cost) for one in found])
 
 
 def _best(surface: KnownSurface, run: ClockRun, top: int) -> float | None:

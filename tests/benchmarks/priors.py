@@ -45,7 +45,6 @@ from search.planning.clock import KnownSurface, play
 from search.planning.reach import Judge, Point, lasting_reach, within
 from search.table.ensemble import Ensemble
 from search.table.files import read_table
-from search.table.surfaces import EnsembleSurface
 from space.knobs import Between, Choices
 from space.ranges import MIXTURE_PREFIX
 from space.records import SuiteRecord
@@ -192,8 +191,6 @@ def known_points(family: str, number: int) -> Mapping[str, Feasible]:
     """The best of many random candidates, and a bad one of about the same cost."""
     judge, _ = measured(family, number)
     drawn = judge.random(np.random.default_rng([number, 3]), CANDIDATES)
-    if isinstance(judge.surface, EnsembleSurface):
-        judge.surface.prepare([(found.candidate, found.cost) for found in drawn])
     scored = [(found, truth) for found in drawn if (truth := judge.truth(found)) is not None]
     best = max(scored, key=lambda pair: pair[1])[0]
     cost = np.log([found.cost.flops_per_token for found, _ in scored])

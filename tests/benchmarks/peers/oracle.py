@@ -12,8 +12,7 @@ from search.choose.propose import Proposal
 from search.choose.sampler import Feasible
 from search.choose.snapshot import Snapshot
 from search.pareto import pareto
-from search.planning.reach import Judge
-from search.table.surfaces import EnsembleSurface
+from search.planning.reach import Judge, prepare
 
 DRAWN = 2_000  # random candidates
 ROUNDS, BRED = 6, 300  # of improvement, and mutants of the front in each
@@ -43,8 +42,7 @@ class Oracle:
         return None if found is None else Proposal(found.candidate, found.params, found.cost, "oracle")
 
     def _front(self, found: list[Feasible]) -> list[Feasible]:
-        if isinstance(self._judge.surface, EnsembleSurface):
-            self._judge.surface.prepare([(f.candidate, f.cost) for f in found])
+        prepare(self._judge.surface, found)
         known = [(f, score) for f in found if (score := self._judge.truth(f)) is not None]
         return [known[i][0] for i in pareto([(score, f.cost.flops_per_token) for f, score in known])]
 
