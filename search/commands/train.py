@@ -25,9 +25,7 @@ def run(
     threads: Threads = None,
     devices: Annotated[
         int,
-        typer.Option(
-            metavar="N", parser=whole, help="Devices that train it together (1): GPUs, or CPU processes."
-        ),
+        typer.Option(metavar="N", min=1, help="Devices that train it together (1): GPUs, or CPU processes."),
     ] = 1,
     loaders: Annotated[
         int,

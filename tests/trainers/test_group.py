@@ -62,9 +62,10 @@ def losses(report) -> dict[int, float]:
 
 
 def children() -> list[int]:
-    """Processes that this one has started and that still run."""
+    """The other processes of a group that this one has started and that still run."""
     found = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    return [int(pid) for path in found for pid in path.read_text().split()]
+    started = [int(pid) for path in found for pid in path.read_text().split()]
+    return [pid for pid in started if b"trainers.member" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 @pytest.fixture
