@@ -65,7 +65,10 @@ def launch(toy_suite, prepared, tmp_path, monkeypatch):
 
 @pytest.fixture
 def once(url, tmp_path, tmp_path_factory):
-    """Run a study in the folder of the first test that asks for it; later ones get a copy of that folder."""
+    """Run a study in the folder of the first test that asks for it; later ones get a copy of that folder.
+
+    A name stands for the same study in all files.
+    """
 
     def run(name, study):
         if not url.startswith("sqlite"):
