@@ -135,6 +135,7 @@ def test_a_click_selects_and_the_selection_lasts(page, server, database):
     browser.wait(page, lambda page: shows(page, other))
 
 
+@pytest.mark.slow
 def test_a_zoom_outlives_a_click(page, server):
     page.get(f"{server}/front?study=quick")
     browser.wait(page, browser.points_drawn)

@@ -80,6 +80,7 @@ def test_the_oracle_reaches_more_than_random_search_with_less():
     assert judge.curve(known.trials)[-1].value > 1.1 * judge.curve(chance.trials)[-1].value
 
 
+@pytest.mark.slow
 def test_the_chance_of_the_worst_spending_counts_that_it_was_chosen_among_many():
     rng = np.random.default_rng(1)
     equal = [rng.standard_normal((20, 12)) for _ in range(16)]

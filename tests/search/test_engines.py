@@ -252,10 +252,12 @@ def test_every_signal_that_ends_a_process_has_a_name(number, name):
 
 def test_a_launch_with_a_mistaken_engine_exits_with_2_or_1(pathfront, tmp_path, monkeypatch):
     (tmp_path / "mistaken.py").write_text(MISTAKEN)
+    study = "study: small\nsuite: [iris]\nrungs: {tokens: [20_000], eta: 2}\nstop: {candidates: 1}\n"
+    (tmp_path / "small.yaml").write_text(study)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for engine, code in {"PlanHalf": 2, "PlanNumber": 2, "StartNone": 1, "StartLost": 1}.items():
         sys.modules.pop("mistaken", None)
-        status, _, said = pathfront("launch", "quick", "--engine", f"mistaken:{engine}")
+        status, _, said = pathfront("launch", "small.yaml", "--engine", f"mistaken:{engine}")
         assert (status, said.splitlines()[-1].startswith(f"error: engine: 'mistaken:{engine}'")) == (
             code,
             True,

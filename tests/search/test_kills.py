@@ -95,6 +95,7 @@ def test_a_lease_runs_out_by_itself(launch, url, audit, rows, monkeypatch):
     assert "lost" in [row["kind"] for row in rows(tables.events)]
 
 
+@pytest.mark.slow
 def test_four_workers_share_a_study(launch, url, audit):
     launch(stop={"candidates": 8})
     command = [sys.executable, "-m", "search.cli", "worker", "toy", "--storage", url]

@@ -152,6 +152,7 @@ fitted(candidate, SuiteRecord.model_validate_json(sys.argv[2]), Waiting(Path(sys
 """
 
 
+@pytest.mark.slow
 def test_the_others_end_with_the_first(candidate, suite, tmp_path):
     code = ORPHAN.format(path=[path for path in sys.path if path])
     arguments = [candidate.model_dump_json(), suite.model_dump_json(), str(tmp_path)]

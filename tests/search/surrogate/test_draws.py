@@ -67,6 +67,7 @@ def test_the_marginal_likelihood_is_the_integral_over_the_coefficients():
     assert abs(exact[1] - exact[0]) > 0.2
 
 
+@pytest.mark.slow
 def test_draws_hold_the_truth_nine_times_of_ten_and_learn_the_spread():
     within, total, levels = 0, 0, {0.1: [], 0.6: []}
     for seed in range(20):

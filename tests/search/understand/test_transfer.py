@@ -58,6 +58,7 @@ def test_intervals_of_planted_transfer_cover_the_truth(planted):
     assert np.mean(inside) >= 0.7
 
 
+@pytest.mark.slow
 def test_without_transfer_none_is_found_and_intervals_hold_0(alone):
     assert sum(row.supported for found in alone for row in found.influences) <= 1
     holds = [row.interval[0] <= 0 <= row.interval[1] for found in alone for row in found.influences]
