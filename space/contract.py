@@ -100,3 +100,15 @@ class Report(Protocol):
             kind: trunk, interrupted decay branch, or decayed weights.
         """
         ...
+
+
+class Silent:
+    """A report that discards everything: an interrupted training starts again."""
+
+    stopping = False
+
+    def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def checkpoint(self, save: Callable[[Path], None], tokens: int, kind: CheckpointKind) -> None:
+        """Do nothing."""

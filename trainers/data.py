@@ -5,10 +5,13 @@ mixture; which window of that task it is comes from a counter-based generator. W
 arrays.
 """
 
+import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
+from multiprocessing import parent_process
 from typing import Any
 
 import lightning as L
@@ -296,7 +299,7 @@ class MixtureData(L.LightningDataModule):
             num_workers=self.loaders,
             multiprocessing_context="forkserver" if self.loaders else None,
             prefetch_factor=AHEAD if self.loaders else None,
-            worker_init_fn=_one_thread if self.loaders else None,
+            worker_init_fn=_begin_loader if self.loaders else None,
             pin_memory=torch.cuda.is_available(),
         )
         return Arriving(loader)
@@ -335,6 +338,14 @@ def _as_it_is(brought: Any) -> Any:
     return brought
 
 
-def _one_thread(loader: int) -> None:
-    """Loader processes run beside the training; each has one core."""
+def _begin_loader(loader: int) -> None:
+    """Loader processes run beside the training: each has one core, and ends with it even if it is killed."""
     torch.set_num_threads(1)
+    training = parent_process()
+    assert training is not None, "a loader process has been started by another"
+
+    def watch() -> None:
+        training.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="training", daemon=True).start()

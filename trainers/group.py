@@ -12,10 +12,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
@@ -23,17 +25,19 @@ from pydantic import BaseModel
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage] - it is documented
 
 from space.candidate import CandidateConfig
-from space.contract import Budget, CheckpointKind
+from space.contract import Budget, CheckpointKind, Silent
 from space.errors import PathfrontError, one_line
 from space.records import SuiteRecord
 from trainers.data import Share
 
 LOOPBACK = "127.0.0.1"
 GRACE = 60.0  # seconds that the others may take to end after the first
+FORMING = 60.0  # seconds that the group may take to form once all of its processes are there
+LONGEST = timedelta(minutes=30)  # that a process waits for the others, such as while the first saves
 PATIENCE = 5.0  # seconds to find out which process has ended, once the connection to it is lost
 
 
-@dataclass(frozen=True)
+@dataclass
 class Member:
     """A process of a group.
 
@@ -48,6 +52,7 @@ class Member:
     size: int = 1
     store: TCPStore | None = None
     check: Callable[[], None] = lambda: None
+    _deciding: Any = field(default=None, init=False)  # the group, where a decision needs no GPU
 
     @classmethod
     def other(cls, job: "Job") -> "Member":
@@ -67,6 +72,7 @@ class Member:
 
         Raises:
             PathfrontError: another process has ended early.
+            RuntimeError: another process is lost while the group forms.
         """
         if self.size == 1:
             return
@@ -76,9 +82,30 @@ class Member:
             self.check()
             time.sleep(0.05)
         cuda = torch.device("cuda", self.rank) if device == "cuda" else None
-        torch.distributed.init_process_group(
-            "nccl" if cuda else "gloo", store=self.store, rank=self.rank, world_size=self.size, device_id=cuda
-        )
+        forming = timedelta(seconds=FORMING)
+        try:
+            torch.distributed.init_process_group(
+                "nccl" if cuda else "gloo",
+                timeout=forming,  # gloo looks for the others without asking whether they live
+                store=self.store,
+                rank=self.rank,
+                world_size=self.size,
+                device_id=cuda,
+            )
+        except Exception:  # PyTorch counts it, and new processes would look for the next one by another name
+            torch.distributed.distributed_c10d._world.group_count = 0
+            raise
+        self._deciding = torch.distributed.new_group(timeout=forming, backend="gloo") if cuda else None
+        for group in (None, self._deciding) if cuda else (None,):
+            torch.distributed.distributed_c10d._set_pg_timeout(LONGEST, group)
+
+    def agreed(self, *decisions: bool) -> Sequence[bool]:
+        """What the first process has decided; the arguments are what this one would."""
+        if self.size == 1:
+            return decisions
+        shared = torch.tensor(decisions)
+        torch.distributed.broadcast(shared, src=0, group=self._deciding)
+        return shared.tolist()
 
     def leave(self) -> None:
         """Dissolve the group, so that the process may form another one."""
@@ -239,7 +266,7 @@ class _Other:
         """Why it has failed."""
         code = self.process.poll()
         lines = self._log.read_text(encoding="utf-8", errors="replace").split("\n")
-        said = next((line for line in reversed(lines) if line.strip()), "")
+        said = next((line for line in reversed(lines) if line.strip() and "warn" not in line), "")
         how = "does not end" if code is None else f"ended with {_ending(code)}"
         return PathfrontError(
             f"device {self.rank + 1} of {self.size}: its process {how}: {one_line(said, 300)}"
@@ -308,13 +335,8 @@ def end_with(descriptor: int) -> None:
     threading.Thread(target=watch, name="first process", daemon=True).start()
 
 
-class Quiet:
+class Quiet(Silent):
     """The report of the others: they take part in saving, and the first writes."""
-
-    stopping = False
-
-    def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
-        """Do nothing."""
 
     def checkpoint(self, save: Callable[[Path], None], tokens: int, kind: CheckpointKind) -> None:
         """Take part in a checkpoint of all; the weights of the first are everybody's."""

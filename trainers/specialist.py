@@ -6,11 +6,10 @@ It is the expert of tasks that have no scripted one, measured once (`pathfront t
 """
 
 import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 from space.candidate import Architecture, CandidateConfig
-from space.contract import Budget, CheckpointKind
+from space.contract import Budget, Silent
 from space.mixture import TaskMixture
 from space.records import SuiteRecord
 from trainers.evaluate import ModelPolicy
@@ -47,18 +46,6 @@ def train_specialist(suite: SuiteRecord, task: str, tokens: int, say: bool = Fal
     )
     budget = Budget(tokens=tokens, decay_tokens=round(tokens * DECAY_SHARE), checkpoint_seconds=1e9)
     return fit_candidate(candidate, alone, budget, None, _Loud() if say else Silent()).decoder
-
-
-class Silent:
-    """A report that discards everything: an interrupted training starts again."""
-
-    stopping = False
-
-    def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
-        """Do nothing."""
-
-    def checkpoint(self, save: Callable[[Path], None], tokens: int, kind: CheckpointKind) -> None:
-        """Do nothing."""
 
 
 class _Loud(Silent):

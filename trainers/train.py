@@ -109,7 +109,7 @@ def fit_candidate(
     member = member or ALONE
     mixer = Mixer(load_corpora(suite), candidate.mixture, suite, budget.seed)
     schedule = schedule_of(budget, mixer.step_tokens)
-    trial = Trial(candidate, budget, report, schedule, mixer.step_tokens, keep_end, member.size)
+    trial = Trial(candidate, budget, report, schedule, mixer.step_tokens, keep_end, member)
     start = 0 if resume is None else trial.check_resumable(resume)
     if log is not None:
         log.start(schedule, start)

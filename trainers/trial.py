@@ -3,7 +3,7 @@
 import math
 import pickle
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from space.candidate import CandidateConfig
 from space.contract import Budget, Report
 from space.errors import CheckpointError, Diverged, Interrupted, one_line
+from trainers.group import ALONE, Member
 from trainers.module import CandidateModule, Schedule, Work
 
 CURVE_POINTS = 50  # of a trial
@@ -37,7 +38,7 @@ class Trial(L.Callback):
         step_tokens: tokens of a step.
         keep_end: whether the end of the decay branch is a checkpoint as well, so that an interrupted scoring
             needs no step to be trained again.
-        devices: processes that train together; what the first decides, all do.
+        member: this process of those that train together; what the first decides, all do.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Trial(L.Callback):
         schedule: Schedule,
         step_tokens: int,
         keep_end: bool = False,
-        devices: int = 1,
+        member: Member = ALONE,
     ) -> None:
         self.candidate = candidate
         self.budget = budget
@@ -56,8 +57,7 @@ class Trial(L.Callback):
         self.schedule = schedule
         self.step_tokens = step_tokens
         self.keep_end = keep_end
-        self.devices = devices
-        self._deciding: Any = None  # the processes, where a decision needs no GPU
+        self.member = member
         first = round(budget.start_tokens / step_tokens)
         self._first = first
         self._every = max(1, (schedule.steps - first) // CURVE_POINTS)
@@ -112,8 +112,6 @@ class Trial(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clocks."""
-        if self.devices > 1:
-            self._deciding = torch.distributed.new_group(backend="gloo")
         self._clock = self._saved = self._reported_at = time.monotonic()
 
     def on_train_batch_end(
@@ -130,7 +128,7 @@ class Trial(L.Callback):
         save = milestone or stopping or now - self._saved >= self.budget.checkpoint_seconds
         regular = step % self._every == 0 or step == self.schedule.steps
         due = save or regular or now - self._reported_at >= REPORT_SECONDS
-        stopping, save, due = self._agreed(stopping, save, due)
+        stopping, save, due = self.member.agreed(stopping, save, due)
         if due:
             self._report_progress(trainer, pl_module, step)
             self._reported_at = now
@@ -140,14 +138,6 @@ class Trial(L.Callback):
             self._saved = time.monotonic()
         if stopping:
             raise Interrupted(STOPPED)
-
-    def _agreed(self, *decisions: bool) -> Sequence[bool]:
-        """What the first process has decided."""
-        if self.devices == 1:
-            return decisions
-        shared = torch.tensor(decisions)
-        torch.distributed.broadcast(shared, src=0, group=self._deciding)
-        return shared.tolist()
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

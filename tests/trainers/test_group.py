@@ -16,6 +16,7 @@ from space.contract import Budget
 from space.errors import Interrupted, MachineError, PathfrontError, StudyFileError
 from space.mixture import TaskMixture
 from space.study import StudyConfig
+from trainers import group
 from trainers.batch import pack, unpack
 from trainers.data import Mixer, MixtureData, Share, load_corpora
 from trainers.tasks.prepare import prepare
@@ -61,11 +62,34 @@ def losses(report) -> dict[int, float]:
     return {tokens: loss for tokens, loss, _ in report.curve}
 
 
+def started_by(process: int) -> list[int]:
+    """The processes that another one has started and that still run."""
+    found = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(pid) for path in found for pid in path.read_text().split()]
+
+
 def children() -> list[int]:
     """The other processes of a group that this one has started and that still run."""
-    found = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    started = [int(pid) for path in found for pid in path.read_text().split()]
+    started = started_by(os.getpid())
     return [pid for pid in started if b"trainers.member" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def kill_others() -> list[int]:
+    """Kill the other processes; returns those that these had started."""
+    left = []
+    for pid in children():
+        started = started_by(pid)
+        left += started + [process for each in started for process in started_by(each)]
+        os.kill(pid, signal.SIGKILL)
+    return left
+
+
+def wait_for_end(processes: list[int]) -> None:
+    """Wait until processes are gone."""
+    until = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in processes):
+        assert time.monotonic() < until, f"still there: {processes}"
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -109,20 +133,33 @@ def test_a_training_resumes_on_another_number_of_devices(candidate, suite, tmp_p
     assert done.work.tokens == whole[1].work.tokens
 
 
-class Killing(Recorder):
-    """Kills the other process at the first point of the curve."""
+@pytest.mark.parametrize(
+    ("owner", "moment", "loaders"),
+    [
+        pytest.param(torch.distributed, "init_process_group", 0, marks=pytest.mark.slow),  # the group forms
+        pytest.param(MixtureData, "train_dataloader", 1, marks=pytest.mark.slow),  # loaders start
+        (Recorder, "progress", 1),  # the first point of the curve
+        pytest.param(Recorder, "progress", 0, marks=pytest.mark.slow),
+    ],
+)
+def test_a_training_ends_if_the_process_of_another_device_is_killed(
+    candidate, suite, tmp_path, monkeypatch, owner, moment, loaders
+):
+    left: list[int] = []
+    usual = getattr(owner, moment)
 
-    def progress(self, tokens, loss, task_losses) -> None:
-        super().progress(tokens, loss, task_losses)
-        for pid in children():
-            os.kill(pid, signal.SIGKILL)
+    def kill_before(*given, **named):
+        left.extend(kill_others())
+        return usual(*given, **named)
 
-
-def test_a_training_ends_if_the_process_of_another_device_is_killed(candidate, suite, tmp_path):
+    monkeypatch.setattr(owner, moment, kill_before)
+    monkeypatch.setattr(group, "FORMING", 5)
     with pytest.raises(PathfrontError, match="device 2 of 2: its process ended with SIGKILL"):
-        fitted(candidate, suite, Killing(tmp_path), 2)
+        fitted(candidate, suite, Recorder(tmp_path), 2, loaders=loaders)
     assert not torch.distributed.is_initialized()
     assert not children()
+    assert bool(left) == (moment == "progress" and loaders > 0)
+    wait_for_end(left)
 
 
 def test_why_another_process_fails_is_said(candidate, suite, tmp_path, monkeypatch):
@@ -162,10 +199,7 @@ def test_the_others_end_with_the_first(candidate, suite, tmp_path):
         (other,) = first.stdout.readline().split()
         first.kill()
         first.wait()
-    until = time.monotonic() + 30
-    while Path(f"/proc/{other}").exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{other}").exists()
+    wait_for_end([int(other)])
 
 
 def test_devices_that_cannot_share_a_batch_evenly_are_refused(candidate, suite, tmp_path):
