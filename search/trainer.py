@@ -1,5 +1,6 @@
 """The trainer of a study: imported by its name, its budget, and its result, which is checked."""
 
+import gc
 import math
 import sys
 from collections.abc import Callable
@@ -34,6 +35,14 @@ def load_trainer(config: StudyConfig) -> Trainer:
     return found
 
 
+def release_memory() -> None:
+    """Give what a trial used back to its GPU, for the trials beside it."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
 def budget_of(config: StudyConfig, claim: Claim, resumed: int | None, log_dir: str | None) -> Budget:
     """What an attempt may spend. A confirmation trains from the first step to its rung in one go.
 
@@ -52,6 +61,7 @@ def budget_of(config: StudyConfig, claim: Claim, resumed: int | None, log_dir: s
         precision=config.precision,
         devices=config.devices_per_trial,
         loaders=config.loaders,
+        compile=config.compile,
         logger=config.logger,
         log_dir=log_dir,
     )

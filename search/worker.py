@@ -39,17 +39,10 @@ from search.store.ledger import Ledger
 from search.store.studies import Study, finish_study, load_study
 from search.store.study_files import open_files
 from search.store.workers import Register, note_end, worker_name
-from search.trainer import budget_of, checked_card, load_trainer
+from search.trainer import budget_of, checked_card, load_trainer, release_memory
 from space.candidate import CandidateConfig
 from space.description import describe
-from space.errors import (
-    CheckpointError,
-    Interrupted,
-    LeaseLost,
-    PathfrontError,
-    StorageError,
-    StudyFileError,
-)
+from space.errors import CheckpointError, Interrupted, LeaseLost, PathfrontError, StorageError, StudyFileError
 from space.plugins import describe_error
 from space.records import Split
 from space.scores import Scorecard
@@ -338,6 +331,7 @@ class Worker:
                 self.ledger, self.checkpoints, claim, lambda: self.asked_to_stop, self.register.seen, limits
             ) as report:
                 card = self._train(claim, candidate, report)
+                release_memory()
             if card is not None:
                 self.ledger.finish(claim, card)
                 self.finished += 1

@@ -50,6 +50,7 @@ class Budget(Frozen):
         precision: Lightning's name, such as "32-true" or "bf16-mixed".
         devices: that train the candidate together, each with its share of every batch.
         loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process.
+        compile: whether the layers are compiled before the first step.
         logger: Lightning logger: "csv", "tensorboard", "none" or a class by its path.
         log_dir: folder of the logger; None if the logger writes no files.
     """
@@ -66,6 +67,7 @@ class Budget(Frozen):
     precision: str = "32-true"
     devices: int = Field(default=1, ge=1)
     loaders: int = Field(default=0, ge=0)
+    compile: bool = False
     logger: str = "none"
     log_dir: str | None = None
 

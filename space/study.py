@@ -171,6 +171,7 @@ class StudyConfig(Frozen):
         workers: trials that run at the same time; "auto" fits the machine.
         devices_per_trial: that train one candidate together, each with its share of every batch.
         loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process.
+        compile: whether each candidate's layers are compiled before its training.
         batch_tokens: tokens in a training batch; None uses the suite's.
         context: tokens in a training window; None uses the suite's.
         checkpoint_seconds: longest time between two checkpoints of a trial.
@@ -200,6 +201,7 @@ class StudyConfig(Frozen):
     trials_per_gpu: Whole = Field(default=1, ge=1, le=MOST_WORKERS)
     devices_per_trial: Whole = Field(default=1, ge=1, le=MOST_DEVICES)
     loaders: Whole = Field(default=0, ge=0, le=MOST_LOADERS)
+    compile: bool = False
     precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"
     batch_tokens: Annotated[Whole, Field(ge=8, le=MOST_TOKENS)] | None = None
     context: Annotated[Whole, Field(ge=8, le=LONGEST_CONTEXT)] | None = None

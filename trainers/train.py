@@ -114,6 +114,10 @@ def fit_candidate(
     if log is not None:
         log.start(schedule, start)
     module = CandidateModule(candidate, suite, schedule, budget.seed, member.size)
+    if budget.compile or torch_device(budget.device) == "cuda":
+        torch.compiler.reset()  # torch gives up a function that it has compiled for several shapes
+    if budget.compile:
+        module.decoder.compile_layers()
     fit(module, MixtureData(mixer, member.share, budget.loaders), trial, resume, log, member)
     decoder = module.decoder
     report.checkpoint(

@@ -71,8 +71,12 @@ class Proposer:
     """
 
     def __init__(self, config: StudyConfig, suite: SuiteRecord) -> None:
-        self.config = config
         self.suite = suite
+        self._build(config)
+
+    def _build(self, config: StudyConfig) -> None:
+        self.config = config
+        suite = self.suite
         self.problem = Problem.of(config, suite)
         self.problem.belief = make_belief(config, self.problem)
         self.parameters = self.problem.parameters
@@ -85,6 +89,13 @@ class Proposer:
         if isinstance(self.sampler, Random | Stratified):
             self._fallback, self._fallback_name = self.sampler, config.search.sampler
         self._require_draws()
+
+    def _keep_below(self, ceiling: int | None) -> None:
+        """Propose no candidate that is forecast to need as much memory as one that ran out of it."""
+        limits = self.config.limits
+        if ceiling is not None and (limits.training_bytes is None or ceiling <= limits.training_bytes):
+            limits = limits.model_copy(update={"training_bytes": ceiling - 1})
+            self._build(self.config.model_copy(update={"limits": limits}))
 
     def _require_draws(self) -> None:
         """Check that the sampler draws a start at random, if the study has a belief that shapes it.
@@ -108,8 +119,10 @@ class Proposer:
         """The next candidate; None where no feasible one is left that the study has not seen.
 
         Raises:
-            StudyFileError: the study's sampler raises an error, or suggests what is not in the space.
+            StudyFileError: the study's sampler raises an error, or suggests what is not in the space; or each
+                candidate needs as much memory as one that ran out of it.
         """
+        self._keep_below(view.memory_ceiling)
         given = next_start(self._starts, view, self.problem)
         if given is not None:
             return _proposal(given, Provenance(START, "given by the study file").origin)

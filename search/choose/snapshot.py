@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, and_, func, select
 from search.choose.provenance import GIVEN, provenance
 from search.database.tables import candidates, studies, task_scores, trials
 from search.store.aims import aims_of, known_costs
+from search.store.memory import memory_ceiling
 from search.store.workers import count_alive
 from space.objectives import DEFAULT
 from space.scores import at_floor
@@ -87,12 +88,14 @@ class Snapshot:
         trials: with one seed, by default the study's own.
         launched_seconds: time with a live worker since the latest launch.
         workers: that are alive; as many candidates may be asked for before the first one has a score.
+        memory_ceiling: bytes that a candidate was forecast to need which ran out of memory; None if none did.
     """
 
     candidates: tuple[Candidate, ...]
     trials: tuple[SnapshotTrial, ...]
     launched_seconds: float
     workers: int = 1
+    memory_ceiling: int | None = None
 
     @cached_property
     def rungs(self) -> dict[int, list[SnapshotTrial]]:
@@ -178,6 +181,7 @@ def take_snapshot(engine: Engine, study: str, seed: int, fractions: Fractions | 
         found = connection.execute(known.order_by(candidates.c.ordinal)).all()
         seconds = connection.scalar(since)
         alive = count_alive(connection, study)
+        ceiling = memory_ceiling(connection, study)
         done = {(row.candidate, row.rung) for row in rows if row.state == "done"}
         fractions |= _fractions(connection, study, seed, done - fractions.keys())
         aims = aims_of(connection, study)
@@ -194,6 +198,7 @@ def take_snapshot(engine: Engine, study: str, seed: int, fractions: Fractions | 
         ),
         launched_seconds=seconds or 0.0,
         workers=max(1, alive),
+        memory_ceiling=ceiling,
     )
 
 

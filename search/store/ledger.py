@@ -23,8 +23,9 @@ from search.database.tables import checkpoints, clock, curves, routing, task_sco
 from search.store.aims import known_costs
 from search.store.claims import Claim, NewTrial, insert_candidate
 from search.store.events import add_event
-from search.store.faults import Failure
+from search.store.faults import OUT_OF_MEMORY, Failure
 from search.store.leases import LET_GO, Silence, is_over
+from search.store.memory import any_running, ran_out_before
 from search.store.optuna_trials import OptunaTrials, candidates_of, untold_results
 from search.store.transactions import Transactions
 from search.store.workers import others_alive
@@ -123,7 +124,8 @@ class Ledger(Transactions):
     def take_over(self, confirmations_only: bool = False) -> Claim | None:
         """Claim the next attempt at a trial that was paused, crashed or lost its worker.
 
-        While other workers are alive, a trial that failed on this worker is left to them.
+        While other workers are alive, a trial that failed on this worker is left to them; one that ran out of
+        memory is left until no other trial of the study runs.
 
         Args:
             confirmations_only: whether other trials wait for the next launch.
@@ -141,10 +143,13 @@ class Ledger(Transactions):
             query = query.where(trials.c.split == "report")
         with self.read() as connection:
             rows = connection.execute(query.order_by(trials.c.rung.desc(), trials.c.started_at)).all()
+            alone = not any_running(connection, self.study)
             failed_here = any(row.state == "failed" and row.worker == self.worker for row in rows)
             others = failed_here and others_alive(connection, self.study, self.worker, self.lease)
         for row in rows:
             if others and row.state == "failed" and row.worker == self.worker:
+                continue
+            if row.state == "failed" and row.error.startswith(OUT_OF_MEMORY) and not alone:
                 continue
             if row.state == "running" and not self._silence.is_dead(row):
                 continue
@@ -307,22 +312,22 @@ class Ledger(Transactions):
     @patient
     def _store_failure(self, claim: Claim, failure: Failure) -> None:
         machine = failure.kind == "machine"
-        permanent = failure.kind in ("permanent", "diverged")
         with self.write() as connection:
             counted = {} if machine else _counted_crash(connection, claim)
+            again = failure.kind == "memory" and ran_out_before(connection, claim)
             self.change(
                 connection,
                 claim,
                 state="failed",
                 told=False,
                 finished_at=clock(),
-                final=permanent or counted.get("crashes", 0) > RETRIES,
+                final=again or failure.lasting or counted.get("crashes", 0) > RETRIES,
                 diverged=failure.kind == "diverged",
                 error=failure.reason,
                 **counted,
             )
-            text = f"attempt {claim.attempt}: {failure.reason}"
-            add_event(connection, self.study, "machine" if machine else "failed", text, claim)
+            kind, text = "machine" if machine else "failed", f"attempt {claim.attempt}: {failure.reason}"
+            add_event(connection, self.study, kind, text, claim)
 
     def pause(self, claim: Claim) -> None:
         """Pause a trial at its last checkpoint, so that any worker may continue it; then tell Optuna.

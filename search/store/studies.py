@@ -43,6 +43,7 @@ MAY_CHANGE = (
     "trials_per_gpu",
     "devices_per_trial",
     "loaders",
+    "compile",
     "keep",
     "stall_minutes",
 )

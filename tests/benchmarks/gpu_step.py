@@ -1,12 +1,13 @@
 """How quick is a large sparse candidate in bfloat16 on a GPU? Our experts, the plain loop, and transformers'.
 
-    python tests/benchmarks/gpu_step.py [--rounds 24] [--experts 32] [--tokens 16384]
+    python tests/benchmarks/gpu_step.py [--rounds 24] [--experts 32] [--tokens 65536] [--context 1024]
     python tests/benchmarks/gpu_step.py --device cpu --depth 2 --width 64 --experts 8 --tokens 1024  # a try
 
 A decoder of 12 layers and width 768 whose layers hold 32 experts, two for each token, takes whole training
-steps (loss, backward, clipping, AdamW) on batches of the suite `quick`: with our dispatch, with one expert
-after another as anyone would write it, and as transformers' Mixtral with its grouped products. They take
-turns on the same batches; data is on the device before the clock starts, which stops when the device is idle.
+steps (loss, backward, clipping, AdamW) on batches of the suite `quick`: with our dispatch, with our layers
+compiled, with one expert after another as anyone would write it, and as transformers' Mixtral with its
+grouped products. They take turns on the same batches; data is on the device before the clock starts, which
+stops when the device is idle.
 
 Prints tokens a second (median), their ratio to ours with its quartiles, and the use of the device: exact
 training FLOPs a second over those of a large square product in the same precision.
@@ -75,23 +76,26 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=12)
     parser.add_argument("--width", type=int, default=768)
     parser.add_argument("--experts", type=int, default=32)
-    parser.add_argument("--tokens", type=int, default=16_384, help="of a batch")
-    parser.add_argument("--context", type=int, default=512)
+    parser.add_argument("--ratio", type=float, default=1, help="of an expert's hidden size to the width")
+    parser.add_argument("--tokens", type=int, default=65_536, help="of a batch")
+    parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=24)
     options = parser.parse_args()
     device = torch.device(options.device)
     arch = Architecture(
-        depth=options.depth, width=options.width, experts=options.experts, top_k=2, expert_ratio=1,
-        head_dim=min(64, options.width // 2), qk_norm=False,
+        depth=options.depth, width=options.width, experts=options.experts, top_k=2,
+        expert_ratio=options.ratio, head_dim=min(64, options.width // 2), qk_norm=False,
     )  # fmt: skip
     shape = {"batch_tokens": options.tokens, "context": options.context}
     suite = load_catalog().suite("quick").model_copy(update=shape)
     mixer = Mixer(load_corpora(suite), TaskMixture.uniform(suite.tasks), suite, seed=0)
-    ours, theirs = Ours(arch, suite), Theirs(arch, suite, THEIR_EXPERTS)
-    ours.module.to(device)
-    theirs.module.to(device)
+    ours, compiled, theirs = Ours(arch, suite), Ours(arch, suite), Theirs(arch, suite, THEIR_EXPERTS)
+    compiled.module.decoder.compile_layers()
+    for model in (ours, compiled, theirs):
+        model.module.to(device)
     contenders = {
         "ours": (ours, dispatch),
+        "ours, compiled": (compiled, dispatch),
         "the plain loop": (ours, looped),
         f"Mixtral, {THEIR_EXPERTS}": (theirs, dispatch),
     }

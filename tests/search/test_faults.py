@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import create_engine, update
 from test_kills import die, let_go
-from toy_trainers import RUNGS
+from toy_trainers import MEMORY, RUNGS
 
 from search.database import tables
 from search.failure_policy import StudyHalted
@@ -38,9 +38,10 @@ class AcceleratorError(RuntimeError):
         (StorageError("no folder"), "machine"),
         (AcceleratorError("an illegal memory access"), "machine"),
         (RuntimeError("CUDA error: device-side assert triggered"), "machine"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "crash"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "memory"),
         (RuntimeError("shape mismatch"), "crash"),
-        (MemoryError(), "crash"),
+        (MemoryError(), "memory"),
         (CheckpointError("not ours"), "crash"),
         (FloatingPointError("nan"), "diverged"),
         (Diverged("training diverged"), "diverged"),
@@ -55,7 +56,7 @@ def test_a_reason_is_one_line_and_compares_without_its_numbers():
     failure = Failure.of(RuntimeError("step 17\nfailed at 0x7f"))
     assert failure.reason == "RuntimeError: step 17 failed at 0x7f"
     assert same_cause(failure.reason) == same_cause("RuntimeError: step 18 failed at 0x3f")
-    assert Failure.of(MemoryError()).reason == "MemoryError"
+    assert Failure.of(MemoryError()).reason == "out of memory"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,39 @@ def test_a_bad_worker_beside_a_good_one_fails_no_candidate(launch, url, rows, au
     assert {row["worker"] for row in ledger} == {"good"}
     assert ended["good"] == len(ledger) == 21
     assert ended["bad"] == 0 or "failed here and not on other workers" in ended["bad"]
+
+
+def test_a_candidate_that_runs_out_of_memory_is_tried_twice_and_none_as_large_is_proposed_after(
+    launch, url, rows, audit
+):
+    launch(stop={"candidates": 10}, trainer="toy_trainers:climb_within_memory")
+    run_worker(url, "toy")
+    ledger = {row["candidate"]: row for row in audit() if row["rung"] == 0}
+    known = sorted(rows(tables.candidates), key=lambda row: row["ordinal"])
+    large = [row for row in known if row["training_bytes"] > MEMORY]
+    assert large
+    assert {(ledger[row["candidate"]]["attempt"], ledger[row["candidate"]]["final"]) for row in large} == {
+        (2, True)
+    }
+    assert all(ledger[row["candidate"]]["error"].startswith("out of memory: CUDA") for row in large)
+    sizes = [row["training_bytes"] for row in large]
+    assert sizes == sorted(sizes, reverse=True)  # each is smaller than those that ran out before it
+    assert len(set(sizes)) == len(sizes)
+    done = [row for row in ledger.values() if row["state"] == "done"]
+    assert len(done) == 10  # a candidate without a result is replaced
+
+
+def test_a_trial_that_ran_out_of_memory_waits_until_it_is_alone(launch, url, rows):
+    launch(stop={"candidates": 4}, trainer="toy_trainers:climb")
+    one, other = (Worker(url, "toy", "artifacts", name) for name in ("one", "other"))
+    failed, beside = begin(one), begin(other)
+    one.ledger.fail(failed, Failure.of(MemoryError()))
+    third = begin(one)
+    assert failed.candidate not in (beside.candidate, third.candidate)
+    one.ledger.pause(third)
+    assert begin(one).candidate == third.candidate  # `other` still trains
+    one.close()
+    other.close()
 
 
 def begin(worker):

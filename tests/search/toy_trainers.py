@@ -224,5 +224,16 @@ def fatal(candidate, suite, budget, resume, report):
 not_a_function = 3
 
 
+MEMORY = 60_000_000  # bytes that there are for `climb_within_memory`
+
+
+def climb_within_memory(candidate, suite, budget, resume, report):
+    """As `climb`, on a device that has little memory."""
+    needed = price(candidate.architecture, suite).training_bytes
+    if needed > MEMORY:
+        raise RuntimeError(f"CUDA out of memory. Tried to allocate {needed} bytes")
+    return climb(candidate, suite, budget, resume, report)
+
+
 def _write(path, content):
     path.write_text(str(content))

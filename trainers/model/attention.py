@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from space.candidate import Architecture
 from trainers.model.norm import rms_norm
+from trainers.model.packed import Seen, attend, reaches
 
 ROPE_BASE = 10_000.0
 
@@ -33,22 +34,21 @@ def rotate(
 ) -> Float[Tensor, "*batch positions heads head_dim"]:
     """Rotate the channels of heads, in `paired` order, by the angles of their positions.
 
-    A product of complex numbers: one pass over memory. The result is in float32 at least.
+    A product of complex numbers: one pass over memory. A compiler does as well with real ones, and knows no
+    others. The result is in float32 at least.
     """
     exact = torch.promote_types(x.dtype, torch.float32)
-    points = torch.view_as_complex(x.to(exact).unflatten(-1, (-1, 2)))
-    turned = points * torch.view_as_complex(rotation.to(exact)).unsqueeze(-2)
+    planes, rotation = x.to(exact).unflatten(-1, (-1, 2)), rotation.to(exact).unsqueeze(-3)
+    if torch.compiler.is_compiling():
+        (a, b), (cos, sin) = planes.unbind(-1), rotation.unbind(-1)
+        return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2)
+    turned = torch.view_as_complex(planes) * torch.view_as_complex(rotation)
     return torch.view_as_real(turned).flatten(-2)
 
 
 def paired(halves: Float[Tensor, "heads head_dim *rest"]) -> Float[Tensor, "heads head_dim *rest"]:
     """Reorder channels from the half-split layout so that the two of a plane are side by side."""
     return halves.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
-
-
-def additive(mask: Bool[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """A boolean mask in the form that is added to attention scores: 0 if true, otherwise minus infinity."""
-    return torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -torch.inf)
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,6 @@ class Past(NamedTuple):
     slots: Slots
     keys: Float[Tensor, "rows positions kv_heads head_dim"]
     values: Float[Tensor, "rows positions kv_heads head_dim"]
-
-
-Mask = Bool[Tensor, "masks positions positions"] | Float[Tensor, "masks positions positions"]
 
 
 class Cache:
@@ -183,36 +180,11 @@ class Attention(nn.Module):
         self.query_norm = nn.Parameter(torch.ones(self.head_dim)) if arch.qk_norm else None
         self.key_norm = nn.Parameter(torch.ones(self.head_dim)) if arch.qk_norm else None
 
-    def mask(
-        self,
-        x: Float[Tensor, "sequences positions width"],
-        segment: Int[Tensor, "sequences positions"] | None,
-    ) -> Mask | None:
-        """The mask of whole sequences, which is the same for all layers.
-
-        Args:
-            x: the stream.
-            segment: of each position, which attends to earlier ones of its own segment. None is
-                one segment per sequence.
-
-        Returns:
-            One mask for all sequences or one for each: true where a position attends to another, on CPU in
-            the form of `additive`, so that it is converted once and not by each layer. None is causal
-            attention without a mask.
-        """
-        if segment is None and not 0 < self.window < x.shape[1]:
-            return None
-        positions = torch.arange(x.shape[1], device=x.device)
-        seen = self._reaches(positions, positions).unsqueeze(0)
-        if segment is not None:
-            seen = (segment.unsqueeze(2) == segment.unsqueeze(1)) & seen
-        return additive(seen) if x.device.type == "cpu" else seen
-
     def forward(
         self,
         x: Float[Tensor, "*tokens width"],
         rotation: Float[Tensor, "positions half 2"],
-        mask: Mask | None = None,
+        seen: Seen = None,
         past: Past | None = None,
     ) -> Float[Tensor, "*tokens width"]:
         """Attend within whole sequences, or from new tokens to the cache.
@@ -220,17 +192,16 @@ class Attention(nn.Module):
         Args:
             x: (sequences, positions, width); with `past`, the new tokens of all rows (tokens, width).
             rotation: of each position, with `past` of each token.
-            mask: from the method `mask`.
+            seen: what the positions of whole sequences attend to, from `trainers.model.packed.within`.
             past: the cache, which is updated in place.
         """
         q, k, v = self._project(x, rotation)
         if past is not None:
             return self.out(self._attend_past(q.to(v.dtype), k, v, past).flatten(-2))
-        seen = None if mask is None else mask.unsqueeze(1)
         # in half precision the gradient of attention takes a CPU two to three times as long
         precision = q.dtype if v.device.type == "cpu" else v.dtype
         with torch.autocast(x.device.type, enabled=False):
-            y = self._attend(q.to(precision), k.to(precision), v.to(precision), seen, causal=mask is None)
+            y = attend(q.to(precision), k.to(precision), v.to(precision), seen)
         return self.out(y.to(v.dtype).flatten(-2))
 
     def _attend_past(self, q: Tensor, k: Tensor, v: Tensor, past: Past) -> Tensor:
@@ -244,10 +215,10 @@ class Attention(nn.Module):
             rows = slice(None) if slots.rows is None else slots.rows
             keys, values = keys[rows, : slots.reach], values[rows, : slots.reach]
             others = torch.arange(slots.reach, device=q.device)
-        seen = self._reaches(position, others)
+        seen = reaches(position, others, self.window)
         if self.window:
             seen &= (others >= 0).unsqueeze(-2)
-        y = self._attend(queries, keys.to(q.dtype), values.to(q.dtype), seen.unsqueeze(1))
+        y = attend(queries, keys.to(q.dtype), values.to(q.dtype), seen)
         return y.flatten(0, 1) if slots.even else y[slots.row, slots.offset]
 
     def _recent(
@@ -276,11 +247,6 @@ class Attention(nn.Module):
         _write(past, k, v, slots.position % self.window, stays)
         return both, torch.cat([held.clamp(min=-1), own], dim=1)
 
-    def _reaches(self, positions: Tensor, others: Tensor) -> Tensor:
-        """Whether positions (..., queries) attend to others (keys) or (..., keys): (..., queries, keys)."""
-        ahead = positions.unsqueeze(-1) - others.unsqueeze(-2)
-        return (ahead >= 0) & (ahead < self.window) if self.window else ahead >= 0
-
     def _project(self, x: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (..., heads, head_dim), the first two rotated."""
         turning = self.heads + self.kv_heads
@@ -293,12 +259,3 @@ class Attention(nn.Module):
             qk = rms_norm(qk, paired(torch.cat(scales)))
         q, k = rotate(qk, rotation).split([self.heads, self.kv_heads], dim=-2)
         return q, k, v
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, seen: Tensor | None, causal: bool = False) -> Tensor:
-        """Attention of (rows, positions, heads, head_dim) tensors; the same shape as the queries."""
-        q, k, v = (part.transpose(-3, -2) for part in (q, k, v))
-        grouped = self.heads != self.kv_heads
-        if seen is not None and seen.is_floating_point():
-            seen = seen.to(q.dtype)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=causal, enable_gqa=grouped)
-        return y.transpose(-3, -2)

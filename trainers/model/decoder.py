@@ -1,6 +1,6 @@
 """The network that is searched: a pre-norm decoder whose layers are dense or sparse."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from trainers.model.attention import Attention, Cache, Past, Slots, rotary_table
 from trainers.model.embedding import Embedding, Patches, waves
 from trainers.model.experts import DenseNetwork, SparseNetwork
 from trainers.model.norm import RMSNorm
+from trainers.model.packed import Seen, within
 from trainers.model.routing import Routing
 from trainers.model.scaling import INIT_STD, scale_of
 
@@ -41,13 +42,21 @@ class Layer(nn.Module):
         self,
         x: Float[Tensor, "*tokens width"],
         rotation: Float[Tensor, "positions half 2"],
-        mask: Tensor | None = None,
+        seen: Seen = None,
         past: Past | None = None,
     ) -> tuple[Float[Tensor, "*tokens width"], Routing | None]:
         """Map the stream and return the routing of its tokens; arguments as in `Attention`."""
-        x = x + self.attention(self.attention_norm(x), rotation, mask, past)
+        x = x + self.attention(self.attention_norm(x), rotation, seen, past)
         y, routing = self.network(self.network_norm(x).flatten(0, -2))
         return x + y.view(x.shape), routing
+
+
+Through = Callable[[Layer, Tensor, Tensor, Seen], tuple[Tensor, Routing | None]]
+
+
+def _through(layer: Layer, x: Tensor, rotation: Tensor, seen: Seen) -> tuple[Tensor, Routing | None]:
+    """One layer over whole sequences."""
+    return layer(x, rotation, seen)
 
 
 class Decoder(nn.Module):
@@ -71,6 +80,7 @@ class Decoder(nn.Module):
         self.head = nn.Linear(arch.width, suite.vocab_size, bias=False)
         self.register_buffer("rotation", rotary_table(arch.head_dim, suite.context), persistent=False)
         networks = [layer.network for layer in self._layers]
+        self._through: Through = _through
         self._sparse = [network for network in networks if isinstance(network, SparseNetwork)]
         self._initialise()
 
@@ -99,13 +109,21 @@ class Decoder(nn.Module):
         """
         x = self.embedding(tokens, local, patches)
         rotation = self.rotation[: tokens.shape[1]]
-        mask = self._layers[0].attention.mask(x, segment)
+        seen = within(x, self.arch.head_dim, self.arch.window, segment)
         routings = []
-        for layer in self.layers:
-            x, routing = layer(x, rotation, mask)
+        through = self._through if torch.is_grad_enabled() else _through
+        for layer in self._layers:
+            x, routing = through(layer, x, rotation, seen)
             if routing is not None:
                 routings.append(routing)
         return self.norm(x), routings
+
+    def compile_layers(self) -> None:
+        """Compile the layers for training on whole sequences: one graph, which all layers of a kind share.
+
+        The first step takes the time that it costs: seconds on a GPU, minutes on a CPU.
+        """
+        self._through = torch.compile(_through)
 
     def extend(
         self,
