@@ -78,15 +78,18 @@ def confirmed(place: Path, study: str, top: int, seeds: int, workers: int) -> Li
 def further(place: Path, line: Line, workers: int) -> float:
     """The score of the picked candidate with one fresh seed more, on the report episodes."""
     study, number = line["study"], line["picked"]
-    confirm(place, study, line["seeds"] + 1, workers, "--trial", str(number), "--no-uniform")
     reader = Reader(f"sqlite:///{place / 'pathfront.db'}")
     try:
+        rows = reader.trials(study)
+        picked_one = next(row.candidate for row in rows if row.number == number)
+        searched = any(row.candidate == picked_one and row.split == "select" for row in rows)
+        chosen = ["--trial", str(number), "--no-uniform"] if searched else []  # else the uniform control
+        confirm(place, study, line["seeds"] + 1, workers, *chosen)
         rows, own = reader.trials(study), reader.config(study).search.seed
     finally:
         reader.close()
     seed = fresh_seeds(own, line["seeds"] + 1, LARGEST_SEED)[-1]
-    candidate = next(row.candidate for row in rows if row.number == number)
-    (score,) = [row.score for row in rows if (row.candidate, row.seed) == (candidate, seed)]
+    (score,) = [row.score for row in rows if (row.candidate, row.seed) == (picked_one, seed)]
     assert score is not None, "the further trial has a score"
     return score
 
