@@ -254,15 +254,16 @@ def _training_bytes(layers: Sequence[Part], top: Part, params: int, suite: Suite
 
     Weights and both moments are always there. The backward pass begins with the activations of all layers.
     From the head down, each layer adds its gradients and the memory that its backward pass works with, then
-    frees its activations. At the end there are all gradients and no activations.
+    frees its activations. At the end there are all gradients and no activations. Where a batch is processed
+    in parts, the gradients of earlier ones are there all the time.
     """
-    tokens = suite.batch_tokens
+    tokens, weights = suite.batch_tokens // suite.accumulate, FLOAT_BYTES * params
     mask = FLOAT_BYTES * tokens * suite.context
-    kept, gradients = mask + tokens * sum(layer.kept_bytes for layer in layers), FLOAT_BYTES * top.params
+    gradients = weights if suite.accumulate > 1 else FLOAT_BYTES * top.params
+    kept = mask + tokens * sum(layer.kept_bytes for layer in layers)
     peak = kept + tokens * top.work_bytes
     for layer in reversed(layers):
-        gradients += FLOAT_BYTES * layer.params
+        gradients += 0 if suite.accumulate > 1 else FLOAT_BYTES * layer.params
         peak = max(peak, kept + gradients + tokens * layer.work_bytes)
         kept -= tokens * layer.kept_bytes
-    weights = FLOAT_BYTES * params
     return 3 * weights + max(peak, weights)

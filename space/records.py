@@ -108,6 +108,7 @@ class SuiteRecord(Frozen):
     Attributes:
         context: tokens in a training window.
         batch_tokens: tokens in a training batch.
+        accumulate: parts of a batch that a device processes one after another, adding up their gradients.
         text_vocab: SentencePiece pieces.
         tokenizer: name of the frozen SentencePiece model.
         bins: bins of a continuous value.
@@ -129,6 +130,7 @@ class SuiteRecord(Frozen):
     tasks: tuple[str, ...] = Field(min_length=1)
     context: int = Field(ge=8)
     batch_tokens: int = Field(ge=8)
+    accumulate: int = Field(default=1, ge=1)
     text_vocab: int = Field(ge=0)
     tokenizer: str = "python-docs-512"
     bins: int = Field(ge=2)
@@ -144,10 +146,11 @@ class SuiteRecord(Frozen):
     weights: dict[str, float] = Field(default_factory=dict)
 
     @model_serializer(mode="wrap")
-    def _without_empty_weights(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _as_before(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data = default(self)
-        if not data.get("weights"):  # stored suites and their hashes stay as they were before weights
-            data.pop("weights", None)
+        for name, absent in (("weights", {}), ("accumulate", 1)):  # hashes of stored suites stay as they were
+            if data.get(name) == absent:
+                del data[name]
         return data
 
     @property

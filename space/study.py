@@ -23,6 +23,7 @@ from space.start import StartPoint, check_start, read_given
 
 SCHEMA_VERSION = 1
 DEFAULT_SUITE = "quick"
+MOST_PARTS = 1024  # of a batch
 MOST_TOKENS = 10**15  # at a rung
 MOST_CANDIDATES = 10**9
 MOST_WORKERS = 4096  # on one machine
@@ -173,6 +174,7 @@ class StudyConfig(Frozen):
         loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process.
         compile: whether each candidate's layers are compiled before its training.
         batch_tokens: tokens in a training batch; None uses the suite's.
+        accumulate: parts of a batch that a device processes one after another.
         context: tokens in a training window; None uses the suite's.
         checkpoint_seconds: longest time between two checkpoints of a trial.
         stall_minutes: longest time that a running trial may go without progress; its worker then exits.
@@ -204,6 +206,7 @@ class StudyConfig(Frozen):
     compile: bool = False
     precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"
     batch_tokens: Annotated[Whole, Field(ge=8, le=MOST_TOKENS)] | None = None
+    accumulate: Whole = Field(default=1, ge=1, le=MOST_PARTS)
     context: Annotated[Whole, Field(ge=8, le=LONGEST_CONTEXT)] | None = None
     checkpoint_seconds: Real = Field(default=30, gt=0, le=60 * LONGEST_MINUTES)
     stall_minutes: Real = Field(default=30, gt=0, le=LONGEST_MINUTES)
@@ -254,7 +257,7 @@ class StudyConfig(Frozen):
                 suite = catalog.of_tasks(tasks, local_catalog())
         except NotFoundError as error:
             raise StudyFileError(f"suite: {error}") from None
-        changes = {"batch_tokens": self.batch_tokens, "context": self.context}
+        changes = {"batch_tokens": self.batch_tokens, "context": self.context, "accumulate": self.accumulate}
         changed = {key: value for key, value in changes.items() if value is not None}
         return self.objectives.weighted(suite.model_copy(update=changed))
 
@@ -293,11 +296,16 @@ class StudyConfig(Frozen):
                 f" got {suite.batch_tokens}"
             )
         sequences = suite.batch_tokens // suite.context
-        if sequences % self.devices_per_trial:
-            raise StudyFileError(
-                f"devices_per_trial: devices share the {sequences} sequences of a batch evenly"
-                f" (batch_tokens over context), got {self.devices_per_trial}"
-            )
+        for key, parts in (
+            ("accumulate", self.accumulate),
+            ("devices_per_trial", self.devices_per_trial * self.accumulate),
+        ):
+            if sequences % parts:
+                raise StudyFileError(
+                    f"{key}: devices, and the parts of each, share the {sequences} sequences of a batch"
+                    f" evenly (batch_tokens over context), got {self.devices_per_trial} devices and"
+                    f" {self.accumulate} parts"
+                )
         if self.devices_per_trial > 1 and self.trials_per_gpu > 1:
             raise StudyFileError(
                 f"trials_per_gpu: 1 where trials have several devices, got {self.trials_per_gpu}"

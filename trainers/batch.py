@@ -24,6 +24,9 @@ class Counts(NamedTuple):
     patches: dict[str, int]
 
 
+NOTHING = Counts(0, 0, {})
+
+
 class Batch(NamedTuple):
     """One step's data, or a device's share of it.
 
@@ -38,7 +41,7 @@ class Batch(NamedTuple):
             the step, so that the weighted losses of all devices add up to that of the step.
         task: (targets,) int64, index of the task of each target.
         sequence_task: (sequences,) int64.
-        counts: of the whole step.
+        counts: of the whole step; nothing if another part of it is counted.
     """
 
     tokens: Tensor

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from space.errors import TaskError
 from space.mixture import TaskMixture
 from space.records import SuiteRecord
-from trainers.batch import Batch, Counts, Packed, pack, unpack
+from trainers.batch import NOTHING, Batch, Counts, Packed, pack, unpack
 from trainers.model.embedding import Patches
 from trainers.tasks.episodes import Episodes
 from trainers.tasks.registry import load_task
@@ -38,6 +38,10 @@ class Share:
 
     index: int = 0
     of: int = 1
+
+    def part(self, part: int, parts: int) -> "Share":
+        """One of the parts that the device processes its share in."""
+        return Share(self.index + self.of * part, self.of * parts)
 
 
 WHOLE = Share()
@@ -179,6 +183,7 @@ class Mixer:
         self.corpora = [corpora[name] for name in suite.tasks]
         self.context = suite.context
         self.num_sequences = step_tokens(suite) // suite.context
+        self.parts = suite.accumulate
         self.seed = seed
         self.tasks = suite.tasks
         shares = np.cumsum([mixture.weights.get(name, 0.0) for name in suite.tasks])
@@ -317,9 +322,10 @@ class Arriving:
 
 
 class Steps(IterableDataset):
-    """The batches of the steps from one on; of n loader processes each assembles and packs every n-th.
+    """The batches of the steps from one on, each in parts if the suite says so.
 
-    PyTorch takes batches from its loader processes in turn, so they arrive in the order of their steps.
+    Of n loader processes each assembles and packs every n-th. PyTorch takes them from these in turn, so they
+    arrive in order.
     """
 
     def __init__(self, mixer: Mixer, step: int, share: Share = WHOLE) -> None:
@@ -328,10 +334,15 @@ class Steps(IterableDataset):
     def __iter__(self) -> Iterator[Batch | Packed]:
         loader = get_worker_info()
         if loader is None:
-            yield from (self.mixer.batch(step, self.share) for step in count(self.step))
+            yield from map(self._batch, count())
             return
-        for step in count(self.step + loader.id, loader.num_workers):
-            yield pack(self.mixer.batch(step, self.share))
+        for place in count(loader.id, loader.num_workers):
+            yield pack(self._batch(place))
+
+    def _batch(self, place: int) -> Batch:
+        step, part = divmod(place, self.mixer.parts)
+        batch = self.mixer.batch(self.step + step, self.share.part(part, self.mixer.parts))
+        return batch._replace(counts=NOTHING) if part else batch  # the step is counted with its first part
 
 
 def _as_it_is(brought: Any) -> Any:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from space.candidate import CandidateConfig
 from space.cost import Cost
 from space.records import SuiteRecord
-from trainers.batch import Batch
+from trainers.batch import NOTHING, Batch
 from trainers.model.decoder import Decoder
 from trainers.model.routing import over_all_devices
 from trainers.optimizer import make_optimizer
@@ -62,7 +62,7 @@ class Work:
     def add(self, batch: Batch) -> None:
         """Count a step, whose batch this is or is a part of."""
         tokens, targets, patches = batch.counts
-        self.steps += 1
+        self.steps += batch.counts != NOTHING
         self.tokens += tokens
         self.scored_tokens += targets
         for name, number in patches.items():
@@ -94,7 +94,7 @@ class CandidateModule(L.LightningModule):
         devices: int = 1,
     ) -> None:
         super().__init__()
-        self.devices = devices
+        self.devices, self.parts = devices, suite.accumulate
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.decoder = Decoder(candidate.architecture, suite)
@@ -106,16 +106,17 @@ class CandidateModule(L.LightningModule):
     def training_step(self, batch: Batch) -> Tensor:
         """Mean loss of each task weighted by its share of the sequences, plus the routers' losses.
 
-        Several devices take the mean of their losses: that of the whole step, since each multiplies its part
-        of the tasks' losses by their number, and the routers' loss is a mean already.
+        Several devices take the mean of their losses, and several parts of a batch as well: that of the whole
+        step, since each multiplies its part of the tasks' losses by their number, and the routers' loss is a
+        mean already.
         """
         hidden, routings = self.decoder(batch.tokens, batch.local, batch.patches, batch.segment)
         logits = self.decoder.logits(hidden.flatten(0, 1)[batch.at])
         losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
-        loss = (losses * batch.weights).sum() * self.devices
+        loss = (losses * batch.weights).sum() * self.devices * self.parts
         self.meter.add(loss.detach(), losses.detach(), batch.task)
         self.work.add(batch)
-        self.decoder.rebalance(routings)
+        self.decoder.rebalance(routings, 1 / self.parts)
         loss = loss + self.decoder.router_loss(routings)
         return loss if self.devices == 1 else loss + self._unused(batch)
 

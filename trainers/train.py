@@ -205,6 +205,7 @@ def fit(
             use_distributed_sampler=False,
             precision=precision,
             max_steps=trial.schedule.steps,
+            accumulate_grad_batches=module.parts,
             max_epochs=-1,
             callbacks=[trial, KeepSigterm()],
             logger=False if log is None else log.logger,
@@ -238,8 +239,9 @@ def check_shared(suite: SuiteRecord, budget: Budget) -> None:
     if torch_device(budget.device) == "cuda" and there < devices:
         raise MachineError(f"{devices} devices train together, and torch sees {there} GPUs")
     sequences = step_tokens(suite) // suite.context
-    if sequences % devices:
+    if sequences % (devices * suite.accumulate):
+        parts = f" with {suite.accumulate} parts each" if suite.accumulate > 1 else ""
         raise StudyFileError(
             f"devices share the {sequences} sequences of a batch evenly ({suite.batch_tokens} tokens in"
-            f" windows of {suite.context}), got {devices} devices; change batch_tokens"
+            f" windows of {suite.context}), got {devices} devices{parts}; change batch_tokens"
         )

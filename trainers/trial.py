@@ -122,6 +122,8 @@ class Trial(L.Callback):
         now, step = time.monotonic(), trainer.global_step
         pl_module.work.seconds += now - self._clock
         self._clock = now
+        if (batch_idx + 1) % pl_module.parts:
+            return
         stopping = self.report.stopping
         in_branch = step > self.schedule.trunk_steps
         milestone = step == self.schedule.trunk_steps or (self.keep_end and step == self.schedule.steps)

@@ -36,6 +36,7 @@ GOOD = {
     "devices_per_trial": 1,
     "loaders": 1,
     "batch_tokens": 1024,
+    "accumulate": 1,
     "context": 128,
     "checkpoint_seconds": 30,
     "stall_minutes": 30,

@@ -66,10 +66,10 @@ class DistilModule(CandidateModule):
             wanted, _ = answers(self._parent[0], batch)
         entropy = F.cross_entropy(logits, batch.targets, reduction="none")
         losses = PARENT_SHARE * divergence(logits, wanted) + (1 - PARENT_SHARE) * entropy
-        loss = (losses * batch.weights).sum()
+        loss = (losses * batch.weights).sum() * self.parts
         self.meter.add(loss.detach(), losses.detach(), batch.task)
         self.work.add(batch)
-        self.decoder.rebalance(routings)
+        self.decoder.rebalance(routings, 1 / self.parts)
         return loss + self.decoder.router_loss(routings)
 
 

@@ -154,10 +154,10 @@ class Decoder(nn.Module):
         losses = [network.router.loss(routing) for network, routing in pairs]
         return torch.stack(losses).mean() if losses else torch.zeros((), device=self.device)
 
-    def rebalance(self, routings: Sequence[Routing]) -> None:
-        """Update the biases of routers that are balanced by a bias, once per training step."""
+    def rebalance(self, routings: Sequence[Routing], share: float = 1) -> None:
+        """Update the biases of routers that are balanced by a bias, by a share of a training step."""
         for network, routing in zip(self._sparse, routings, strict=True):
-            network.router.rebalance(routing)
+            network.router.rebalance(routing, share)
 
     def _initialise(self) -> None:
         """Draw normal weights scaled by shape; embeddings of bins are smooth functions of their value."""

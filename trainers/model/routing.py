@@ -52,7 +52,7 @@ class SoftmaxRouter(nn.Module):
         partition = log_partition(routing)
         return BALANCE_COEFFICIENT * balance_loss(routing, partition) + Z_COEFFICIENT * z_loss(partition)
 
-    def rebalance(self, routing: Routing) -> None:
+    def rebalance(self, routing: Routing, share: float = 1) -> None:
         """Do nothing: the losses balance the experts."""
 
 
@@ -83,10 +83,10 @@ class SigmoidRouter(nn.Module):
         return routing.logits.new_zeros(())
 
     @torch.no_grad()
-    def rebalance(self, routing: Routing) -> None:
-        """Move the bias of each expert a step towards an even load over the global batch."""
+    def rebalance(self, routing: Routing, share: float = 1) -> None:
+        """Move the bias of each expert a share of a step towards an even load over all devices."""
         load = over_all_devices(expert_load(routing)).float()
-        self.bias += BIAS_STEP * (load.mean() - load).sign()
+        self.bias += share * BIAS_STEP * (load.mean() - load).sign()
 
 
 Router = SoftmaxRouter | SigmoidRouter
