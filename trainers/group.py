@@ -3,6 +3,7 @@
 The process that starts a training is the first of its group. It starts the others on this machine, tells them
 what to train, and is the only one that reports, writes and scores. The others end with it: each reads its
 standard input, which closes when the first is gone. If one of them ends early, the training ends with it.
+Processes on several machines are started by others (`trainers.launched`).
 """
 
 import os
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from pydantic import BaseModel
-from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage] - it is documented
+from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateImportUsage] - documented
 
 from space.candidate import CandidateConfig
 from space.contract import Budget, CheckpointKind, Silent
@@ -44,20 +45,32 @@ class Member:
     Attributes:
         rank: from 0, that of the first.
         size: of the group.
-        store: by which the processes find each other; the first one's listens.
-        check: raises if another process has ended early.
+        store: by which the processes find each other.
+        check: raises if another process has ended early, or does not come.
+        nodes: machines, each with as many of the processes; ranks count up machine by machine.
     """
 
     rank: int = 0
     size: int = 1
-    store: TCPStore | None = None
+    store: Store | None = None
     check: Callable[[], None] = lambda: None
+    nodes: int = 1
     _deciding: Any = field(default=None, init=False)  # the group, where a decision needs no GPU
 
     @classmethod
     def other(cls, job: "Job") -> "Member":
         """The place of one of the others."""
         return cls(job.rank, job.budget.devices, TCPStore(LOOPBACK, job.port, is_master=False))
+
+    @property
+    def per_node(self) -> int:
+        """Processes on each machine."""
+        return self.size // self.nodes
+
+    @property
+    def local(self) -> int:
+        """Rank among the processes of its machine."""
+        return self.rank % self.per_node
 
     @property
     def share(self) -> Share:
@@ -81,7 +94,7 @@ class Member:
         while not self.store.check([f"there/{rank}" for rank in range(self.size)]):
             self.check()
             time.sleep(0.05)
-        cuda = torch.device("cuda", self.rank) if device == "cuda" else None
+        cuda = torch.device("cuda", self.local) if device == "cuda" else None
         forming = timedelta(seconds=FORMING)
         try:
             torch.distributed.init_process_group(
@@ -130,14 +143,13 @@ class Together(ClusterEnvironment):
 
     @property
     def main_address(self) -> str:
-        """Where the first process is."""
+        """Nobody asks for it: the group is formed."""
         return LOOPBACK
 
     @property
     def main_port(self) -> int:
-        """Where it listens."""
-        assert self._member.store is not None, "a process of a group has a store"
-        return self._member.store.port
+        """Nobody asks for it: the group is formed."""
+        return 0
 
     @staticmethod
     def detect() -> bool:
@@ -159,12 +171,12 @@ class Together(ClusterEnvironment):
         """Do nothing: it is known."""
 
     def local_rank(self) -> int:
-        """Rank on this machine, which holds the whole group."""
-        return self._member.rank
+        """Rank among the processes of this machine."""
+        return self._member.local
 
     def node_rank(self) -> int:
         """Rank of this machine."""
-        return 0
+        return self._member.rank // self._member.per_node
 
 
 class Job(BaseModel):
@@ -176,8 +188,8 @@ class Job(BaseModel):
     resume: Path | None
     keep_end: bool
     threads: int
-    rank: int
-    port: int
+    rank: int = 0
+    port: int = 0
 
 
 @contextmanager

@@ -196,7 +196,8 @@ def fit(
     with quiet():
         trainer = L.Trainer(
             accelerator=accelerator(budget.device),
-            devices=member.size,
+            devices=member.per_node,
+            num_nodes=member.nodes,
             strategy="auto" if member.size == 1 else _shared(member),
             use_distributed_sampler=False,
             precision=precision,
@@ -223,16 +224,21 @@ def _shared(member: Member) -> DDPStrategy:
     return DDPStrategy(cluster_environment=Together(member), forward_sync_buffers=False)
 
 
-def check_shared(suite: SuiteRecord, budget: Budget) -> None:
+def check_shared(suite: SuiteRecord, budget: Budget, nodes: int = 1) -> None:
     """Check that several devices are there and can share a batch evenly.
+
+    Args:
+        suite: says what a batch is.
+        budget: says how many devices there are in all.
+        nodes: machines that they are on.
 
     Raises:
         StudyFileError: they cannot.
         MachineError: there are fewer GPUs.
     """
     devices, there = budget.devices, torch.cuda.device_count()
-    if torch_device(budget.device) == "cuda" and there < devices:
-        raise MachineError(f"{devices} devices train together, and torch sees {there} GPUs")
+    if torch_device(budget.device) == "cuda" and there < devices // nodes:
+        raise MachineError(f"{devices // nodes} devices train together, and torch sees {there} GPUs")
     sequences = step_tokens(suite) // suite.context
     if sequences % devices:
         raise StudyFileError(

@@ -13,6 +13,8 @@ NAME = "train"
 EXAMPLES = [
     "pathfront train best/ --tokens 50M",
     "pathfront train best/ --tokens 50e6 --device cuda --devices 8",
+    "torchrun --nnodes 2 --nproc-per-node 8 --no-python pathfront train best/ --tokens 5e9 --device cuda",
+    "srun --nodes 2 --ntasks-per-node 8 --kill-on-bad-exit pathfront train best/ --tokens 5e9 --nodes 2",
 ]
 
 
@@ -24,8 +26,11 @@ def run(
     device: Device = "auto",
     threads: Threads = None,
     devices: Annotated[
-        int,
+        int | None,
         typer.Option(metavar="N", min=1, help="Devices that train it together (1): GPUs, or CPU processes."),
+    ] = None,
+    nodes: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Machines with --devices each; see below (1).")
     ] = 1,
     loaders: Annotated[
         int,
@@ -35,7 +40,9 @@ def run(
 ) -> None:
     """Train an export in full, then score it on the report episodes.
 
-    With several devices each trains on its share of every batch; the result is that of one device. The same
+    With several devices each trains on its share of every batch; the result is that of one device. On several
+    machines torchrun or Slurm's srun starts this command once for each device; the folder is one that all of
+    them share, and the devices are those that were started. The same
     command resumes an interrupted training, with any number of devices; if the training is finished, it
     prints the scores. A folder `hf/` in the export is rewritten with the new weights.
     """
@@ -58,23 +65,40 @@ def run(
     from trainers.exports.full import finished_training, train_export
     from trainers.exports.load import FOLDER
     from trainers.exports.threads import NOTE
+    from trainers.launched import follow, launched, prepare_once
+    from trainers.phases import no_phases
 
+    member = launched(devices, nodes)
+    if member is not None and member.rank:
+        if finished_training(path, recipe, tokens) is None:
+            prepare_once(member, lambda: prepare_data(recipe.suite, no_phases))
+        follow(member)
+        return
     finished = finished_training(path, recipe, tokens) is not None
     if finished:
         output.say(f"{folder} is trained on {output.short(tokens)} tokens already; more take it further")
     else:
         output.say(f"training {folder} on {output.short(tokens)} tokens of suite {recipe.suite.name}")
     given = {"tokens": tokens, "device": None if device == "auto" else device, "threads": threads}
-    given |= {"devices": devices if devices != 1 else None, "loaders": loaders or None}
-    again = command_line("train", folder, **given)
+    given |= {"devices": devices, "loaders": loaders or None}
+    again = command_line("train", folder, **given) if member is None else "the same command"
     with Phases() as phases:
         choice = threads_of(threads, phases, path / FOLDER / NOTE)
         with ending_at_once(f"stopped; resume with: {again}"):
             if not finished:
-                prepare_data(recipe.suite, phases)
+                prepare_once(member, lambda: prepare_data(recipe.suite, phases))
         with ending_at_a_checkpoint(again) as stopping:
             card = train_export(
-                path, tokens, lambda *point: None, stopping, device, phases, choice, devices, loaders
+                path,
+                tokens,
+                lambda *point: None,
+                stopping,
+                device,
+                phases,
+                choice,
+                devices or 1,
+                loaders,
+                member,
             )
     _refresh_hf(path)
     if json:
