@@ -46,15 +46,17 @@ class Member:
         rank: from 0, that of the first.
         size: of the group.
         store: by which the processes find each other.
-        check: raises if another process has ended early, or does not come.
+        ended: returns why another process has ended early; None if none has.
         nodes: machines, each with as many of the processes; ranks count up machine by machine.
+        outlast: waits for the end of the first, with which this process would end at once otherwise.
     """
 
     rank: int = 0
     size: int = 1
     store: Store | None = None
-    check: Callable[[], None] = lambda: None
+    ended: Callable[[], PathfrontError | None] = lambda: None
     nodes: int = 1
+    outlast: Callable[[], None] = lambda: None
     _deciding: Any = field(default=None, init=False)  # the group, where a decision needs no GPU
 
     @classmethod
@@ -77,22 +79,37 @@ class Member:
         """Its share of each batch."""
         return Share(self.rank, self.size)
 
-    def join(self, device: str) -> None:
-        """Form the group, once all of its processes are there.
+    @contextmanager
+    def formed(self, device: str) -> Iterator[None]:
+        """Form the group for the length of a block, once all of its processes are there.
 
         Args:
             device: that they train on, "cuda" or "cpu".
 
         Raises:
-            PathfrontError: another process has ended early.
-            RuntimeError: another process is lost while the group forms.
+            PathfrontError: another process has ended early; other errors are those of this process.
         """
         if self.size == 1:
+            yield
             return
+        try:
+            with _watched(self.ended):
+                self._join(device)
+                yield
+        except PathfrontError:
+            raise
+        except Exception as error:  # looked into before this process leaves, because the others fail then
+            self._blame(error)
+            raise
+        finally:
+            self._leave()
+
+    def _join(self, device: str) -> None:
         assert self.store is not None, "a process of a group has a store"
         self.store.set(f"there/{self.rank}", "")
         while not self.store.check([f"there/{rank}" for rank in range(self.size)]):
-            self.check()
+            if why := self.ended():
+                raise why
             time.sleep(0.05)
         cuda = torch.device("cuda", self.local) if device == "cuda" else None
         forming = timedelta(seconds=FORMING)
@@ -120,9 +137,20 @@ class Member:
         torch.distributed.broadcast(shared, src=0, group=self._deciding)
         return shared.tolist()
 
-    def leave(self) -> None:
+    def _blame(self, error: Exception) -> None:
+        """Raise the failure of another process, if that is what ended this one.
+
+        The others wait longer than the first, so that an error that all of them have is the first one's own.
+        """
+        until = time.monotonic() + PATIENCE * (1 + (self.rank > 0))
+        while time.monotonic() < until:
+            if why := self.ended():
+                raise why from error
+            time.sleep(0.1)
+
+    def _leave(self) -> None:
         """Dissolve the group, so that the process may form another one."""
-        if self.size > 1 and torch.distributed.is_initialized():
+        if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
@@ -207,10 +235,8 @@ def others(
     store = TCPStore(LOOPBACK, 0, is_master=True, wait_for_workers=False)
     started: list[_Other] = []
 
-    def check() -> None:
-        for other in started:
-            if other.failed:
-                raise other.failure()
+    def ended() -> PathfrontError | None:
+        return next((other.failure() for other in started if other.failed), None)
 
     with tempfile.TemporaryDirectory(prefix="pathfront-") as folder:
         try:
@@ -226,13 +252,9 @@ def others(
                     port=store.port,
                 )
                 started.append(_Other(job, Path(folder) / f"{rank}.log"))
-            with _watched(started):
-                yield Member(0, budget.devices, store, check)
+            yield Member(0, budget.devices, store, ended)
             for other in started:
                 other.wait(GRACE)
-        except Exception as error:
-            _blame(started, error)
-            raise
         finally:
             for other in started:
                 other.end()
@@ -295,13 +317,13 @@ class _Other:
 
 
 @contextmanager
-def _watched(started: list[_Other]) -> Iterator[None]:
-    """Leave the group as soon as one of the others fails: the first may wait for it without end."""
+def _watched(ended: Callable[[], PathfrontError | None]) -> Iterator[None]:
+    """Leave the group as soon as another process ends: this one may wait for it without end."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.5):
-            if any(other.failed for other in started):
+            if ended():
                 _abort()
                 return
 
@@ -321,30 +343,37 @@ def _abort() -> None:
         distributed.distributed_c10d._abort_process_group()
 
 
-def _blame(started: list[_Other], error: Exception) -> None:
-    """Raise the failure of another process, if that is what ended the first."""
-    if isinstance(error, PathfrontError) or not started:
-        return
-    for _ in range(int(PATIENCE / 0.1)):
-        for other in started:
-            if other.failed:
-                raise other.failure() from error
-        time.sleep(0.1)
-
-
 def _ending(code: int) -> str:
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
-def end_with(descriptor: int) -> None:
-    """End this process at once when a file ends that the first process holds open: it is gone."""
+def end_with(descriptor: int, line: str = "") -> Callable[[], None]:
+    """End this process at once when a file ends that the first process holds open: it is gone.
+
+    Args:
+        descriptor: of the file.
+        line: what to say then.
+
+    Returns:
+        Waits for the end of the first process, and does not end this one.
+    """
+    expected = threading.Event()
 
     def watch() -> None:
-        while os.read(descriptor, 1):
-            pass
-        os._exit(1)
+        with suppress(OSError):
+            while os.read(descriptor, 1):
+                pass
+        if not expected.is_set():
+            os.write(2, line.encode())
+            os._exit(1)
 
-    threading.Thread(target=watch, name="first process", daemon=True).start()
+    def wait() -> None:
+        expected.set()
+        watcher.join()
+
+    watcher = threading.Thread(target=watch, name="first process", daemon=True)
+    watcher.start()
+    return wait
 
 
 class Quiet(Silent):

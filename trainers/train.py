@@ -189,11 +189,11 @@ def fit(
     Raises:
         KeyboardInterrupt: Ctrl-C ended it at once.
         Interrupted: SIGTERM came before the first step.
+        PathfrontError: another process of the group has ended early.
     """
     budget = trial.budget
     precision: Any = budget.precision  # a plain string, which Lightning checks
-    member.join(torch_device(budget.device))
-    with quiet():
+    with quiet(), member.formed(torch_device(budget.device)):
         trainer = L.Trainer(
             accelerator=accelerator(budget.device),
             devices=member.per_node,
@@ -215,8 +215,6 @@ def fit(
             raise Interrupted("terminated before the first step; nothing is lost") from None
         except SystemExit:  # what Lightning makes of a KeyboardInterrupt
             raise KeyboardInterrupt from None
-        finally:
-            member.leave()
 
 
 def _shared(member: Member) -> DDPStrategy:

@@ -30,8 +30,9 @@ def run(
         typer.Option(metavar="N", min=1, help="Devices that train it together (1): GPUs, or CPU processes."),
     ] = None,
     nodes: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Machines with --devices each; see below (1).")
-    ] = 1,
+        int | None,
+        typer.Option(metavar="N", min=1, help="Machines with --devices each; see above (1)."),
+    ] = None,
     loaders: Annotated[
         int,
         typer.Option(metavar="N", min=0, help="Processes for each device that assemble batches ahead (0)."),
