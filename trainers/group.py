@@ -48,7 +48,7 @@ class Member:
         store: by which the processes find each other.
         ended: returns why another process has ended early; None if none has.
         nodes: machines, each with as many of the processes; ranks count up machine by machine.
-        outlast: waits for the end of the first, with which this process would end at once otherwise.
+        depart: ends the work together: the first lets the others end, and these wait for that.
     """
 
     rank: int = 0
@@ -56,7 +56,7 @@ class Member:
     store: Store | None = None
     ended: Callable[[], PathfrontError | None] = lambda: None
     nodes: int = 1
-    outlast: Callable[[], None] = lambda: None
+    depart: Callable[[], None] = lambda: None
     _deciding: Any = field(default=None, init=False)  # the group, where a decision needs no GPU
 
     @classmethod
@@ -355,25 +355,19 @@ def end_with(descriptor: int, line: str = "") -> Callable[[], None]:
         line: what to say then.
 
     Returns:
-        Waits for the end of the first process, and does not end this one.
+        Waits until the first process writes something: its work is done.
     """
-    expected = threading.Event()
 
     def watch() -> None:
         with suppress(OSError):
-            while os.read(descriptor, 1):
-                pass
-        if not expected.is_set():
-            os.write(2, line.encode())
-            os._exit(1)
-
-    def wait() -> None:
-        expected.set()
-        watcher.join()
+            if os.read(descriptor, 1):
+                return
+        os.write(2, line.encode())
+        os._exit(1)
 
     watcher = threading.Thread(target=watch, name="first process", daemon=True)
     watcher.start()
-    return wait
+    return watcher.join
 
 
 class Quiet(Silent):

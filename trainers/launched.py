@@ -10,20 +10,21 @@ import os
 import selectors
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple
 
-import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch.distributed import PrefixStore, Store, rendezvous  # pyright: ignore[reportPrivateImportUsage]
 
 from space.errors import Interrupted, MachineError, PathfrontError, StudyFileError, one_line
-from trainers.group import LOOPBACK, Job, Member, Quiet, end_with
-from trainers.train import check_shared, fit_candidate
+from trainers.group import LOOPBACK, Job, Member, end_with
+from trainers.member import take_part
+from trainers.train import check_shared
 
-HOW = "torchrun --nnodes {nodes} --nproc-per-node {devices} --no-python pathfront train ..."
+HOW = "torchrun --nnodes {nodes} --nproc-per-node {devices} ... --no-python pathfront train ..."
 COMING = 600.0  # seconds that the processes may take to meet
 LONGEST = timedelta(days=1)  # that the others wait for the first to read, and for data to be made
 KEPT = {socket.TCP_KEEPIDLE: 20, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}  # a lost machine: 50 s
@@ -63,7 +64,9 @@ def launched(devices: int | None = None, nodes: int | None = None) -> Member | N
     if place is None or place.size == 1:
         if nodes is not None and nodes > 1:
             how = HOW.format(nodes=nodes, devices=devices or 1)
-            raise StudyFileError(f"nodes: several machines need a process for each device: {how}, or srun")
+            raise StudyFileError(
+                f"nodes: several machines need a process for each device: {how}, or srun; see --help"
+            )
         return None
     rank, size, there = place.rank, place.size, place.nodes
     if there < 1 or size % there or place.local != rank % (size // there):
@@ -92,6 +95,19 @@ def prepare_once(member: Member | None, work: Callable[[], None]) -> None:
         member.store.wait([ready], LONGEST)
 
 
+@contextmanager
+def letting_go(member: Member | None) -> Iterator[None]:
+    """A block of the first process; the others end with it, and without a word if it is done or stopped."""
+    try:
+        yield
+    except Interrupted:
+        if member is not None:
+            member.depart()
+        raise
+    if member is not None:
+        member.depart()
+
+
 def tell_others(member: Member | None, job: Job | None) -> None:
     """Tell the others what to train; None if there is nothing left to do."""
     if member is not None:
@@ -114,18 +130,9 @@ def follow(member: Member) -> None:
     if told != NOTHING:
         job = Job.model_validate_json(told)
         check_shared(job.suite, job.budget, member.nodes)
-        torch.set_num_threads(job.threads)
         with suppress(Interrupted):
-            fit_candidate(
-                job.candidate,
-                job.suite,
-                job.budget,
-                job.resume,
-                Quiet(),
-                keep_end=job.keep_end,
-                member=member,
-            )
-    member.outlast()
+            take_part(job, member)
+    member.depart()
 
 
 def _place() -> _Place | None:
@@ -168,7 +175,8 @@ def _meet(place: _Place) -> Member:
         store, _, _ = next(rendezvous(f"tcp://{where}", rank, size, timeout=timedelta(seconds=COMING)))
         store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)  # torchrun keeps it
         if rank == 0:
-            return Member(0, size, store, _ended(_accepted(store, size)), place.nodes)
+            others = _accepted(store, size)
+            return Member(0, size, store, _ended(others), place.nodes, partial(_close, others))
         port = int(store.get("port"))
         first = _kept(socket.create_connection((place.address, port), COMING))
     except (RuntimeError, ValueError, OSError) as error:
@@ -176,7 +184,7 @@ def _meet(place: _Place) -> Member:
             f"{size} processes have not met at {where} within {COMING:.0f} s: {one_line(error, 200)}"
         ) from None
     line = f"error: {ENDED.format(size=size, which='the first')}\n"
-    return Member(rank, size, store, nodes=place.nodes, outlast=end_with(first.detach(), line))
+    return Member(rank, size, store, nodes=place.nodes, depart=end_with(first.detach(), line))
 
 
 def _accepted(store: Store, size: int) -> list[socket.socket]:
@@ -185,6 +193,14 @@ def _accepted(store: Store, size: int) -> list[socket.socket]:
         server.settimeout(COMING)
         store.set("port", str(server.getsockname()[1]))
         return [_kept(server.accept()[0]) for _ in range(1, size)]
+
+
+def _close(connections: list[socket.socket]) -> None:
+    """Say that the work is done; the end of a connection alone is a failure."""
+    for connection in connections:
+        with suppress(OSError):
+            connection.send(b".")
+        connection.close()
 
 
 def _kept(connection: socket.socket) -> socket.socket:

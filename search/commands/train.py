@@ -13,8 +13,9 @@ NAME = "train"
 EXAMPLES = [
     "pathfront train best/ --tokens 50M",
     "pathfront train best/ --tokens 50e6 --device cuda --devices 8",
-    "torchrun --nnodes 2 --nproc-per-node 8 --no-python pathfront train best/ --tokens 5e9 --device cuda",
-    "srun --nodes 2 --ntasks-per-node 8 --kill-on-bad-exit pathfront train best/ --tokens 5e9 --nodes 2",
+    "torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint FIRST_MACHINE:29500 "
+    "--no-python pathfront train best/ --tokens 5e9 --nodes 2",
+    "srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 pathfront train best/ --tokens 5e9 --nodes 2",
 ]
 
 
@@ -27,11 +28,17 @@ def run(
     threads: Threads = None,
     devices: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Devices that train it together (1): GPUs, or CPU processes."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Devices of a machine that train it together (1): GPUs, or CPU processes.",
+        ),
     ] = None,
     nodes: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Machines with --devices each; see above (1)."),
+        typer.Option(
+            metavar="N", min=1, help="Machines; torchrun or srun starts the processes, see above (1)."
+        ),
     ] = None,
     loaders: Annotated[
         int,
@@ -42,10 +49,10 @@ def run(
     """Train an export in full, then score it on the report episodes.
 
     With several devices each trains on its share of every batch; the result is that of one device. On several
-    machines torchrun or Slurm's srun starts this command once for each device; the folder is one that all of
-    them share, and the devices are those that were started. The same
-    command resumes an interrupted training, with any number of devices; if the training is finished, it
-    prints the scores. A folder `hf/` in the export is rewritten with the new weights.
+    machines, torchrun or Slurm's srun starts this command once for each device of each machine, as in the
+    examples; they share the folder, and --devices and --nodes may be left out. The same command resumes an
+    interrupted training, with any number of devices and machines; if the training is finished, it prints the
+    scores. A folder `hf/` in the export is rewritten with the new weights.
     """
     from pathlib import Path
 
@@ -66,7 +73,7 @@ def run(
     from trainers.exports.full import finished_training, train_export
     from trainers.exports.load import FOLDER
     from trainers.exports.threads import NOTE
-    from trainers.launched import follow, launched, prepare_once
+    from trainers.launched import follow, launched, letting_go, prepare_once
     from trainers.phases import no_phases
 
     member = launched(devices, nodes)
@@ -88,7 +95,7 @@ def run(
         with ending_at_once(f"stopped; resume with: {again}"):
             if not finished:
                 prepare_once(member, lambda: prepare_data(recipe.suite, phases))
-        with ending_at_a_checkpoint(again) as stopping:
+        with ending_at_a_checkpoint(again) as stopping, letting_go(member):
             card = train_export(
                 path,
                 tokens,
