@@ -3,7 +3,7 @@
 The process that starts a training is the first of its group. It starts the others on this machine, tells them
 what to train, and is the only one that reports, writes and scores. The others end with it: each reads its
 standard input, which closes when the first is gone. If one of them ends early, the training ends with it.
-Processes on several machines are started by others (`trainers.launched`).
+On several machines torchrun or Slurm starts the processes (`trainers.launched`).
 """
 
 import os

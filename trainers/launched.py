@@ -28,7 +28,7 @@ HOW = "torchrun --nnodes {nodes} --nproc-per-node {devices} ... --no-python path
 COMING = 600.0  # seconds that the processes may take to meet
 LONGEST = timedelta(days=1)  # that the others wait for the first to read, and for data to be made
 KEPT = {socket.TCP_KEEPIDLE: 20, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}  # a lost machine: 50 s
-ENDED = "the {size} processes train together, and {which} has ended, see its output; the same command resumes"
+ENDED = "the {size} processes train together, and {which} has ended: see its output"
 JOB = "job"
 NOTHING = "-"  # what there is to train if the training is finished
 

@@ -31,7 +31,7 @@ from trainers.train import check_shared, save_weights
 STEP = 192  # tokens
 TOKENS = 10 * STEP
 LONG = 10_000 * STEP
-LINE = "the 2 processes train together, and {} has ended, see its output; the same command resumes"
+LINE = "the 2 processes train together, and {} has ended: see its output"
 SETUP = f"""
 import sys
 sys.path[:0] = {[path for path in sys.path if path]!r}
