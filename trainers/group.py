@@ -3,6 +3,7 @@
 The process that starts a training is the first of its group. It starts the others on this machine, tells them
 what to train, and is the only one that reports, writes and scores. The others end with it: each reads its
 standard input, which closes when the first is gone. If one of them ends early, the training ends with it.
+On several machines torchrun or Slurm starts the processes (`trainers.launched`).
 """
 
 import os
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from pydantic import BaseModel
-from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage] - it is documented
+from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateImportUsage] - documented
 
 from space.candidate import CandidateConfig
 from space.contract import Budget, CheckpointKind, Silent
@@ -44,14 +45,18 @@ class Member:
     Attributes:
         rank: from 0, that of the first.
         size: of the group.
-        store: by which the processes find each other; the first one's listens.
-        check: raises if another process has ended early.
+        store: by which the processes find each other.
+        ended: returns why another process has ended early; None if none has.
+        nodes: machines, each with as many of the processes; ranks count up machine by machine.
+        depart: ends the work together: the first lets the others end, and these wait for that.
     """
 
     rank: int = 0
     size: int = 1
-    store: TCPStore | None = None
-    check: Callable[[], None] = lambda: None
+    store: Store | None = None
+    ended: Callable[[], PathfrontError | None] = lambda: None
+    nodes: int = 1
+    depart: Callable[[], None] = lambda: None
     _deciding: Any = field(default=None, init=False)  # the group, where a decision needs no GPU
 
     @classmethod
@@ -60,28 +65,53 @@ class Member:
         return cls(job.rank, job.budget.devices, TCPStore(LOOPBACK, job.port, is_master=False))
 
     @property
+    def per_node(self) -> int:
+        """Processes on each machine."""
+        return self.size // self.nodes
+
+    @property
+    def local(self) -> int:
+        """Rank among the processes of its machine."""
+        return self.rank % self.per_node
+
+    @property
     def share(self) -> Share:
         """Its share of each batch."""
         return Share(self.rank, self.size)
 
-    def join(self, device: str) -> None:
-        """Form the group, once all of its processes are there.
+    @contextmanager
+    def formed(self, device: str) -> Iterator[None]:
+        """Form the group for the length of a block, once all of its processes are there.
 
         Args:
             device: that they train on, "cuda" or "cpu".
 
         Raises:
-            PathfrontError: another process has ended early.
-            RuntimeError: another process is lost while the group forms.
+            PathfrontError: another process has ended early; other errors are those of this process.
         """
         if self.size == 1:
+            yield
             return
+        try:
+            with _watched(self.ended):
+                self._join(device)
+                yield
+        except PathfrontError:
+            raise
+        except Exception as error:  # looked into before this process leaves, because the others fail then
+            self._blame(error)
+            raise
+        finally:
+            self._leave()
+
+    def _join(self, device: str) -> None:
         assert self.store is not None, "a process of a group has a store"
         self.store.set(f"there/{self.rank}", "")
         while not self.store.check([f"there/{rank}" for rank in range(self.size)]):
-            self.check()
+            if why := self.ended():
+                raise why
             time.sleep(0.05)
-        cuda = torch.device("cuda", self.rank) if device == "cuda" else None
+        cuda = torch.device("cuda", self.local) if device == "cuda" else None
         forming = timedelta(seconds=FORMING)
         try:
             torch.distributed.init_process_group(
@@ -107,9 +137,20 @@ class Member:
         torch.distributed.broadcast(shared, src=0, group=self._deciding)
         return shared.tolist()
 
-    def leave(self) -> None:
+    def _blame(self, error: Exception) -> None:
+        """Raise the failure of another process, if that is what ended this one.
+
+        The others wait longer than the first, so that an error that all of them have is the first one's own.
+        """
+        until = time.monotonic() + PATIENCE * (1 + (self.rank > 0))
+        while time.monotonic() < until:
+            if why := self.ended():
+                raise why from error
+            time.sleep(0.1)
+
+    def _leave(self) -> None:
         """Dissolve the group, so that the process may form another one."""
-        if self.size > 1 and torch.distributed.is_initialized():
+        if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
 
@@ -130,14 +171,13 @@ class Together(ClusterEnvironment):
 
     @property
     def main_address(self) -> str:
-        """Where the first process is."""
+        """Nobody asks for it: the group is formed."""
         return LOOPBACK
 
     @property
     def main_port(self) -> int:
-        """Where it listens."""
-        assert self._member.store is not None, "a process of a group has a store"
-        return self._member.store.port
+        """Nobody asks for it: the group is formed."""
+        return 0
 
     @staticmethod
     def detect() -> bool:
@@ -159,12 +199,12 @@ class Together(ClusterEnvironment):
         """Do nothing: it is known."""
 
     def local_rank(self) -> int:
-        """Rank on this machine, which holds the whole group."""
-        return self._member.rank
+        """Rank among the processes of this machine."""
+        return self._member.local
 
     def node_rank(self) -> int:
         """Rank of this machine."""
-        return 0
+        return self._member.rank // self._member.per_node
 
 
 class Job(BaseModel):
@@ -176,8 +216,8 @@ class Job(BaseModel):
     resume: Path | None
     keep_end: bool
     threads: int
-    rank: int
-    port: int
+    rank: int = 0
+    port: int = 0
 
 
 @contextmanager
@@ -195,10 +235,8 @@ def others(
     store = TCPStore(LOOPBACK, 0, is_master=True, wait_for_workers=False)
     started: list[_Other] = []
 
-    def check() -> None:
-        for other in started:
-            if other.failed:
-                raise other.failure()
+    def ended() -> PathfrontError | None:
+        return next((other.failure() for other in started if other.failed), None)
 
     with tempfile.TemporaryDirectory(prefix="pathfront-") as folder:
         try:
@@ -214,13 +252,9 @@ def others(
                     port=store.port,
                 )
                 started.append(_Other(job, Path(folder) / f"{rank}.log"))
-            with _watched(started):
-                yield Member(0, budget.devices, store, check)
+            yield Member(0, budget.devices, store, ended)
             for other in started:
                 other.wait(GRACE)
-        except Exception as error:
-            _blame(started, error)
-            raise
         finally:
             for other in started:
                 other.end()
@@ -283,13 +317,13 @@ class _Other:
 
 
 @contextmanager
-def _watched(started: list[_Other]) -> Iterator[None]:
-    """Leave the group as soon as one of the others fails: the first may wait for it without end."""
+def _watched(ended: Callable[[], PathfrontError | None]) -> Iterator[None]:
+    """Leave the group as soon as another process ends: this one may wait for it without end."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.5):
-            if any(other.failed for other in started):
+            if ended():
                 _abort()
                 return
 
@@ -309,30 +343,31 @@ def _abort() -> None:
         distributed.distributed_c10d._abort_process_group()
 
 
-def _blame(started: list[_Other], error: Exception) -> None:
-    """Raise the failure of another process, if that is what ended the first."""
-    if isinstance(error, PathfrontError) or not started:
-        return
-    for _ in range(int(PATIENCE / 0.1)):
-        for other in started:
-            if other.failed:
-                raise other.failure() from error
-        time.sleep(0.1)
-
-
 def _ending(code: int) -> str:
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
-def end_with(descriptor: int) -> None:
-    """End this process at once when a file ends that the first process holds open: it is gone."""
+def end_with(descriptor: int, line: str = "") -> Callable[[], None]:
+    """End this process at once when a file ends that the first process holds open: it is gone.
+
+    Args:
+        descriptor: of the file.
+        line: what to say then.
+
+    Returns:
+        Waits until the first process writes something: its work is done.
+    """
 
     def watch() -> None:
-        while os.read(descriptor, 1):
-            pass
+        with suppress(OSError):
+            if os.read(descriptor, 1):
+                return
+        os.write(2, line.encode())
         os._exit(1)
 
-    threading.Thread(target=watch, name="first process", daemon=True).start()
+    watcher = threading.Thread(target=watch, name="first process", daemon=True)
+    watcher.start()
+    return watcher.join
 
 
 class Quiet(Silent):

@@ -12,8 +12,12 @@ def main() -> None:
     """Train together with the first process, which says on standard input what."""
     job = Job.model_validate_json(sys.stdin.buffer.readline())
     end_with(sys.stdin.fileno())
+    take_part(job, Member.other(job))
+
+
+def take_part(job: Job, member: Member) -> None:
+    """Train together with the first process; the errors are those of `trainers.train.fit_candidate`."""
     torch.set_num_threads(job.threads)
-    member = Member.other(job)
     fit_candidate(
         job.candidate, job.suite, job.budget, job.resume, Quiet(), keep_end=job.keep_end, member=member
     )

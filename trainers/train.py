@@ -193,14 +193,15 @@ def fit(
     Raises:
         KeyboardInterrupt: Ctrl-C ended it at once.
         Interrupted: SIGTERM came before the first step.
+        PathfrontError: another process of the group has ended early.
     """
     budget = trial.budget
     precision: Any = budget.precision  # a plain string, which Lightning checks
-    member.join(torch_device(budget.device))
-    with quiet():
+    with quiet(), member.formed(torch_device(budget.device)):
         trainer = L.Trainer(
             accelerator=accelerator(budget.device),
-            devices=member.size,
+            devices=member.per_node,
+            num_nodes=member.nodes,
             strategy="auto" if member.size == 1 else _shared(member),
             use_distributed_sampler=False,
             precision=precision,
@@ -219,8 +220,6 @@ def fit(
             raise Interrupted("terminated before the first step; nothing is lost") from None
         except SystemExit:  # what Lightning makes of a KeyboardInterrupt
             raise KeyboardInterrupt from None
-        finally:
-            member.leave()
 
 
 def _shared(member: Member) -> DDPStrategy:
@@ -228,16 +227,21 @@ def _shared(member: Member) -> DDPStrategy:
     return DDPStrategy(cluster_environment=Together(member), forward_sync_buffers=False)
 
 
-def check_shared(suite: SuiteRecord, budget: Budget) -> None:
+def check_shared(suite: SuiteRecord, budget: Budget, nodes: int = 1) -> None:
     """Check that several devices are there and can share a batch evenly.
+
+    Args:
+        suite: says what a batch is.
+        budget: says how many devices there are in all.
+        nodes: machines that they are on.
 
     Raises:
         StudyFileError: they cannot.
         MachineError: there are fewer GPUs.
     """
     devices, there = budget.devices, torch.cuda.device_count()
-    if torch_device(budget.device) == "cuda" and there < devices:
-        raise MachineError(f"{devices} devices train together, and torch sees {there} GPUs")
+    if torch_device(budget.device) == "cuda" and there < devices // nodes:
+        raise MachineError(f"{devices // nodes} devices train together, and torch sees {there} GPUs")
     sequences = step_tokens(suite) // suite.context
     if sequences % (devices * suite.accumulate):
         parts = f" with {suite.accumulate} parts each" if suite.accumulate > 1 else ""

@@ -58,7 +58,7 @@ class Phases:
             self._meter = None
 
 
-def prepare_data(suite: "SuiteRecord", phases: Phases) -> None:
+def prepare_data(suite: "SuiteRecord", phases: Callable[[str, float, float, str], None]) -> None:
     """Generate the missing training data of a suite's tasks, on all cores."""
     from search.engines.devices import cpu_count
     from trainers.tasks.prepare import prepare

@@ -13,6 +13,9 @@ NAME = "train"
 EXAMPLES = [
     "pathfront train best/ --tokens 50M",
     "pathfront train best/ --tokens 50e6 --device cuda --devices 8",
+    "torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint FIRST_MACHINE:29500 "
+    "--no-python pathfront train best/ --tokens 5e9 --nodes 2",
+    "srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 pathfront train best/ --tokens 5e9 --nodes 2",
 ]
 
 
@@ -24,9 +27,19 @@ def run(
     device: Device = "auto",
     threads: Threads = None,
     devices: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="Devices that train it together (1): GPUs, or CPU processes."),
-    ] = 1,
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Devices of a machine that train it together (1): GPUs, or CPU processes.",
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Machines; torchrun or srun starts the processes, see above (1)."
+        ),
+    ] = None,
     loaders: Annotated[
         int,
         typer.Option(metavar="N", min=0, help="Processes for each device that assemble batches ahead (0)."),
@@ -35,9 +48,11 @@ def run(
 ) -> None:
     """Train an export in full, then score it on the report episodes.
 
-    With several devices each trains on its share of every batch; the result is that of one device. The same
-    command resumes an interrupted training, with any number of devices; if the training is finished, it
-    prints the scores. A folder `hf/` in the export is rewritten with the new weights.
+    With several devices each trains on its share of every batch; the result is that of one device. On several
+    machines, torchrun or Slurm's srun starts this command once for each device of each machine, as in the
+    examples; they share the folder, and --devices and --nodes may be left out. The same command resumes an
+    interrupted training, with any number of devices and machines; if the training is finished, it prints the
+    scores. A folder `hf/` in the export is rewritten with the new weights.
     """
     from pathlib import Path
 
@@ -58,23 +73,40 @@ def run(
     from trainers.exports.full import finished_training, train_export
     from trainers.exports.load import FOLDER
     from trainers.exports.threads import NOTE
+    from trainers.launched import follow, launched, letting_go, prepare_once
+    from trainers.phases import no_phases
 
+    member = launched(devices, nodes)
+    if member is not None and member.rank:
+        if finished_training(path, recipe, tokens) is None:
+            prepare_once(member, lambda: prepare_data(recipe.suite, no_phases))
+        follow(member)
+        return
     finished = finished_training(path, recipe, tokens) is not None
     if finished:
         output.say(f"{folder} is trained on {output.short(tokens)} tokens already; more take it further")
     else:
         output.say(f"training {folder} on {output.short(tokens)} tokens of suite {recipe.suite.name}")
     given = {"tokens": tokens, "device": None if device == "auto" else device, "threads": threads}
-    given |= {"devices": devices if devices != 1 else None, "loaders": loaders or None}
-    again = command_line("train", folder, **given)
+    given |= {"devices": devices, "loaders": loaders or None}
+    again = command_line("train", folder, **given) if member is None else "the same command"
     with Phases() as phases:
         choice = threads_of(threads, phases, path / FOLDER / NOTE)
         with ending_at_once(f"stopped; resume with: {again}"):
             if not finished:
-                prepare_data(recipe.suite, phases)
-        with ending_at_a_checkpoint(again) as stopping:
+                prepare_once(member, lambda: prepare_data(recipe.suite, phases))
+        with ending_at_a_checkpoint(again) as stopping, letting_go(member):
             card = train_export(
-                path, tokens, lambda *point: None, stopping, device, phases, choice, devices, loaders
+                path,
+                tokens,
+                lambda *point: None,
+                stopping,
+                device,
+                phases,
+                choice,
+                devices or 1,
+                loaders,
+                member,
             )
     _refresh_hf(path)
     if json:

@@ -25,10 +25,12 @@ from trainers.exports.full_card import full_card
 from trainers.exports.load import FOLDER, SCORECARD_FILE, check_tokenizer, full_scorecard, load_decoder
 from trainers.exports.sealed import FolderReport, Progress, check_seal, remove_sealed, write_sealed
 from trainers.exports.threads import Threads, playing, settle, training
+from trainers.group import Job, Member
+from trainers.launched import tell_others
 from trainers.loggers import RunLog
 from trainers.phases import Phases, no_phases
 from trainers.runtime import autocast, torch_device
-from trainers.train import fit_candidate, schedule_of, score_fitted
+from trainers.train import check_shared, fit_candidate, schedule_of, score_fitted
 
 PLAN_FILE = "plan.txt"
 CHECKPOINT_SECONDS = 60.0
@@ -44,6 +46,7 @@ def train_export(
     threads: Threads | None = None,
     devices: int = 1,
     loaders: int = 0,
+    member: Member | None = None,
 ) -> Scorecard:
     """Train an export from its first step, with a decay at the end, and score it.
 
@@ -59,6 +62,8 @@ def train_export(
         threads: chooses the number of CPU threads; None does not change it.
         devices: that train it together, each with its share of every batch; the first one scores it.
         loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process.
+        member: this process, if torchrun or Slurm has started it as the first of several; they take the place
+            of `devices`.
 
     Returns:
         Scores on the report episodes, as in `full/scorecard.json` and `full/README.md`.
@@ -73,11 +78,14 @@ def train_export(
     check_tokenizer(folder, recipe)
     home = folder / FOLDER
     done = finished_training(folder, recipe, tokens)
-    if done is None:
+    if done is not None:
+        tell_others(member, None)
+    else:
         home.mkdir(exist_ok=True)
         budget = _budget(recipe, tokens, home, device)
-        budget = budget.model_copy(update={"devices": devices, "loaders": loaders})
-        done = _train(recipe, home, budget, progress, stopping, phases, threads)
+        size = devices if member is None else member.size
+        budget = budget.model_copy(update={"devices": size, "loaders": loaders})
+        done = _train(recipe, home, budget, progress, stopping, phases, threads, member)
         write_sealed(home / SCORECARD_FILE, done.model_dump_json(indent=2))
     write_atomically(home / CARD_FILE, full_card(recipe, done, tokens))
     FolderReport(home, progress, stopping).drop_branch()
@@ -114,6 +122,7 @@ def _train(
     stopping: Callable[[], bool],
     phases: Phases,
     threads: Threads | None,
+    member: Member | None,
 ) -> Scorecard:
     """Train and score, resuming from the last checkpoint."""
     suite, length = recipe.suite, step_tokens(recipe.suite)
@@ -132,10 +141,24 @@ def _train(
     resume = _resumed(report, budget, suite.batch_tokens)
     device = torch_device(budget.device)
     settle(threads, device, "training", lambda: training(recipe.candidate, suite))
-    if device == "cpu" and budget.devices > 1:
-        torch.set_num_threads(max(1, torch.get_num_threads() // budget.devices))
+    here = budget.devices if member is None else member.per_node
+    if device == "cpu" and here > 1:
+        torch.set_num_threads(max(1, torch.get_num_threads() // here))
+    if member is not None:
+        check_shared(suite, budget, member.nodes)
+        job = Job(
+            candidate=recipe.candidate,
+            suite=suite,
+            budget=budget,
+            resume=resume,
+            keep_end=True,
+            threads=torch.get_num_threads(),
+        )
+        tell_others(member, job)
     with RunLog(recipe.candidate, suite, budget) as log:
-        fitted = fit_candidate(recipe.candidate, suite, budget, resume, report, log, keep_end=True)
+        fitted = fit_candidate(
+            recipe.candidate, suite, budget, resume, report, log, keep_end=True, member=member
+        )
         settle(threads, device, "scoring", lambda: playing(fitted.decoder))
         return score_fitted(fitted, recipe.candidate, suite, budget, partial(phases, "scoring"), log)
 
