@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from search.database.storage import resolve_url
-from search.read.fixed import fixing
 from search.read.frame import trial_frame
 from search.read.remarks import no_front
 from search.read.results import Reader
@@ -365,7 +364,9 @@ class Export:
 
 def _config(study: Mapping[str, Any] | str | Path, url: str) -> StudyConfig:
     """Read and check a study: keys, a file, or the name of one that ships."""
-    resolve = fixing(url)
+    from search.operations.tokenizers import resolving
+
+    resolve = resolving(url)
     if not isinstance(study, Mapping):
         return read_study(str(study), resolve)
     data = read_given(study, Path(), StudyFileError)

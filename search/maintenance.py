@@ -26,7 +26,7 @@ from space.words import counted
 OPTUNAS = "studies"  # Optuna's table; only whether it exists is read
 _ROWS = (
     *("events", "curves", "routing", "task_scores", "checkpoints", "trials"),
-    *("confirmations", "candidates", "workers"),
+    *("confirmations", "candidates", "workers", "tokenizers"),
 )
 
 

@@ -1,7 +1,6 @@
 """One worker of a study: it promotes or proposes a candidate, claims the trial, trains it, and starts again.
 
-This is the main path of the search. `search.trainer.load_trainer` imports the study's trainer, by default
-`trainers.train.train_candidate`.
+This is the main path of the search. The study's trainer is by default `trainers.train.train_candidate`.
 """
 
 import os
@@ -39,6 +38,7 @@ from search.store.ledger import Ledger
 from search.store.studies import Study, finish_study, load_study
 from search.store.study_files import open_files
 from search.store.workers import Register, note_end, worker_name
+from search.tokenizers import adopt_tokenizer
 from search.trainer import budget_of, checked_card, load_trainer, release_memory
 from space.candidate import CandidateConfig
 from space.description import describe
@@ -67,10 +67,9 @@ def run_worker(url: str | None, study: str, artifacts: str | None = None, name: 
 
     Raises:
         NotFoundError: there is no such study, or one of its tasks is not found here.
-        MachineError: a task cannot be imported here.
         StudyFileError: the study's trainer or sampler cannot be imported, or its data or code differ here.
         StorageError: the database or the artifacts cannot be used; the trial is paused at its checkpoint.
-        MachineError: trials fail here and not elsewhere; the trial waits for other workers.
+        MachineError: a task cannot be imported here, or trials fail here and not elsewhere.
         StudyHalted: the study's first attempts all failed with the same error.
         Interrupted: it was asked to stop; its trial is saved at a checkpoint.
     """
@@ -102,6 +101,7 @@ class Worker:
             self.register = Register(self.engine, url, study, name)
             with self._refusals_noted(log):
                 self.files = open_files(self.engine, url, study, artifacts)
+                adopt_tokenizer(self.engine, url, study, self.suite)
                 self.train = load_trainer(self.config)
                 self.proposer = Proposer(self.config, self.suite)
                 differing = self._check_environment(found)

@@ -110,7 +110,7 @@ class SuiteRecord(Frozen):
         batch_tokens: tokens in a training batch.
         accumulate: parts of a batch that a device processes one after another, adding up their gradients.
         text_vocab: SentencePiece pieces.
-        tokenizer: name of the frozen SentencePiece model.
+        tokenizer: the SentencePiece model: the name of one that ships, or the SHA-256 of a study's own.
         bins: bins of a continuous value.
         discrete: largest discrete value plus one.
         prompt_share: share of the training windows that begin with a demonstration of their task.

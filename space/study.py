@@ -20,6 +20,7 @@ from space.ranges import Limits, SearchSpace
 from space.records import Frozen, Split, SuiteRecord
 from space.shipped import ENGINES, PROMOTIONS, SAMPLERS, checked_name
 from space.start import StartPoint, check_start, read_given
+from space.tokenizer import TokenizerConfig, with_placed_file
 
 SCHEMA_VERSION = 1
 DEFAULT_SUITE = "quick"
@@ -176,6 +177,7 @@ class StudyConfig(Frozen):
         batch_tokens: tokens in a training batch; None uses the suite's.
         accumulate: parts of a batch that a device processes one after another.
         context: tokens in a training window; None uses the suite's.
+        tokenizer: of the text; None uses the suite's.
         checkpoint_seconds: longest time between two checkpoints of a trial.
         stall_minutes: longest time that a running trial may go without progress; its worker then exits.
         engine: a name in `space.shipped.ENGINES`, or `package.module:Class`.
@@ -208,6 +210,7 @@ class StudyConfig(Frozen):
     batch_tokens: Annotated[Whole, Field(ge=8, le=MOST_TOKENS)] | None = None
     accumulate: Whole = Field(default=1, ge=1, le=MOST_PARTS)
     context: Annotated[Whole, Field(ge=8, le=LONGEST_CONTEXT)] | None = None
+    tokenizer: TokenizerConfig | None = None
     checkpoint_seconds: Real = Field(default=30, gt=0, le=60 * LONGEST_MINUTES)
     stall_minutes: Real = Field(default=30, gt=0, le=LONGEST_MINUTES)
     keep: Literal["all", "front"] = "all"
@@ -259,7 +262,8 @@ class StudyConfig(Frozen):
             raise StudyFileError(f"suite: {error}") from None
         changes = {"batch_tokens": self.batch_tokens, "context": self.context, "accumulate": self.accumulate}
         changed = {key: value for key, value in changes.items() if value is not None}
-        return self.objectives.weighted(suite.model_copy(update=changed))
+        suite = suite.model_copy(update=changed)
+        return self.objectives.weighted(suite if self.tokenizer is None else self.tokenizer.of(suite))
 
     def costs(self, cost: Cost, optimizer: str, suite: SuiteRecord) -> tuple[float, ...]:
         """The costs of a candidate that are objectives, in their order.
@@ -352,7 +356,7 @@ def read_study(spec: str, resolve: Callable[..., dict[str, Any]] | None = None) 
     data = read_yaml(path, refused)
     if not isinstance(data, dict):
         raise refused(f"a study file is a mapping of keys, got {type(data).__name__}")
-    data = read_given(data, path.parent, refused)
+    data = with_placed_file(read_given(data, path.parent, refused), path.parent)
     config = parse(StudyConfig, data if resolve is None else resolve(data, refused), refused)
     try:
         config.check()

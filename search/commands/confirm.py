@@ -131,8 +131,11 @@ def _reopen(
     """Check that trials can be trained here, store what is wanted; returns how many are to be trained."""
     from search.confirming import reopen
     from search.operations.launch import prepared_environment
+    from search.tokenizers import adopt_model
 
-    here = prepared_environment(config, reader.suite(config.study))
+    suite = reader.suite(config.study)
+    adopt_model(reader.tokenizer(config.study), config.study, suite)
+    here = prepared_environment(config, suite)
     given = None if engine is None else config.engine
     return reopen(reader.url, config.study, confirm, numbers, here, accept_changes, given).left
 

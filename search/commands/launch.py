@@ -55,11 +55,11 @@ def run(
         from search.commands.price import print_price
         from search.engines.engines import with_engine
         from search.operations.rehearse import rehearse
+        from search.operations.tokenizers import resolving
         from search.operations.warm import warmed
-        from search.read.fixed import fixing
         from space.study import read_study
 
-        config = warmed(with_engine(read_study(spec, fixing(url)), engine), warm_from, url)
+        config = warmed(with_engine(read_study(spec, resolving(url)), engine), warm_from, url)
         rehearse(config)
         print_price(config, workers, url, resolve_artifacts(url, artifacts), json)
         return

@@ -81,14 +81,14 @@ def record(
     from search.database.storage import resolve_artifacts, resolve_url, storage_option
     from search.engines.engines import with_engine
     from search.operations.launch import run_study
-    from search.read.fixed import fixing
+    from search.operations.tokenizers import resolving
     from search.table.plan import table_study
     from space.errors import Interrupted
     from space.study import read_study
 
     set_patience(patience)
     url = resolve_url(storage)
-    config = with_engine(table_study(read_study(spec, fixing(url)), candidates, repeats), engine)
+    config = with_engine(table_study(read_study(spec, resolving(url)), candidates, repeats), engine)
     config.check()
     if dry_run:
         print_price(config, workers, url, resolve_artifacts(url, artifacts), json)

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -25,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-TABLES_VERSION = 4
+TABLES_VERSION = 5
 STATES = ("running", "done", "failed", "paused")
 
 metadata = MetaData()
@@ -88,6 +89,14 @@ studies = Table(
         "ran_seconds", Double, nullable=False, server_default="0"
     ),  # time with a live worker since the latest launch
     Column("confirming", Boolean),  # whether workers train confirmations only; null is false
+)
+
+tokenizers = Table(
+    "pf_tokenizers",  # of studies that have one of their own
+    metadata,
+    Column("study", String(100), ForeignKey("pf_studies.name"), primary_key=True),
+    Column("sha256", String(64), nullable=False),  # of the model
+    Column("model", LargeBinary, nullable=False),  # SentencePiece
 )
 
 workers = Table(

@@ -6,6 +6,7 @@ from search.export.card import with_hf
 from search.export.write import choose, export, export_grown, require_new
 from search.read.results import Reader
 from search.read.rows import TrialDetail
+from search.tokenizers import adopt_model
 from space.files import write_atomically, write_folder_atomically
 from space.growth import TargetSize
 from space.recipe import CARD_FILE, HF_FOLDER, Recipe
@@ -38,6 +39,7 @@ def export_trial(
     Raises:
         PathfrontError: as `search.export.write.export`; or transformers has no class for the candidate.
     """
+    _keep_own(reader, study)
     if not hf:
         return export(reader, study, folder, _tokenizer, pick, trial, max_flops, _write_tokenizer)
     require_new(folder)
@@ -59,6 +61,7 @@ def export_larger(
     max_flops: float | None = None,
 ) -> Recipe:
     """Export a larger model of a trial's shape, without weights; see `search.export.write.export_grown`."""
+    _keep_own(reader, study)
     return export_grown(
         reader, study, folder, _tokenizer, size, tokens, pick, trial, max_flops, _write_tokenizer
     )
@@ -95,6 +98,11 @@ def add_hf(export: Path, folder: Path | None = None) -> Path:
     return target
 
 
+def _keep_own(reader: Reader, study: str) -> None:
+    """Keep the study's own tokenizer, if it has one, for what reads its suite."""
+    adopt_model(reader.tokenizer(study), study, reader.suite(study))
+
+
 def _tokenizer(suite: SuiteRecord) -> bytes:
     """The model file of a suite's tokenizer."""
     from trainers.tasks.tokenizer import suite_tokenizer
@@ -114,8 +122,11 @@ def _write_hf(export: Path) -> None:
 def _write_tokenizer(export: Path) -> None:
     """Write the tokenizer for transformers into an export."""
     from trainers.exports.huggingface.tokenizer import write_tokenizer
+    from trainers.exports.load import keep_tokenizer
 
-    suite = Recipe.read(export).suite
+    recipe = Recipe.read(export)
+    keep_tokenizer(export, recipe)
+    suite = recipe.suite
     write_tokenizer(export, _tokenizer(suite), suite)
 
 

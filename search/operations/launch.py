@@ -9,6 +9,7 @@ from search.engines.devices import cpu_count
 from search.operations.console import Meter, say
 from search.operations.live import LaunchDisplay
 from search.operations.rehearse import rehearse
+from search.operations.tokenizers import with_tokenizer
 from search.read.results import Reader
 from search.store.environment import Environment, environment_here
 from search.store.studies import MAY_CHANGE, create_or_resume, planned
@@ -16,6 +17,8 @@ from space.errors import Interrupted, NotFoundError
 from space.records import SuiteRecord
 from space.study import StudyConfig
 from space.words import counted
+
+MADE = ("warm.copied", "tokenizer.sha256")  # keys that a launch makes, so no file has them
 
 
 def run_study(
@@ -50,18 +53,19 @@ def run_study(
     plan = planned(url, config)
     config, suite = plan.config, plan.suite
     for key, value in plan.kept.items():
-        if key != "warm.copied":
+        if key not in MADE:
             tell(f"{key}: not in the file, so study '{config.study}' keeps {value!r}")
     if _is_finished(url, config):
         tell(f"study '{config.study}' is finished; increase `stop` in its file to continue")
         return Reader(url)
+    config, suite, tokenizer = with_tokenizer(url, config, suite, quiet)
     here = prepared_environment(config, suite, quiet)  # before the study is created, because it may fail
     if config.space.mixture.epochs is not None:  # exact, where the suite's record has estimates
         from trainers.tasks.prepare import data_tokens
 
         suite = suite.model_copy(update={"tokens": data_tokens(suite)})
         config.space.mixture.check(suite, config.rungs.whole_tokens)
-    create_or_resume(url, config, here, accept_changes, suite)
+    create_or_resume(url, config, here, accept_changes, suite, tokenizer)
     reader = Reader(url)
     run_workers(reader, config, url, workers, artifacts, ticked=ticked, quiet=quiet)
     return reader

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.operations.console import say
 from space.errors import PathfrontError, StudyFileError, one_line
+from space.tokenizer import UNTRAINED
 
 if TYPE_CHECKING:
     from space.records import SuiteRecord
@@ -43,10 +44,12 @@ def _checks(config: "StudyConfig") -> Iterator[tuple[str, Callable[[], object]]]
     """The checks: a key of the study file, and a call that raises if something is wrong with it."""
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # where a worker finds the user's own modules
-    suite = config.suite_record()
+    suite = opened = config.suite_record()
+    if suite.tokenizer == UNTRAINED:
+        opened = config.model_copy(update={"tokenizer": None}).suite_record()
     yield "trainer", lambda: _trainer(config)
     for task in suite.tasks:
-        yield "suite", lambda task=task: _task(task, suite)
+        yield "suite", lambda task=task: _task(task, opened)
     yield "search.sampler", lambda: _sampler(config, suite)
     yield "engine", lambda: _engine(config)
     yield "logger", lambda: _logger(config)

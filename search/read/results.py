@@ -31,6 +31,7 @@ from search.store.artifacts import located
 from search.store.confirmations import Plan, plan
 from search.store.finalists import highest_rungs, mean_over_seeds
 from search.store.studies import parse_config, parse_suite
+from search.store.tokenizers import read_tokenizer
 from space.candidate import CandidateConfig
 from space.confirm import Confirm
 from space.errors import NotFoundError, nearest
@@ -105,6 +106,16 @@ class Reader:
             StorageError: another version of Pathfront wrote it.
         """
         return parse_suite(self._study(study).suite, study)
+
+    def tokenizer(self, study: str) -> bytes | None:
+        """The model of the study's own tokenizer; None if it has one that ships.
+
+        Raises:
+            NotFoundError: there is no such study.
+            StorageError: the model is damaged.
+        """
+        self._study(study)
+        return read_tokenizer(self._engine, self.url, study)
 
     def snapshot(self, study: str, seed: int) -> Snapshot:
         """The study's candidates, and its trials with a seed, as samplers see them.

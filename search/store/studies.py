@@ -26,6 +26,7 @@ from search.database.tables import candidates, clock, studies, trials
 from search.store.environment import Environment, conflicts
 from search.store.events import add_event
 from search.store.optuna_trials import close_storage, create_study, has_study
+from search.store.tokenizers import put_tokenizer
 from space.errors import NotFoundError, StorageError, StudyFileError, nearest
 from space.parsing import Model, parse
 from space.records import SuiteRecord
@@ -71,6 +72,7 @@ def create_or_resume(
     environment: Environment | None = None,
     accept_changes: bool = False,
     suite: SuiteRecord | None = None,
+    tokenizer: bytes | None = None,
 ) -> Study:
     """Create a study, or resume one that has the same specification, and mark it as launched.
 
@@ -81,24 +83,26 @@ def create_or_resume(
         accept_changes: whether data and code may differ from those of earlier trials.
         suite: what `planned` returned for this configuration, if it was called; else the configuration
             is checked here.
+        tokenizer: the model of the study's own tokenizer, if it has one.
 
     Returns:
         The study, with the suite that it was created with.
 
     Raises:
         StudyFileError: a study of this name has another specification, other data or other code, or belongs
-            to another program.
+            to another program; or its tokenizer's model is missing.
         StorageError: the database cannot be used.
     """
     suite = suite or config.check()
     with one_launcher(url):
-        return _create_or_resume(url, config, suite, environment, accept_changes)
+        return _create_or_resume(url, config, suite, tokenizer, environment, accept_changes)
 
 
 def _create_or_resume(
     url: str,
     config: StudyConfig,
     suite: SuiteRecord,
+    tokenizer: bytes | None,
     environment: Environment | None,
     accept_changes: bool,
 ) -> Study:
@@ -113,14 +117,15 @@ def _create_or_resume(
                         f"study: no other study of the database bears its name, and '{config.study}' is"
                         f" another program's in '{shown(url)}'; choose another name or another --storage"
                     )
-                created = _create(engine, config, suite)
+                created = _create(engine, config, suite, tokenizer)
                 known = _row(engine, config.study)
             else:
                 created = False
             assert known is not None
             study = _parse(known, config.study)
             if _is_empty(engine, config.study):
-                study = _replace(engine, study, config, suite)
+                _replace(engine, config, suite, tokenizer)
+                study = replace(study, config=config, suite=suite)
             else:
                 compare(study.config, config)
                 config = study.config.model_copy(update={key: getattr(config, key) for key in MAY_CHANGE})
@@ -224,18 +229,18 @@ def finish_study(engine: Engine, url: str, name: str, why: str, known: int | Non
     return True
 
 
-def _create(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> bool:
+def _create(engine: Engine, config: StudyConfig, suite: SuiteRecord, tokenizer: bytes | None) -> bool:
     row = {
         "artifacts_id": secrets.token_hex(6),
         "name": config.study,
         "config": config.model_dump(mode="json"),
         "suite": suite.model_dump(mode="json"),
+        "stop_requested": False,
     }
     try:
         with engine.begin() as connection:
-            connection.execute(
-                insert(studies).values(**row, created_at=clock(), launched_at=clock(), stop_requested=False)
-            )
+            connection.execute(insert(studies).values(**row, created_at=clock(), launched_at=clock()))
+            put_tokenizer(connection, config.study, suite, tokenizer)
     except IntegrityError:
         return False  # another launcher was faster
     return True
@@ -243,18 +248,17 @@ def _create(engine: Engine, config: StudyConfig, suite: SuiteRecord) -> bool:
 
 def _is_empty(engine: Engine, name: str) -> bool:
     """Whether a study has no candidate, so that its specification may still change."""
+    proposed = select(func.count()).select_from(candidates).where(candidates.c.study == name)
     with engine.connect() as connection:
-        return not connection.scalar(
-            select(func.count()).select_from(candidates).where(candidates.c.study == name)
-        )
+        return not connection.scalar(proposed)
 
 
-def _replace(engine: Engine, study: Study, config: StudyConfig, suite: SuiteRecord) -> Study:
+def _replace(engine: Engine, config: StudyConfig, suite: SuiteRecord, tokenizer: bytes | None) -> None:
     """Replace the specification of a study without candidates."""
     changes = {"config": config.model_dump(mode="json"), "suite": suite.model_dump(mode="json")}
     with engine.begin() as connection:
         connection.execute(update(studies).where(studies.c.name == config.study).values(changes))
-    return replace(study, config=config, suite=suite)
+        put_tokenizer(connection, config.study, suite, tokenizer)
 
 
 def join_environment(

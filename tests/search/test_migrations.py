@@ -159,7 +159,7 @@ def test_trials_of_version_3_were_scored_on_the_select_episodes(old_url, version
     migrate(old_url, "3")
     assert scalar(old_url, "SELECT version FROM pf_schema") == 3
     assert upgrade(old_url) == 3
-    assert "from version 3 to 4" in capsys.readouterr().err
+    assert f"from version 3 to {TODAY}" in capsys.readouterr().err
     assert differences(old_url) == []
     assert scalar(old_url, "SELECT count(*) FROM pf_trials WHERE split = 'select'") == 3
     assert scalar(old_url, "SELECT count(*) FROM pf_confirmations") == 0
@@ -169,6 +169,18 @@ def test_trials_of_version_3_were_scored_on_the_select_episodes(old_url, version
         (0, "select", None),
     ]
     assert reader.status("old").confirmation is None
+    reader.close()
+
+
+def test_studies_of_version_4_have_tokenizers_that_ship(old_url, version, capsys):
+    migrate(old_url, "4")
+    assert upgrade(old_url) == 4
+    assert f"from version 4 to {TODAY}" in capsys.readouterr().err
+    assert differences(old_url) == []
+    reader = Reader(old_url)
+    assert reader.tokenizer("old") is None
+    assert reader.config("old").tokenizer is None
+    assert reader.suite("old").tokenizer == "generalist-1024"
     reader.close()
 
 

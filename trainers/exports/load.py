@@ -9,9 +9,10 @@ from safetensors.torch import load_file
 from space.errors import CheckpointError, NotFoundError, one_line
 from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Recipe
 from space.scores import Scorecard
+from space.tokenizer import is_own
 from trainers.exports.sealed import check_seal, check_sha256
 from trainers.model.decoder import Decoder
-from trainers.tasks.tokenizer import tokenizer_model
+from trainers.tasks.tokenizer import keep_model, model_digest, tokenizer_model
 
 FOLDER = "full"  # of an export: its full training
 SCORECARD_FILE = "scorecard.json"
@@ -74,14 +75,37 @@ def full_scorecard(folder: Path) -> Scorecard | None:
 
 
 def check_tokenizer(folder: Path, recipe: Recipe) -> None:
-    """Check that an export's tokenizer is the one that this installation's tasks use.
+    """Check that an export's tokenizer is its suite's, and keep one of its own for what reads the suite.
 
     Raises:
         CheckpointError: its tokenizer is missing, or differs.
+        MachineError: the cache cannot be written.
     """
+    if is_own(recipe.suite.tokenizer):
+        keep_tokenizer(folder, recipe)
+        return
     path = folder / TOKENIZER_FILE
     if not path.is_file() or path.read_bytes() != tokenizer_model(recipe.suite.tokenizer):
         raise CheckpointError(
             f"an export's {TOKENIZER_FILE} is the tokenizer '{recipe.suite.tokenizer}' of this installation,"
             f" and '{path}' is {'another' if path.is_file() else 'missing'}; restore it, or export again"
         )
+
+
+def keep_tokenizer(folder: Path, recipe: Recipe) -> None:
+    """Keep an export's tokenizer for what reads its suite, unless it is one that ships.
+
+    Raises:
+        CheckpointError: its tokenizer is missing, or differs.
+        MachineError: the cache cannot be written.
+    """
+    name, path = recipe.suite.tokenizer, folder / TOKENIZER_FILE
+    if not is_own(name):
+        return
+    model = path.read_bytes() if path.is_file() else None
+    if model is None or model_digest(model) != name:
+        raise CheckpointError(
+            f"an export's {TOKENIZER_FILE} has the SHA-256 {name[:12]}, and '{path}' is"
+            f" {'missing' if model is None else 'another'}; restore it, or export again"
+        )
+    keep_model(model)

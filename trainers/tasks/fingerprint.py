@@ -19,6 +19,7 @@ from trainers.tasks.families.text import TextTask
 from trainers.tasks.registry import load_task
 from trainers.tasks.sessions import BaseTask, SessionTask
 from trainers.tokens.sequence import Chunk
+from trainers.tokens.text import well_formed
 
 SCHEME = 1  # of what enters a digest
 LENGTH = 16  # hexadecimal digits
@@ -90,7 +91,7 @@ def _content(task: Task) -> Iterator[bytes]:
     if isinstance(task, TextTask):
         for split in SPLITS:
             yield split.encode()
-            yield from (document.encode() for document in task.texts(split))
+            yield from (well_formed(document).encode() for document in task.texts(split))
         return
     simulated = isinstance(task, SessionTask) and not isinstance(task, AnswerTask)
     yield from _episodes(task.episodes(), SIMULATED if simulated else None)

@@ -1,7 +1,7 @@
 """Train a tokenizer that ships: `python -m trainers.tasks.train_tokenizer generalist-1024`.
 
 It is trained on Python's documentation and on the text of tasks, so the result depends on the version of
-Python. Suites name a file that ships; nothing is trained at run time.
+Python. Suites that ship name its file; a study's own tokenizer is trained by `own_tokenizer`.
 """
 
 import sys

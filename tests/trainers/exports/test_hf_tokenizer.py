@@ -12,9 +12,11 @@ from toys import toy_suite
 from space.catalog import load_catalog
 from space.errors import CheckpointError
 from trainers.exports.huggingface.folder import write_hf
-from trainers.exports.huggingface.tokenizer import TOKENIZER_JSON, Pieces, write_tokenizer
+from trainers.exports.huggingface.tokenizer import TOKENIZER_JSON, write_tokenizer
 from trainers.tasks.families import text
 from trainers.tasks.tokenizer import suite_tokenizer, tokenizer_model
+from trainers.tokens.pieces import Pieces
+from trainers.tokens.text import Tokenizer as OwnTokenizer
 
 ODD = [
     "",
@@ -106,6 +108,50 @@ def test_no_text_tells_the_two_apart(name, tmp_path):
             found = ours.encode(drawn).tolist()
             assert theirs.encode(drawn).ids == found, drawn
             assert theirs.decode(found) == ours.decode(found), drawn
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"add_dummy_prefix": False},
+        {"add_dummy_prefix": False, "user_defined_symbols": ["\n", "foo", "▁7"]},
+        {"user_defined_symbols": ["\n", "foo", "▁7"], "split_by_number": True},
+        {"user_defined_symbols": ["\n", "<"]},
+    ],
+    ids=str,
+)
+def test_nor_does_any_tell_a_model_of_ones_own_apart(settings, tmp_path):
+    import io
+
+    import sentencepiece
+    from tokenizers import Tokenizer
+
+    lines = [line for text in documents() for line in text.split("\n") if line] + ["<p>a</p><div>b</div>"] * 9
+    buffer = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=buffer,
+        vocab_size=600,
+        model_type="bpe",
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+        **settings,
+    )
+    ours, pieces = OwnTokenizer(buffer.getvalue()), Pieces.of(buffer.getvalue())
+    assert pieces.splits_names_of_bytes == ("<" in pieces.words)
+    write_tokenizer(
+        tmp_path, ours.model, load_catalog().suite("quick").model_copy(update={"text_vocab": 600})
+    )
+    theirs, rng = Tokenizer.from_file(str(tmp_path / TOKENIZER_JSON)), random.Random(0)
+    parts = [*pieces.normal, *pieces.words, *ODD, "\n", "<", "<0x0A>", "foo<0x0A>foo", "\n<0x41>\n"]
+    for _ in range(4000):
+        drawn = "".join(rng.choice(parts) for _ in range(rng.randrange(1, 12)))
+        found = ours.encode(drawn).tolist()
+        assert theirs.encode(drawn).ids == found, drawn
+        assert theirs.decode(found) == ours.decode(found) == drawn.replace("▁", " "), drawn
 
 
 def test_other_ids_decode_to_nothing(tmp_path):

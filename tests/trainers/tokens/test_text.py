@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.tokens.text import BOS, STOP, Tokenizer, train_tokenizer
+from trainers.tokens.text import BOS, STOP, Tokenizer, train_tokenizer, well_formed
 
 LINES = ["the quick brown fox jumps over the lazy dog", "    indented, twice  and spaced", "0123456789"] * 20
 WORDS = ("▁7", "▁red", "▁circle")
@@ -46,3 +46,39 @@ def test_white_space_and_other_scripts_come_back(text):
 def test_ids_beyond_the_text_are_left_out():
     ids = [*tokenizer().encode("red").tolist(), 5000]
     assert tokenizer().decode(ids) == "red"
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("\0", "\0"),
+        ("a\0\0b", "a\0\0b"),
+        ("한국어 \u1112\u1161\u11ab 🙂🏽\u200d🚀", "한국어 \u1112\u1161\u11ab 🙂🏽\u200d🚀"),
+        ("half \ud83d of it", "half \ufffd of it"),
+        ("\ude42\ud83d", "\ufffd\ufffd"),
+        ("\ud83d\ude42", "🙂"),
+    ],
+)
+def test_no_text_makes_it_fail(text, read):
+    assert well_formed(text) == read
+    assert tokenizer().encode(text).tolist() == tokenizer().encode(read).tolist()
+    assert tokenizer().decode(tokenizer().encode(text)) == read
+
+
+@given(st.text(max_size=40))
+def test_any_string_has_ids(text):
+    back = tokenizer().decode(tokenizer().encode(text))
+    assert back == well_formed(text).replace("▁", " ")
+
+
+@pytest.mark.parametrize(
+    ("lines", "size", "why"),
+    [
+        (LINES, 5000, r"the training text is enough for \d+ pieces, got 5,000"),
+        (LINES, 270, r"bytes and single characters of the training text are \d{3} pieces, got 270"),
+        ([], 320, "there is no training text"),
+    ],
+)
+def test_a_number_of_pieces_that_texts_do_not_give_is_refused(lines, size, why):
+    with pytest.raises(ValueError, match=why):
+        train_tokenizer(lines, size, WORDS)

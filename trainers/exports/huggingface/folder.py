@@ -26,7 +26,7 @@ from trainers.exports.huggingface.readme import readme
 from trainers.exports.huggingface.tokenizer import write_tokenizer
 from trainers.exports.huggingface.weights import from_peer, to_peer
 from trainers.exports.load import FOLDER as FULL_FOLDER
-from trainers.exports.load import checked_weights, load_decoder
+from trainers.exports.load import checked_weights, keep_tokenizer, load_decoder
 from trainers.exports.sheets import (
     MEGATRON_FILE,
     TORCHTITAN_FILE,
@@ -76,6 +76,7 @@ def write_hf(export: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _save_model(decoder, folder)
     _save_embedding(decoder, folder, file_sha256(checked_weights(export, recipe)))
+    keep_tokenizer(export, recipe)
     write_tokenizer(folder, tokenizer_model(recipe.suite.tokenizer), recipe.suite)
     (folder / CARD_FILE).write_text(readme(recipe, in_full), encoding="utf-8")
     (folder / TORCHTITAN_FILE).write_text(torchtitan(arch, recipe.suite, CONSTANTS), encoding="utf-8")

@@ -10,79 +10,21 @@ its merges stand in the order of the scores.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from sentencepiece import sentencepiece_model_pb2
+from typing import Any
 
 from space.errors import CheckpointError
 from space.files import write_atomically
 from space.records import SuiteRecord
+from trainers.tokens.pieces import Pieces
 from trainers.tokens.vocabulary import Vocabulary
 
 TOKENIZER_JSON = "tokenizer.json"
 CONFIG_JSON = "tokenizer_config.json"
 SPACE = "\u2581"  # how SentencePiece writes a space
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6  # kinds of pieces in a model file
+INSIDE_BYTE_NAMES = "(?<=<)(?=0x[0-9A-F]{2}>)"  # between "<" and the rest of what looks like a byte's name
 UNKNOWN_TEXT = " \u2047 "  # what SentencePiece decodes the unknown piece to
-
-
-class Pieces(NamedTuple):
-    """The pieces of a SentencePiece model, each with its id.
-
-    Attributes:
-        normal: by falling score.
-        words: user-defined ones, which are cut out before anything is merged.
-        byte_pieces: of characters that no piece holds.
-        unknown: the piece of what cannot be encoded.
-        controls: pieces that no text becomes.
-    """
-
-    normal: dict[str, int]
-    words: dict[str, int]
-    byte_pieces: dict[str, int]
-    unknown: dict[str, int]
-    controls: dict[str, int]
-
-    @classmethod
-    def of(cls, model: bytes) -> "Pieces":
-        """Read a model file.
-
-        Raises:
-            CheckpointError: it has settings under which `tokenizer.json` would give other ids.
-        """
-        proto: Any = sentencepiece_model_pb2.ModelProto()  # pyright: ignore[reportAttributeAccessIssue]
-        proto.ParseFromString(model)
-        _check_settings(proto)
-        kinds: dict[int, list[tuple[float, str, int]]] = {}
-        for index, piece in enumerate(proto.pieces):
-            kinds.setdefault(piece.type, []).append((-piece.score, piece.piece, index))
-        parts = [
-            {text: index for _, text, index in sorted(kinds.pop(kind, []), key=lambda found: found[0])}
-            for kind in (NORMAL, USER_DEFINED, BYTE, UNKNOWN, CONTROL)
-        ]
-        _require(not kinds, f"pieces of kind {sorted(kinds)}")
-        pieces = cls(*parts)
-        _require(len(pieces.byte_pieces) == 256, f"{len(pieces.byte_pieces)} pieces of bytes")
-        long = [text for text in pieces.normal if "<" in text and len(text) > 1]
-        _require(not long, f"the piece '{(long or [''])[0]}'")
-        strange = [text for text in pieces.normal if not set(text) <= pieces.normal.keys()]
-        _require(not strange, f"the piece '{(strange or [''])[0]}'")
-        return pieces
-
-    @property
-    def size(self) -> int:
-        """Number of pieces."""
-        return sum(map(len, self))
-
-    def merges(self) -> Iterator[tuple[str, str]]:
-        """Pairs of pieces that become one, those with the highest score first."""
-        for text in self.normal:
-            for place in range(1, len(text)):
-                left, right = text[:place], text[place:]
-                if left in self.normal and right in self.normal:
-                    yield left, right
 
 
 def write_tokenizer(folder: Path, model: bytes, suite: SuiteRecord) -> None:
@@ -99,7 +41,13 @@ def write_tokenizer(folder: Path, model: bytes, suite: SuiteRecord) -> None:
     Raises:
         CheckpointError: the model has settings under which the ids would be others.
     """
-    pieces = Pieces.of(model)
+    try:
+        pieces = Pieces.of(model)
+    except ValueError as error:
+        raise CheckpointError(
+            "a tokenizer for transformers gives the ids of the export's tokenizer.model, whose pieces are"
+            f" merged by score alone; this one has {error}"
+        ) from None
     if pieces.size == suite.text_vocab:
         text = json.dumps(tokenizer_json(pieces, suite), ensure_ascii=False, indent=1)
     else:
@@ -122,8 +70,8 @@ def tokenizer_json(pieces: Pieces, suite: SuiteRecord) -> dict[str, Any]:
     A name with a space in it can stand in no text, in which spaces are written as U+2581: so are called the
     ids that no text becomes. They decode to nothing.
     """
-    # "<" is a piece of its own and no part of another, so no text can look like the name of a byte
-    alone = [*sorted(pieces.words, key=len, reverse=True), "<"]
+    prefix = [{"type": "Prepend", "prepend": SPACE}] if pieces.prefixed else []
+    stripped = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if pieces.prefixed else []
     return {
         "version": "1.0",
         "truncation": None,
@@ -131,14 +79,9 @@ def tokenizer_json(pieces: Pieces, suite: SuiteRecord) -> dict[str, Any]:
         "added_tokens": [],
         "normalizer": {
             "type": "Sequence",
-            "normalizers": [{"type": "Prepend", "prepend": SPACE}, _replace({"String": " "}, SPACE)],
+            "normalizers": [*prefix, _replace({"String": " "}, SPACE)],
         },
-        "pre_tokenizer": {
-            "type": "Split",
-            "pattern": {"Regex": "|".join(map(re.escape, alone))},
-            "behavior": "Isolated",
-            "invert": False,
-        },
+        "pre_tokenizer": _isolated(pieces),
         "post_processor": None,
         "decoder": {
             "type": "Sequence",
@@ -148,7 +91,7 @@ def tokenizer_json(pieces: Pieces, suite: SuiteRecord) -> dict[str, Any]:
                 _replace({"String": SPACE}, " "),
                 {"type": "ByteFallback"},
                 {"type": "Fuse"},
-                {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+                *stripped,
             ],
         },
         "model": {
@@ -159,10 +102,28 @@ def tokenizer_json(pieces: Pieces, suite: SuiteRecord) -> dict[str, Any]:
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": True,
-            "ignore_merges": True,  # a piece that was cut out is its own id
+            "ignore_merges": bool(pieces.words),  # a piece that was cut out is its own id
             "vocab": dict(sorted(_vocabulary(pieces, suite).items(), key=lambda item: item[1])),
             "merges": [list(pair) for pair in pieces.merges()],
         },
+    }
+
+
+def _isolated(pieces: Pieces) -> dict[str, Any] | None:
+    """The pre-tokenizer that cuts out user-defined pieces; None where there are none.
+
+    What is cut out, and what lies between, is looked up as a whole before anything is merged. So that a text
+    which looks like the name of a byte is not taken for the byte, it is cut after its "<".
+    """
+    if not pieces.words:
+        return None
+    words = map(re.escape, sorted(pieces.words, key=len, reverse=True))
+    names = "<" if pieces.splits_names_of_bytes else INSIDE_BYTE_NAMES
+    return {
+        "type": "Split",
+        "pattern": {"Regex": "|".join([*words, names])},
+        "behavior": "Isolated",
+        "invert": False,
     }
 
 
@@ -178,7 +139,7 @@ def _vocabulary(pieces: Pieces, suite: SuiteRecord) -> dict[str, int]:
         names |= {f"<{what} {index - low}>": index for index in range(low, high)}
     names["<the separator>"] = vocabulary.separator
     names |= {f"<patch {encoder}>": vocabulary.placeholder(encoder) for encoder in suite.encoders}
-    _require(sorted(names.values()) == list(range(vocabulary.size)), "pieces beside those of the suite")
+    assert sorted(names.values()) == list(range(vocabulary.size)), "each id has one name"
     return names
 
 
@@ -189,19 +150,3 @@ def _named(text: str) -> str:
 
 def _replace(pattern: Mapping[str, str], content: str) -> dict[str, Any]:
     return {"type": "Replace", "pattern": dict(pattern), "content": content}
-
-
-def _check_settings(proto: Any) -> None:
-    normalizer, trainer = proto.normalizer_spec, proto.trainer_spec
-    _require(trainer.model_type == trainer.BPE, "another algorithm than byte-pair merges")
-    _require(normalizer.name == "identity" and not normalizer.precompiled_charsmap, "a normalisation")
-    _require(normalizer.add_dummy_prefix and not normalizer.remove_extra_whitespaces, "other white space")
-    _require(normalizer.escape_whitespaces and not trainer.treat_whitespace_as_suffix, "other white space")
-
-
-def _require(condition: bool, found: str) -> None:
-    if not condition:
-        raise CheckpointError(
-            "a tokenizer for transformers gives the ids of the export's tokenizer.model, whose pieces are"
-            f" merged by score alone; this one has {found}"
-        )

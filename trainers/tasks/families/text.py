@@ -26,7 +26,7 @@ from trainers.tasks.sessions import BaseTask
 from trainers.tasks.versions import versions_of
 from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk
-from trainers.tokens.text import BOS
+from trainers.tokens.text import BOS, well_formed
 
 EXCERPT = 1000  # characters
 SHORTEST_EXCERPT = 400
@@ -88,7 +88,7 @@ class TextTask(BaseTask):
         ]
         nats = iter(policy.nats(chunks))
         totals = [sum(next(nats)[-new:].sum() for *_, new in spans) for spans in windows]
-        sizes = [len(excerpt.encode()) for excerpt in chosen]
+        sizes = [len(well_formed(excerpt).encode()) for excerpt in chosen]
         return np.array(totals, dtype=np.float64) / np.log(2) / sizes
 
     def floor_policies(self) -> dict[str, Policy]:
