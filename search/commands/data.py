@@ -10,8 +10,10 @@ from search.commands.options import Json, examples
 if TYPE_CHECKING:
     from search.commands.output import Meter
     from space.catalog import Measured
+    from trainers.tasks.datasets.content import LeftOut
     from trainers.tasks.datasets.library import Dataset
 
+MOST_BAD = 0.01
 SPECIALIST = "trainers.specialist:dense_specialist"
 
 app = typer.Typer(help="Images and sounds by label, and text of your own, as tasks.", rich_markup_mode=None)
@@ -24,6 +26,12 @@ KindOption = Annotated[
     typer.Option(help="What it holds; found from the endings of its files otherwise."),
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace a data set of that name.")]
+MaxBad = Annotated[
+    float,
+    typer.Option(
+        "--max-bad", min=0.0, max=1.0, metavar="SHARE", help="Share of the items that may be unreadable."
+    ),
+]
 SpecialistOption = Annotated[
     bool,
     typer.Option(
@@ -48,6 +56,7 @@ def add(
     name: Name,
     source: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or file to read.")],
     kind: KindOption = None,
+    max_bad: MaxBad = MOST_BAD,
     replace: Replace = False,
     specialist: SpecialistOption = False,
     json: Json = False,
@@ -64,7 +73,7 @@ def add(
     Where the source has no such splits, every tenth item is held out for select and every tenth for report;
     every fifth where that leaves fewer than 20 (10 excerpts of text) for one of them. 200 items or 100,000
     characters give scores worth comparing. Fewer are taken with a warning, down to 10 items or some 10,000
-    characters.
+    characters. Items that cannot be read are named and left out, up to the share of --max-bad.
 
     All is copied and converted into PATHFRONT_DATA or the user's data folder: images to 16x16 pixels, sounds
     to one second at 8 kHz. Then floor and expert are measured into pathfront-tasks.json (or PATHFRONT_TASKS),
@@ -73,13 +82,15 @@ def add(
     from pathlib import Path
 
     from search.commands import output
+    from trainers.tasks.datasets.content import LeftOut
     from trainers.tasks.datasets.library import add_dataset, check_name
 
     check_name(name)
     _check_places()
-    former = _sha256(name)
+    former, left_out = _sha256(name), LeftOut(max_bad)
     with output.Meter(f"reading {source}", 1) as meter:
-        dataset = add_dataset(name, Path(source), _items(meter), kind, replace)
+        dataset = add_dataset(name, Path(source), _items(meter), kind, replace, left_out=left_out)
+    _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)
     _measure(dataset, specialist, json)
 
@@ -105,6 +116,7 @@ def fetch(
         typer.Option(metavar="HEX", help="Digest of what URL gives; needed with a URL of your own."),
     ] = None,
     kind: KindOption = None,
+    max_bad: MaxBad = MOST_BAD,
     replace: Replace = False,
     specialist: SpecialistOption = False,
     json: Json = False,
@@ -117,20 +129,22 @@ def fetch(
     from contextlib import ExitStack
 
     from search.commands import output
+    from trainers.tasks.datasets.content import LeftOut
     from trainers.tasks.datasets.downloads import downloaded, find_download
     from trainers.tasks.datasets.library import add_dataset, check_name
 
     check_name(name)
     _check_places()
-    former = _sha256(name)
+    former, left_out = _sha256(name), LeftOut(max_bad)
     wanted = find_download(name, url, sha256, kind)
     with ExitStack() as until_read:
         with output.Meter(f"downloading {wanted.url}", 1) as meter:
             source = until_read.enter_context(downloaded(wanted, _bytes(meter)))
         with output.Meter(f"reading {name}", 1) as meter:
             dataset = add_dataset(
-                name, source, _items(meter), wanted.kind, replace, wanted.url, wanted.licence
+                name, source, _items(meter), wanted.kind, replace, wanted.url, wanted.licence, left_out
             )
+    _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)
     _measure(dataset, specialist, json)
 
@@ -194,6 +208,30 @@ def _sha256(name: str) -> str | None:
         return None
 
 
+def _say_left_out(left_out: "LeftOut", dataset: "Dataset") -> None:
+    """Say what of the source is not in the data set, and why."""
+    from search.commands import output
+    from space.words import counted
+
+    if left_out.bad:
+        output.say(f"left out: {counted(left_out.bad, 'item')} that cannot be read")
+        _say_first(left_out.first_bad, left_out.bad)
+    if left_out.others:
+        output.say(f"left out: {counted(left_out.others, 'file')} of another kind")
+        _say_first(left_out.first_others, left_out.others)
+    if repeated := dataset.manifest.left_out:
+        output.say(f"left out: {repeated:,} that stood more than once are kept once")
+
+
+def _say_first(named: list[str], count: int) -> None:
+    from search.commands import output
+
+    for line in named:
+        output.say(f"  {line}")
+    if count > len(named):
+        output.say(f"  and {count - len(named):,} more")
+
+
 def _say_replaced(dataset: "Dataset", former: str | None) -> None:
     """If a data set was replaced by other data, delete its references and say so."""
     from search.commands import output
@@ -225,8 +263,6 @@ def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
     labels = f"{len(manifest.labels)} labels, " if manifest.labels else ""
     floor, expert = measured.record.checked("report")
     print(f"{manifest.name}: {labels}{sizes}; {manifest.rule}")
-    if manifest.left_out:
-        print(f"{manifest.left_out:,} that stood more than once are kept once")
     print(f"{output.short(dataset.size)}B in {dataset.folder}, references in {path}")
     print(
         f"{measured.record.metric}: floor {floor.mean:.4g} ({floor.policy}),"

@@ -323,6 +323,25 @@ def test_sixty_files_are_a_task_with_a_warning(pathfront, tmp_path):
     assert "every fifth for select and for report" in out
 
 
+def test_a_few_damaged_files_are_named_and_left_out(pathfront, tmp_path):
+    source = colours(tmp_path / "in", 101)
+    (source / "dark" / "3.png").write_bytes(b"no picture")
+    (source / "light" / "7.png").write_bytes((source / "light" / "8.png").read_bytes())
+    (source / "labels.csv").write_text("3,dark")
+    code, out, err = pathfront("add", "shades", source)
+    assert code == 0, err
+    assert "2 labels" in out
+    told = err[err.index("left out: 1 item that cannot be read") :].splitlines()
+    assert "dark/3.png' cannot" in told[1]
+    assert told[2] == "left out: 1 file of another kind"
+    assert told[3] == f"  {source / 'labels.csv'}"
+    assert told[4] == "left out: 1 that stood more than once are kept once"
+    assert json.loads(pathfront("list", "--json")[1])[0]["unreadable"] == 1
+    result = pathfront("add", "others", source, "--max-bad", "0.001")
+    refused(result, 1, "--max-bad", "1 of 202 are", "3.png' cannot")
+    refused(pathfront("add", "others", source, "--max-bad", "2"), 2, "--max-bad")
+
+
 def test_a_link_to_a_folder_of_a_label_is_followed(pathfront, tmp_path):
     aside = colours(tmp_path / "aside", 30)
     (tmp_path / "in").mkdir()

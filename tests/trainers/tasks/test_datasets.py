@@ -19,7 +19,7 @@ from space.records import SPLITS
 from trainers.tasks.contract import check_task
 from trainers.tasks.datasets import library as datasets
 from trainers.tasks.datasets import texts
-from trainers.tasks.datasets.content import Item, assign_splits
+from trainers.tasks.datasets.content import Item, LeftOut, assign_splits
 from trainers.tasks.datasets.downloads import KNOWN, content_digest
 from trainers.tasks.datasets.images import to_pixels
 from trainers.tasks.datasets.library import add_dataset, dataset_names, open_dataset
@@ -334,6 +334,40 @@ def _broken_image(source: Path) -> None:
     (source / "red" / "7.png").write_bytes((source / "red" / "7.png").read_bytes()[:200])
 
 
+@pytest.mark.parametrize("kind", ["images", "sounds", "text"])
+def test_items_that_cannot_be_read_are_counted_named_and_left_out_up_to_a_share(tmp_path, folder, kind):
+    source = tmp_path / "in"
+    if kind == "images":
+        paint(source, each=9)
+        names = ["red/3.png", "red/5.png", "blue/1.png", "blue/2.png"]
+    elif kind == "sounds":
+        hum(source, [(label, f"{label}/{i}.wav") for label in ("low", "red") for i in range(14)])
+        names = ["low/1.wav", "low/2.wav", "red/1.wav", "red/2.wav"]
+    else:
+        source.mkdir()
+        names = [f"{i}.txt" for i in range(4)]
+        for i in range(27):
+            (source / f"{i}.txt").write_text(prose(2_000, i))
+    for name in names:
+        (source / name).write_bytes(b"\xff\xfe damaged")
+    (source / "notes.xyz").write_text("of no kind that is read")
+    (source / "README.md").write_text("About it\n")
+    kept = LeftOut(0.2)
+    found = add("mine", source, left_out=kept)
+    assert (kept.bad, kept.others) == (4, 1)
+    assert len(kept.first_bad) == 3
+    assert all(str(source) in told for told in kept.first_bad)
+    assert kept.first_others == [str(source / "notes.xyz")]
+    assert found.manifest.unreadable == 4
+    if kind != "text":
+        assert found.manifest.items == (23 if kind == "images" else 24)
+    with pytest.raises(
+        TaskError, match=rf"a share of 0.1 .*--max-bad.* 4 of 2[78] are; the first: .*{source}"
+    ):
+        add("more", source, left_out=LeftOut(0.1))
+    assert [path.name for path in folder.iterdir()] == ["mine"]
+
+
 def _no_label(source: Path) -> None:
     paint(source)
     (source / "red" / "7.png").rename(source / "7.png")
@@ -368,7 +402,7 @@ def _only_tested(source: Path) -> None:
         (_few, "2 different items each, which 10 in all give.*1 of them for"),
         (_two_kinds, "3 files of images and 1 file of sounds; say which with --kind"),
         (_unknown, "has none among 1 file"),
-        (_broken_image, r"'.*7\.png' cannot"),
+        (_broken_image, r"a share of 0 .* 1 of 240 are; the first: .*'.*7\.png' cannot"),
         (_no_label, r"a folder that is its label, got '.*7\.png'"),
         (_long_label, "at most 48 bytes, got 'longlong"),
         (

@@ -6,8 +6,16 @@ from pathlib import Path
 
 from space.errors import TaskError
 from space.words import counted
-from trainers.tasks.datasets.content import Content, Kind, Progress, collect, is_about, unreadable
-from trainers.tasks.datasets.images import image_items, is_image
+from trainers.tasks.datasets.content import (
+    Content,
+    Kind,
+    LeftOut,
+    Progress,
+    collect,
+    is_about,
+    unreadable,
+)
+from trainers.tasks.datasets.images import image_items, is_idx_labels, is_image
 from trainers.tasks.datasets.sounds import is_sound, sound_items
 from trainers.tasks.datasets.texts import is_text, read_text
 
@@ -15,29 +23,32 @@ LONGEST_LICENCE = 200  # characters
 HIDDEN = (".", "__MACOSX")
 
 
-def read_folder(source: Path, kind: Kind | None, progress: Progress) -> Content:
+def read_folder(source: Path, kind: Kind | None, progress: Progress, left_out: LeftOut) -> Content:
     """Read and convert a folder or a file.
 
     Args:
         source: images or sounds in one folder for each label, or text.
         kind: what it is; found from what is there when None.
         progress: called with the number of items read and their total.
+        left_out: what is not in the data set is noted there.
 
     Raises:
-        TaskError: it is not clear what it holds, it holds too little, or a file cannot be read.
+        TaskError: it is not clear what it holds, it holds too little, or too many items cannot be read.
     """
     files = visible_files(source)
     if not files:
         raise TaskError(f"a data set has files, the folder '{source}' has none")
     kind = kind or find_kind(source, files)
+    if not source.is_file():
+        left_out.note_others([path for path in files if not _belongs(path, kind, source)])
     if kind == "text":
-        return read_text(source, files, progress)
+        return read_text(source, files, progress, left_out)
     if source.is_file():
         raise TaskError(f"{kind} are read from a folder with one folder for each label, '{source}' is a file")
     if kind == "images":
-        return collect(kind, source, image_items(source, files), progress)
+        return collect(kind, source, image_items(source, files), progress, left_out)
     items, rule = sound_items(source, files)
-    return collect(kind, source, items, progress, rule)
+    return collect(kind, source, items, progress, left_out, rule)
 
 
 def visible_files(source: Path) -> list[Path]:
@@ -84,6 +95,16 @@ def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
                 what = "a link to nothing" if entry.is_symlink() else "neither a file nor a folder"
                 raise TaskError(f"a data set has files and folders, '{path}' is {what}; repair or remove it")
             yield path, is_folder
+
+
+def _belongs(path: Path, kind: Kind, source: Path) -> bool:
+    """Whether a file is of a kind, or describes the data."""
+    of_kind = {
+        "images": is_image(path) or is_idx_labels(path),
+        "sounds": is_sound(path),
+        "text": is_text(path),
+    }
+    return of_kind[kind] or is_about(path, source)
 
 
 def find_kind(source: Path, files: Sequence[Path]) -> Kind:

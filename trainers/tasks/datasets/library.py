@@ -24,7 +24,7 @@ from space.errors import NotFoundError, StudyFileError, TaskError, nearest
 from space.files import write_folder_atomically
 from space.machine import Place
 from space.records import SPLITS, Frozen, Split
-from trainers.tasks.datasets.content import Arrays, Content, Kind, Progress
+from trainers.tasks.datasets.content import Arrays, Content, Kind, LeftOut, Progress
 from trainers.tasks.datasets.folders import find_licence, read_folder
 from trainers.tasks.registry import ENTRY_POINTS
 
@@ -47,6 +47,7 @@ class Manifest(Frozen):
         splits: how many of them each split has.
         rule: how the splits were chosen, in words.
         left_out: repeated items and paragraphs that were removed.
+        unreadable: items that were left out because they could not be read.
         labels: names of the labels, by index; empty for text.
         licence: as the source states it, if it does.
         sha256: digest of kind, labels and arrays.
@@ -60,6 +61,7 @@ class Manifest(Frozen):
     splits: dict[Split, int]
     rule: str
     left_out: int
+    unreadable: int = 0
     labels: tuple[str, ...]
     licence: str | None
     sha256: str
@@ -191,6 +193,7 @@ def add_dataset(
     replace: bool = False,
     origin: str | None = None,
     licence: str | None = None,
+    left_out: LeftOut | None = None,
 ) -> Dataset:
     """Read a folder or a file and keep it as a data set.
 
@@ -202,6 +205,7 @@ def add_dataset(
         replace: whether to replace another data set of that name.
         origin: where the source comes from; its path when None.
         licence: of the data; read from the files beside them when None.
+        left_out: what is not in the data set is noted there; it says how many items may be unreadable.
 
     Raises:
         StudyFileError: the name is invalid, or belongs to other data.
@@ -214,7 +218,8 @@ def add_dataset(
         raise NotFoundError(f"a data set is read from a folder or a file, there is no '{source}'")
     DATA.check_writable()
     licence = licence or find_licence(source)
-    content = read_folder(source, kind, progress)
+    left_out = left_out or LeftOut()
+    content = read_folder(source, kind, progress, left_out)
     manifest = Manifest(
         name=name,
         kind=content.kind,
@@ -223,6 +228,7 @@ def add_dataset(
         splits=content.sizes,
         rule=content.rule,
         left_out=content.left_out,
+        unreadable=left_out.bad,
         labels=content.labels,
         licence=licence,
         sha256=_digest(content.kind, content.labels, content.arrays),

@@ -12,6 +12,7 @@ from trainers.tasks.datasets.content import (
     PLACES,
     Content,
     Item,
+    LeftOut,
     Progress,
     assign_splits,
     is_about,
@@ -33,26 +34,31 @@ def is_text(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def read_text(source: Path, files: Sequence[Path], progress: Progress) -> Content:
+def read_text(source: Path, files: Sequence[Path], progress: Progress, left_out: LeftOut) -> Content:
     """Read files as documents.
 
     A repeated paragraph is kept at its first place only, so no split repeats another. Neighbours stay in one
     block, so few paragraphs continue in another split.
 
     Raises:
-        TaskError: a file cannot be read or is not UTF-8, or there is too little text for three splits.
+        TaskError: too many files cannot be read, or there is too little text for three splits.
     """
     known: set[str] = set()
     texts: dict[str, str] = {}
     repeated = 0
     prose = [path for path in files if is_text(path)] or files
+    prose = [path for path in prose if not is_about(path, source)]
     for count, path in enumerate(prose, start=1):
-        if not is_about(path, source):
+        try:
             whole = "\n\n".join(_pieces(_decoded(path)))
+        except TaskError as error:
+            left_out.note_bad(error)
+        else:
             kept = fresh(whole, known)
             repeated += len(paragraphs(whole)) - len(paragraphs(kept))
             texts[path.relative_to(source).as_posix() if path != source else path.name] = kept
         progress(count, len(prose))
+    left_out.check(source, len(prose))
     size = sum(map(len, texts.values()))
     limit = min(LARGEST_BLOCK, max(SMALLEST_BLOCK, size // MOST_BLOCKS))
     documents = {
