@@ -47,7 +47,7 @@ SpecialistOption = Annotated[
         [
             "pathfront data add flowers photos/            # photos/LABEL/*.jpg",
             "pathfront data add mnist mnist/               # train-images-idx3-ubyte.gz and its like",
-            "pathfront data add spoken-digits recordings/  # LABEL/*.wav, or LABEL_SPEAKER_NUMBER.wav",
+            "pathfront data add spoken-digits recordings/  # LABEL/*.flac, or LABEL_SPEAKER_NUMBER.mp3",
             "pathfront data add novels books/ --kind text --specialist",
         ]
     ),
@@ -66,7 +66,8 @@ def add(
     \b
     FOLDER holds one of:
       images   one folder for each label, or IDX files as MNIST has them
-      sounds   WAV files in one folder for each label, or LABEL_SPEAKER_NUMBER.wav
+      sounds   WAV, FLAC, MP3 or Ogg files in one folder for each label, or named
+               LABEL_SPEAKER_NUMBER.wav
       text     UTF-8 files, or is such a file itself
 
     Folders of labels may lie below train/ and test/, and val/ too. Links are followed, hidden files left out.

@@ -121,7 +121,7 @@ def find_kind(source: Path, files: Sequence[Path]) -> Kind:
     found: list[Kind] = [kind for kind, count in counts.items() if count]
     if not found:
         raise TaskError(
-            f"a data set has images, IDX files, WAV files or text, '{source}' has none among"
+            f"a data set has images, IDX files, sounds or text, '{source}' has none among"
             f" {counted(len(files), 'file')}; say what it is with --kind"
         )
     if len(found) > 1:
