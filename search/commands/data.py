@@ -10,7 +10,7 @@ from search.commands.options import Json, examples
 if TYPE_CHECKING:
     from search.commands.output import Meter
     from space.catalog import Measured
-    from trainers.tasks.datasets.content import LeftOut
+    from trainers.tasks.datasets.content import LeftOut, Progress
     from trainers.tasks.datasets.library import Dataset
 
 MOST_BAD = 0.01
@@ -26,6 +26,10 @@ KindOption = Annotated[
     typer.Option(help="What it holds; found from the endings of its files otherwise."),
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace a data set of that name.")]
+Field = Annotated[
+    str,
+    typer.Option(metavar="FIELD", help="Field of JSON lines and Parquet that has the text."),
+]
 MaxBad = Annotated[
     float,
     typer.Option(
@@ -49,6 +53,7 @@ SpecialistOption = Annotated[
             "pathfront data add mnist mnist/               # train-images-idx3-ubyte.gz and its like",
             "pathfront data add spoken-digits recordings/  # LABEL/*.flac, or LABEL_SPEAKER_NUMBER.mp3",
             "pathfront data add novels books/ --kind text --specialist",
+            "pathfront data add web crawl/ --field content  # crawl/*.jsonl.zst",
         ]
     ),
 )
@@ -56,6 +61,7 @@ def add(
     name: Name,
     source: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or file to read.")],
     kind: KindOption = None,
+    field: Field = "text",
     max_bad: MaxBad = MOST_BAD,
     replace: Replace = False,
     specialist: SpecialistOption = False,
@@ -68,7 +74,8 @@ def add(
       images   one folder for each label, or IDX files as MNIST has them
       sounds   WAV, FLAC, MP3 or Ogg files in one folder for each label, or named
                LABEL_SPEAKER_NUMBER.wav
-      text     UTF-8 files, or is such a file itself
+      text     UTF-8 files, JSON lines (.jsonl) or Parquet, or is such a file itself;
+               files and JSON lines may be compressed (.gz, .zst)
 
     Folders of labels may lie below train/ and test/, and val/ too. Links are followed, hidden files left out.
     Where the source has no such splits, every tenth item is held out for select and every tenth for report;
@@ -90,7 +97,9 @@ def add(
     _check_places()
     former, left_out = _sha256(name), LeftOut(max_bad)
     with output.Meter(f"reading {source}", 1) as meter:
-        dataset = add_dataset(name, Path(source), _items(meter), kind, replace, left_out=left_out)
+        dataset = add_dataset(
+            name, Path(source), _items(meter), kind, replace, left_out=left_out, field=field
+        )
     _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)
     _measure(dataset, specialist, json)
@@ -117,6 +126,7 @@ def fetch(
         typer.Option(metavar="HEX", help="Digest of what URL gives; needed with a URL of your own."),
     ] = None,
     kind: KindOption = None,
+    field: Field = "text",
     max_bad: MaxBad = MOST_BAD,
     replace: Replace = False,
     specialist: SpecialistOption = False,
@@ -143,7 +153,7 @@ def fetch(
             source = until_read.enter_context(downloaded(wanted, _bytes(meter)))
         with output.Meter(f"reading {name}", 1) as meter:
             dataset = add_dataset(
-                name, source, _items(meter), wanted.kind, replace, wanted.url, wanted.licence, left_out
+                name, source, _items(meter), wanted.kind, replace, wanted.url, wanted.licence, left_out, field
             )
     _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)
@@ -250,11 +260,18 @@ def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
     """Measure floor and expert, note them for study files, and say what was found."""
     from search.commands import output
     from space.catalog import write_local
+    from trainers.tasks.datasets.text_task import AddedText
     from trainers.tasks.measure import measure_by_name, own_suite
+    from trainers.tasks.registry import load_task
 
     manifest = dataset.manifest
+    suite = own_suite()
+    task = load_task(manifest.name, suite)
+    if isinstance(task, AddedText):
+        with output.Meter(f"tokenising {manifest.name}", 1) as meter:
+            task.tokenise(_items(meter))
     output.say(f"measuring floor and expert of {manifest.name}")
-    measured = measure_by_name(manifest.name, own_suite(), SPECIALIST if specialist else None)
+    measured = measure_by_name(manifest.name, suite, SPECIALIST if specialist else None)
     path = write_local(measured)
     _warn_of_few(manifest.name, manifest.kind, measured.episodes)
     if json:
@@ -297,8 +314,15 @@ def _row(dataset: "Dataset", measured: "Measured | None") -> dict[str, object]:
     }
 
 
-def _items(meter: "Meter") -> Callable[[int, int], None]:
-    return lambda done, total: meter.update(done, f"{done:,} of {total:,}", total)
+def _items(meter: "Meter") -> "Progress":
+    """Shows items, or bytes, of their total."""
+    from search.commands import output
+
+    def show(done: int, total: int, unit: str = "", /) -> None:
+        few, all_ = (output.short(n, unit) if unit else f"{n:,}" for n in (done, total))
+        meter.update(done, f"{few} of {all_}", total)
+
+    return show
 
 
 def _bytes(meter: "Meter") -> Callable[[int, int], None]:

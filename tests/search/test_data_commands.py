@@ -320,7 +320,7 @@ def test_sixty_files_are_a_task_with_a_warning(pathfront, tmp_path):
     code, out, err = pathfront("add", "short", tmp_path / "short.txt")
     assert code == 0, err
     assert "excerpts score a trial of short; fewer than 10" in err
-    assert "every fifth for select and for report" in out
+    assert "every fifth block for select and for report" in out
 
 
 def test_a_few_damaged_files_are_named_and_left_out(pathfront, tmp_path):

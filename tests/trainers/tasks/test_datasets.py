@@ -19,8 +19,8 @@ from scipy.signal import resample_poly
 from space.errors import MachineError, NotFoundError, StudyFileError, TaskError
 from space.records import SPLITS
 from trainers.tasks.contract import check_task
+from trainers.tasks.datasets import documents
 from trainers.tasks.datasets import library as datasets
-from trainers.tasks.datasets import texts
 from trainers.tasks.datasets.content import Item, LeftOut, assign_splits
 from trainers.tasks.datasets.downloads import KNOWN, content_digest
 from trainers.tasks.datasets.images import to_pixels
@@ -43,7 +43,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
-def quiet(done: int, total: int) -> None:
+def quiet(done: int, total: int, unit: str = "") -> None:
     """No progress."""
 
 
@@ -637,9 +637,9 @@ class CountedText(str):
 
 def test_a_long_line_is_cut_without_copying_it_again_and_again(monkeypatch):
     line = " ".join(WORDS) * 10_000
-    monkeypatch.setattr(texts, "paragraphs", lambda text: [CountedText(text)])
+    monkeypatch.setattr(documents, "paragraphs", lambda text: [CountedText(text)])
     CountedText.copied = 0
-    pieces = list(texts._pieces(line))
+    pieces = list(documents._pieces(line))
     assert len(pieces) > 200
     assert CountedText.copied < 3 * len(line)
 
@@ -659,8 +659,8 @@ def test_pieces_are_those_of_a_text_that_is_cut_from_its_front(text):
 
     limit = 7
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(texts, "SMALLEST_BLOCK", limit)
-        assert list(texts._pieces(text)) == list(expected())
+        patch.setattr(documents, "LONGEST_PIECE", limit)
+        assert list(documents._pieces(text)) == list(expected())
 
 
 @pytest.mark.parametrize(

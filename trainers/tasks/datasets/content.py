@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from space.records import SPLITS, Split
 
 Kind = Literal["images", "sounds", "text"]
 Arrays = dict[str, np.ndarray]
-Progress = Callable[[int, int], None]
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -33,12 +32,20 @@ PLACES: dict[int, dict[Split, int]] = {10: {"select": 2, "report": 7}, 5: {"sele
 TENTH, FIFTH = PLACES
 ABOUT = re.compile(r"(README|LICEN[SC]E|COPYING)(\.\w+)?", re.IGNORECASE)
 LONGEST_LABEL = 48  # bytes
-MOST_ITEMS = 100_000
+MOST_ITEMS = 100_000  # labelled ones, which are held in memory
 FIRST_NAMED = 3  # of what was left out
 FEWEST_HELD_OUT = 2
 """Different items or excerpts of a split; fewer have no standard error."""
 ENOUGH_HELD_OUT = 20
 """Different items of a split; with fewer, every fifth is held out, and the scores are coarse."""
+
+
+class Progress(Protocol):
+    """Called while something long is done."""
+
+    def __call__(self, done: int, total: int, unit: str = "", /) -> None:
+        """Take the amount of work that is done and its total; items where there is no unit."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Content:
         kind: what it is.
         arrays: `splits` (count,), places in `SPLITS`. Of images also `items` (count, side, side, 3) uint8, of
             sounds `items` (count, frames, bands) float16 in [-1, 1], of both `labels` (count,); of a text
-            `text` (bytes,) uint8 and the `ends` (count,) of its documents.
+            `text` (bytes,) uint8 and the `ends` (count,) of its documents, mapped into memory.
         labels: their names, by index; empty for text.
         rule: how the splits were chosen, in words.
         left_out: repeated items and paragraphs that were removed.

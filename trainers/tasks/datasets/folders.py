@@ -15,22 +15,32 @@ from trainers.tasks.datasets.content import (
     is_about,
     unreadable,
 )
+from trainers.tasks.datasets.documents import FIELD, is_text
 from trainers.tasks.datasets.images import image_items, is_idx_labels, is_image
 from trainers.tasks.datasets.sounds import is_sound, sound_items
-from trainers.tasks.datasets.texts import is_text, read_text
+from trainers.tasks.datasets.texts import read_text
 
 LONGEST_LICENCE = 200  # characters
 HIDDEN = (".", "__MACOSX")
 
 
-def read_folder(source: Path, kind: Kind | None, progress: Progress, left_out: LeftOut) -> Content:
+def read_folder(
+    source: Path,
+    kind: Kind | None,
+    progress: Progress,
+    left_out: LeftOut,
+    scratch: Path,
+    field: str = FIELD,
+) -> Content:
     """Read and convert a folder or a file.
 
     Args:
         source: images or sounds in one folder for each label, or text.
         kind: what it is; found from what is there when None.
-        progress: called with the number of items read and their total.
+        progress: called with the number of items read and their total, of text with bytes.
         left_out: what is not in the data set is noted there.
+        scratch: an empty folder for what does not fit into memory.
+        field: of a record of text, which has the text.
 
     Raises:
         TaskError: it is not clear what it holds, it holds too little, or too many items cannot be read.
@@ -42,7 +52,7 @@ def read_folder(source: Path, kind: Kind | None, progress: Progress, left_out: L
     if not source.is_file():
         left_out.note_others([path for path in files if not _belongs(path, kind, source)])
     if kind == "text":
-        return read_text(source, files, progress, left_out)
+        return read_text(source, files, progress, left_out, scratch, field)
     if source.is_file():
         raise TaskError(f"{kind} are read from a folder with one folder for each label, '{source}' is a file")
     if kind == "images":
