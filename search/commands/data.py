@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from search.commands.data_remove import EXAMPLES, Name, remove
 from search.commands.options import Json, examples
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ SPECIALIST = "trainers.specialist:dense_specialist"
 
 app = typer.Typer(help="Images and sounds by label, and text of your own, as tasks.", rich_markup_mode=None)
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="What the task is called: small letters, digits, hyphens.")
-]
 KindOption = Annotated[
     Literal["images", "sounds", "text"] | None,
     typer.Option(help="What it holds; found from the endings of its files otherwise."),
@@ -162,10 +160,10 @@ def fetch(
 
 @app.command("list", epilog=examples(["pathfront data list", "pathfront data list --json"]))
 def list_datasets(json: Json = False) -> None:
-    """List the data sets with floor and expert.
+    """List the data sets with splits (train/select/report), floor and expert.
 
-    Both are of the report episodes. A data set that is damaged, or whose name something that ships has taken
-    since, is named in a warning.
+    Floor and expert are of the report episodes. A data set that is damaged, or whose name something that
+    ships has taken since, is named in a warning.
     """
     from search.commands import output
     from space.catalog import local_catalog
@@ -189,8 +187,22 @@ def list_datasets(json: Json = False) -> None:
     if not rows:
         output.say(f"no data sets in {data_folder()}; add one: pathfront data add NAME FOLDER")
         return
-    columns = ["name", "kind", ">items", ">labels", ">floor", ">expert", ">size", "licence", "source"]
+    columns = [
+        "name",
+        "kind",
+        ">items",
+        ">splits",
+        ">labels",
+        ">floor",
+        ">expert",
+        ">size",
+        "licence",
+        "source",
+    ]
     output.print_table(columns, [[_cell(name, row[name]) for name in _bare(columns)] for row in rows])
+
+
+app.command("remove", epilog=examples(EXAMPLES))(remove)
 
 
 def _check_places() -> None:
@@ -340,6 +352,8 @@ def _cell(name: str, value: object) -> str:
 
     if value is None or value == ():
         return "-"
+    if isinstance(value, dict):
+        return "/".join(map(str, value.values()))
     if name == "size" and isinstance(value, int):
         return f"{output.short(value)}B"
     if isinstance(value, tuple):

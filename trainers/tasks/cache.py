@@ -6,9 +6,11 @@ number of processes may make and read the same file at once. They are mapped int
 share. A folder that cannot be written is reported as a MachineError before anything is made.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -35,6 +37,7 @@ KINDS = {
     "F64": "<f8",
 }
 ALIGNED = 8  # bytes
+DIGITS = 16  # hexadecimal, of a key in a file's name
 TORN = (ValueError, KeyError, TypeError, OverflowError)  # errors that a damaged header can cause
 
 Arrays = dict[str, np.ndarray]
@@ -52,7 +55,7 @@ def cache_folder() -> Path:
 def cache_path(name: str, key: Mapping[str, object]) -> Path:
     """Where data that depends on `key` is kept."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return cache_folder() / f"{name}-{digest[:16]}.safetensors"
+    return cache_folder() / f"{name}-{digest[:DIGITS]}.safetensors"
 
 
 def is_intact(path: Path) -> bool:
@@ -108,6 +111,19 @@ def cached_episodes(name: str, key: Mapping[str, object], make: Callable[[], Seq
         MachineError: the cache cannot be read or written, or its disk is full.
     """
     return Episodes.from_arrays(cached_arrays(name, key, lambda: Episodes.of(make()).arrays()))
+
+
+def forget(name: str) -> None:
+    """Delete all data of a task, whatever they depend on.
+
+    Raises:
+        MachineError: the cache cannot be written.
+    """
+    kept = re.compile(rf"{re.escape(name)}(-fingerprint)?-[0-9a-f]{{{DIGITS}}}\.safetensors")
+    with CACHE.errors(), contextlib.suppress(FileNotFoundError):
+        for path in list(cache_folder().iterdir()):
+            if kept.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Arrays | None:

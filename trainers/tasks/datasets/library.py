@@ -29,6 +29,7 @@ from space.errors import NotFoundError, StudyFileError, TaskError, nearest
 from space.files import PART, write_folder_atomically
 from space.machine import Place
 from space.records import SPLITS, Frozen, Split
+from trainers.tasks.cache import forget
 from trainers.tasks.datasets.content import Arrays, Content, Kind, LeftOut, Progress
 from trainers.tasks.datasets.documents import FIELD
 from trainers.tasks.datasets.folders import find_licence, read_folder
@@ -261,6 +262,22 @@ def add_dataset(
             return there
         _write(manifest, content, scratch)
     return open_dataset(name)
+
+
+def remove_dataset(name: str) -> None:
+    """Delete a data set, whole or damaged, and what was generated from it.
+
+    Raises:
+        NotFoundError: there is no data set of that name.
+        MachineError: it cannot be deleted.
+    """
+    if name not in dataset_names():
+        raise NotFoundError(f"no data set is called '{name}'{nearest(name, dataset_names())}")
+    with DATA.errors():
+        gone = Path(tempfile.mkdtemp(prefix=".", suffix=PART, dir=data_folder()))
+        os.replace(data_folder() / name, gone)  # in one step; a folder replaces an empty one
+        shutil.rmtree(gone)
+    forget(name)
 
 
 @contextmanager
