@@ -652,7 +652,8 @@ def test_pieces_are_those_of_a_text_that_is_cut_from_its_front(text):
             while len(rest) > limit:
                 ends = [rest.rfind(mark, 1, limit) for mark in ("\n", " ")]
                 cut = next((end for end in ends if end > 0), limit)
-                yield rest[:cut]
+                if rest[:cut].strip():
+                    yield rest[:cut]
                 rest = rest[cut:].lstrip("\n ")
             if rest.strip():
                 yield rest
