@@ -53,13 +53,13 @@ class Corpus:
 
     Attributes:
         episodes: end to end.
-        starts: (starts,) int64, tokens where a window may begin.
+        starts: (starts,) int64, tokens where a window may begin; a range where it may at any.
         firsts: (episodes,) int64, the first start of each episode; its instruction precedes it.
         prompt_share: share of the windows that begin with a demonstration.
     """
 
     episodes: Episodes
-    starts: np.ndarray
+    starts: np.ndarray | range
     firsts: np.ndarray
     prompt_share: float = 0.0
 
@@ -73,18 +73,23 @@ class Corpus:
         if not episodes:
             raise TaskError(f"task '{task}' has training episodes with scored tokens, got 0 episodes")
         whole = Episodes.of(episodes)
-        starts = np.flatnonzero(whole.starts)
-        first = np.searchsorted(starts, whole.offsets[:-1])
-        begun = np.append(starts, len(whole.tokens))[first] < whole.offsets[1:]
-        later = whole.scored.copy()
-        later[whole.offsets[:-1]] = False  # nothing predicts an episode's first token
-        if not begun.all() or not later.any():
+        if whole.starts.all():
+            starts, firsts = range(len(whole.tokens)), whole.offsets[:-1]
+            begun = whole.offsets[:-1] < whole.offsets[1:]
+        else:
+            starts = np.flatnonzero(whole.starts)
+            first = np.searchsorted(starts, whole.offsets[:-1])
+            firsts = np.append(starts, len(whole.tokens))[first]
+            begun = firsts < whole.offsets[1:]
+        # nothing predicts an episode's first token
+        later = int(np.count_nonzero(whole.scored)) - int(whole.scored[whole.offsets[:-1]].sum())
+        if not begun.all() or not later:
             raise TaskError(
                 f"task '{task}' has training episodes with scored tokens and places where a window may begin,"
                 f" got {len(whole)} episodes, {int(begun.sum())} of them with such a place"
-                f" and {int(later.sum())} scored tokens"
+                f" and {later} scored tokens"
             )
-        return cls(whole, starts, starts[first], prompt_share)
+        return cls(whole, starts, firsts, prompt_share)
 
     def __len__(self) -> int:
         return len(self.episodes.tokens)
@@ -128,7 +133,7 @@ class Corpus:
         episode = int(rng.integers(len(self.episodes)))
         span = self._span(episode)
         instruction = self._instruction(episode)
-        low, high = np.searchsorted(self.starts, span)
+        low, high = span if isinstance(self.starts, range) else np.searchsorted(self.starts, span)
         boundaries = np.append(self.starts[low:high], span[1])
         room = most - len(instruction)
         if rng.random() < 0.5:

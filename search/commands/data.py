@@ -5,25 +5,35 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from search.commands.data_remove import EXAMPLES, Name, remove
 from search.commands.options import Json, examples
 
 if TYPE_CHECKING:
     from search.commands.output import Meter
     from space.catalog import Measured
+    from trainers.tasks.datasets.content import LeftOut, Progress
     from trainers.tasks.datasets.library import Dataset
 
+MOST_BAD = 0.01
 SPECIALIST = "trainers.specialist:dense_specialist"
 
 app = typer.Typer(help="Images and sounds by label, and text of your own, as tasks.", rich_markup_mode=None)
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="What the task is called: small letters, digits, hyphens.")
-]
 KindOption = Annotated[
     Literal["images", "sounds", "text"] | None,
     typer.Option(help="What it holds; found from the endings of its files otherwise."),
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace a data set of that name.")]
+Field = Annotated[
+    str,
+    typer.Option(metavar="FIELD", help="Field of JSON lines and Parquet that has the text."),
+]
+MaxBad = Annotated[
+    float,
+    typer.Option(
+        "--max-bad", min=0.0, max=1.0, metavar="SHARE", help="Share of the items that may be unreadable."
+    ),
+]
 SpecialistOption = Annotated[
     bool,
     typer.Option(
@@ -39,8 +49,9 @@ SpecialistOption = Annotated[
         [
             "pathfront data add flowers photos/            # photos/LABEL/*.jpg",
             "pathfront data add mnist mnist/               # train-images-idx3-ubyte.gz and its like",
-            "pathfront data add spoken-digits recordings/  # LABEL/*.wav, or LABEL_SPEAKER_NUMBER.wav",
+            "pathfront data add spoken-digits recordings/  # LABEL/*.flac, or LABEL_SPEAKER_NUMBER.mp3",
             "pathfront data add novels books/ --kind text --specialist",
+            "pathfront data add web crawl/ --field content  # crawl/*.jsonl.zst",
         ]
     ),
 )
@@ -48,6 +59,8 @@ def add(
     name: Name,
     source: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or file to read.")],
     kind: KindOption = None,
+    field: Field = "text",
+    max_bad: MaxBad = MOST_BAD,
     replace: Replace = False,
     specialist: SpecialistOption = False,
     json: Json = False,
@@ -57,14 +70,16 @@ def add(
     \b
     FOLDER holds one of:
       images   one folder for each label, or IDX files as MNIST has them
-      sounds   WAV files in one folder for each label, or LABEL_SPEAKER_NUMBER.wav
-      text     UTF-8 files, or is such a file itself
+      sounds   WAV, FLAC, MP3 or Ogg files in one folder for each label, or named
+               LABEL_SPEAKER_NUMBER.wav
+      text     UTF-8 files, JSON lines (.jsonl) or Parquet, or is such a file itself;
+               files and JSON lines may be compressed (.gz, .zst)
 
     Folders of labels may lie below train/ and test/, and val/ too. Links are followed, hidden files left out.
     Where the source has no such splits, every tenth item is held out for select and every tenth for report;
     every fifth where that leaves fewer than 20 (10 excerpts of text) for one of them. 200 items or 100,000
     characters give scores worth comparing. Fewer are taken with a warning, down to 10 items or some 10,000
-    characters.
+    characters. Items that cannot be read are named and left out, up to the share of --max-bad.
 
     All is copied and converted into PATHFRONT_DATA or the user's data folder: images to 16x16 pixels, sounds
     to one second at 8 kHz. Then floor and expert are measured into pathfront-tasks.json (or PATHFRONT_TASKS),
@@ -73,13 +88,17 @@ def add(
     from pathlib import Path
 
     from search.commands import output
+    from trainers.tasks.datasets.content import LeftOut
     from trainers.tasks.datasets.library import add_dataset, check_name
 
     check_name(name)
     _check_places()
-    former = _sha256(name)
+    former, left_out = _sha256(name), LeftOut(max_bad)
     with output.Meter(f"reading {source}", 1) as meter:
-        dataset = add_dataset(name, Path(source), _items(meter), kind, replace)
+        dataset = add_dataset(
+            name, Path(source), _items(meter), kind, replace, left_out=left_out, field=field
+        )
+    _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)
     _measure(dataset, specialist, json)
 
@@ -105,6 +124,8 @@ def fetch(
         typer.Option(metavar="HEX", help="Digest of what URL gives; needed with a URL of your own."),
     ] = None,
     kind: KindOption = None,
+    field: Field = "text",
+    max_bad: MaxBad = MOST_BAD,
     replace: Replace = False,
     specialist: SpecialistOption = False,
     json: Json = False,
@@ -117,30 +138,32 @@ def fetch(
     from contextlib import ExitStack
 
     from search.commands import output
+    from trainers.tasks.datasets.content import LeftOut
     from trainers.tasks.datasets.downloads import downloaded, find_download
     from trainers.tasks.datasets.library import add_dataset, check_name
 
     check_name(name)
     _check_places()
-    former = _sha256(name)
+    former, left_out = _sha256(name), LeftOut(max_bad)
     wanted = find_download(name, url, sha256, kind)
     with ExitStack() as until_read:
         with output.Meter(f"downloading {wanted.url}", 1) as meter:
             source = until_read.enter_context(downloaded(wanted, _bytes(meter)))
         with output.Meter(f"reading {name}", 1) as meter:
             dataset = add_dataset(
-                name, source, _items(meter), wanted.kind, replace, wanted.url, wanted.licence
+                name, source, _items(meter), wanted.kind, replace, wanted.url, wanted.licence, left_out, field
             )
+    _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)
     _measure(dataset, specialist, json)
 
 
 @app.command("list", epilog=examples(["pathfront data list", "pathfront data list --json"]))
 def list_datasets(json: Json = False) -> None:
-    """List the data sets with floor and expert.
+    """List the data sets with splits (train/select/report), floor and expert.
 
-    Both are of the report episodes. A data set that is damaged, or whose name something that ships has taken
-    since, is named in a warning.
+    Floor and expert are of the report episodes. A data set that is damaged, or whose name something that
+    ships has taken since, is named in a warning.
     """
     from search.commands import output
     from space.catalog import local_catalog
@@ -164,8 +187,22 @@ def list_datasets(json: Json = False) -> None:
     if not rows:
         output.say(f"no data sets in {data_folder()}; add one: pathfront data add NAME FOLDER")
         return
-    columns = ["name", "kind", ">items", ">labels", ">floor", ">expert", ">size", "licence", "source"]
+    columns = [
+        "name",
+        "kind",
+        ">items",
+        ">splits",
+        ">labels",
+        ">floor",
+        ">expert",
+        ">size",
+        "licence",
+        "source",
+    ]
     output.print_table(columns, [[_cell(name, row[name]) for name in _bare(columns)] for row in rows])
+
+
+app.command("remove", epilog=examples(EXAMPLES))(remove)
 
 
 def _check_places() -> None:
@@ -194,6 +231,30 @@ def _sha256(name: str) -> str | None:
         return None
 
 
+def _say_left_out(left_out: "LeftOut", dataset: "Dataset") -> None:
+    """Say what of the source is not in the data set, and why."""
+    from search.commands import output
+    from space.words import counted
+
+    if left_out.bad:
+        output.say(f"left out: {counted(left_out.bad, 'item')} that cannot be read")
+        _say_first(left_out.first_bad, left_out.bad)
+    if left_out.others:
+        output.say(f"left out: {counted(left_out.others, 'file')} of another kind")
+        _say_first(left_out.first_others, left_out.others)
+    if repeated := dataset.manifest.left_out:
+        output.say(f"left out: {repeated:,} that stood more than once are kept once")
+
+
+def _say_first(named: list[str], count: int) -> None:
+    from search.commands import output
+
+    for line in named:
+        output.say(f"  {line}")
+    if count > len(named):
+        output.say(f"  and {count - len(named):,} more")
+
+
 def _say_replaced(dataset: "Dataset", former: str | None) -> None:
     """If a data set was replaced by other data, delete its references and say so."""
     from search.commands import output
@@ -211,11 +272,18 @@ def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
     """Measure floor and expert, note them for study files, and say what was found."""
     from search.commands import output
     from space.catalog import write_local
+    from trainers.tasks.datasets.text_task import AddedText
     from trainers.tasks.measure import measure_by_name, own_suite
+    from trainers.tasks.registry import load_task
 
     manifest = dataset.manifest
+    suite = own_suite()
+    task = load_task(manifest.name, suite)
+    if isinstance(task, AddedText):
+        with output.Meter(f"tokenising {manifest.name}", 1) as meter:
+            task.tokenise(_items(meter))
     output.say(f"measuring floor and expert of {manifest.name}")
-    measured = measure_by_name(manifest.name, own_suite(), SPECIALIST if specialist else None)
+    measured = measure_by_name(manifest.name, suite, SPECIALIST if specialist else None)
     path = write_local(measured)
     _warn_of_few(manifest.name, manifest.kind, measured.episodes)
     if json:
@@ -225,8 +293,6 @@ def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
     labels = f"{len(manifest.labels)} labels, " if manifest.labels else ""
     floor, expert = measured.record.checked("report")
     print(f"{manifest.name}: {labels}{sizes}; {manifest.rule}")
-    if manifest.left_out:
-        print(f"{manifest.left_out:,} that stood more than once are kept once")
     print(f"{output.short(dataset.size)}B in {dataset.folder}, references in {path}")
     print(
         f"{measured.record.metric}: floor {floor.mean:.4g} ({floor.policy}),"
@@ -260,8 +326,15 @@ def _row(dataset: "Dataset", measured: "Measured | None") -> dict[str, object]:
     }
 
 
-def _items(meter: "Meter") -> Callable[[int, int], None]:
-    return lambda done, total: meter.update(done, f"{done:,} of {total:,}", total)
+def _items(meter: "Meter") -> "Progress":
+    """Shows items, or bytes, of their total."""
+    from search.commands import output
+
+    def show(done: int, total: int, unit: str = "", /) -> None:
+        few, all_ = (output.short(n, unit) if unit else f"{n:,}" for n in (done, total))
+        meter.update(done, f"{few} of {all_}", total)
+
+    return show
 
 
 def _bytes(meter: "Meter") -> Callable[[int, int], None]:
@@ -279,6 +352,8 @@ def _cell(name: str, value: object) -> str:
 
     if value is None or value == ():
         return "-"
+    if isinstance(value, dict):
+        return "/".join(map(str, value.values()))
     if name == "size" and isinstance(value, int):
         return f"{output.short(value)}B"
     if isinstance(value, tuple):

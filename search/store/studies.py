@@ -35,18 +35,8 @@ from space.study import SCHEMA_VERSION, StudyConfig
 Part = TypeVar("Part", bound=BaseModel)
 
 MAY_CHANGE = (
-    "stop",
-    "workers",
-    "engine",
-    "logger",
-    "checkpoint_seconds",
-    "device",
-    "trials_per_gpu",
-    "devices_per_trial",
-    "loaders",
-    "compile",
-    "keep",
-    "stall_minutes",
+    *("stop", "workers", "engine", "device", "trials_per_gpu", "devices_per_trial"),
+    *("loaders", "compile", "logger", "checkpoint_seconds", "keep", "stall_minutes"),
 )
 DELETING = "being deleted"  # value of `pf_studies.halted` while a study is deleted
 

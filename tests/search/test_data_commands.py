@@ -1,8 +1,10 @@
 """`pathfront data` from outside: a folder becomes a task, downloads from a local server, and mistakes."""
 
 import hashlib
+import io
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -19,6 +21,7 @@ from scipy.io import wavfile
 
 from search.cli import main
 from search.commands import data as commands
+from search.store.studies import create_or_resume
 from space.catalog import local_catalog
 from space.study import StudyConfig
 from trainers.tasks.datasets.library import open_dataset
@@ -157,7 +160,12 @@ def test_the_list_shows_kind_size_and_references(pathfront, tmp_path):
     assert code == 0
     lines = out.splitlines()
     assert next(line.split()[:2] for line in lines if "novel" in line) == ["novel", "text"]
-    assert next(line.split()[:4] for line in lines if "pitches" in line) == ["pitches", "sounds", "210", "3"]
+    assert next(line.split()[:4] for line in lines if "pitches" in line) == [
+        "pitches",
+        "sounds",
+        "210",
+        "168/21/21",
+    ]
     rows = json.loads(pathfront("list", "--json")[1])
     assert [row["name"] for row in rows] == ["novel", "pitches"]
     assert rows[0]["expert"] < rows[0]["floor"]
@@ -166,6 +174,32 @@ def test_the_list_shows_kind_size_and_references(pathfront, tmp_path):
     assert code == 0
     assert [row["name"] for row in json.loads(out)] == ["pitches"]
     assert "warning: data set 'novel' is damaged" in err
+
+
+def test_a_data_set_is_removed_unless_a_study_needs_it(pathfront, tmp_path, monkeypatch):
+    refused(pathfront("remove", "novel"), 3, "no data set is called 'novel'")
+    assert pathfront("add", "novel", novel(tmp_path / "novel.txt"))[0] == 0
+    assert pathfront("add", "pitches", tones(tmp_path / "in"))[0] == 0
+    refused(pathfront("remove", "novels"), 3, "did you mean 'novel'?")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    refused(pathfront("remove", "novel"), 2, "--yes")
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    spec = {"study": "mine", "suite": ["novel", "digits"], "rungs": {"tokens": [100_000]}}
+    config = StudyConfig.model_validate(spec | {"stop": {"candidates": 1}})
+    create_or_resume(url, config)
+    refused(pathfront("remove", "novel", "--yes", "--storage", url), 2, "'novel' is a task of 'mine'")
+    assert (tmp_path / "data" / "novel").is_dir()
+    with sqlite3.connect(tmp_path / "studies.db") as connection:
+        connection.execute("update pf_studies set finished_at = created_at")
+    connection.close()
+    (tmp_path / "data" / "novel" / "text.bin").write_bytes(b"")  # a damaged one can be removed, too
+    code, out, err = pathfront("remove", "novel", "--yes", "--storage", url)
+    assert (code, out) == (0, "deleted the data set 'novel'\n"), err
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["pitches"]
+    assert list(local_catalog()) == ["pitches"]
+    assert {path.name.partition("-")[0] for path in (tmp_path / "cache").iterdir()} == {"pitches"}
+    assert [row["name"] for row in json.loads(pathfront("list", "--json")[1])] == ["pitches"]
+    assert not (tmp_path / "work" / "pathfront.db").exists()
 
 
 @pytest.mark.parametrize("name", ["novel.txt", "novels.zip", "novels.tar.gz"])
@@ -320,7 +354,26 @@ def test_sixty_files_are_a_task_with_a_warning(pathfront, tmp_path):
     code, out, err = pathfront("add", "short", tmp_path / "short.txt")
     assert code == 0, err
     assert "excerpts score a trial of short; fewer than 10" in err
-    assert "every fifth for select and for report" in out
+    assert "every fifth block for select and for report" in out
+
+
+def test_a_few_damaged_files_are_named_and_left_out(pathfront, tmp_path):
+    source = colours(tmp_path / "in", 101)
+    (source / "dark" / "3.png").write_bytes(b"no picture")
+    (source / "light" / "7.png").write_bytes((source / "light" / "8.png").read_bytes())
+    (source / "labels.csv").write_text("3,dark")
+    code, out, err = pathfront("add", "shades", source)
+    assert code == 0, err
+    assert "2 labels" in out
+    told = err[err.index("left out: 1 item that cannot be read") :].splitlines()
+    assert "dark/3.png' cannot" in told[1]
+    assert told[2] == "left out: 1 file of another kind"
+    assert told[3] == f"  {source / 'labels.csv'}"
+    assert told[4] == "left out: 1 that stood more than once are kept once"
+    assert json.loads(pathfront("list", "--json")[1])[0]["unreadable"] == 1
+    result = pathfront("add", "others", source, "--max-bad", "0.001")
+    refused(result, 1, "--max-bad", "1 of 202 are", "3.png' cannot")
+    refused(pathfront("add", "others", source, "--max-bad", "2"), 2, "--max-bad")
 
 
 def test_a_link_to_a_folder_of_a_label_is_followed(pathfront, tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -178,3 +180,14 @@ def test_an_episode_without_a_start_is_refused():
     mute = sequence.text([1, 2, 3], scored=True)
     with pytest.raises(TaskError, match="0 of them with such a place"):
         Corpus.of("mute", [mute])
+
+
+def test_text_in_which_a_window_may_begin_anywhere_needs_no_list_of_places():
+    rng = np.random.default_rng(0)
+    documents = [sequence.text(rng.integers(0, 99, n), scored=True, starts=True) for n in (300, 40, 900)]
+    short = Corpus.of("text", documents, prompt_share=0.5)
+    assert isinstance(short.starts, range)
+    listed = replace(short, starts=np.arange(len(short)))
+    for step in range(50):
+        windows = [one.window(np.random.default_rng(step), 129) for one in (short, listed)]
+        assert all(np.array_equal(a, b) for a, b in zip(*windows, strict=True))

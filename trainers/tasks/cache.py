@@ -6,25 +6,38 @@ number of processes may make and read the same file at once. They are mapped int
 share. A folder that cannot be written is reported as a MachineError before anything is made.
 """
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import platformdirs
-from safetensors.numpy import save
 
 from space.errors import MachineError
 from space.files import write_atomically
 from space.machine import Place
 from trainers.tasks.episodes import Episodes
+from trainers.tasks.mapped import pieces
 from trainers.tokens.sequence import Chunk
 
 ENVIRONMENT = "PATHFRONT_CACHE"
 CACHE = Place("generated data", ENVIRONMENT, lambda: platformdirs.user_cache_dir("pathfront"))
-KINDS = {"BOOL": "?", "U8": "u1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
+KINDS = {
+    "BOOL": "?",
+    "U8": "u1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "I32": "<i4",
+    "I64": "<i8",
+    "F32": "<f4",
+    "F64": "<f8",
+}
+ALIGNED = 8  # bytes
+DIGITS = 16  # hexadecimal, of a key in a file's name
 TORN = (ValueError, KeyError, TypeError, OverflowError)  # errors that a damaged header can cause
 
 Arrays = dict[str, np.ndarray]
@@ -42,7 +55,7 @@ def cache_folder() -> Path:
 def cache_path(name: str, key: Mapping[str, object]) -> Path:
     """Where data that depends on `key` is kept."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return cache_folder() / f"{name}-{digest[:16]}.safetensors"
+    return cache_folder() / f"{name}-{digest[:DIGITS]}.safetensors"
 
 
 def is_intact(path: Path) -> bool:
@@ -91,13 +104,26 @@ def cached_arrays(name: str, key: Mapping[str, object], make: Callable[[], Array
     return kept
 
 
-def cached_episodes(name: str, key: Mapping[str, object], make: Callable[[], list[Chunk]]) -> Episodes:
+def cached_episodes(name: str, key: Mapping[str, object], make: Callable[[], Sequence[Chunk]]) -> Episodes:
     """Read episodes, or make and keep them.
 
     Raises:
         MachineError: the cache cannot be read or written, or its disk is full.
     """
     return Episodes.from_arrays(cached_arrays(name, key, lambda: Episodes.of(make()).arrays()))
+
+
+def forget(name: str) -> None:
+    """Delete all data of a task, whatever they depend on.
+
+    Raises:
+        MachineError: the cache cannot be written.
+    """
+    kept = re.compile(rf"{re.escape(name)}(-fingerprint)?-[0-9a-f]{{{DIGITS}}}\.safetensors")
+    with CACHE.errors(), contextlib.suppress(FileNotFoundError):
+        for path in list(cache_folder().iterdir()):
+            if kept.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Arrays | None:
@@ -132,15 +158,33 @@ def _map(path: Path) -> tuple[Arrays, str]:
 def _digest(arrays: Arrays) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = arrays[name]
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.data)
+        for piece in pieces(array):
+            digest.update(piece)
     return digest.hexdigest()
 
 
 def _write(path: Path, arrays: Arrays) -> None:
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    content = save(arrays, {"sha256": _digest(arrays)})
+    """Write arrays as safetensors, in pieces, since they may be longer than memory."""
+    names = {np.dtype(kind): name for name, kind in KINDS.items()}
+    header: dict[str, object] = {"__metadata__": {"sha256": _digest(arrays)}}
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # numbers stay aligned
+    end = 0
+    for name in order:
+        array = arrays[name]
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": names[array.dtype], "shape": array.shape, "data_offsets": [start, end]}
+    told = json.dumps(header).encode()
+    told += b" " * (-len(told) % ALIGNED)
+
+    def write(part: Path) -> None:
+        with part.open("wb") as file:
+            file.write(len(told).to_bytes(8, "little") + told)
+            for name in order:
+                for piece in pieces(arrays[name]):
+                    file.write(piece)
+
     with CACHE.errors():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        write_atomically(path, write)

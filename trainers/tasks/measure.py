@@ -20,6 +20,7 @@ from space.suites import generalist_tasks
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Policy, Task
 from trainers.tasks.contract import CHECKED_EPISODES, check_by_name
+from trainers.tasks.episodes import Episodes
 from trainers.tasks.registry import blamed, load_task
 from trainers.tasks.retrieval import RetrievalPolicy
 from trainers.tasks.sessions import SessionTask
@@ -77,12 +78,12 @@ def measure_own(task: Task, specialist: Specialist | None = None, name: str | No
         TaskError: the expert does not clear its floor by two standard errors.
     """
     record = measure(task, specialist).model_copy(update={"name": name or task.name})
-    lengths = [len(episode) for episode in task.episodes()]
+    lengths = np.diff(Episodes.of(task.episodes()).offsets)
     return Measured(
         record=record,
         patch_share=patch_share(task),
         episodes=task.eval_episodes,
-        tokens=sum(lengths),
+        tokens=int(lengths.sum()),
         length=_rounded(np.mean(lengths[:LENGTH_EPISODES])),
     )
 
@@ -165,12 +166,9 @@ def record_of(task: Task, references: dict[Split, References]) -> TaskRecord:
 
 def patch_share(task: Task) -> dict[str, float]:
     """Encoder -> share of the task's training tokens that are its patches."""
-    episodes = task.episodes()
-    length = sum(len(episode) for episode in episodes)
-    counts: dict[str, int] = {}
-    for episode in episodes:
-        for encoder, patches in episode.patches.items():
-            counts[encoder] = counts.get(encoder, 0) + len(patches)
+    whole = Episodes.of(task.episodes())
+    length = len(whole.tokens)
+    counts = {name: len(store) for name, store in whole.patches.items() if len(store)}
     return {encoder: _rounded(count / length) for encoder, count in sorted(counts.items())}
 
 

@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from space.errors import TaskError
 
 SAFE_PATH = "PYTHONSAFEPATH"  # as `python -P`
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -41,6 +43,38 @@ def in_processes(
             futures = {pool.submit(function, name): name for name in tasks}
         for future in as_completed(futures):
             yield futures[future], partial(_result, future, futures[future])
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int
+) -> Iterator[Result]:
+    """Call a function with each item, `workers` at a time, and yield the results in the items' order.
+
+    Args:
+        function: can be pickled, as items and results can.
+        items: taken only when a process will soon be free.
+        workers: processes.
+        ahead: items for each process that may be taken before the first result is.
+
+    Raises:
+        TaskError: a process died.
+    """
+    with _pool(workers) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            with _without_main():
+                waiting.append(pool.submit(function, item))
+            if len(waiting) >= workers * ahead:
+                yield _arrived(waiting.popleft())
+        while waiting:
+            yield _arrived(waiting.popleft())
+
+
+def _arrived(future: "Future[Result]") -> Result:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise TaskError("a process that worked on the data died") from None
 
 
 def _result(future: "Future[Result]", task: str) -> Result:

@@ -70,7 +70,7 @@ class BaseTask(ABC):
         self.train_episodes = train_episodes or self.num_train_episodes
 
     @abstractmethod
-    def demonstrations(self) -> list[Chunk]:
+    def demonstrations(self) -> Sequence[Chunk]:
         """Make the expert episodes of the train split; the same ones each time."""
 
     @abstractmethod

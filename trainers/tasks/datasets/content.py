@@ -5,10 +5,10 @@ Nothing here knows a file format, where data sets are kept, or how they are play
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from space.records import SPLITS, Split
 
 Kind = Literal["images", "sounds", "text"]
 Arrays = dict[str, np.ndarray]
-Progress = Callable[[int, int], None]
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -33,11 +32,20 @@ PLACES: dict[int, dict[Split, int]] = {10: {"select": 2, "report": 7}, 5: {"sele
 TENTH, FIFTH = PLACES
 ABOUT = re.compile(r"(README|LICEN[SC]E|COPYING)(\.\w+)?", re.IGNORECASE)
 LONGEST_LABEL = 48  # bytes
-MOST_ITEMS = 100_000
+MOST_ITEMS = 100_000  # labelled ones, which are held in memory
+FIRST_NAMED = 3  # of what was left out
 FEWEST_HELD_OUT = 2
 """Different items or excerpts of a split; fewer have no standard error."""
 ENOUGH_HELD_OUT = 20
 """Different items of a split; with fewer, every fifth is held out, and the scores are coarse."""
+
+
+class Progress(Protocol):
+    """Called while something long is done."""
+
+    def __call__(self, done: int, total: int, unit: str = "", /) -> None:
+        """Take the amount of work that is done and its total; items where there is no unit."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ class Content:
         kind: what it is.
         arrays: `splits` (count,), places in `SPLITS`. Of images also `items` (count, side, side, 3) uint8, of
             sounds `items` (count, frames, bands) float16 in [-1, 1], of both `labels` (count,); of a text
-            `text` (bytes,) uint8 and the `ends` (count,) of its documents.
+            `text` (bytes,) uint8 and the `ends` (count,) of its documents, mapped into memory.
         labels: their names, by index; empty for text.
         rule: how the splits were chosen, in words.
         left_out: repeated items and paragraphs that were removed.
@@ -64,6 +72,52 @@ class Content:
     def sizes(self) -> dict[Split, int]:
         """Items or documents of each split."""
         return {split: int((self.arrays["splits"] == i).sum()) for i, split in enumerate(SPLITS)}
+
+
+@dataclass
+class LeftOut:
+    """What of a source is not in the data set, as far as it is told while the source is read.
+
+    Attributes:
+        most_bad: share of the items that may be unreadable.
+        bad: items that could not be read.
+        first_bad: why the first few of them could not.
+        others: files that are of another kind.
+        first_others: the first few of them.
+    """
+
+    most_bad: float = 0.0
+    bad: int = 0
+    first_bad: list[str] = field(default_factory=list)
+    others: int = 0
+    first_others: list[str] = field(default_factory=list)
+
+    def note_bad(self, error: TaskError) -> None:
+        """Count an item that cannot be read."""
+        self.bad += 1
+        if len(self.first_bad) < FIRST_NAMED:
+            self.first_bad.append(str(error))
+
+    def note_others(self, paths: Sequence[Path]) -> None:
+        """Count files that are of another kind."""
+        self.others += len(paths)
+        self.first_others += [str(path) for path in paths[: FIRST_NAMED - len(self.first_others)]]
+
+    def check(self, source: Path, total: int) -> None:
+        """Check that few enough items could not be read.
+
+        Args:
+            source: where they come from, for messages.
+            total: all items, unreadable ones among them.
+
+        Raises:
+            TaskError: the share of unreadable items is above `most_bad`.
+        """
+        if self.bad > self.most_bad * total:
+            raise TaskError(
+                f"a share of {self.most_bad:g} of the items may be unreadable (--max-bad), in '{source}'"
+                f" {self.bad:,} of {total:,} are; the first: {self.first_bad[0]}"
+            )
 
 
 @dataclass(frozen=True)
@@ -106,7 +160,14 @@ def items_by_folder(source: Path, paths: Sequence[Path], read: Callable[[Path], 
     return items
 
 
-def collect(kind: Kind, source: Path, items: Sequence[Item], progress: Progress, rule: str = "") -> Content:
+def collect(
+    kind: Kind,
+    source: Path,
+    items: Sequence[Item],
+    progress: Progress,
+    left_out: LeftOut,
+    rule: str = "",
+) -> Content:
     """Read labelled items, remove duplicates, and assign each to a split.
 
     Args:
@@ -114,18 +175,24 @@ def collect(kind: Kind, source: Path, items: Sequence[Item], progress: Progress,
         source: where they come from, for messages.
         items: all of them.
         progress: called with the number of items read and their total.
+        left_out: unreadable items are noted there.
         rule: how the source's own splits were found, in words.
 
     Raises:
-        TaskError: there are too few or too many, or a label has nothing to train on.
+        TaskError: there are too few or too many, too many are unreadable, or a label has nothing to train on.
     """
     _check_items(kind, source, items)
     held_out_first = sorted(items, key=lambda item: -SPLITS.index(item.split or "train"))
     kept: dict[bytes, tuple[Item, np.ndarray]] = {}
     for count, item in enumerate(held_out_first, start=1):
-        array = item.read()
-        kept.setdefault(sha256(array.tobytes()).digest(), (item, array))
+        try:
+            array = item.read()
+        except TaskError as error:
+            left_out.note_bad(error)
+        else:
+            kept.setdefault(sha256(array.tobytes()).digest(), (item, array))
         progress(count, len(items))
+    left_out.check(source, len(items))
     chosen = [item for item, _ in kept.values()]
     labels = tuple(sorted({item.label for item in items}))
     splits, spread = _spread(chosen)
@@ -137,7 +204,7 @@ def collect(kind: Kind, source: Path, items: Sequence[Item], progress: Progress,
     told = "; ".join(
         part for part in (rule or "the source's own" * any(i.split for i in items), spread) if part
     )
-    content = Content(kind, arrays, labels, told, len(items) - len(chosen))
+    content = Content(kind, arrays, labels, told, len(items) - left_out.bad - len(chosen))
     _check_splits(source, content)
     return content
 

@@ -6,38 +6,59 @@ from pathlib import Path
 
 from space.errors import TaskError
 from space.words import counted
-from trainers.tasks.datasets.content import Content, Kind, Progress, collect, is_about, unreadable
-from trainers.tasks.datasets.images import image_items, is_image
+from trainers.tasks.datasets.content import (
+    Content,
+    Kind,
+    LeftOut,
+    Progress,
+    collect,
+    is_about,
+    unreadable,
+)
+from trainers.tasks.datasets.documents import FIELD, is_text
+from trainers.tasks.datasets.images import image_items, is_idx_labels, is_image
 from trainers.tasks.datasets.sounds import is_sound, sound_items
-from trainers.tasks.datasets.texts import is_text, read_text
+from trainers.tasks.datasets.texts import read_text
 
 LONGEST_LICENCE = 200  # characters
 HIDDEN = (".", "__MACOSX")
 
 
-def read_folder(source: Path, kind: Kind | None, progress: Progress) -> Content:
+def read_folder(
+    source: Path,
+    kind: Kind | None,
+    progress: Progress,
+    left_out: LeftOut,
+    scratch: Path,
+    field: str = FIELD,
+) -> Content:
     """Read and convert a folder or a file.
 
     Args:
         source: images or sounds in one folder for each label, or text.
         kind: what it is; found from what is there when None.
-        progress: called with the number of items read and their total.
+        progress: called with the number of items read and their total, of text with bytes.
+        left_out: what is not in the data set is noted there.
+        scratch: an empty folder for what does not fit into memory.
+        field: of a record of text, which has the text.
 
     Raises:
-        TaskError: it is not clear what it holds, it holds too little, or a file cannot be read.
+        TaskError: it is not clear what it holds, it holds too little, or too many items cannot be read.
     """
     files = visible_files(source)
     if not files:
         raise TaskError(f"a data set has files, the folder '{source}' has none")
     kind = kind or find_kind(source, files)
+    if not source.is_file():
+        left_out.note_others([path for path in files if not _belongs(path, kind, source)])
     if kind == "text":
-        return read_text(source, files, progress)
+        return read_text(source, files, progress, left_out, scratch, field)
     if source.is_file():
         raise TaskError(f"{kind} are read from a folder with one folder for each label, '{source}' is a file")
     if kind == "images":
-        return collect(kind, source, image_items(source, files), progress)
+        return collect(kind, source, image_items(source, files), progress, left_out)
     items, rule = sound_items(source, files)
-    return collect(kind, source, items, progress, rule)
+    return collect(kind, source, items, progress, left_out, rule)
 
 
 def visible_files(source: Path) -> list[Path]:
@@ -86,6 +107,16 @@ def _entries(folder: Path) -> Iterator[tuple[Path, bool]]:
             yield path, is_folder
 
 
+def _belongs(path: Path, kind: Kind, source: Path) -> bool:
+    """Whether a file is of a kind, or describes the data."""
+    of_kind = {
+        "images": is_image(path) or is_idx_labels(path),
+        "sounds": is_sound(path),
+        "text": is_text(path),
+    }
+    return of_kind[kind] or is_about(path, source)
+
+
 def find_kind(source: Path, files: Sequence[Path]) -> Kind:
     """The kind of content of a folder, by the suffixes of its files.
 
@@ -100,7 +131,7 @@ def find_kind(source: Path, files: Sequence[Path]) -> Kind:
     found: list[Kind] = [kind for kind, count in counts.items() if count]
     if not found:
         raise TaskError(
-            f"a data set has images, IDX files, WAV files or text, '{source}' has none among"
+            f"a data set has images, IDX files, sounds or text, '{source}' has none among"
             f" {counted(len(files), 'file')}; say what it is with --kind"
         )
     if len(found) > 1:

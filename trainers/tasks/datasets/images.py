@@ -25,6 +25,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", 
 LARGE, SMALL = 16, 8  # pixels of a side
 
 IDX_IMAGES = re.compile(r"(?P<before>.*)images(?P<dot>[-.])idx3(?P<after>-ubyte(\.gz)?)")
+IDX_LABELS = re.compile(r".*labels[-.]idx1-ubyte(\.gz)?")
 IDX_MAGIC = {3: 0x0803, 1: 0x0801}  # unsigned bytes, so many dimensions
 
 
@@ -33,16 +34,21 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES or IDX_IMAGES.fullmatch(path.name) is not None
 
 
+def is_idx_labels(path: Path) -> bool:
+    """Whether a file has the labels of a pair of IDX files, by its name."""
+    return IDX_LABELS.fullmatch(path.name) is not None
+
+
 def image_items(source: Path, files: Sequence[Path]) -> list[Item]:
     """Pictures in folders of labels, and scans of IDX files, not yet converted.
 
     Raises:
-        TaskError: a file cannot be read, or is not in the folder of a label.
+        TaskError: an IDX file cannot be read, or a picture is not in the folder of a label.
     """
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
     idx = [path for path in files if IDX_IMAGES.fullmatch(path.name)]
     if not idx:
-        side = LARGE if any(max(_size(path)) >= LARGE for path in pictures) else SMALL
+        side = LARGE if any(_longer_side(path) >= LARGE for path in pictures) else SMALL
         return items_by_folder(source, pictures, lambda path: _picture(path, side))
     if pictures:
         raise TaskError(f"images are pictures or IDX files, '{source}' has both: '{pictures[0].name}' too")
@@ -62,14 +68,15 @@ def to_pixels(image: "Image", side: int) -> np.ndarray:
     return np.asarray(ImageOps.pad(image.convert("RGB"), (side, side), Image.Resampling.BOX))
 
 
-def _size(path: Path) -> tuple[int, int]:
+def _longer_side(path: Path) -> int:
+    """Pixels of the longer side of a picture; 0 if it cannot be read."""
     from PIL import Image
 
     try:
         with path.open("rb") as file, Image.open(file) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise unreadable(path, error, "an image") from None
+            return max(image.size)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0
 
 
 def _picture(path: Path, side: int) -> np.ndarray:

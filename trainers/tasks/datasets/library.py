@@ -8,9 +8,14 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
+import shutil
+import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,11 +26,16 @@ import platformdirs
 
 from space.catalog import load_catalog
 from space.errors import NotFoundError, StudyFileError, TaskError, nearest
-from space.files import write_folder_atomically
+from space.files import PART, write_folder_atomically
 from space.machine import Place
 from space.records import SPLITS, Frozen, Split
-from trainers.tasks.datasets.content import Arrays, Content, Kind, Progress
+from trainers.tasks.cache import forget
+from trainers.tasks.datasets.content import Arrays, Content, Kind, LeftOut, Progress
+from trainers.tasks.datasets.documents import FIELD
 from trainers.tasks.datasets.folders import find_licence, read_folder
+from trainers.tasks.datasets.texts import ARRAYS as TEXT_ARRAYS
+from trainers.tasks.datasets.texts import open_arrays
+from trainers.tasks.mapped import pieces
 from trainers.tasks.registry import ENTRY_POINTS
 
 ENVIRONMENT = "PATHFRONT_DATA"
@@ -47,6 +57,7 @@ class Manifest(Frozen):
         splits: how many of them each split has.
         rule: how the splits were chosen, in words.
         left_out: repeated items and paragraphs that were removed.
+        unreadable: items that were left out because they could not be read.
         labels: names of the labels, by index; empty for text.
         licence: as the source states it, if it does.
         sha256: digest of kind, labels and arrays.
@@ -60,6 +71,7 @@ class Manifest(Frozen):
     splits: dict[Split, int]
     rule: str
     left_out: int
+    unreadable: int = 0
     labels: tuple[str, ...]
     licence: str | None
     sha256: str
@@ -105,12 +117,7 @@ class Dataset:
             TaskError: they are damaged, or were replaced since the data set was opened.
             MachineError: they cannot be read.
         """
-        content = io.BytesIO(_bytes(self.folder / ARRAYS))
-        try:
-            with np.load(content, allow_pickle=False) as found:
-                arrays = dict(found)
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
-            raise _damaged(self.folder) from None
+        arrays = self._mapped() if self._is_mapped else self._unpacked()
         if _digest(self.manifest.kind, self.manifest.labels, arrays) != self.manifest.sha256:
             if _read_dataset(self.folder).manifest != self.manifest:
                 raise TaskError(f"data set '{self.manifest.name}' was replaced meanwhile; start again")
@@ -118,6 +125,26 @@ class Dataset:
         for array in arrays.values():
             array.flags.writeable = False
         return arrays
+
+    @property
+    def _is_mapped(self) -> bool:
+        """Whether the arrays are files of their own; those of older texts are not."""
+        return self.manifest.kind == "text" and not (self.folder / ARRAYS).exists()
+
+    def _mapped(self) -> Arrays:
+        with DATA.errors():
+            try:
+                return open_arrays(self.folder)
+            except (FileNotFoundError, ValueError):
+                raise _damaged(self.folder) from None
+
+    def _unpacked(self) -> Arrays:
+        content = io.BytesIO(_bytes(self.folder / ARRAYS))
+        try:
+            with np.load(content, allow_pickle=False) as found:
+                return dict(found)
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+            raise _damaged(self.folder) from None
 
     @property
     def content_digest(self) -> str:
@@ -132,11 +159,10 @@ class Dataset:
             TaskError: a file is missing or was cut off.
         """
         with DATA.errors():
-            try:
-                with (self.folder / ARRAYS).open("rb") as file:
-                    whole = zipfile.is_zipfile(file)
-            except FileNotFoundError:
-                whole = False
+            if self._is_mapped:
+                whole = all((self.folder / f"{name}.bin").exists() for name in TEXT_ARRAYS)
+            else:
+                whole = zipfile.is_zipfile(self.folder / ARRAYS)
             if not whole:
                 raise _damaged(self.folder)
             return sum(path.stat().st_size for path in self.folder.iterdir())
@@ -191,17 +217,21 @@ def add_dataset(
     replace: bool = False,
     origin: str | None = None,
     licence: str | None = None,
+    left_out: LeftOut | None = None,
+    field: str = FIELD,
 ) -> Dataset:
     """Read a folder or a file and keep it as a data set.
 
     Args:
         name: small letters, digits and hyphens.
         source: the folder or the file.
-        progress: called with the number of items read and their total.
+        progress: called with the number of items read and their total, of text with bytes.
         kind: of its content; found from the files if None.
         replace: whether to replace another data set of that name.
         origin: where the source comes from; its path when None.
         licence: of the data; read from the files beside them when None.
+        left_out: what is not in the data set is noted there; it says how many items may be unreadable.
+        field: of a record of text, which has the text.
 
     Raises:
         StudyFileError: the name is invalid, or belongs to other data.
@@ -214,38 +244,84 @@ def add_dataset(
         raise NotFoundError(f"a data set is read from a folder or a file, there is no '{source}'")
     DATA.check_writable()
     licence = licence or find_licence(source)
-    content = read_folder(source, kind, progress)
-    manifest = Manifest(
+    left_out = left_out or LeftOut()
+    with _scratch() as scratch:
+        with DATA.errors():
+            content = read_folder(source, kind, progress, left_out, scratch, field)
+        facts = {"name": name, "source": origin or str(source.resolve()), "licence": licence}
+        manifest = _manifest(content, left_out.bad, **facts)
+        if name in dataset_names() and not replace:
+            there = open_dataset(name)
+            known = there.manifest
+            if known.sha256 != manifest.sha256:
+                raise StudyFileError(
+                    f"a data set keeps its content, '{name}' has {known.items:,} {known.kind} items from"
+                    f" '{known.source}'; choose another name or give --replace"
+                )
+            assert there.arrays, "the data are undamaged"
+            return there
+        _write(manifest, content, scratch)
+    return open_dataset(name)
+
+
+def remove_dataset(name: str) -> None:
+    """Delete a data set, whole or damaged, and what was generated from it.
+
+    Raises:
+        NotFoundError: there is no data set of that name.
+        MachineError: it cannot be deleted.
+    """
+    if name not in dataset_names():
+        raise NotFoundError(f"no data set is called '{name}'{nearest(name, dataset_names())}")
+    with DATA.errors():
+        gone = Path(tempfile.mkdtemp(prefix=".", suffix=PART, dir=data_folder()))
+        os.replace(data_folder() / name, gone)  # in one step; a folder replaces an empty one
+        shutil.rmtree(gone)
+    forget(name)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """An empty folder beside the data sets, which is deleted at the end."""
+    with DATA.errors():
+        data_folder().mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".", suffix=PART, dir=data_folder()))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            data_folder().rmdir()  # where it was made for nothing
+
+
+def _manifest(content: Content, unreadable: int, name: str, source: str, licence: str | None) -> Manifest:
+    return Manifest(
         name=name,
         kind=content.kind,
-        source=origin or str(source.resolve()),
+        source=source,
         items=len(content.arrays["splits"]),
         splits=content.sizes,
         rule=content.rule,
         left_out=content.left_out,
+        unreadable=unreadable,
         labels=content.labels,
         licence=licence,
         sha256=_digest(content.kind, content.labels, content.arrays),
     )
-    if name in dataset_names() and not replace:
-        there = open_dataset(name)
-        known = there.manifest
-        if known.sha256 != manifest.sha256:
-            raise StudyFileError(
-                f"a data set keeps its content, '{name}' has {known.items:,} {known.kind} items from"
-                f" '{known.source}'; choose another name or give --replace"
-            )
-        assert there.arrays, "the data are undamaged"
-        return there
-    _write(manifest, content)
-    return open_dataset(name)
 
 
-def _write(manifest: Manifest, content: Content) -> None:
-    """Write a data set into a new folder, which then replaces any other of its name."""
+def _write(manifest: Manifest, content: Content, scratch: Path) -> None:
+    """Write a data set into a new folder, which then replaces any other of its name.
+
+    The arrays of a text are files in the scratch folder, which move.
+    """
     with DATA.errors(), write_folder_atomically(data_folder() / manifest.name, replace=True) as new:
-        with (new / ARRAYS).open("wb") as file:
-            np.savez_compressed(file, **content.arrays)  # pyright: ignore[reportArgumentType]
+        if content.kind == "text":
+            for array in TEXT_ARRAYS:
+                os.replace(scratch / f"{array}.bin", new / f"{array}.bin")
+        else:
+            with (new / ARRAYS).open("wb") as file:
+                np.savez_compressed(file, **content.arrays)  # pyright: ignore[reportArgumentType]
         (new / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
@@ -286,7 +362,8 @@ def _digest(kind: Kind, labels: tuple[str, ...], arrays: Arrays) -> str:
     digest = hashlib.sha256(json.dumps([kind, labels]).encode())
     for name, array in sorted(arrays.items()):
         digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-        digest.update(np.ascontiguousarray(array).data)
+        for piece in pieces(array):
+            digest.update(piece)
     return digest.hexdigest()
 
 

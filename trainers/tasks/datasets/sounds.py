@@ -1,12 +1,12 @@
-"""Sounds by label: WAV files in folders, or named LABEL_SPEAKER_NUMBER.wav, as one second of log-mel each.
+"""Sounds by label: files in folders, or named LABEL_SPEAKER_NUMBER.wav, as one second of log-mel each.
+
+libsndfile reads them (https://python-soundfile.readthedocs.io).
 
 The Free Spoken Digit Dataset names its files so, and tests on the recordings numbered 0 to 4; a set that can
 be split that way is, with those numbered 5 to 9 to select on.
 """
 
 import re
-import struct
-import warnings
 from collections.abc import Sequence
 from math import gcd
 from pathlib import Path
@@ -18,8 +18,10 @@ from space.records import SPLITS, Split
 from trainers.tasks.datasets.content import ENOUGH_HELD_OUT, Item, items_by_folder, unreadable
 from trainers.tokens.audio import log_mel
 
-SUFFIX = ".wav"
-WHAT = "a WAV file"
+SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg"})
+WHAT = "a sound"
+BLOCK = 1 << 18  # samples of each channel that are read at once
+FULL_SCALE = 1 << 15  # as samples of 16 bits
 NUMBERED = re.compile(r"(?P<label>[^_]+)_(?P<speaker>.+)_(?P<number>\d+)")
 NUMBERED_RULE = "report has the recordings numbered 0 to 4, select 5 to 9, train the rest"
 RATE = 8000
@@ -28,12 +30,12 @@ SAMPLES = FRAME + (FRAMES - 1) * HOP  # 1.0 s
 
 
 def is_sound(path: Path) -> bool:
-    """Whether a file is a WAV file, by its name."""
-    return path.suffix.lower() == SUFFIX
+    """Whether a file is a sound, by its name."""
+    return path.suffix.lower() in SUFFIXES
 
 
 def sound_items(source: Path, files: Sequence[Path]) -> tuple[list[Item], str]:
-    """WAV files with their labels, not yet converted, and the rule by which names state splits, if any.
+    """Sounds with their labels, not yet converted, and the rule by which names state splits, if any.
 
     Raises:
         TaskError: a file is not in the folder of a label.
@@ -54,22 +56,24 @@ def sound_items(source: Path, files: Sequence[Path]) -> tuple[list[Item], str]:
 
 
 def read_sound(path: Path) -> np.ndarray:
-    """A WAV file -> log-mel (FRAMES, BANDS) float16 in [-1, 1]: of one second.
+    """A WAV, FLAC, MP3 or Ogg file -> log-mel (FRAMES, BANDS) float16 in [-1, 1]: of one second.
 
     Raises:
         TaskError: the file cannot be read, or has no samples.
     """
-    from scipy.io import wavfile
+    import soundfile
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that hold no samples
-            rate, samples = wavfile.read(path)
-    except (OSError, EOFError, ValueError, struct.error) as error:
-        raise unreadable(path, error, WHAT) from None
-    if not samples.size:
+        with path.open("rb") as content:
+            content.read(1)  # libsndfile does not say why a file cannot be read
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+            blocks = [block.mean(axis=1) for block in file.blocks(BLOCK, dtype="float64", always_2d=True)]
+    except (OSError, ValueError, soundfile.SoundFileError) as error:
+        raise unreadable(path, getattr(error, "error_string", error), WHAT) from None
+    sound = np.concatenate([*blocks, np.empty(0)]) * FULL_SCALE
+    if not sound.size:
         raise unreadable(path, "it holds no samples", WHAT)
-    sound = samples.astype(np.float64).reshape(len(samples), -1).mean(axis=1)
     if not np.isfinite(sound).all():
         raise unreadable(path, "a sample is not finite", WHAT)
     second = one_second(_resampled(sound - sound.mean(), rate))

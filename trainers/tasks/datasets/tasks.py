@@ -1,4 +1,4 @@
-"""Data sets that the user added, as tasks: labels of images and sounds, and text in bits per byte.
+"""Data sets that the user added, as tasks: labels of images and sounds, here, and text.
 
 Each data set is one task, opened by its name. None of them ships.
 """
@@ -9,17 +9,16 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from space.records import HELD_OUT, Sense, Split, SuiteRecord
+from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.answers import AnswerTask, Example, exact_match
 from trainers.tasks.base import Task
 from trainers.tasks.datasets.content import Kind
 from trainers.tasks.datasets.library import Dataset, dataset_names, open_dataset
-from trainers.tasks.families.text import TextTask, cut_excerpts
+from trainers.tasks.datasets.text_task import FAMILY, AddedText
 from trainers.tokens.audio import audio_patches
 from trainers.tokens.image import image_patches
 from trainers.tokens.text import Tokenizer
 
-FAMILY = "added"
 MOST_EVAL, MOST_REFERENCE = 256, 1000
 MOST_VARIED, MOST_ROUNDS = 24_000, 10  # training examples where items are repeated, and repeats of one
 MOST_FITTED = 8_000  # items that a support vector machine learns in minutes
@@ -129,37 +128,6 @@ class LabelledSounds(LabelledItems):
         return np.clip(1 - (1 - shifted) * rng.uniform(1 - CONTRAST, 1 + CONTRAST), -1, 1)
 
 
-class AddedText(TextTask):
-    """Documents of a file or a folder.
-
-    Args:
-        dataset: the data.
-        suite: sequence settings.
-        tokenizer: the suite's.
-        train_episodes: how many documents of the train split are read; all when None.
-    """
-
-    family = FAMILY
-
-    def __init__(
-        self, dataset: Dataset, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
-    ) -> None:
-        self.dataset = dataset
-        self.name = dataset.manifest.name
-        held_out = min(len(excerpts(dataset, split)) for split in HELD_OUT)
-        self.eval_episodes = min(type(self).eval_episodes, held_out)
-        self.reference_episodes = min(type(self).reference_episodes, held_out)
-        super().__init__(suite, tokenizer, train_episodes)
-
-    def texts(self, split: Split) -> list[str]:
-        """The documents of a split."""
-        return texts(self.dataset, split)
-
-    def excerpts(self, split: Split) -> list[str]:
-        """Pieces of the split's documents that do not overlap, in random order."""
-        return excerpts(self.dataset, split)
-
-
 CLASSES: dict[Kind, Callable[[Dataset, SuiteRecord, Tokenizer, int | None], Task]] = {
     "images": LabelledImages,
     "sounds": LabelledSounds,
@@ -198,19 +166,6 @@ def expert_labels(dataset: Dataset, split: Split) -> list[str]:
     train, asked = shuffled_places(dataset, "train")[:MOST_FITTED], shuffled_places(dataset, split)
     machine = SVC(C=10).fit(_features(dataset, train), dataset.arrays["labels"][train])
     return [dataset.manifest.labels[place] for place in machine.predict(_features(dataset, asked))]
-
-
-@lru_cache(maxsize=16)
-def texts(dataset: Dataset, split: Split) -> list[str]:
-    """The documents of a split of a text."""
-    whole, ends = dataset.arrays["text"].tobytes(), dataset.arrays["ends"].tolist()
-    return [whole[ends[i - 1] if i else 0 : ends[i]].decode() for i in dataset.places(split).tolist()]
-
-
-@lru_cache(maxsize=16)
-def excerpts(dataset: Dataset, split: Split) -> list[str]:
-    """Pieces of a split's documents that do not overlap, in random order."""
-    return cut_excerpts(texts(dataset, split))
 
 
 def _features(dataset: Dataset, places: np.ndarray) -> np.ndarray:

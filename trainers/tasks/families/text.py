@@ -8,7 +8,7 @@ import ast
 import sysconfig
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from hashlib import sha256
 from itertools import pairwise
@@ -50,14 +50,14 @@ class TextTask(BaseTask):
     num_train_episodes = 100_000  # more than there are: all documents
 
     @abstractmethod
-    def texts(self, split: Split) -> list[str]:
+    def texts(self, split: Split) -> Sequence[str]:
         """The documents of a split."""
 
     @abstractmethod
     def excerpts(self, split: Split) -> list[str]:
         """Pieces of the split's documents that do not overlap, in random order."""
 
-    def demonstrations(self) -> list[Chunk]:
+    def demonstrations(self) -> Sequence[Chunk]:
         """Every document of the train split; a window may begin at any token."""
         documents = self.texts("train")[: self.train_episodes]
         return [
@@ -110,7 +110,7 @@ class TextTask(BaseTask):
         missing = MOST_READ
         for i in np.random.default_rng(0).permutation(len(documents)):
             if missing > 0:
-                read.append(np.r_[BOS, self.tokenizer.encode(documents[i])])
+                read.append(np.r_[BOS, self.tokenizer.encode(documents[int(i)])])
                 missing -= len(read[-1])
         return read
 

@@ -1,0 +1,41 @@
+"""Arrays that are longer than memory: files of plain numbers, read and hashed in pieces."""
+
+import contextlib
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+PIECE = 1 << 24  # bytes, a multiple of every page size
+
+
+def mapped(path: Path, kind: str) -> np.ndarray:
+    """A file of numbers as an array of one dimension, mapped into memory; an empty file gives no numbers.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: its size is no multiple of a number's.
+    """
+    if path.stat().st_size == 0:
+        return np.empty(0, kind)
+    return np.memmap(path, kind, "r")
+
+
+def pieces(array: np.ndarray) -> Iterator[memoryview]:
+    """The bytes of an array in order; what a memory map has brought into memory is given back behind them."""
+    if not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array)
+    if not array.nbytes:
+        return
+    view = array.data.cast("B")
+    for start in range(0, len(view), PIECE):
+        yield view[start : start + PIECE]
+        release(array)
+
+
+def release(array: np.ndarray) -> None:
+    """Give memory back that holds parts of a mapped file; they are read again when they are needed."""
+    if isinstance(array, np.memmap):
+        with contextlib.suppress(AttributeError):  # Windows gives memory back by itself
+            array._mmap.madvise(mmap.MADV_DONTNEED)  # pyright: ignore[reportAttributeAccessIssue]
