@@ -44,6 +44,9 @@ def run(
         int,
         typer.Option(metavar="N", min=0, help="Processes for each device that assemble batches ahead (0)."),
     ] = 0,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the layers first: seconds on a GPU, minutes on a CPU.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train an export in full, then score it on the report episodes.
@@ -89,7 +92,11 @@ def run(
         output.say(f"training {folder} on {output.short(tokens)} tokens of suite {recipe.suite.name}")
     given = {"tokens": tokens, "device": None if device == "auto" else device, "threads": threads}
     given |= {"devices": devices, "loaders": loaders or None}
-    again = command_line("train", folder, **given) if member is None else "the same command"
+    again = (
+        command_line("train", folder, *["--compile"] * compile, **given)
+        if member is None
+        else "the same command"
+    )
     with Phases() as phases:
         choice = threads_of(threads, phases, path / FOLDER / NOTE)
         with ending_at_once(f"stopped; resume with: {again}"):
@@ -106,6 +113,7 @@ def run(
                 choice,
                 devices or 1,
                 loaders,
+                compile,
                 member,
             )
     _refresh_hf(path)

@@ -46,6 +46,7 @@ def train_export(
     threads: Threads | None = None,
     devices: int = 1,
     loaders: int = 0,
+    compile: bool = False,
     member: Member | None = None,
 ) -> Scorecard:
     """Train an export from its first step, with a decay at the end, and score it.
@@ -62,6 +63,7 @@ def train_export(
         threads: chooses the number of CPU threads; None does not change it.
         devices: that train it together, each with its share of every batch; the first one scores it.
         loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process.
+        compile: whether the layers are compiled before the first step.
         member: this process, if torchrun or Slurm has started it as the first of several; they take the place
             of `devices`.
 
@@ -84,7 +86,7 @@ def train_export(
         home.mkdir(exist_ok=True)
         budget = _budget(recipe, tokens, home, device)
         size = devices if member is None else member.size
-        budget = budget.model_copy(update={"devices": size, "loaders": loaders})
+        budget = budget.model_copy(update={"devices": size, "loaders": loaders, "compile": compile})
         done = _train(recipe, home, budget, progress, stopping, phases, threads, member)
         write_sealed(home / SCORECARD_FILE, done.model_dump_json(indent=2))
     write_atomically(home / CARD_FILE, full_card(recipe, done, tokens))

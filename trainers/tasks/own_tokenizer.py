@@ -68,8 +68,9 @@ def _documents(task: TextTask, most: int) -> Iterator[str]:
     for i in np.random.default_rng(0).permutation(len(documents)):
         if most <= 0:
             return
-        yield documents[i][:most]
-        most -= len(documents[i])
+        document = documents[int(i)]
+        yield document[:most]
+        most -= len(document)
 
 
 def _words(task: Task, known: Tokenizer) -> Iterator[str]:
