@@ -27,7 +27,7 @@ from trainers.train import check_shared
 HOW = "torchrun --nnodes {nodes} --nproc-per-node {devices} ... --no-python pathfront train ..."
 COMING = 600.0  # seconds that the processes may take to meet
 LONGEST = timedelta(days=1)  # that the others wait for the first to read, and for data to be made
-KEPT = {socket.TCP_KEEPIDLE: 20, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}  # a lost machine: 50 s
+KEPT = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # a lost machine: 50 s
 ENDED = "the {size} processes train together, and {which} has ended: see its output"
 JOB = "job"
 NOTHING = "-"  # what there is to train if the training is finished
@@ -208,7 +208,8 @@ def _kept(connection: socket.socket) -> socket.socket:
     connection.setblocking(True)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEPT.items():
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+        if hasattr(socket, option):  # not every system has all of them
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     return connection
 
 
