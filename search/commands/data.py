@@ -160,7 +160,7 @@ def fetch(
 
 @app.command("list", epilog=examples(["pathfront data list", "pathfront data list --json"]))
 def list_datasets(json: Json = False) -> None:
-    """List the data sets with splits (train/select/report), floor and expert.
+    """List the data sets with splits, floor and expert.
 
     Floor and expert are of the report episodes. A data set that is damaged, or whose name something that
     ships has taken since, is named in a warning.

@@ -19,10 +19,10 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     storage: Storage = None,
 ) -> None:
-    """Delete a data set, with its floor and expert and what was generated from it.
+    """Delete a data set and what was made from it.
 
-    Refused while a study of the storage that is not finished uses it; studies of other storages are not
-    known. Exports that were trained on it stay, and can no longer be scored on it.
+    Its floor and expert go too. Refused while a study of the storage that is not finished uses it; studies
+    of other storages are not known. Exports that were trained on it stay, and can no longer be scored on it.
     """
     from search.commands import output
     from space.catalog import forget_local

@@ -73,7 +73,7 @@ def test_it_resumes_at_a_step(dense, in_parts, tmp_path):
     assert losses(rest) == pytest.approx({k: v for k, v in expected.items() if k > tokens}, abs=1e-6)
 
 
-@pytest.mark.parametrize("router", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("router", ["sigmoid", pytest.param("softmax", marks=pytest.mark.slow)])
 def test_experts_are_balanced_over_parts(candidate, in_parts, tmp_path, router):
     arch = candidate.architecture.model_copy(update={"router": router})
     report = Recorder(tmp_path)
