@@ -9,6 +9,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from shutil import which
 from typing import Any
 
@@ -22,7 +23,7 @@ BLOCK = 128  # queries, and keys, of a block
 HALF = (torch.bfloat16, torch.float16)
 LEAST_HEAD_DIM = 16  # that the kernels are made for
 CAPABILITY = (8, 0)  # of GPUs that they are made for
-COMPILERS = ("cc", "gcc", "clang")  # one of which they are built with
+COMPILERS = ("cc", "gcc", "clang")  # one of which they are built with, and Triton
 
 Mask = Bool[Tensor, "masks positions others"] | Float[Tensor, "masks positions others"]
 Seen = Mask | BlockMask | None  # None is causal attention to all earlier positions of a sequence
@@ -131,5 +132,11 @@ def _blocks_fit(x: Tensor, head_dim: int) -> bool:
     if x.device.type != "cuda" or x.shape[1] <= BLOCK or head_dim < LEAST_HEAD_DIM:
         return False
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
-    there = torch.cuda.get_device_capability(x.device) >= CAPABILITY and any(map(which, COMPILERS))
-    return torch.is_grad_enabled() and dtype in HALF and there
+    if not torch.is_grad_enabled() or dtype not in HALF:
+        return False
+    return torch.cuda.get_device_capability(x.device) >= CAPABILITY and _can_build()
+
+
+@cache
+def _can_build() -> bool:
+    return find_spec("triton") is not None and any(map(which, COMPILERS))
