@@ -85,9 +85,8 @@ def once(url, tmp_path, tmp_path_factory):
 
 
 @pytest.fixture
-def pathfront(capsys, tmp_path, monkeypatch):
-    """Runs a command in an empty folder -> (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
+def command(capsys):
+    """Runs a command where the test is -> (exit code, stdout, stderr)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as stop:
@@ -96,6 +95,13 @@ def pathfront(capsys, tmp_path, monkeypatch):
         return int(stop.value.code or 0), captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def pathfront(command, tmp_path, monkeypatch):
+    """Runs a command in an empty folder -> (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    return command
 
 
 @pytest.fixture

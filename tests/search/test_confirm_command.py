@@ -13,7 +13,6 @@ import pytest
 from test_guests import GUEST
 from test_launch import SCRIPT, STUDY, TRAINER, folder, launch, started  # noqa: F401 - `folder` is a fixture
 
-from search.cli import main
 from search.read.results import Reader
 
 LUCKY = TRAINER.replace(
@@ -45,19 +44,6 @@ def trials(folder):  # noqa: F811
         ).fetchall()
     database.close()
     return found
-
-
-@pytest.fixture
-def pathfront(capsys):
-    """Runs a command in this process -> (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.slow

@@ -19,7 +19,6 @@ import pytest
 from PIL import Image
 from scipy.io import wavfile
 
-from search.cli import main
 from search.commands import data as commands
 from search.store.studies import create_or_resume
 from space.catalog import local_catalog
@@ -43,16 +42,9 @@ def own_folders(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def pathfront(capsys):
+def pathfront(command):
     """Runs `pathfront data ...` -> (exit code, stdout, stderr)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            main(["data", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return run
+    return partial(command, "data")
 
 
 @pytest.fixture

@@ -1,40 +1,20 @@
 """`pathfront shrink` from outside, on a real export of two real tasks."""
 
-import hashlib
 import json
 
 import pytest
-import torch
+from untrained import untrained_export
 
-from space.candidate import Architecture, CandidateConfig
+from space.candidate import Architecture
 from space.catalog import load_catalog
-from space.mixture import TaskMixture
-from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Origin, Recipe
-from trainers.model.decoder import Decoder
-from trainers.tasks.tokenizer import tokenizer_model
-from trainers.train import save_weights
 
 ARCH = Architecture(depth=1, width=32, experts=4, top_k=2, expert_ratio=0.5, head_dim=16)
 
 
 @pytest.fixture(scope="module")
 def best(tmp_path_factory):
-    """A folder as `pathfront export` leaves it; its weights were never trained."""
-    folder = tmp_path_factory.mktemp("exports") / "best"
-    folder.mkdir()
     suite = load_catalog().of_tasks(("iris", "wine"), {}).model_copy(update={"batch_tokens": 512})
-    candidate = CandidateConfig(
-        architecture=ARCH, mixture=TaskMixture.uniform(suite.tasks), learning_rate=3e-3
-    )
-    torch.manual_seed(0)
-    save_weights(Decoder(ARCH, suite), candidate, folder / WEIGHTS_FILE)
-    sha256 = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    origin = Origin(study="mine", trial=3, rung=0, tokens=40_000, score=0.1, score_stderr=0.01)
-    recipe = Recipe(candidate=candidate, suite=suite, origin=origin, weights_sha256=sha256)
-    recipe.write(folder)
-    recipe.write_references(folder)
-    (folder / TOKENIZER_FILE).write_bytes(tokenizer_model(suite.tokenizer))
-    return folder
+    return untrained_export(tmp_path_factory.mktemp("exports") / "best", suite, ARCH)
 
 
 def fails(result, code, *words):

@@ -3,7 +3,6 @@
 Each command is the console script in a process of its own, in a folder that is not the checkout.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -18,17 +17,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from untrained import untrained_export
 
-from space.candidate import Architecture, CandidateConfig
+from space.candidate import Architecture
 from space.catalog import load_catalog
-from space.mixture import TaskMixture
-from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Origin, Recipe
+from space.recipe import WEIGHTS_FILE
 from trainers.exports.full import train_export
 from trainers.exports.huggingface.folder import read_hf
 from trainers.exports.load import full_scorecard
-from trainers.model.decoder import Decoder
-from trainers.tasks.tokenizer import tokenizer_model
-from trainers.train import save_weights
 
 ARCH = Architecture(depth=1, width=32, experts=4, top_k=2, expert_ratio=0.5, head_dim=16)
 SCRIPT = Path(sys.executable).with_name("pathfront")
@@ -38,21 +34,8 @@ TOKENS = 240 * STEP  # of a training: 192 steps of trunk, 48 of decay
 
 @pytest.fixture
 def best(tmp_path):
-    """A folder as `pathfront export` leaves it; its weights were never trained."""
-    folder = tmp_path / "best"
-    folder.mkdir()
     suite = load_catalog().of_tasks(("iris", "wine"), {}).model_copy(update={"batch_tokens": STEP})
-    candidate = CandidateConfig(
-        architecture=ARCH, mixture=TaskMixture.uniform(suite.tasks), learning_rate=3e-3
-    )
-    torch.manual_seed(0)
-    save_weights(Decoder(ARCH, suite), candidate, folder / WEIGHTS_FILE)
-    sha256 = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    origin = Origin(study="mine", trial=3, rung=0, tokens=40_000, score=0.1, score_stderr=0.01)
-    recipe = Recipe(candidate=candidate, suite=suite, origin=origin, weights_sha256=sha256)
-    recipe.write(folder)
-    (folder / TOKENIZER_FILE).write_bytes(tokenizer_model(suite.tokenizer))
-    return folder
+    return untrained_export(tmp_path / "best", suite, ARCH)
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Training on several machines: processes that another program has started, which are those of Slurm here."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,20 +12,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from untrained import untrained_export
 
-from space.candidate import CandidateConfig
 from space.catalog import load_catalog
 from space.contract import Budget
 from space.errors import Interrupted, MachineError, PathfrontError, StudyFileError
-from space.mixture import TaskMixture
-from space.recipe import TOKENIZER_FILE, WEIGHTS_FILE, Origin, Recipe
 from trainers import launched as launching
 from trainers.exports.full import train_export
 from trainers.group import Member
 from trainers.launched import launched, letting_go, prepare_once
-from trainers.model.decoder import Decoder
-from trainers.tasks.tokenizer import tokenizer_model
-from trainers.train import check_shared, save_weights
+from trainers.train import check_shared
 
 STEP = 192  # tokens
 TOKENS = 10 * STEP
@@ -59,24 +54,9 @@ def no_launcher(monkeypatch):
             monkeypatch.delenv(name)
 
 
-def exported(folder, suite, arch):
-    """An export of a candidate that was never trained."""
-    folder.mkdir()
-    candidate = CandidateConfig(
-        architecture=arch, mixture=TaskMixture.uniform(suite.tasks), learning_rate=3e-3
-    )
-    torch.manual_seed(0)
-    save_weights(Decoder(arch, suite), candidate, folder / WEIGHTS_FILE)
-    sha256 = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    origin = Origin(study="toy", trial=3, rung=0, tokens=1, score=0.1, score_stderr=0.01)
-    Recipe(candidate=candidate, suite=suite, origin=origin, weights_sha256=sha256).write(folder)
-    (folder / TOKENIZER_FILE).write_bytes(tokenizer_model(suite.tokenizer))
-    return folder
-
-
 @pytest.fixture
 def export(suite, sparse_arch, tmp_path):
-    return exported(tmp_path / "best", suite, sparse_arch)
+    return untrained_export(tmp_path / "best", suite, sparse_arch)
 
 
 def slurm(rank: int, port: int, **other: str) -> dict[str, str]:
@@ -224,7 +204,7 @@ def test_an_error_of_this_process_is_not_taken_for_the_end_of_another(export, mo
 @pytest.mark.timeout(600)
 def test_torchrun_trains_stops_and_resumes(sparse_arch, tmp_path):
     suite = load_catalog().of_tasks(("iris", "wine"), {}).model_copy(update={"batch_tokens": 512})
-    export = exported(tmp_path / "best", suite, sparse_arch)
+    export = untrained_export(tmp_path / "best", suite, sparse_arch)
     alone = shutil.copytree(export, tmp_path / "alone")
     torchrun = [str(Path(sys.executable).with_name("torchrun")), "--standalone", "--nproc-per-node", "2"]
     train = ["-m", "search.cli", "train", "--tokens", str(80 * 512), "--device", "cpu", "--json"]

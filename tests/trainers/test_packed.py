@@ -110,10 +110,8 @@ def test_a_gpu_attends_without_a_mask_to_what_the_mask_lets_it_see(
     finally:
         torch.cuda.set_sync_debug_mode("default")
     monkeypatch.setattr(packed, "_blocks_fit", lambda *_: False)
-    found = outcome()
-    whole = sum(grad.square().sum() for grad in found[1:]).sqrt()  # one may be nothing but rounding
-    for mine, masked in zip(blockwise, found, strict=True):
-        assert (mine - masked).norm() <= 0.02 * masked.norm() + 1e-3 * whole
+    for mine, masked in zip(blockwise, outcome(), strict=True):
+        assert (mine - masked).norm() <= 0.02 * masked.norm()
 
 
 @pytest.mark.gpu
