@@ -85,7 +85,7 @@ def once(url, tmp_path, tmp_path_factory):
 
 
 @pytest.fixture
-def command(capsys):
+def run_command(capsys):
     """Runs a command where the test is -> (exit code, stdout, stderr)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -98,10 +98,10 @@ def command(capsys):
 
 
 @pytest.fixture
-def pathfront(command, tmp_path, monkeypatch):
+def pathfront(run_command, tmp_path, monkeypatch):
     """Runs a command in an empty folder -> (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
-    return command
+    return run_command
 
 
 @pytest.fixture

@@ -42,9 +42,9 @@ def own_folders(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def pathfront(command):
+def pathfront(run_command):
     """Runs `pathfront data ...` -> (exit code, stdout, stderr)."""
-    return partial(command, "data")
+    return partial(run_command, "data")
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_an_export_is_used_and_trained_where_the_study_never_was(study, elsewher
 
 
 def test_it_is_resumed_with_the_stored_model_where_its_text_would_give_another(
-    elsewhere, command, tmp_path, monkeypatch
+    elsewhere, run_command, tmp_path, monkeypatch
 ):
     for name in ("pathfront.db", "pathfront-tasks.json", "pathfront-artifacts"):
         source = Path(name)
@@ -160,14 +160,14 @@ def test_it_is_resumed_with_the_stored_model_where_its_text_would_give_another(
     monkeypatch.setattr("trainers.tasks.own_tokenizer.MOST_TEXT", 100)
     spec = write(tmp_path / "mine.yaml", stop={"candidates": 3})
     before = Reader("sqlite:///pathfront.db").tokenizer("mine")
-    code, _, err = command("launch", spec)
+    code, _, err = run_command("launch", spec)
     assert code == 0, err
     assert "tokenizer" not in err
     reader = Reader("sqlite:///pathfront.db")
     assert len([row for row in reader.trials("mine") if row.state == "done"]) == 3
     assert reader.tokenizer("mine") == before
     assert os.listdir(elsewhere / "tokenizers") == [f"{model_digest(before)}.model"]
-    assert command("delete", "mine", "--yes")[0] == 0
+    assert run_command("delete", "mine", "--yes")[0] == 0
     assert _rows("sqlite:///pathfront.db") == 0
 
 
@@ -183,11 +183,11 @@ def _rows(url):
     return count
 
 
-def test_it_is_priced_without_being_trained(elsewhere, command, tmp_path):
+def test_it_is_priced_without_being_trained(elsewhere, run_command, tmp_path):
     costs = {}
     for vocab in (360, 32_000):
         spec = write(tmp_path / "new.yaml", study="new", tokenizer={"vocab": vocab})
-        code, out, err = command("launch", spec, "--dry-run", "--json", "--storage", "sqlite:///none.db")
+        code, out, err = run_command("launch", spec, "--dry-run", "--json", "--storage", "sqlite:///none.db")
         assert (code, err) == (0, "")
         costs[vocab] = json.loads(out)
     assert not elsewhere.exists()
@@ -209,10 +209,10 @@ def test_it_is_priced_without_being_trained(elsewhere, command, tmp_path):
         ({"vocab": 360, "sha256": 64 * "0"}, "tokenizer.sha256: a launch makes it; leave it out of the file"),
     ],
 )
-def test_another_tokenizer_is_refused_and_changes_nothing(here, study, command, tokenizer, why):
+def test_another_tokenizer_is_refused_and_changes_nothing(here, study, run_command, tokenizer, why):
     (here / "my.model").write_bytes(study.reader.tokenizer("mine"))
     before = study.reader.config("mine")
-    code, out, err = command("launch", write(here / "mine.yaml", tokenizer=tokenizer))
+    code, out, err = run_command("launch", write(here / "mine.yaml", tokenizer=tokenizer))
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert why in err
@@ -233,9 +233,9 @@ def test_another_tokenizer_is_refused_and_changes_nothing(here, study, command, 
         ),
     ],
 )
-def test_what_cannot_be_trained_makes_no_study(command, tmp_path, changes, why):
+def test_what_cannot_be_trained_makes_no_study(run_command, tmp_path, changes, why):
     spec = write(tmp_path / "new.yaml", study="new", **changes)
-    code, out, err = command("launch", spec, "--storage", f"sqlite:///{tmp_path / 'new.db'}")
+    code, out, err = run_command("launch", spec, "--storage", f"sqlite:///{tmp_path / 'new.db'}")
     assert (code, out) == (2, "")
     assert f"error: {why}" in err.splitlines()[-1]
     assert not (tmp_path / "new.db").exists()
