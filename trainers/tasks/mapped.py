@@ -2,12 +2,26 @@
 
 import contextlib
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 PIECE = 1 << 24  # bytes, a multiple of every page size
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a row of an array is that lies in a file.
+
+    Attributes:
+        kind: numpy's name of its numbers.
+        shape: of a row; a number when empty.
+    """
+
+    kind: str
+    shape: tuple[int, ...] = ()
 
 
 def mapped(path: Path, kind: str) -> np.ndarray:
@@ -20,6 +34,23 @@ def mapped(path: Path, kind: str) -> np.ndarray:
     if path.stat().st_size == 0:
         return np.empty(0, kind)
     return np.memmap(path, kind, "r")
+
+
+def open_columns(folder: Path, columns: Mapping[str, Column]) -> dict[str, np.ndarray]:
+    """Arrays that lie in a file each, `NAME.bin`, mapped into memory.
+
+    Args:
+        folder: of the files.
+        columns: names of the arrays and what a row of each is.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file was cut off.
+    """
+    return {
+        name: mapped(folder / f"{name}.bin", column.kind).reshape(-1, *column.shape)
+        for name, column in columns.items()
+    }
 
 
 def pieces(array: np.ndarray) -> Iterator[memoryview]:

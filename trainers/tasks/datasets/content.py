@@ -14,9 +14,15 @@ import numpy as np
 
 from space.errors import TaskError
 from space.records import SPLITS, Split
+from trainers.tasks.mapped import Column
 
 Kind = Literal["images", "sounds", "text"]
 Arrays = dict[str, np.ndarray]
+
+MAPPED: dict[Kind, dict[str, Column]] = {
+    "text": {"text": Column("|u1"), "ends": Column("<i8"), "splits": Column("|u1")},
+}
+"""Arrays of the kinds of which each array is a file that is mapped into memory; others are read whole."""
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",

@@ -30,12 +30,10 @@ from space.files import PART, write_folder_atomically
 from space.machine import Place
 from space.records import SPLITS, Frozen, Split
 from trainers.tasks.cache import forget
-from trainers.tasks.datasets.content import Arrays, Content, Kind, LeftOut, Progress
+from trainers.tasks.datasets.content import MAPPED, Arrays, Content, Kind, LeftOut, Progress
 from trainers.tasks.datasets.documents import FIELD
 from trainers.tasks.datasets.folders import find_licence, read_folder
-from trainers.tasks.datasets.texts import ARRAYS as TEXT_ARRAYS
-from trainers.tasks.datasets.texts import open_arrays
-from trainers.tasks.mapped import pieces
+from trainers.tasks.mapped import open_columns, pieces
 from trainers.tasks.registry import ENTRY_POINTS
 
 ENVIRONMENT = "PATHFRONT_DATA"
@@ -128,13 +126,13 @@ class Dataset:
 
     @property
     def _is_mapped(self) -> bool:
-        """Whether the arrays are files of their own; those of older texts are not."""
-        return self.manifest.kind == "text" and not (self.folder / ARRAYS).exists()
+        """Whether the arrays are files of their own; older ones are not."""
+        return self.manifest.kind in MAPPED and not (self.folder / ARRAYS).exists()
 
     def _mapped(self) -> Arrays:
         with DATA.errors():
             try:
-                return open_arrays(self.folder)
+                return open_columns(self.folder, MAPPED[self.manifest.kind])
             except (FileNotFoundError, ValueError):
                 raise _damaged(self.folder) from None
 
@@ -160,7 +158,7 @@ class Dataset:
         """
         with DATA.errors():
             if self._is_mapped:
-                whole = all((self.folder / f"{name}.bin").exists() for name in TEXT_ARRAYS)
+                whole = all((self.folder / f"{name}.bin").exists() for name in MAPPED[self.manifest.kind])
             else:
                 whole = zipfile.is_zipfile(self.folder / ARRAYS)
             if not whole:
@@ -313,11 +311,11 @@ def _manifest(content: Content, unreadable: int, name: str, source: str, licence
 def _write(manifest: Manifest, content: Content, scratch: Path) -> None:
     """Write a data set into a new folder, which then replaces any other of its name.
 
-    The arrays of a text are files in the scratch folder, which move.
+    Arrays that are mapped into memory are files in the scratch folder, which move.
     """
     with DATA.errors(), write_folder_atomically(data_folder() / manifest.name, replace=True) as new:
-        if content.kind == "text":
-            for array in TEXT_ARRAYS:
+        if content.kind in MAPPED:
+            for array in MAPPED[content.kind]:
                 os.replace(scratch / f"{array}.bin", new / f"{array}.bin")
         else:
             with (new / ARRAYS).open("wb") as file:

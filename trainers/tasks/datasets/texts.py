@@ -12,6 +12,7 @@ from space.errors import TaskError
 from space.records import HELD_OUT, SPLITS, Split
 from trainers.tasks.datasets.content import (
     FEWEST_HELD_OUT,
+    MAPPED,
     PLACES,
     Content,
     LeftOut,
@@ -21,7 +22,7 @@ from trainers.tasks.datasets.content import (
 from trainers.tasks.datasets.documents import LONGEST_PIECE, is_text, read_documents
 from trainers.tasks.datasets.spool import Columns, Spool, key_hash
 from trainers.tasks.families.text import EXCERPT, SHORTEST_EXCERPT
-from trainers.tasks.mapped import mapped
+from trainers.tasks.mapped import open_columns
 
 LARGEST_BLOCK, SMALLEST_BLOCK = 10_000, LONGEST_PIECE  # characters
 MOST_BLOCKS = 100  # where blocks would be smaller than the largest
@@ -30,7 +31,6 @@ ENOUGH_EXCERPTS = 10
 HUNDREDTH, MANY_EXCERPTS = 100, 1_000
 """Every hundredth is held out where that gives so many excerpts of a split."""
 EVERY = {HUNDREDTH: "hundredth", 10: "tenth", 5: "fifth"}
-ARRAYS = {"text": "|u1", "ends": "<i8", "splits": "|u1"}
 
 
 def read_text(
@@ -65,17 +65,7 @@ def read_text(
     _check_length(source, size, excerpts)
     (scratch / "splits.bin").write_bytes(splits.tobytes())
     repeated = len(kept) - int(kept.sum())
-    return Content("text", open_arrays(scratch), (), rule, repeated)
-
-
-def open_arrays(folder: Path) -> dict[str, np.ndarray]:
-    """The arrays of a text, mapped into memory.
-
-    Raises:
-        OSError: a file cannot be read.
-        ValueError: a file was cut off.
-    """
-    return {name: mapped(folder / f"{name}.bin", kind) for name, kind in ARRAYS.items()}
+    return Content("text", open_columns(scratch, MAPPED["text"]), (), rule, repeated)
 
 
 def _read(
