@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --constraint constraints.txt
+PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --no-compile --constraint constraints.txt
 
 .PHONY: quick test check dashboard format clean
 .DEFAULT_GOAL := quick

@@ -181,6 +181,7 @@ def test_the_pages_lead_to_each_other_with_the_selection(page, server):
     browser.wait(page, lambda page: number_in(page.current_url) == "2")
 
 
+@pytest.mark.slow
 def test_a_click_on_the_table_selects(page, server):
     page.get(f"{server}/front?study=quick")
     browser.wait(page, browser.points_drawn)

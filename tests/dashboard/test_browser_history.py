@@ -90,6 +90,7 @@ def click_link(page, words):
 
 
 @pytest.mark.parametrize("steps", [3, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_back_and_forward_lead_through_pages_studies_and_trials(page, server, steps):
     page.get(server)
     browser.wait(page, browser.settled)
@@ -179,6 +180,7 @@ def test_nothing_is_fetched_from_the_internet(server):
         pytest.param("trial?study=first&trial=3", "light", "#ffffff", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_page_and_charts_follow_the_scheme_of_the_system(page, server, path, scheme, ground):
     color = f"rgb({', '.join(str(int(ground[i : i + 2], 16)) for i in (1, 3, 5))})"
     browser.prefer(page, scheme)

@@ -199,6 +199,7 @@ def test_a_study_of_another_version_is_one_line_beside_the_others(visit, tmp_pat
     assert "another version of Pathfront" in app.error[0].value
 
 
+@pytest.mark.slow
 def test_the_work_of_a_page_does_not_repeat_for_every_trial(visit, tmp_path, monkeypatch):
     counts = {}
     for trials in (12, 1200):

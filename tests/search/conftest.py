@@ -29,6 +29,23 @@ def toy_suite(monkeypatch):
     return suite()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _revisions_of_optuna():
+    """Optuna reads all its revisions whenever a database is opened; here they are read once."""
+    from optuna.storages._rdb.storage import _VersionManager
+
+    read, found = _VersionManager.get_head_version, []
+
+    def once(self):
+        if not found:
+            found.append(read(self))
+        return found[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_VersionManager, "get_head_version", once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory):
     """A SQLite file with all tables and no study, since making Optuna's takes half a second."""

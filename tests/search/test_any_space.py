@@ -90,6 +90,7 @@ def test_a_space_with_one_candidate_proposes_it_and_one_with_none_is_refused():
         nothing.space.feasible(suite(), nothing.limits)
 
 
+@pytest.mark.slow
 def test_costs_of_a_huge_space_within_limits_spread_over_the_whole_range():
     config = made("stratified", HUGE, {"total_params": 3e6})
     proposals, _ = grow(Proposer(config, suite()), 12)

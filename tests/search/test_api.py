@@ -67,6 +67,7 @@ def toy(**changes):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_the_examples_of_the_docstrings(here):
     names = {"launch": api.launch, "open_study": api.open_study, "load_export": api.load_export}
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
@@ -135,6 +136,7 @@ def test_two_studies_in_one_process_and_outside_the_main_thread(here, capfd):
     assert first.config.stop.candidates == 2
 
 
+@pytest.mark.slow
 def test_an_interrupted_launch_is_resumed_by_the_same_call(here):
     def stop(status):
         raise KeyboardInterrupt

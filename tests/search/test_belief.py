@@ -112,6 +112,7 @@ def test_the_start_is_drawn_near_the_prior_at_the_costs_of_a_plain_start():
     "sampler",
     ["random", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stratified", "pathfront", "tpe"))],
 )
+@pytest.mark.slow
 def test_every_sampler_with_a_random_start_draws_it_by_the_prior(sampler):
     def proposals(priors, seed):
         config = toy_config(priors=priors, search={"sampler": sampler, "seed": seed})
@@ -171,6 +172,7 @@ class TestForgetting:
         assert belief.power(count, density, contradict) == 0
         assert belief.power(count, density, agree) > belief.power(count, density, agree * 0)
 
+    @pytest.mark.slow
     def test_a_density_multiplies_what_is_expected(self):
         """The next candidate of a study with a few scores is nearer to the prior than without it."""
 

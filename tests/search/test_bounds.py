@@ -91,6 +91,7 @@ def by_cost(name, flops, rung):
         pytest.param("nsga2", {"training_flops": 8e12}, by_cost, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_studies_that_are_played_in_full_take_what_is_expected(sampler, stop, score):
     rungs = {"tokens": [225_000, 450_000, 900_000], "eta": 2}
     config = toy_config(rungs=rungs, stop=stop, search={"sampler": sampler})
@@ -152,6 +153,7 @@ def studies(draw):
 
 @settings(max_examples=6, deadline=None)
 @given(studies(), st.integers(1, 3), st.sampled_from([1.0, -1.0, 0.0]))
+@pytest.mark.slow
 def test_no_study_takes_more_than_its_bound(config, workers, trend):
     """Every token is scored, and every trial trains whole steps on the patches of its own mixture."""
     tokens = []
@@ -195,6 +197,7 @@ def test_a_space_that_is_used_up_ends_a_study():
 @pytest.mark.parametrize(
     "stop", [{"candidates": 10_000}, {"training_flops": 1e16}, {"wall_minutes": 1e5}], ids=str
 )
+@pytest.mark.slow
 def test_a_long_study_goes_on_as_it_begins(stop):
     rungs = {"tokens": [225_000, 450_000, 900_000], "eta": 2}
     priced = forecast(toy_config(rungs=rungs, stop=stop), 2, "cpu", SPEED)

@@ -59,6 +59,7 @@ def chosen(run):
     "sampler",
     ["pathfront", *(pytest.param(n, marks=pytest.mark.slow) for n in ("stratified", "random", "tpe"))],
 )
+@pytest.mark.slow
 def test_one_worker_makes_the_same_decisions_as_under_the_clock(sampler, launch, url, rows):
     config = launch(search={"sampler": sampler}, trainer="toy_trainers:climb_at_cost")
     run_worker(url, "toy")

@@ -102,6 +102,7 @@ def _running(folder):  # noqa: F811
     return count
 
 
+@pytest.mark.slow
 def test_a_dry_run_and_bad_input_change_nothing(searched, pathfront):
     before = (searched / "pathfront.db").read_bytes()
     number = Reader("sqlite:///pathfront.db").front("mine")[0].trial

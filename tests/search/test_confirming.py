@@ -171,6 +171,7 @@ def test_four_workers_end_a_study_together(launch, url, rows, audit, events):
     assert events().count("finished") == 1
 
 
+@pytest.mark.slow
 def test_a_study_proposes_the_same_after_a_confirmation(small, launch, url, rows):
     """What a resumed study proposes does not depend on confirmations, though the control has a row."""
 
@@ -209,6 +210,7 @@ def test_a_control_that_the_search_proposes_later_becomes_its_candidate(finished
     assert (now["ordinal"], now["origin"]) == (12, "stratified")
 
 
+@pytest.mark.slow
 def test_limits_do_not_hold_for_confirmations(launch, url, rows):
     launch(stop={"training_flops": 12e9}, **LUCK)
     run_worker(url, "toy")
@@ -222,6 +224,7 @@ def test_limits_do_not_hold_for_confirmations(launch, url, rows):
     assert run_worker(url, "toy") == 0  # confirmations leave the budget as it was
 
 
+@pytest.mark.slow
 def test_a_study_that_was_interrupted_is_confirmed_and_its_search_waits(launch, url, rows):
     launch(**LUCK)
     worker = Worker(url, "toy", "study-artifacts", "one")
@@ -301,6 +304,7 @@ def test_a_fixed_or_uniform_mixture_has_no_control(launch, url, rows):
     assert {row["control_of"] for row in rows(tables.confirmations)} == {None}
 
 
+@pytest.mark.slow
 def test_weights_of_confirmed_candidates_are_kept(launch, url, rows):
     launch(stop={"candidates": 4}, keep="front", **LUCK)
     run_worker(url, "toy")

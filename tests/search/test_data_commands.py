@@ -127,6 +127,7 @@ def test_a_folder_becomes_a_task_that_a_study_may_name(pathfront, tmp_path):
     assert load_task("pitches", suite, train_episodes=5).name == "pitches"
 
 
+@pytest.mark.slow
 def test_added_again_it_is_what_it_was_and_says_so_as_json(pathfront, tmp_path):
     folder = tones(tmp_path / "in")
     assert pathfront("add", "pitches", folder)[0] == 0
@@ -267,6 +268,7 @@ def test_an_expert_that_is_no_better_than_its_floor_is_refused(pathfront, tmp_pa
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real data, ../shared/data, are not here")
+@pytest.mark.slow
 def test_known_data_sets_come_from_any_mirror_if_they_are_the_same(pathfront, server, tmp_path):
     web, address = server
     real = REAL / "tinyshakespeare" / "input.txt"

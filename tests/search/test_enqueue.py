@@ -204,6 +204,7 @@ def at_once(url, rows):
     assert set(origins(rows)) == {"enqueued"}
 
 
+@pytest.mark.slow
 def test_several_at_once_are_all_kept(toy, rows, url, audit):
     at_once(url, rows)
     run_worker(url, "toy")

@@ -41,6 +41,7 @@ def others():
     return [f for f in found if f is not None]
 
 
+@pytest.mark.slow
 def test_it_predicts_candidates_that_it_has_not_seen(ensemble, others):
     facts = ensemble.facts()
     assert all(rho > 0.85 for rho in facts.rank_correlation)
@@ -70,6 +71,7 @@ def test_its_noise_is_that_of_the_table(table, ensemble, others):
     assert np.corrcoef(noise[:, 0], noise[:, 2])[0, 1] > 0.4
 
 
+@pytest.mark.slow
 def test_a_surface_is_deterministic_and_members_differ(table, ensemble, others):
     one, again = ensemble.surface("report", 3), Ensemble(table).surface("report", 3)
     found = others[0]

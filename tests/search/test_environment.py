@@ -52,6 +52,7 @@ def train(candidate, suite, budget, resume, report):
 """
 
 
+@pytest.mark.slow
 def test_a_trainer_that_changed_is_refused_until_somebody_accepts_it(
     launch, url, rows, tmp_path, monkeypatch
 ):

@@ -60,6 +60,7 @@ def test_nine_of_ten_tenfold_models_end_within_their_interval(law):
     assert within[4] >= 80, within  # real curves bend beyond the highest rung, which this law does not
 
 
+@pytest.mark.slow
 def test_exponents_are_found_and_intervals_shrink_with_what_is_known():
     exponents, widths = {}, {}
     for candidates in (8, 64):

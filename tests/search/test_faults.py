@@ -72,6 +72,7 @@ def test_reasons_that_differ_in_an_address_a_candidate_or_a_number_have_the_same
     assert same_cause(f"KeyError: {one}") != same_cause(f"ValueError: {other}")
 
 
+@pytest.mark.slow
 def test_a_bad_machine_fails_no_candidate(launch, url, rows, audit, monkeypatch):
     launch(**SMALL, trainer="toy_trainers:climb_unless_bad_machine")
     with pytest.raises(MachineError, match=r"this machine failed 3 times in a row: OSError: .*no disk"):
@@ -84,6 +85,7 @@ def test_a_bad_machine_fails_no_candidate(launch, url, rows, audit, monkeypatch)
     assert {row["state"] for row in audit()} == {"done"}
 
 
+@pytest.mark.slow
 def test_a_bad_worker_beside_a_good_one_fails_no_candidate(launch, url, rows, audit):
     launch(stop={"candidates": 12}, trainer="toy_trainers:climb_unless_bad_code")
     ended = {}

@@ -90,6 +90,7 @@ def test_half_of_the_candidates_pay_for_an_optimizer_that_is_one_of_two():
     assert mixed.training_flops - adamw.training_flops == pytest.approx(own, rel=0.4)
 
 
+@pytest.mark.slow
 def test_ranges_span_the_architectures_within_the_limits():
     space = {"width": {"choices": [64, 128, 256]}}
     wide = forecast(study(space=space), 1, "cpu", SPEED)

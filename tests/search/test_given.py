@@ -44,6 +44,7 @@ def whole():
 
 
 @pytest.mark.parametrize("sampler", ["pathfront", "stratified", "random", "tpe"])
+@pytest.mark.slow
 def test_they_come_first_and_hold_what_is_given(sampler):
     point, name = whole()
     start = [{"depth": 2, "experts": 8}, point, {"width": 96}, {"width": 96}]

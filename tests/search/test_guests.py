@@ -96,6 +96,7 @@ def test_the_guest_may_not_write(study):
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o755, 0o555])
+@pytest.mark.slow
 def test_status_leaves_nothing_beside_another_users_study(study, folder, mode):
     folder.chmod(mode)
     done = run(*GUEST, PATHFRONT, "status", "--storage", f"sqlite:///{study}")

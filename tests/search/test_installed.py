@@ -111,6 +111,7 @@ def test_files_of_a_user_shadow_neither_ours_nor_installed_packages(user: User, 
         assert "Front" in page(port, "front", "study=mine")
 
 
+@pytest.mark.slow
 def test_an_own_task_that_breaks_a_rule_or_raises_is_one_line_and_never_measured(user: User):
     user.write("own_tasks.py", TASK)
     line = TASK.splitlines().index("        return 1 / 0") + 1
@@ -127,6 +128,7 @@ def test_an_own_task_that_breaks_a_rule_or_raises_is_one_line_and_never_measured
     assert "own_tasks:Parity" in json.loads((user.folder / "pathfront-tasks.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_study_of_a_task_that_is_gone_is_refused_and_not_created(user: User):
     user.write("own_tasks.py", TASK)
     user.run("pathfront tasks measure own_tasks:Parity")

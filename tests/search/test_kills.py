@@ -83,6 +83,7 @@ def test_deaths_in_a_row_at_every_step_of_taking_over(launch, url, audit, monkey
     assert len({(row["candidate"], row["rung"]) for row in ledger}) == len(ledger)
 
 
+@pytest.mark.slow
 def test_a_lease_runs_out_by_itself(launch, url, audit, rows, monkeypatch):
     monkeypatch.setenv("PATHFRONT_LEASE_SECONDS", "1")
     small(launch)

@@ -105,6 +105,7 @@ def launch(folder: Path, *options: str) -> tuple[int, str, str]:
         return process.returncode, out, err
 
 
+@pytest.mark.slow
 def test_a_launch_checks_its_study_once_and_prices_each_architecture_once(folder):
     small = STUDY.replace("candidates: 4", "candidates: 1").replace("workers: 2", "workers: 1")
     (folder / "mine.yaml").write_text(small)

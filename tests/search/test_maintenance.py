@@ -87,6 +87,7 @@ def optuna_names(url):
 @pytest.mark.parametrize(
     "any_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
 )
+@pytest.mark.slow
 def test_what_failed_for_good_is_trained_after_a_retry(launch, url, tmp_path, audit):
     launch(trainer="toy_trainers:broken", stop={"candidates": 6})
     (tmp_path / "broken").touch()
@@ -249,6 +250,7 @@ KILLS = [
 
 
 @pytest.mark.parametrize(("any_url", "step"), KILLS, indirect=["any_url"])
+@pytest.mark.slow
 def test_a_deletion_that_was_killed_is_finished_by_the_same_command(
     launch, any_url, tmp_path, step, pathfront
 ):

@@ -269,6 +269,7 @@ def test_a_table_of_mixtures_by_domain_knows_its_controls_and_has_features(monke
         assert of == pytest.approx([row.config.mixture.weights[task] for task in table.tasks])
 
 
+@pytest.mark.slow
 def test_a_launch_counts_the_data_that_the_cap_is_of(monkeypatch, tmp_path, url, pathfront):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(Path(__file__).parents[n]) for n in (0, 1, 2)))
     file = {

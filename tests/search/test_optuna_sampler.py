@@ -56,6 +56,7 @@ def bowl(trial):
 
 
 @pytest.mark.parametrize("problem", [pytest.param("layers", marks=pytest.mark.slow), "zdt"])
+@pytest.mark.slow
 def test_fronts_beat_those_of_optunas_samplers(problem):
     made = PROBLEMS[problem]()
     volumes = {

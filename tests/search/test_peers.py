@@ -33,6 +33,7 @@ def ask(app, path, query=""):
 
 
 @pytest.mark.filterwarnings("ignore")  # of optuna-dashboard's own imports and routes
+@pytest.mark.slow
 def test_optuna_dashboard_shows_the_same_trials_and_values(finished, rows):
     from optuna_dashboard._app import create_app
 

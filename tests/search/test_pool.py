@@ -62,6 +62,7 @@ def test_points_and_parameters_describe_the_same_candidates(name):
 
 
 @pytest.mark.parametrize("name", ["huge, few within the limits", "huge, one within the limits"])
+@pytest.mark.slow
 def test_spaces_with_tight_limits_have_shapes_within_them(name):
     given, limits = SPACES[name]
     problem = problem_of(given, limits=limits)

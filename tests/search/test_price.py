@@ -36,6 +36,7 @@ def test_a_study_that_was_begun_says_how_far_it_is(launch, priced):
     assert "its specification agrees, so launching it resumes it" in text
 
 
+@pytest.mark.slow
 def test_a_finished_study_says_so_and_what_another_specification_meets(launch, priced, url):
     config = launch(stop={"candidates": 4})
     run_worker(url, "toy", "artifacts")

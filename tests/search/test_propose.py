@@ -89,6 +89,7 @@ def test_the_first_twelve_reach_from_cheap_to_dear():
     assert flops[-1] > 1e6
 
 
+@pytest.mark.slow
 def test_compute_is_spread_over_the_cells():
     ours = proposer()
     proposals, view = grow(ours, 60)
@@ -99,6 +100,7 @@ def test_compute_is_spread_over_the_cells():
     assert cheap[True] > cheap[False]  # as many FLOPs buy more cheap ones
 
 
+@pytest.mark.slow
 def test_by_candidates_each_cell_gets_as_many_and_one_in_five_is_dense():
     ours = proposer(arguments={"by": "candidates", "dense_every": 5})
     proposals, view = grow(ours, 60)

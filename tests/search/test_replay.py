@@ -36,6 +36,7 @@ def all_of(rows):
 
 
 @pytest.mark.parametrize("sampler", ["stratified", "random", pytest.param("nsga2", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_every_row_is_proposed_once(table, sampler):
     found = all_of(Rows(table, searched(table, sampler)))
     assert sorted(p.candidate.id for p in found) == sorted(row.candidate for row in table.rows)
@@ -72,6 +73,7 @@ def test_distances_by_hand():
     assert np.sum((rows._roots[4] - rows._roots[9]) ** 2) / 2 == pytest.approx(hellinger**2)
 
 
+@pytest.mark.slow
 def test_random_draws_rows_by_their_weights(table):
     """The third proposal, after the controls, over many seeds."""
     counts: Counter[str] = Counter()
@@ -95,6 +97,7 @@ def ensemble(table):
 
 
 @pytest.mark.parametrize(("on", "workers"), [("rows", 1), ("ensemble", 6)])
+@pytest.mark.slow
 def test_a_replay_depends_on_its_seed_alone(table, ensemble, on, workers):
     given = Play("random", {}, workers=workers, seeds=2, budget=4, on=on)
     first, second = replay(table, given, ensemble), replay(table, given, ensemble)
@@ -109,6 +112,7 @@ def test_a_replay_depends_on_its_seed_alone(table, ensemble, on, workers):
     assert first.random == 4
 
 
+@pytest.mark.slow
 def test_the_level_may_be_that_of_more_random_trainings_than_the_budget_pays(table, ensemble):
     few = replay(table, Play("random", {}, workers=4, seeds=3, budget=4, on="ensemble"), ensemble)
     many = replay(table, Play("random", {}, workers=4, seeds=3, budget=4, random=60, on="ensemble"), ensemble)

@@ -109,6 +109,7 @@ def test_json_has_every_key_that_scripts_read(pathfront, url):
         assert row.keys() >= RUNNING_KEYS
 
 
+@pytest.mark.slow
 def test_json_says_of_a_candidate_what_its_configuration_says(pathfront, url):
     for row in json.loads(pathfront("trials", "quick", "--json", "--storage", url)[1]):
         shown = json.loads(pathfront("show", "quick", row["number"], "--json", "--storage", url)[1])

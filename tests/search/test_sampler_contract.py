@@ -144,6 +144,7 @@ def refusal(sampler, space=SPACE, **arguments):
     "name", [name for name in optuna.samplers.__all__ if isinstance(getattr(optuna.samplers, name), type)]
 )
 @pytest.mark.parametrize("space", [SPACE, {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}])
+@pytest.mark.slow
 def test_every_sampler_of_optuna_works_or_is_refused_with_a_reason(name, space):
     reasons = {
         "GridSampler": "the grid of a study is its `space`",

@@ -132,6 +132,7 @@ def test_whole_ratios_of_an_old_study_are_understood(sampler, stored):
     assert all(1 <= ratio <= 4 for ratio in ratios)
 
 
+@pytest.mark.slow
 def test_an_old_study_with_whole_ratios_goes_on_with_them(launch, url, rows):
     space = {"expert_ratio": {"low": 1, "high": 4}, "mixture": {"fixed": True}}
     new = toy_config(space=space, stop={"candidates": 3})
@@ -177,6 +178,7 @@ def test_a_network_that_is_known_under_an_older_id_is_not_proposed_again():
 
 
 @pytest.mark.parametrize("sampler", MODELS)
+@pytest.mark.slow
 def test_a_model_suggests_something_else_where_scores_are_reversed(sampler):
     config = config_of(sampler, {"depth": {"low": 1, "high": 64}, "mixture": {"fixed": True}})
     view = seen(config, 24)

@@ -26,6 +26,7 @@ def fails(result, code, *words):
         assert word in result[2]
 
 
+@pytest.mark.slow
 def test_half_the_channels_from_the_command_line(pathfront, best, tmp_path):
     code, out, err = pathfront("train", best, "--tokens", "20k")
     assert code == 0, err

@@ -150,6 +150,7 @@ def test_an_export_is_used_and_trained_where_the_study_never_was(study, elsewher
         load_policy(folder, "cpu")
 
 
+@pytest.mark.slow
 def test_it_is_resumed_with_the_stored_model_where_its_text_would_give_another(
     elsewhere, run_command, tmp_path, monkeypatch
 ):
@@ -241,6 +242,7 @@ def test_what_cannot_be_trained_makes_no_study(run_command, tmp_path, changes, w
     assert not (tmp_path / "new.db").exists()
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_is_taken_and_needed_no_more(here, study, elsewhere, tmp_path, monkeypatch):
     model = study.reader.tokenizer("mine")
     (tmp_path / "models").mkdir()

@@ -92,6 +92,7 @@ def test_diverged_candidates_are_rows_and_crashed_ones_are_counted(launch, url):
     assert np.isnan(table.scores()).sum() == len(dense) == table_facts(table).diverged
 
 
+@pytest.mark.slow
 def test_candidates_that_crash_for_good_are_counted_and_left_out(launch, url):
     launch(search=RECORD | {"repeats": 0}, stop={"candidates": 4}, trainer="toy_trainers:crash_if_dense")
     run_worker(url, "toy")
@@ -124,6 +125,7 @@ def test_weights_undo_the_stratification():
 
 
 @pytest.mark.parametrize("depth", [{"low": 1, "high": 3}, {"low": 1, "high": 12, "log": True}])
+@pytest.mark.slow
 def test_cells_have_the_probability_of_random_draws(depth):
     """Listed architectures with their probabilities agree with draws."""
     config = table_config(space=table_config().space.model_dump() | {"depth": Between(**depth)})

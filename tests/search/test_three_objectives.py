@@ -59,6 +59,7 @@ def done(launch, url, once):
     return Reader(url)
 
 
+@pytest.mark.slow
 def test_optuna_and_every_reader_have_the_same_three_values(done, url, pathfront):
     config, suite = done.config("toy"), done.suite("toy")
     names, directions, trials, _ = optuna_study(url)

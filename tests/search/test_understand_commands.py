@@ -102,6 +102,7 @@ def test_status_predicts_nothing_from_few_scores_or_without_the_top_rung(pathfro
     assert json.loads(pathfront("status", study, "--json", "--storage", url)[1])["worth"] is None
 
 
+@pytest.mark.slow
 def test_no_command_of_these_imports_torch_or_optuna(url):
     code = (
         "import sys\nfrom search.cli import main\nfor command in ('status', 'importance', 'transfer'):\n"

@@ -132,6 +132,7 @@ def earlier(launch, url, once):
 
 
 class TestLaunch:
+    @pytest.mark.slow
     def test_the_stored_study_needs_the_earlier_one_no_more(self, earlier, url, pathfront, rows):
         config = warmed(earlier, "toy", url)
         create_or_resume(url, config)

@@ -122,6 +122,7 @@ def test_a_crash_is_retried_twice_and_no_more(launch, url, audit):
     assert crashed == {("failed", 3, "RuntimeError: out of luck")}
 
 
+@pytest.mark.slow
 def test_candidates_that_failed_for_good_are_replaced(launch, url, audit):
     launch(stop={"candidates": 4}, trainer="toy_trainers:crash_if_dense")
     run_worker(url, "toy")
@@ -308,6 +309,7 @@ def seeds_at_rungs(ledger):
     }
 
 
+@pytest.mark.slow
 def test_promotion_of_all_trains_every_candidate_to_the_top_and_repeats_a_share(launch, url, audit, rows):
     launch(search=ALL, stop={"candidates": 8})
     assert run_worker(url, "toy") == 8 * 3 + 2 * 3
@@ -359,6 +361,7 @@ def test_compute_of_repeats_counts_towards_the_stop_rule(launch, url, audit):
     audit(failed=0)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_leaves_a_study_with_repeats_that_resumes(launch, url, audit, rows):
     launch(search=ALL, stop={"candidates": 8}, trainer="toy_trainers:climb_slowly")
     child = os.fork()

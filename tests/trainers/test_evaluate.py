@@ -110,6 +110,7 @@ def test_a_full_window_keeps_its_head_and_goes_on_from_its_last_half(decoder, su
 
 
 @pytest.mark.parametrize("lanes", [1, 3, 20])
+@pytest.mark.slow
 def test_who_comes_later_takes_the_place_of_who_has_ended(decoder, suite, lanes):
     task = ToyTask("echo", suite, twist=1)
     openers = [partial(task.session, "select", index) for index in range(9)]

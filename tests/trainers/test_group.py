@@ -162,6 +162,7 @@ def test_a_training_ends_if_the_process_of_another_device_is_killed(
     wait_for_end(left)
 
 
+@pytest.mark.slow
 def test_why_another_process_fails_is_said(candidate, suite, tmp_path, monkeypatch):
     """The other one has no such device."""
     monkeypatch.setenv("PATHFRONT_CACHE", "/proc/none")
@@ -237,6 +238,7 @@ def _hashable(batch):
 
 
 @pytest.mark.parametrize("loaders", [2, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_loader_processes_assemble_the_same_batches_in_order(candidate, suite, loaders):
     class At:
         global_step = 7

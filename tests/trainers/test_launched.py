@@ -170,6 +170,7 @@ def test_a_finished_training_lets_the_others_go(export, monkeypatch):
         assert end(other) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_first_ends_with_a_line_if_another_process_is_killed(export, monkeypatch):
     with two(monkeypatch) as (member, other):
         with pytest.raises(PathfrontError) as caught:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 import numpy as np
+import pytest
 import torch
 from toys import toy_suite
 
@@ -38,6 +39,7 @@ def computed(architecture, suite):
         return decoder(tokens, torch.zeros_like(tokens), {})[0]
 
 
+@pytest.mark.slow
 def test_no_two_ids_of_a_space_build_one_network():
     suite, rng = toy_suite(), np.random.default_rng(0)
     space = SearchSpace.model_validate(SPACE)

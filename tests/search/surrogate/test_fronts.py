@@ -55,6 +55,7 @@ def test_a_copy_of_a_point_that_is_being_trained_gains_nothing(made, use):
     assert counted.max() > 0.2 * alone.max()
 
 
+@pytest.mark.slow
 def test_the_gain_is_the_mean_over_scores_that_are_drawn_together(made):
     """Against brute force: known and new scores drawn jointly from the plain Gaussian process."""
     surrogate, points = study(made, Use(law=False))

@@ -36,6 +36,7 @@ def known():
     return studied, rule, importance(studied)
 
 
+@pytest.mark.slow
 def test_true_shares_lie_in_the_intervals(known):
     studied, rule, found = known
     truth, rows_of = true_shares(studied, rule), rows(found)
@@ -56,6 +57,7 @@ def test_what_matters_is_supported_with_its_direction(known):
     assert low / 1.25 <= 3e-3 <= high * 1.25  # the best parabola's optimum, of an effect that is none
 
 
+@pytest.mark.slow
 def test_what_does_nothing_is_not_supported():
     wrong = []
     for seed in range(3):
@@ -67,6 +69,7 @@ def test_what_does_nothing_is_not_supported():
     assert np.mean(wrong) < 0.25
 
 
+@pytest.mark.slow
 def test_it_is_the_same_for_the_same_study():
     rule = by_rates_and_shares()
     assert importance(made(rule, 20, seed=2)) == importance(made(rule, 20, seed=2))

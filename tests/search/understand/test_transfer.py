@@ -34,6 +34,7 @@ def best_of(studied, found):
     return studied.problem.feasible({**params, **_uniform(studied)})
 
 
+@pytest.mark.slow
 def test_planted_transfer_is_found_with_its_sign_and_no_other(planted):
     for _, found in planted:
         shown = {(row.source, row.target): row for row in found.influences if row.supported}

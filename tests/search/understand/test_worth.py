@@ -14,6 +14,7 @@ def studied():
     return made(RULE, 32, seed=0)
 
 
+@pytest.mark.slow
 def test_it_is_the_same_for_the_same_study_and_rises_with_the_compute(studied):
     found = worth(studied)
     assert found == worth(made(RULE, 32, seed=0))
@@ -41,6 +42,7 @@ def test_a_search_that_has_found_the_best_expects_less_than_one_that_has_not():
     assert np.ptp(many.interval) < np.ptp(few.interval)
 
 
+@pytest.mark.slow
 def test_the_truth_now_lies_in_the_interval_of_most_studies():
     inside = []
     for seed in range(6):

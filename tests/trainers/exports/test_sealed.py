@@ -56,6 +56,7 @@ def test_an_empty_seal_fits_no_file(tmp_path, seal):
         check_seal(path)
 
 
+@pytest.mark.slow
 def test_whenever_a_process_is_killed_the_file_is_the_old_or_the_new_one_and_valid(tmp_path):
     path = tmp_path / "file"
     seen = []

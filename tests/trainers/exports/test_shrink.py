@@ -235,6 +235,7 @@ def test_the_rate_warms_up_and_fades_to_nothing():
     assert factors[10:] == sorted(factors[10:], reverse=True)
 
 
+@pytest.mark.slow
 def test_retraining_brings_the_child_nearer_and_leaves_the_parent(trained, mixer, tmp_path):
     """A child that starts from nothing, so that there is a way to go."""
     recipe = Recipe.read(trained)
@@ -287,6 +288,7 @@ def test_an_export_is_shrunk_and_its_child_is_an_export(trained, tmp_path):
     assert again.parent.tokens == 5 * STEP
 
 
+@pytest.mark.slow
 def test_interrupted_and_gone_on_equals_uninterrupted(trained, tmp_path):
     plan = Plan.of(trained, tmp_path / "one", 0.5, tokens=12 * STEP)
     polls = iter(range(1000))

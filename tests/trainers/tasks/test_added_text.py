@@ -311,6 +311,7 @@ print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, re
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_text(tmp_path, monkeypatch):
     """Sixteen times the text, in one line that is never held whole, takes at most a few spans more."""
     peaks = []

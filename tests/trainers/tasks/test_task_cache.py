@@ -123,6 +123,7 @@ def test_data_preparation_looks_at_the_folder_first(monkeypatch):
     assert heard == []
 
 
+@pytest.mark.slow
 def test_a_prepared_cache_need_not_be_written(folder, monkeypatch):
     suite = load_catalog().suite("quick").model_copy(update={"tasks": ("taxi",)})
     prepare(suite, 1, lambda *_: None)

@@ -365,6 +365,7 @@ def own_key(folder, begin="pass"):
         pytest.param("from parts import helper_mod", "helper_mod.heat()", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_users_module_that_a_method_imports_counts_imported_before_or_not(tmp_path, line, expression):
     (tmp_path / "mine.py").write_text(OWN.format(line=line, expression=expression))
     (tmp_path / "parts").mkdir()  # without __init__.py

@@ -86,6 +86,7 @@ def test_they_are_the_same_in_another_process_with_another_cache(suite, cache, t
     assert json.loads(done.stdout) == here
 
 
+@pytest.mark.slow
 def test_they_are_computed_once_and_again_when_damaged(suite, monkeypatch, tmp_path):
     monkeypatch.setenv(ENVIRONMENT, str(tmp_path))
     computed = []

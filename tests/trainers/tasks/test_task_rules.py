@@ -264,6 +264,7 @@ def typed(folder, *words):
     )
 
 
+@pytest.mark.slow
 def test_the_command_prints_each_rule_and_why_one_cannot_apply(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     kept = typed(tmp_path, "mine:Parity")
@@ -295,6 +296,7 @@ class InInit(Parity):
 """
 
 
+@pytest.mark.slow
 def test_a_task_that_raises_has_a_row_with_the_rule_and_the_error(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "raising.py").write_text(RAISING)

@@ -69,6 +69,7 @@ def test_the_arm_moves_as_metaworld_steps(name):
 @pytest.mark.parametrize(
     "name", ["bin-picking", "door-open", "drawer-close", "handle-pull-side", "hammer", "pick-place", "sweep"]
 )
+@pytest.mark.slow
 def test_scripted_policies_solve_their_tasks_with_held_actions(name, open_task):
     assert open_task(name).score(ExpertPolicy(), "select", 6).mean() >= 5 / 6
 
