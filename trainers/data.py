@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import count
 from multiprocessing import parent_process
 from typing import Any
@@ -104,19 +104,22 @@ class Corpus:
             Which tokens fill the window, and which segment each belongs to: (length,) int64 each.
         """
         start = int(self.starts[rng.integers(len(self.starts))])
-        episode = int(np.searchsorted(self.episodes.offsets, start, side="right")) - 1
+        episode = int(np.searchsorted(self.offsets, start, side="right")) - 1
         prompted = self.prompt_share > 0 and rng.random() < self.prompt_share
         prompt = self.prompt(rng, length // 2) if prompted else np.empty(0, dtype=np.int64)
         _, stop = self._span(episode)
-        parts = [np.concatenate([prompt, self._instruction(episode), np.arange(start, stop)])]
-        missing = length - len(parts[0])
+        first = np.concatenate([prompt, self._instruction(episode), np.arange(start, stop)])
+        begins, lengths = [np.empty(0, dtype=np.int64)], [np.array([len(first)])]
+        missing = length - len(first)
         while missing > 0:
-            number = 1 + missing * len(self.episodes) // len(self)
-            for drawn in rng.integers(len(self.episodes), size=number):
-                parts.append(np.arange(*self._span(drawn)))
-                missing -= len(parts[-1])
-        segment = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        return np.concatenate(parts)[:length], segment[:length]
+            drawn = rng.integers(len(self.episodes), size=1 + missing * len(self.episodes) // len(self))
+            begins.append(self.offsets[drawn])
+            lengths.append(self.offsets[drawn + 1] - begins[-1])
+            missing -= int(lengths[-1].sum())
+        counts = np.concatenate(lengths)
+        segment = np.repeat(np.arange(len(counts)), counts)[:length]
+        later = _ranges(np.concatenate(begins), counts[1:])
+        return np.concatenate([first, later])[:length], segment
 
     def prompt(self, rng: np.random.Generator, most: int) -> np.ndarray:
         """Draw a demonstration: whole timesteps of an episode, half of the time its last ones.
@@ -145,13 +148,23 @@ class Corpus:
             return np.empty(0, dtype=np.int64)
         return np.concatenate([instruction, np.arange(int(start), int(stop))])
 
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """Where each episode begins, and the end; a plain array, of which a number is read at once."""
+        return np.asarray(self.episodes.offsets)
+
     def _span(self, episode: int) -> tuple[int, int]:
-        first, stop = self.episodes.offsets[episode : episode + 2]
-        return int(first), int(stop)
+        return int(self.offsets[episode]), int(self.offsets[episode + 1])
 
     def _instruction(self, episode: int) -> np.ndarray:
         first, _ = self._span(episode)
         return np.arange(first, int(self.firsts[episode]))
+
+
+def _ranges(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Whole numbers from each of some begins (count,) on, as many as its length, one run after another."""
+    ends = np.cumsum(lengths)
+    return np.repeat(begins - (ends - lengths), lengths) + np.arange(lengths.sum())
 
 
 def load_corpora(suite: SuiteRecord) -> dict[str, Corpus]:
