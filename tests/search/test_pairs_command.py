@@ -102,12 +102,10 @@ def test_wrong_options_are_one_line_and_change_nothing(run_command, tmp_path):
 
 def test_an_expert_at_the_floor_is_refused_until_a_specialist_is_trained(run_command, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
-    words = rng.choice(
-        [*"abcdefgh"], (200, 2)
-    )  # the answer is the first word, which a classifier of words misses
-    rows = [{"question": f"{a}{b}{a}{b}", "answer": "yes" if a < "e" else "no"} for a, b in words]
+    ways = rng.choice(["north", "south"], 200)
+    rows = [{"question": f"{i}: {way} or not?", "answer": f"the {way}"} for i, way in enumerate(ways)]
     (tmp_path / "a.jsonl").write_bytes(lines(rows))
-    monkeypatch.setattr("trainers.tasks.datasets.pair_experts.WORDS", 1)
+    monkeypatch.setattr("trainers.tasks.datasets.pair_experts.WORDS", 1)  # its classifier sees nothing
     code, _, err = run_command("data", "add", "letters", tmp_path / "a.jsonl")
     assert code == 1
     assert err.splitlines()[-1].endswith("a trained network may: add it again with --specialist")
@@ -116,7 +114,7 @@ def test_an_expert_at_the_floor_is_refused_until_a_specialist_is_trained(run_com
 
     def small(suite, name, tokens, say=False):
         asked.append(tokens)
-        return train_specialist(suite, name, 60_000)
+        return train_specialist(suite, name, 40_000)
 
     monkeypatch.setattr("trainers.specialist.train_specialist", small)
     code, out, err = run_command("data", "add", "letters", tmp_path / "a.jsonl", "--specialist")
