@@ -156,6 +156,7 @@ def fetch(
     from contextlib import ExitStack
 
     from search.commands import output
+    from search.commands.data_pairs import say_recognised
     from trainers.tasks.datasets.content import LeftOut
     from trainers.tasks.datasets.downloads import downloaded, find_download
     from trainers.tasks.datasets.library import add_dataset, check_name
@@ -171,6 +172,7 @@ def fetch(
             dataset = add_dataset(
                 name, source, _items(meter), wanted.kind, replace, wanted.url, wanted.licence, left_out, field
             )
+    say_recognised(dataset)
     _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)
     _measure(dataset, specialist, json)

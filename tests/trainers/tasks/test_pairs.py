@@ -404,6 +404,8 @@ def test_fields_are_those_that_the_user_names(tmp_path):
 def test_texts_of_records_stay_texts(tmp_path):
     rows = [{"text": " ".join(np.random.default_rng(i).choice(WORDS, 200)), "prompt": "x"} for i in range(60)]
     assert add("texts", written(tmp_path / "a.jsonl", rows)).manifest.kind == "text"
+    rows = [{**row, "image": "https://example.org/a.png"} for row in rows]
+    assert add("pages", written(tmp_path / "b.jsonl", rows)).manifest.kind == "text"
 
 
 def test_instructions_have_their_input_below_and_each_caption_is_a_pair(tmp_path):

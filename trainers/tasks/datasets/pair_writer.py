@@ -3,6 +3,7 @@
 Memory grows by some bytes for each pair; digests of what was seen are in a database on the disk.
 """
 
+import errno
 import sqlite3
 from array import array
 from collections.abc import Sequence
@@ -110,7 +111,7 @@ class PairWriter:
         Args:
             group: the name of a group, in words; that of media when empty.
         """
-        roots = np.array([self._groups.root(int(g)) for g in self._rows.read("group")], dtype=np.int64)
+        roots = np.fromiter((self._groups.root(int(g)) for g in self._rows.read("group")), dtype=np.int64)
         groups, of_row = np.unique(roots, return_inverse=True)
         stated, hashes = self._groups.facts(groups)
         if not (stated <= 1).any():  # nothing to train on
@@ -158,9 +159,9 @@ class _Seen:
     def __enter__(self) -> Self:
         self._database = sqlite3.connect(self._path, isolation_level=None)
         for line in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
-            self._database.execute(f"PRAGMA {line}")
-        self._database.execute("CREATE TABLE seen (key BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID")
-        self._database.execute("BEGIN")
+            self._execute(f"PRAGMA {line}")
+        self._execute("CREATE TABLE seen (key BLOB PRIMARY KEY, number INTEGER) WITHOUT ROWID")
+        self._execute("BEGIN")
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -169,15 +170,22 @@ class _Seen:
 
     def find(self, content: bytes) -> int | None:
         """The number of a content; None if it is new."""
-        row = self._database.execute("SELECT number FROM seen WHERE key = ?", (_digest(content),)).fetchone()
+        row = self._execute("SELECT number FROM seen WHERE key = ?", (_digest(content),)).fetchone()
         return None if row is None else int(row[0])
 
     def number(self, content: bytes, new: int) -> tuple[int, bool]:
         """The number of a content, a new one if there is none yet, and whether it is new."""
         if (known := self.find(content)) is not None:
             return known, False
-        self._database.execute("INSERT INTO seen VALUES (?, ?)", (_digest(content), new))
+        self._execute("INSERT INTO seen VALUES (?, ?)", (_digest(content), new))
         return new, True
+
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._database.execute(statement, values)
+        except sqlite3.OperationalError as error:  # its file cannot be read or written
+            code = errno.ENOSPC if "full" in str(error) else errno.EIO
+            raise OSError(code, str(error), str(self._path)) from error
 
 
 class _Media:

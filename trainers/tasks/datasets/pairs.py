@@ -1,7 +1,8 @@
 """Pairs of a question and its answer, from records of fields: how they are read, split and scored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,9 +45,10 @@ def could_be_pairs(source: Path, files: Sequence[Path], text_field: str) -> bool
         if first is None or isinstance(first.values, TaskError):
             return False
         fields = recognise(first.values, Pairing(), first.where)
-    except TaskError:
+        media = _media(first.values, first, fields) if text_field in first.values else {}
+    except TaskError:  # an image may be an address, beside a text
         return False
-    return bool(fields.image or fields.audio) or text_field not in first.values
+    return bool(media) or text_field not in first.values
 
 
 def read_pairs(
@@ -141,13 +143,20 @@ def _add(record: Record, writer: PairWriter, fields: Fields) -> None:
         group = str(values.get(fields.group))
         if values.get(fields.group) in (None, ""):
             raise TaskError(f"a pair has its group in '{fields.group}' (--group-by), '{where}' has none")
-    media: dict[str, bytes] = {}
-    for kind, name in (("image", fields.image), ("audio", fields.audio)):
-        if name is not None:
-            media[kind] = medium_of(values.get(name), name, record.folder, where)
+    media = _media(values, record, fields)
     accepted = [answers] if fields.questions else [[answer] for answer in answers]  # each caption is a pair
     for right in accepted:
         writer.add(question, right, media, group, split, where)
+
+
+def _media(values: Mapping[str, Any], record: Record, fields: Fields) -> dict[str, bytes]:
+    """Kind -> encoded medium of a record."""
+    names = {"image": fields.image, "audio": fields.audio}
+    return {
+        kind: medium_of(values.get(name), name, record.folder, record.where)
+        for kind, name in names.items()
+        if name is not None
+    }
 
 
 def _check_splits(source: Path, splits: np.ndarray) -> None:
