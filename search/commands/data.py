@@ -19,7 +19,7 @@ MOST_BAD = 0.01
 SPECIALIST = "trainers.specialist:dense_specialist"
 
 app = typer.Typer(
-    help="Images and sounds by label, text, and pairs of your own, as tasks.", rich_markup_mode=None
+    help="Images, sounds, text and pairs of your own, as tasks.", rich_markup_mode=None
 )
 
 KindOption = Annotated[
