@@ -9,6 +9,7 @@ PathfrontError              exit 1
 │   └── StorageFull         exit 4   no space is left for a file
 ├── MachineError            exit 1   this machine cannot train: its disk, cache, device or an import
 ├── TaskError               exit 1   a task breaks the contract of tasks
+│   └── WeakExpert          exit 1   its expert does not clear its floor
 ├── CheckpointError         exit 1   a checkpoint or an export is damaged
 ├── Diverged                exit 1   the training of a candidate diverged: a result, not a crash
 ├── LeaseLost               exit 1   another worker has taken this trial over
@@ -68,6 +69,10 @@ class MachineError(PathfrontError):
 
 class TaskError(PathfrontError):
     """A task breaks the contract of tasks."""
+
+
+class WeakExpert(TaskError):  # noqa: N818
+    """An expert does not clear its task's floor by two standard errors."""
 
 
 class CheckpointError(PathfrontError):

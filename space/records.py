@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from space.errors import TaskError
+from space.errors import TaskError, WeakExpert
 
 Split = Literal["train", "select", "report"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -84,7 +84,8 @@ class TaskRecord(Frozen):
         """Floor and expert of a split.
 
         Raises:
-            TaskError: the split was not measured, or the expert is not two standard errors above the floor.
+            TaskError: the split was not measured.
+            WeakExpert: the expert is not two standard errors above the floor.
         """
         if split not in self.references:
             raise TaskError(
@@ -95,7 +96,7 @@ class TaskRecord(Frozen):
         gain = (floor.mean - expert.mean) if self.lower_is_better else (expert.mean - floor.mean)
         noise = (floor.stderr**2 + expert.stderr**2) ** 0.5
         if gain <= 2 * noise or gain <= 0:
-            raise TaskError(
+            raise WeakExpert(
                 f"task '{self.name}': an expert must exceed its floor by two standard errors; on the {split}"
                 f" episodes expert {expert.mean:g} against floor {floor.mean:g}, standard error {noise:g}"
             )

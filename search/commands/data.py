@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from search.commands.data_pairs import Answer, Audio, GroupBy, Image, Metric, Question
 from search.commands.data_remove import EXAMPLES, Name, remove
 from search.commands.options import Json, examples
 
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 MOST_BAD = 0.01
 SPECIALIST = "trainers.specialist:dense_specialist"
 
-app = typer.Typer(help="Images and sounds by label, and text of your own, as tasks.", rich_markup_mode=None)
+app = typer.Typer(
+    help="Images, sounds, text and pairs of your own, as tasks.", rich_markup_mode=None
+)
 
 KindOption = Annotated[
-    Literal["images", "sounds", "text"] | None,
-    typer.Option(help="What it holds; found from the endings of its files otherwise."),
+    Literal["images", "sounds", "text", "pairs"] | None,
+    typer.Option(help="What it holds; found from the endings of its files and their fields otherwise."),
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace a data set of that name.")]
 Field = Annotated[
@@ -52,6 +55,7 @@ SpecialistOption = Annotated[
             "pathfront data add spoken-digits recordings/  # LABEL/*.flac, or LABEL_SPEAKER_NUMBER.mp3",
             "pathfront data add novels books/ --kind text --specialist",
             "pathfront data add web crawl/ --field content  # crawl/*.jsonl.zst",
+            "pathfront data add vqa vqa/train.jsonl --image picture --question q --answer answers",
         ]
     ),
 )
@@ -60,6 +64,12 @@ def add(
     source: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or file to read.")],
     kind: KindOption = None,
     field: Field = "text",
+    image: Image = None,
+    audio: Audio = None,
+    question: Question = None,
+    answer: Answer = None,
+    group_by: GroupBy = None,
+    metric: Metric = None,
     max_bad: MaxBad = MOST_BAD,
     replace: Replace = False,
     specialist: SpecialistOption = False,
@@ -74,6 +84,9 @@ def add(
                LABEL_SPEAKER_NUMBER.wav
       text     UTF-8 files, JSON lines (.jsonl) or Parquet, or is such a file itself;
                files and JSON lines may be compressed (.gz, .zst)
+      pairs    image and caption, image, question and answers, sound and transcript, or
+               prompt and answer: records of JSON lines, CSV, Parquet, tar shards
+               (WebDataset) or datasets.save_to_disk, with media as files or bytes
 
     Folders of labels may lie below train/ and test/, and val/ too. Links are followed, hidden files left out.
     Where the source has no such splits, every tenth item is held out for select and every tenth for report;
@@ -88,16 +101,21 @@ def add(
     from pathlib import Path
 
     from search.commands import output
+    from search.commands.data_pairs import check_pairs, say_recognised
     from trainers.tasks.datasets.content import LeftOut
     from trainers.tasks.datasets.library import add_dataset, check_name
+    from trainers.tasks.datasets.pairing import Pairing
 
     check_name(name)
+    pairing = Pairing(image, audio, question, answer, group_by, metric)
+    kind = "pairs" if check_pairs(kind, pairing) else kind
     _check_places()
     former, left_out = _sha256(name), LeftOut(max_bad)
     with output.Meter(f"reading {source}", 1) as meter:
         dataset = add_dataset(
-            name, Path(source), _items(meter), kind, replace, left_out=left_out, field=field
+            name, Path(source), _items(meter), kind, replace, None, None, left_out, field, pairing
         )
+    say_recognised(dataset)
     _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)
     _measure(dataset, specialist, json)
@@ -138,6 +156,7 @@ def fetch(
     from contextlib import ExitStack
 
     from search.commands import output
+    from search.commands.data_pairs import say_recognised
     from trainers.tasks.datasets.content import LeftOut
     from trainers.tasks.datasets.downloads import downloaded, find_download
     from trainers.tasks.datasets.library import add_dataset, check_name
@@ -153,6 +172,7 @@ def fetch(
             dataset = add_dataset(
                 name, source, _items(meter), wanted.kind, replace, wanted.url, wanted.licence, left_out, field
             )
+    say_recognised(dataset)
     _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)
     _measure(dataset, specialist, json)
@@ -272,6 +292,8 @@ def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
     """Measure floor and expert, note them for study files, and say what was found."""
     from search.commands import output
     from space.catalog import write_local
+    from space.errors import WeakExpert
+    from trainers.tasks.datasets.pair_task import AddedPairs
     from trainers.tasks.datasets.text_task import AddedText
     from trainers.tasks.measure import measure_by_name, own_suite
     from trainers.tasks.registry import load_task
@@ -279,11 +301,16 @@ def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
     manifest = dataset.manifest
     suite = own_suite()
     task = load_task(manifest.name, suite)
-    if isinstance(task, AddedText):
+    if isinstance(task, AddedText | AddedPairs):
         with output.Meter(f"tokenising {manifest.name}", 1) as meter:
             task.tokenise(_items(meter))
     output.say(f"measuring floor and expert of {manifest.name}")
-    measured = measure_by_name(manifest.name, suite, SPECIALIST if specialist else None)
+    try:
+        measured = measure_by_name(manifest.name, suite, SPECIALIST if specialist else None)
+    except WeakExpert as error:
+        if specialist:
+            raise
+        raise WeakExpert(f"{error}; a trained network may: add it again with --specialist") from None
     path = write_local(measured)
     _warn_of_few(manifest.name, manifest.kind, measured.episodes)
     if json:

@@ -102,6 +102,8 @@ class AnswerTask(SessionTask):
     """
 
     lanes = 256
+    by_likelihood: bool = False
+    """Whether a policy is scored by the likelihood that it gives the right answers, not by its own."""
 
     @abstractmethod
     def example(self, split: Split, index: int) -> Example:

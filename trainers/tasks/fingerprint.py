@@ -14,6 +14,7 @@ from space.records import HELD_OUT, SPLITS, SuiteRecord
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Task
 from trainers.tasks.cache import cache_path, cached_arrays, is_intact, stated_digest
+from trainers.tasks.datasets.pair_episodes import PairEpisodes
 from trainers.tasks.episodes import Episodes
 from trainers.tasks.families.text import TextTask
 from trainers.tasks.registry import load_task
@@ -105,6 +106,9 @@ def _content(task: Task) -> Iterator[bytes]:
 
 def _episodes(episodes: Sequence[Chunk], most: int | None) -> Iterator[bytes]:
     """All training episodes, or the first ones."""
+    if isinstance(episodes, PairEpisodes):
+        yield from episodes.content()
+        return
     if most is not None or not isinstance(episodes, Episodes):
         for index in range(min(len(episodes), most or len(episodes))):
             yield from _chunk(episodes[index])

@@ -207,13 +207,14 @@ class QuestionInterface:
 
     def _audio(self, sound: np.ndarray) -> np.ndarray:
         from trainers.tasks.datasets import sounds as added
+        from trainers.tasks.datasets.pair_task import AddedPairs
         from trainers.tasks.datasets.tasks import LabelledSounds
         from trainers.tasks.families.sounds import tasks as shipped
 
         task = self._task
         bands = shipped.BANDS
         frames = task.suite.encoders[AUDIO] // bands
-        how = added if isinstance(task, LabelledSounds) else shipped
+        how = added if isinstance(task, LabelledSounds | AddedPairs) else shipped
         if sound.ndim == 1 and sound.dtype.kind == "f" and len(sound) >= how.FRAME:
             sound = log_mel(sound, how.RATE, bands, how.FRAME, how.HOP, how.LIMITS)
         if sound.ndim != 2 or sound.shape[1] != bands or len(sound) % frames:

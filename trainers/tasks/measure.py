@@ -56,7 +56,7 @@ def measure(task: Task, specialist: Specialist | None = None) -> TaskRecord:
         blind = {name: _reference(task, policy, name, split) for name, policy in floors.items()}
         expert = _best(task, [_reference(task, policy, name, split) for name, policy in experts.items()])
         baselines = {name: Baseline(mean=r.mean, stderr=r.stderr, n=r.n) for name, r in blind.items()}
-        if isinstance(task, SessionTask):
+        if isinstance(task, SessionTask) and not getattr(task, "by_likelihood", False):
             baselines["retrieval"] = _retrieval(task, split)
         floor = _best(task, list(blind.values()))
         references[split] = References(floor=floor, expert=expert, baselines=baselines)
@@ -168,8 +168,8 @@ def patch_share(task: Task) -> dict[str, float]:
     """Encoder -> share of the task's training tokens that are its patches."""
     whole = Episodes.of(task.episodes())
     length = len(whole.tokens)
-    counts = {name: len(store) for name, store in whole.patches.items() if len(store)}
-    return {encoder: _rounded(count / length) for encoder, count in sorted(counts.items())}
+    counts = {name: int(np.count_nonzero(whole.tokens == i)) for name, i in whole.placeholders.items()}
+    return {encoder: _rounded(count / length) for encoder, count in sorted(counts.items()) if count}
 
 
 def with_measured(catalog: Catalog, suite: str, measured: Measured) -> Catalog:

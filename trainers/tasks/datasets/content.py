@@ -16,11 +16,25 @@ from space.errors import TaskError
 from space.records import SPLITS, Split
 from trainers.tasks.mapped import Column
 
-Kind = Literal["images", "sounds", "text"]
+Kind = Literal["images", "sounds", "text", "pairs"]
 Arrays = dict[str, np.ndarray]
 
 MAPPED: dict[Kind, dict[str, Column]] = {
     "text": {"text": Column("|u1"), "ends": Column("<i8"), "splits": Column("|u1")},
+    "pairs": {
+        "text": Column("|u1"),
+        "question_ends": Column("<i8"),
+        "answer_ends": Column("<i8"),
+        "splits": Column("|u1"),
+        "image": Column("<i8"),
+        "image_content": Column("|u1"),
+        "image_ends": Column("<i8"),
+        "image_seen": Column("|u1", (16, 16, 3)),
+        "audio": Column("<i8"),
+        "audio_content": Column("|u1"),
+        "audio_ends": Column("<i8"),
+        "audio_seen": Column("|u1", (32, 32)),
+    },
 }
 """Arrays of the kinds of which each array is a file that is mapped into memory; others are read whole."""
 
@@ -62,10 +76,14 @@ class Content:
         kind: what it is.
         arrays: `splits` (count,), places in `SPLITS`. Of images also `items` (count, side, side, 3) uint8, of
             sounds `items` (count, frames, bands) float16 in [-1, 1], of both `labels` (count,); of a text
-            `text` (bytes,) uint8 and the `ends` (count,) of its documents, mapped into memory.
-        labels: their names, by index; empty for text.
+            `text` (bytes,) uint8 and the `ends` (count,) of its documents, mapped into memory. Those of pairs
+            are mapped too: `text` has each question and its answers, which end at `question_ends` and
+            `answer_ends` (count,); `image` and `audio` (count,) say which medium a pair has, -1 for none. A
+            medium is kept encoded in `*_content`, up to `*_ends`; `*_seen` is what a model is shown of it.
+        labels: their names, by index; empty for text and pairs.
         rule: how the splits were chosen, in words.
         left_out: repeated items and paragraphs that were removed.
+        facts: of pairs: which fields they were made of, and how answers are scored and why.
     """
 
     kind: Kind
@@ -73,6 +91,7 @@ class Content:
     labels: tuple[str, ...]
     rule: str
     left_out: int
+    facts: dict[str, str] = field(default_factory=dict)
 
     @property
     def sizes(self) -> dict[Split, int]:

@@ -46,12 +46,12 @@ class Document:
 
 def is_text(path: Path) -> bool:
     """Whether a file is text, by its name."""
-    return _suffix(path) in PLAIN | LINES or path.suffix.lower() == PARQUET
+    return suffix_of(path) in PLAIN | LINES or path.suffix.lower() == PARQUET
 
 
 def is_records(path: Path) -> bool:
     """Whether a file has many documents, by its name."""
-    return _suffix(path) in LINES or path.suffix.lower() == PARQUET
+    return suffix_of(path) in LINES or path.suffix.lower() == PARQUET
 
 
 def read_documents(path: Path, name: str, field: str) -> Iterator[Document]:
@@ -119,8 +119,8 @@ def _first(text: str, start: int) -> tuple[str, int]:
 def _plain(path: Path) -> Iterator[str]:
     try:
         with path.open("rb") as raw:
-            yield from cut(_decoded(_opened(path, raw), path))
-    except (OSError, EOFError, zlib.error, _zstd_error()) as error:
+            yield from cut(_decoded(opened(path, raw), path))
+    except (OSError, EOFError, zlib.error, zstd_error()) as error:
         raise unreadable(path, error) from None
 
 
@@ -150,11 +150,11 @@ def _decoded(file: BinaryIO, path: Path) -> Iterator[str]:
 def _lines(path: Path, name: str, field: str) -> Iterator[Document]:
     try:
         with path.open("rb") as raw:
-            for number, line in enumerate(_opened(path, raw), start=1):
+            for number, line in enumerate(opened(path, raw), start=1):
                 if line.strip():
                     pieces = _record(line, field, f"{path}:{number}")
                     yield Document(f"{name}:{number}", pieces, raw.tell())
-    except (OSError, EOFError, zlib.error, _zstd_error()) as error:
+    except (OSError, EOFError, zlib.error, zstd_error()) as error:
         raise unreadable(path, error, "all lines of a file") from None
 
 
@@ -200,7 +200,7 @@ def _value(value: Any, field: str, where: str) -> Iterator[str]:
     yield from cut([text])
 
 
-def _opened(path: Path, raw: BinaryIO) -> BinaryIO:
+def opened(path: Path, raw: BinaryIO) -> BinaryIO:
     """What a file holds, decompressed."""
     if path.suffix.lower() == ".gz":
         return gzip.GzipFile(fileobj=raw)  # pyright: ignore[reportReturnType]
@@ -249,13 +249,14 @@ class _Zstandard(io.RawIOBase):
         return b"".join(found)
 
 
-def _zstd_error() -> type[Exception]:
+def zstd_error() -> type[Exception]:
+    """What a damaged file of Zstandard raises."""
     from zstandard import ZstdError
 
     return ZstdError
 
 
-def _suffix(path: Path) -> str:
-    """The suffix of a file's name, without that of its compression."""
+def suffix_of(path: Path) -> str:
+    """The suffix of a file's name in small letters, without that of its compression."""
     name = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     return name.suffix.lower()

@@ -17,6 +17,9 @@ from trainers.tasks.datasets.content import (
 )
 from trainers.tasks.datasets.documents import FIELD, is_text
 from trainers.tasks.datasets.images import image_items, is_idx_labels, is_image
+from trainers.tasks.datasets.pairing import Pairing
+from trainers.tasks.datasets.pairs import could_be_pairs, read_pairs
+from trainers.tasks.datasets.records import is_note, is_records
 from trainers.tasks.datasets.sounds import is_sound, sound_items
 from trainers.tasks.datasets.texts import read_text
 
@@ -31,16 +34,18 @@ def read_folder(
     left_out: LeftOut,
     scratch: Path,
     field: str = FIELD,
+    pairing: Pairing = Pairing(),  # noqa: B008 - it is frozen
 ) -> Content:
     """Read and convert a folder or a file.
 
     Args:
-        source: images or sounds in one folder for each label, or text.
+        source: images or sounds in one folder for each label, text, or records of pairs.
         kind: what it is; found from what is there when None.
         progress: called with the number of items read and their total, of text with bytes.
         left_out: what is not in the data set is noted there.
         scratch: an empty folder for what does not fit into memory.
         field: of a record of text, which has the text.
+        pairing: what the user says about the fields of pairs.
 
     Raises:
         TaskError: it is not clear what it holds, it holds too little, or too many items cannot be read.
@@ -48,11 +53,13 @@ def read_folder(
     files = visible_files(source)
     if not files:
         raise TaskError(f"a data set has files, the folder '{source}' has none")
-    kind = kind or find_kind(source, files)
+    kind = kind or find_kind(source, files, field)
     if not source.is_file():
         left_out.note_others([path for path in files if not _belongs(path, kind, source)])
     if kind == "text":
         return read_text(source, files, progress, left_out, scratch, field)
+    if kind == "pairs":
+        return read_pairs(source, files, progress, left_out, scratch, pairing)
     if source.is_file():
         raise TaskError(f"{kind} are read from a folder with one folder for each label, '{source}' is a file")
     if kind == "images":
@@ -113,16 +120,19 @@ def _belongs(path: Path, kind: Kind, source: Path) -> bool:
         "images": is_image(path) or is_idx_labels(path),
         "sounds": is_sound(path),
         "text": is_text(path),
+        "pairs": is_records(path) or is_image(path) or is_sound(path) or is_note(path),
     }
     return of_kind[kind] or is_about(path, source)
 
 
-def find_kind(source: Path, files: Sequence[Path]) -> Kind:
-    """The kind of content of a folder, by the suffixes of its files.
+def find_kind(source: Path, files: Sequence[Path], field: str = FIELD) -> Kind:
+    """The kind of content of a folder, by the suffixes of its files and the fields of its first record.
 
     Raises:
         TaskError: nothing that is known, or several kinds.
     """
+    if could_be_pairs(source, files, field):
+        return "pairs"
     counts: dict[Kind, int] = {
         "images": sum(map(is_image, files)),
         "sounds": sum(map(is_sound, files)),
@@ -131,7 +141,7 @@ def find_kind(source: Path, files: Sequence[Path]) -> Kind:
     found: list[Kind] = [kind for kind, count in counts.items() if count]
     if not found:
         raise TaskError(
-            f"a data set has images, IDX files, sounds or text, '{source}' has none among"
+            f"a data set has images, IDX files, sounds, text or pairs, '{source}' has none among"
             f" {counted(len(files), 'file')}; say what it is with --kind"
         )
     if len(found) > 1:

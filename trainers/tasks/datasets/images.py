@@ -59,13 +59,20 @@ def to_pixels(image: "Image", side: int) -> np.ndarray:
     """An image of any size and mode -> (side, side, 3) uint8; uncropped, padded with black if not square."""
     from PIL import Image, ImageOps
 
+    return np.asarray(ImageOps.pad(to_rgb(image), (side, side), Image.Resampling.BOX))
+
+
+def to_rgb(image: "Image") -> "Image":
+    """An image of any mode in three colours of eight bits, before white where it is transparent."""
+    from PIL import Image
+
     if image.mode.startswith(("I", "F")):  # more than 8 bits, which a plain conversion clips
         values = np.asarray(image, dtype=np.float64)
         image = Image.fromarray((values / max(values.max(), 1) * 255).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
         seen = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
-    return np.asarray(ImageOps.pad(image.convert("RGB"), (side, side), Image.Resampling.BOX))
+    return image.convert("RGB")
 
 
 def _longer_side(path: Path) -> int:

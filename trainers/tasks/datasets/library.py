@@ -23,6 +23,7 @@ from typing import Literal
 
 import numpy as np
 import platformdirs
+from pydantic import Field
 
 from space.catalog import load_catalog
 from space.errors import NotFoundError, StudyFileError, TaskError, nearest
@@ -33,6 +34,7 @@ from trainers.tasks.cache import forget
 from trainers.tasks.datasets.content import MAPPED, Arrays, Content, Kind, LeftOut, Progress
 from trainers.tasks.datasets.documents import FIELD
 from trainers.tasks.datasets.folders import find_licence, read_folder
+from trainers.tasks.datasets.pairing import Pairing
 from trainers.tasks.mapped import open_columns, pieces
 from trainers.tasks.registry import ENTRY_POINTS
 
@@ -49,16 +51,17 @@ class Manifest(Frozen):
     Attributes:
         schema_version: of this record.
         name: the name of its task.
-        kind: images, sounds or text.
+        kind: images, sounds, text or pairs.
         source: the folder or the URL that it came from.
-        items: images, sounds or documents in all.
+        items: images, sounds, documents or pairs in all.
         splits: how many of them each split has.
         rule: how the splits were chosen, in words.
         left_out: repeated items and paragraphs that were removed.
         unreadable: items that were left out because they could not be read.
         labels: names of the labels, by index; empty for text.
         licence: as the source states it, if it does.
-        sha256: digest of kind, labels and arrays.
+        facts: of pairs: which fields they were made of, `metric` and why.
+        sha256: digest of kind, labels, metric and arrays.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -72,6 +75,7 @@ class Manifest(Frozen):
     unreadable: int = 0
     labels: tuple[str, ...]
     licence: str | None
+    facts: dict[str, str] = Field(default_factory=dict)
     sha256: str
 
 
@@ -116,7 +120,10 @@ class Dataset:
             MachineError: they cannot be read.
         """
         arrays = self._mapped() if self._is_mapped else self._unpacked()
-        if _digest(self.manifest.kind, self.manifest.labels, arrays) != self.manifest.sha256:
+        if (
+            _digest(self.manifest.kind, self.manifest.labels, arrays, self.manifest.facts)
+            != self.manifest.sha256
+        ):
             if _read_dataset(self.folder).manifest != self.manifest:
                 raise TaskError(f"data set '{self.manifest.name}' was replaced meanwhile; start again")
             raise _damaged(self.folder)
@@ -217,6 +224,7 @@ def add_dataset(
     licence: str | None = None,
     left_out: LeftOut | None = None,
     field: str = FIELD,
+    pairing: Pairing = Pairing(),  # noqa: B008 - it is frozen
 ) -> Dataset:
     """Read a folder or a file and keep it as a data set.
 
@@ -230,6 +238,7 @@ def add_dataset(
         licence: of the data; read from the files beside them when None.
         left_out: what is not in the data set is noted there; it says how many items may be unreadable.
         field: of a record of text, which has the text.
+        pairing: what the user says about the fields of pairs.
 
     Raises:
         StudyFileError: the name is invalid, or belongs to other data.
@@ -245,7 +254,7 @@ def add_dataset(
     left_out = left_out or LeftOut()
     with _scratch() as scratch:
         with DATA.errors():
-            content = read_folder(source, kind, progress, left_out, scratch, field)
+            content = read_folder(source, kind, progress, left_out, scratch, field, pairing)
         facts = {"name": name, "source": origin or str(source.resolve()), "licence": licence}
         manifest = _manifest(content, left_out.bad, **facts)
         if name in dataset_names() and not replace:
@@ -304,7 +313,8 @@ def _manifest(content: Content, unreadable: int, name: str, source: str, licence
         unreadable=unreadable,
         labels=content.labels,
         licence=licence,
-        sha256=_digest(content.kind, content.labels, content.arrays),
+        facts=content.facts,
+        sha256=_digest(content.kind, content.labels, content.arrays, content.facts),
     )
 
 
@@ -355,9 +365,10 @@ def _opened(folder: Path, text: bytes) -> Dataset:
     return Dataset(folder, manifest)
 
 
-def _digest(kind: Kind, labels: tuple[str, ...], arrays: Arrays) -> str:
+def _digest(kind: Kind, labels: tuple[str, ...], arrays: Arrays, facts: dict[str, str]) -> str:
     """SHA-256 of the content of a data set, independent of its compression."""
-    digest = hashlib.sha256(json.dumps([kind, labels]).encode())
+    metric = [facts["metric"]] if "metric" in facts else []
+    digest = hashlib.sha256(json.dumps([kind, labels, *metric]).encode())
     for name, array in sorted(arrays.items()):
         digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
         for piece in pieces(array):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from math import gcd
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -61,22 +61,39 @@ def read_sound(path: Path) -> np.ndarray:
     Raises:
         TaskError: the file cannot be read, or has no samples.
     """
-    import soundfile
-
     try:
         with path.open("rb") as content:
             content.read(1)  # libsndfile does not say why a file cannot be read
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            blocks = [block.mean(axis=1) for block in file.blocks(BLOCK, dtype="float64", always_2d=True)]
+    except OSError as error:
+        raise unreadable(path, error, WHAT) from None
+    return to_log_mel(*decoded(path, path))
+
+
+def decoded(file: Path | BinaryIO, where: Path) -> tuple[np.ndarray, int]:
+    """Samples (n,) of a sound, the mean of its channels in units of 16 bits, and how many a second has.
+
+    Raises:
+        TaskError: the sound cannot be read, or has no samples.
+    """
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(file) as opened:
+            rate = opened.samplerate
+            blocks = [block.mean(axis=1) for block in opened.blocks(BLOCK, dtype="float64", always_2d=True)]
     except (OSError, ValueError, soundfile.SoundFileError) as error:
-        raise unreadable(path, getattr(error, "error_string", error), WHAT) from None
+        raise unreadable(where, getattr(error, "error_string", error), WHAT) from None
     sound = np.concatenate([*blocks, np.empty(0)]) * FULL_SCALE
     if not sound.size:
-        raise unreadable(path, "it holds no samples", WHAT)
+        raise unreadable(where, "it holds no samples", WHAT)
     if not np.isfinite(sound).all():
-        raise unreadable(path, "a sample is not finite", WHAT)
-    second = one_second(_resampled(sound - sound.mean(), rate))
+        raise unreadable(where, "a sample is not finite", WHAT)
+    return sound, rate
+
+
+def to_log_mel(sound: np.ndarray, rate: int) -> np.ndarray:
+    """Samples (n,) -> log-mel (FRAMES, BANDS) float16 in [-1, 1]: of one second."""
+    second = one_second(resampled(sound - sound.mean(), rate))
     return log_mel(second, RATE, BANDS, FRAME, HOP, LIMITS).astype(np.float16)
 
 
@@ -96,14 +113,15 @@ def one_second(sound: np.ndarray) -> np.ndarray:
     return np.pad(sound, (before, missing - before))
 
 
-def _resampled(sound: np.ndarray, rate: int) -> np.ndarray:
+def resampled(sound: np.ndarray, rate: int, wanted: int = RATE) -> np.ndarray:
+    """Samples (n,) at another rate."""
     from scipy.signal import resample_poly
 
-    if rate == RATE:
+    if rate == wanted:
         return sound
-    shared = gcd(rate, RATE)
-    resampled: Any = resample_poly(sound, RATE // shared, rate // shared)  # an array, though untyped
-    return resampled
+    shared = gcd(rate, wanted)
+    found: Any = resample_poly(sound, wanted // shared, rate // shared)  # an array, though untyped
+    return found
 
 
 def _numbered_split(number: int) -> Split:

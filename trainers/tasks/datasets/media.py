@@ -1,0 +1,91 @@
+"""Images and sounds of pairs: what is kept of them, what a model sees at present, and its patches."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from space.errors import TaskError
+from trainers.tasks.datasets.content import unreadable
+from trainers.tasks.datasets.images import LARGE, to_pixels, to_rgb
+from trainers.tasks.datasets.sounds import FULL_SCALE, decoded, resampled, to_log_mel
+from trainers.tokens.audio import audio_patches
+from trainers.tokens.image import image_patches
+
+KINDS = ("image", "audio")  # names of their encoders, too
+LONGER_SIDE, QUALITY = 256, 90  # pixels of an image that is kept, and of JPEG where it was larger
+KEPT_FORMATS = frozenset({"JPEG", "PNG", "WEBP"})
+HIGHEST_RATE, LONGEST = 16_000, 30  # samples per second and seconds of a sound that is kept
+PATCH_SIDE, PATCH_FRAMES = 8, 4
+LEVELS = 255
+
+
+@dataclass(frozen=True)
+class Medium:
+    """An image or a sound.
+
+    Attributes:
+        content: as it is kept, encoded.
+        seen: uint8, pixels (side, side, 3) of an image, levels of the log-mel (frames, bands) of a sound.
+    """
+
+    content: bytes
+    seen: np.ndarray
+
+
+def read_medium(kind: str, content: bytes, where: str) -> Medium:
+    """Decode an image or a sound.
+
+    Args:
+        kind: image or audio.
+        content: encoded.
+        where: its place, for messages.
+
+    Raises:
+        TaskError: it cannot be decoded.
+    """
+    return _image(content, where) if kind == "image" else _sound(content, where)
+
+
+def patches_of(kind: str, seen: np.ndarray) -> np.ndarray:
+    """What a model sees of a medium: `Medium.seen` -> (patches, size) float32."""
+    if kind == "image":
+        return image_patches(seen / LEVELS, PATCH_SIDE)
+    return audio_patches((seen * np.float32(2 / LEVELS) - 1).astype(np.float32), PATCH_FRAMES)
+
+
+def _image(content: bytes, where: str) -> Medium:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            small = max(opened.size) <= LONGER_SIDE and opened.format in KEPT_FORMATS
+            image = to_rgb(ImageOps.exif_transpose(opened))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(where, error, "an image") from None
+    pixels = to_pixels(image, LARGE)
+    if not small:
+        image.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS)
+        written = io.BytesIO()
+        image.save(written, "JPEG", quality=QUALITY)
+        content = written.getvalue()
+    return Medium(content, pixels)
+
+
+def _sound(content: bytes, where: str) -> Medium:
+    import soundfile
+
+    sound, rate = decoded(io.BytesIO(content), Path(where))
+    levels = np.rint((to_log_mel(sound, rate).astype(np.float32) + 1) * (LEVELS / 2)).astype(np.uint8)
+    if rate > HIGHEST_RATE:
+        sound, rate = resampled(sound[: LONGEST * rate], rate, HIGHEST_RATE), HIGHEST_RATE
+    written = io.BytesIO()
+    samples = np.clip(sound[: LONGEST * rate] / FULL_SCALE, -1, 1)
+    soundfile.write(written, samples, rate, "PCM_16", format="FLAC")
+    return Medium(written.getvalue(), levels)
+
+
+def _unreadable(where: str, error: Exception, what: str) -> TaskError:
+    why = str(error).partition(" <_io")[0]  # Pillow names the object that it read
+    return unreadable(Path(where), why, what)

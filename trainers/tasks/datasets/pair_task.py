@@ -1,0 +1,317 @@
+"""Pairs that the user added, as a task: a question in text, image or sound, then its answer in text.
+
+Short answers that recur are scored by exact match, others by bits per byte of the answer given the question.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from functools import cached_property, partial
+
+import numpy as np
+
+from space.errors import TaskError
+from space.records import Sense, Split, SuiteRecord
+from trainers.tasks.answers import AnswerSession, AnswerTask, Example
+from trainers.tasks.base import ActionSpec, Policy
+from trainers.tasks.cache import cached_arrays
+from trainers.tasks.datasets.content import Progress
+from trainers.tasks.datasets.library import Dataset
+from trainers.tasks.datasets.media import KINDS, patches_of
+from trainers.tasks.datasets.pair_episodes import PairEpisodes, write_episodes
+from trainers.tasks.datasets.pair_experts import MOST_FITTED, AnswerNGram, fitted_answers, shuffled
+from trainers.tasks.datasets.pair_rows import NONE, PairRows, plain
+from trainers.tasks.datasets.text_task import FAMILY
+from trainers.tasks.families.text import MOST_READ, ORDER, overlapping
+from trainers.tasks.mapped import release
+from trainers.tokens import sequence
+from trainers.tokens.sequence import Chunk
+from trainers.tokens.text import STOP, Tokenizer, well_formed
+
+MOST_EVAL, MOST_REFERENCE = 256, 1000
+CAPTIONS = "different images or sounds may have the same caption, and splits share no image and no sound"
+TOGETHER = 1024  # pairs, after which the maps of the data give memory back
+
+
+class AddedPairs(AnswerTask):
+    """Pairs in random order.
+
+    Of a question that takes more than half of the context, the end is shown.
+
+    Args:
+        dataset: the data.
+        suite: sequence settings.
+        tokenizer: the suite's.
+        train_episodes: how many pairs to train on; all when None.
+    """
+
+    family = FAMILY
+    domain: str
+    modality: Sense
+    packages: tuple[str, ...] = ("numpy", "scikit-learn")
+
+    def __init__(
+        self, dataset: Dataset, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+    ) -> None:
+        self.dataset = dataset
+        self.name = dataset.manifest.name
+        fields, sizes = dataset.manifest.facts, dataset.manifest.splits
+        sense: Sense = "image" if "image" in fields else "audio" if "audio" in fields else "text"
+        self.domain = sense
+        self.modality = sense
+        held_out = min(sizes["select"], sizes["report"])
+        self.eval_episodes = min(MOST_EVAL, held_out)
+        self.reference_episodes = min(MOST_REFERENCE, held_out)
+        self.num_train_episodes = sizes["train"]
+        super().__init__(suite, tokenizer, train_episodes)
+
+    def example(self, split: Split, index: int) -> Example:
+        """The pairs of the split in turn, repeated."""
+        place = self._place(split, index)
+        patches = {kind: patches_of(kind, self._seen(kind, n)) for kind, n in self._media(place).items()}
+        shown = sum(map(len, patches.values()))
+        return Example(
+            prompt=self._shortened(self._rows.question(place), self.suite.context // 2 - shown - 1),
+            patches=patches,
+            answer=self.answer(split, index),
+            expert=partial(self.expert_answer, split, index),
+        )
+
+    def answer(self, split: Split, index: int) -> str:
+        """The answer that is learnt."""
+        return self._rows.answers(self._place(split, index))[0]
+
+    @abstractmethod
+    def expert_answer(self, split: Split, index: int) -> str:
+        """The expert's answer."""
+
+    def answer_score(self, answer: str, right: str) -> float:
+        """1 if the answers are the same apart from case, punctuation and white space."""
+        return float(plain(answer) == plain(right))
+
+    @cached_property
+    def spec(self) -> ActionSpec:
+        """Room for the longest of many training answers, up to half of the context."""
+        count = min(self.num_train_episodes, MOST_FITTED)
+        found = self.spec_for(self.answer("train", index) for index in range(count))
+        return ActionSpec(min(found.length, self.suite.context // 2), found.allowed, found.stop)
+
+    def session(self, split: Split, index: int) -> AnswerSession:
+        """Ask one question; each of its answers is right."""
+        accepted = {plain(answer) for answer in self._rows.answers(self._place(split, index))}
+        return AnswerSession(
+            self.vocabulary,
+            self.tokenizer,
+            self.spec,
+            self.example(split, index),
+            self.training_answers,
+            lambda answer, _: float(plain(answer) in accepted),
+        )
+
+    def identity(self, split: Split, index: int) -> bytes:
+        """The whole question and what is seen or heard."""
+        place = self._place(split, index)
+        seen = [self._seen(kind, number).tobytes() for kind, number in self._media(place).items()]
+        return self._rows.question(place).encode() + b"".join(seen)
+
+    def demonstrations(self) -> list[Chunk]:
+        """Questions and answers of the train split."""
+        return [self.demonstration(index) for index in range(self.train_episodes)]
+
+    @abstractmethod
+    def demonstration(self, index: int) -> Chunk:
+        """A question of the train split and its answer."""
+
+    def episodes(self) -> PairEpisodes:
+        """Every pair of the train split, tokenised once and then mapped into memory."""
+        return self.tokenise(_silent)
+
+    def tokenise(self, progress: Progress) -> PairEpisodes:
+        """As `episodes`; the result is that of `demonstrations`, of which the cache's key is made.
+
+        Args:
+            progress: called with the number of pairs that are tokenised and their total.
+
+        Raises:
+            TaskError: the tokenizer has ids that do not fit into two bytes.
+            MachineError: the cache cannot be read or written, or its disk is full.
+        """
+        shown = [kind for kind in KINDS if kind in self.dataset.manifest.facts]
+        placeholders = {kind: self.vocabulary.placeholder(kind) for kind in shown}
+        arrays = cached_arrays(
+            self.name,
+            self.cache_key(),
+            lambda: write_episodes(
+                self._released(),
+                (self._media(self._place("train", i)) for i in range(self.train_episodes)),
+                placeholders,
+                lambda done: progress(done, self.train_episodes),
+            ),
+        )
+        return PairEpisodes.restored(arrays, placeholders, self._look, self.dataset.content_digest)
+
+    def _released(self) -> Iterator[Chunk]:
+        """Demonstrations in memory that does not grow with their number."""
+        for index in range(self.train_episodes):
+            yield self.demonstration(index)
+            if index % TOGETHER == 0:
+                self._rows.release()
+                for kind in KINDS:
+                    release(self.dataset.arrays[f"{kind}_seen"])
+
+    @cached_property
+    def _rows(self) -> PairRows:
+        return PairRows(self.dataset.arrays)
+
+    def _place(self, split: Split, index: int) -> int:
+        places = shuffled(self.dataset, split)
+        return int(places[index % len(places)])
+
+    def _media(self, place: int) -> dict[str, int]:
+        """Kind -> number of the medium of a pair."""
+        found = {kind: int(self.dataset.arrays[kind][place]) for kind in KINDS}
+        return {kind: number for kind, number in found.items() if number != NONE}
+
+    def _seen(self, kind: str, number: int) -> np.ndarray:
+        return np.asarray(self.dataset.arrays[f"{kind}_seen"][number])
+
+    def _look(self, encoder: str, number: int) -> np.ndarray:
+        return patches_of(encoder, self._seen(encoder, number))
+
+    def _question(self, example: Example) -> Chunk:
+        """What is seen before the answer."""
+        prompt = self.tokenizer.encode(example.prompt) if example.prompt else ()
+        return sequence.observation(self.vocabulary, prompt=prompt, patches=example.patches)
+
+    def _shortened(self, text: str, most: int) -> str:
+        """The end of a text, of so many tokens at most."""
+        while (excess := len(self.tokenizer.encode(text)) - most) > 0:
+            text = text[max(1, len(text) * excess // (excess + most)) :]
+        return text
+
+
+class ExactPairs(AddedPairs):
+    """Answers are right or wrong; the expert is a classifier that is fitted to the train split."""
+
+    metric = "exact match"
+    unit = "rate"
+
+    def expert_answer(self, split: Split, index: int) -> str:
+        """The right answer to train on, and the classifier's to a held-out question."""
+        if split == "train":
+            return self.answer(split, index)
+        answers = fitted_answers(self.dataset, split, self._asked)[1]
+        return answers[index % len(answers)]
+
+    def expert_policy(self) -> tuple[str, Policy]:
+        """The classifier."""
+        return fitted_answers(self.dataset, "select", self._asked)[0], super().expert_policy()[1]
+
+    @property
+    def _asked(self) -> int:
+        """Held-out pairs that a classifier is asked."""
+        return 2 * self.reference_episodes
+
+    def demonstration(self, index: int) -> Chunk:
+        """A question and its answer, which is cut where it is longer than there is room."""
+        question = self._question(self.example("train", index))
+        ids = self.tokenizer.encode(self.answer("train", index))
+        if self.spec.stop is not None:
+            ids = np.r_[ids[: self.spec.length - 1], self.spec.stop]
+        return Chunk.concat([question, sequence.action(ids, np.zeros(len(ids), dtype=np.int16))])
+
+
+class LikelyPairs(AddedPairs):
+    """Answers in bits per byte, given their questions; the expert is an n-gram of answers.
+
+    An answer may be longer than the context: windows with half of the last one then follow the question. Its
+    end is learnt as well, and not scored.
+    """
+
+    metric = "bits per byte"
+    unit = "bits/byte"
+    lower_is_better = True
+    by_likelihood = True
+
+    def __init__(
+        self, dataset: Dataset, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+    ) -> None:
+        super().__init__(dataset, suite, tokenizer, train_episodes)
+        if self.modality != "text":
+            self.inapplicable = {"no-leak": CAPTIONS}
+
+    def expert_answer(self, split: Split, index: int) -> str:
+        """The right answer, which the expert is not asked for."""
+        return self.answer(split, index)
+
+    def demonstration(self, index: int) -> Chunk:
+        """A question, which all windows begin with, and the answer; they go on at each half of the room."""
+        question = self._question(self.example("train", index))
+        question.starts[:] = False
+        ids = np.r_[self.tokenizer.encode(self.answer("train", index)), STOP]
+        answer = sequence.text(ids, scored=True)
+        answer.starts[:: max(1, (self.suite.context - len(question)) // 2)] = True
+        return Chunk.concat([question, answer])
+
+    def score(self, policy: Policy, split: Split, count: int) -> np.ndarray:
+        """Bits per byte of each of `count` answers, (count,); lower is better.
+
+        Raises:
+            TaskError: the split has fewer pairs.
+        """
+        if count > self.dataset.manifest.splits[split]:
+            raise TaskError(
+                f"{self.name} has {self.dataset.manifest.splits[split]} pairs of {split}, got a request for"
+                f" {count}"
+            )
+        chunks: list[Chunk] = []
+        fresh: list[list[int]] = []
+        for index in range(count):
+            windows = list(self._windows(split, index))
+            chunks += [chunk for chunk, _ in windows]
+            fresh.append([new for _, new in windows])
+        nats = iter(policy.nats(chunks))
+        totals = [sum(next(nats)[-new:].sum() for new in news) for news in fresh]
+        sizes = [len(well_formed(self.answer(split, index)).encode()) for index in range(count)]
+        return np.array(totals, dtype=np.float64) / np.log(2) / sizes
+
+    def floor_policies(self) -> dict[str, Policy]:
+        """The frequencies of single tokens in answers."""
+        return {"unigram": self._ngram(1)}
+
+    def expert_policy(self) -> tuple[str, Policy]:
+        """A smoothed n-gram of the answers of the train split, or of `MOST_READ` tokens of them."""
+        return f"Kneser-Ney {ORDER}-gram of answers", self._ngram(ORDER)
+
+    def _windows(self, split: Split, index: int) -> Iterator[tuple[Chunk, int]]:
+        """The question with the answer, or with overlapping parts of it, and how many tokens are new."""
+        question = self._question(self.example(split, index))
+        ids = self.tokenizer.encode(self.answer(split, index))
+        for start, stop, new in overlapping(1 + len(ids), self.suite.context - len(question)):
+            part = ids[max(start - 1, 0) : stop - 1]  # the separator, which comes before, is the first token
+            yield Chunk.concat([question, sequence.text(part, scored=True)]), new
+
+    def _ngram(self, order: int) -> AnswerNGram:
+        return AnswerNGram(self._read, order, self.vocabulary.separator, self.vocabulary.text)
+
+    @cached_property
+    def _read(self) -> list[np.ndarray]:
+        """Tokens of answers of the train split, until there are enough."""
+        read: list[np.ndarray] = []
+        missing = MOST_READ
+        for index in range(self.num_train_episodes):
+            if missing > 0:
+                read.append(self.tokenizer.encode(self.answer("train", index)))
+                missing -= len(read[-1])
+        return read
+
+
+def open_pairs(
+    dataset: Dataset, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+) -> AddedPairs:
+    """The task of a data set of pairs, by its metric."""
+    kind = ExactPairs if dataset.manifest.facts["metric"] == "exact" else LikelyPairs
+    return kind(dataset, suite, tokenizer, train_episodes)
+
+
+def _silent(done: int, total: int, unit: str = "") -> None:
+    """No progress."""
