@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from search.commands.data_images import DEFAULT, Side
 from search.commands.data_remove import EXAMPLES, Name, remove
 from search.commands.options import Json, examples
 
@@ -61,6 +62,7 @@ def add(
     kind: KindOption = None,
     field: Field = "text",
     max_bad: MaxBad = MOST_BAD,
+    side: Side = DEFAULT,
     replace: Replace = False,
     specialist: SpecialistOption = False,
     json: Json = False,
@@ -81,9 +83,10 @@ def add(
     characters give scores worth comparing. Fewer are taken with a warning, down to 10 items or some 10,000
     characters. Items that cannot be read are named and left out, up to the share of --max-bad.
 
-    All is copied and converted into PATHFRONT_DATA or the user's data folder: images to 16x16 pixels, sounds
-    to one second at 8 kHz. Then floor and expert are measured into pathfront-tasks.json (or PATHFRONT_TASKS),
-    and study files beside it may name the task.
+    All is copied and converted into PATHFRONT_DATA or the user's data folder: images to 16x16 pixels and, for
+    studies with the key `image`, to files of --side pixels; sounds to one second at 8 kHz. Then floor and
+    expert are measured into pathfront-tasks.json (or PATHFRONT_TASKS), and study files beside it may name the
+    task.
     """  # noqa: D301 - a backspace keeps the lines of a block apart
     from pathlib import Path
 
@@ -96,7 +99,7 @@ def add(
     former, left_out = _sha256(name), LeftOut(max_bad)
     with output.Meter(f"reading {source}", 1) as meter:
         dataset = add_dataset(
-            name, Path(source), _items(meter), kind, replace, left_out=left_out, field=field
+            name, Path(source), _items(meter), kind, replace, left_out=left_out, field=field, side=side
         )
     _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)
@@ -126,6 +129,7 @@ def fetch(
     kind: KindOption = None,
     field: Field = "text",
     max_bad: MaxBad = MOST_BAD,
+    side: Side = DEFAULT,
     replace: Replace = False,
     specialist: SpecialistOption = False,
     json: Json = False,
@@ -151,7 +155,16 @@ def fetch(
             source = until_read.enter_context(downloaded(wanted, _bytes(meter)))
         with output.Meter(f"reading {name}", 1) as meter:
             dataset = add_dataset(
-                name, source, _items(meter), wanted.kind, replace, wanted.url, wanted.licence, left_out, field
+                name,
+                source,
+                _items(meter),
+                wanted.kind,
+                replace,
+                wanted.url,
+                wanted.licence,
+                left_out,
+                field,
+                side,
             )
     _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)

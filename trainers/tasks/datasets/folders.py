@@ -17,6 +17,7 @@ from trainers.tasks.datasets.content import (
 )
 from trainers.tasks.datasets.documents import FIELD, is_text
 from trainers.tasks.datasets.images import image_items, is_idx_labels, is_image
+from trainers.tasks.datasets.pictures import SIDE, collect_images
 from trainers.tasks.datasets.sounds import is_sound, sound_items
 from trainers.tasks.datasets.texts import read_text
 
@@ -31,6 +32,7 @@ def read_folder(
     left_out: LeftOut,
     scratch: Path,
     field: str = FIELD,
+    side: int = SIDE,
 ) -> Content:
     """Read and convert a folder or a file.
 
@@ -41,6 +43,7 @@ def read_folder(
         left_out: what is not in the data set is noted there.
         scratch: an empty folder for what does not fit into memory.
         field: of a record of text, which has the text.
+        side: pixels that the shorter side of an image keeps at most.
 
     Raises:
         TaskError: it is not clear what it holds, it holds too little, or too many items cannot be read.
@@ -56,7 +59,8 @@ def read_folder(
     if source.is_file():
         raise TaskError(f"{kind} are read from a folder with one folder for each label, '{source}' is a file")
     if kind == "images":
-        return collect(kind, source, image_items(source, files), progress, left_out)
+        items = image_items(source, files, side)
+        return collect_images(source, items, side, progress, left_out, scratch)
     items, rule = sound_items(source, files)
     return collect(kind, source, items, progress, left_out, rule)
 

@@ -30,10 +30,11 @@ from space.files import PART, write_folder_atomically
 from space.machine import Place
 from space.records import SPLITS, Frozen, Split
 from trainers.tasks.cache import forget
-from trainers.tasks.datasets.content import MAPPED, Arrays, Content, Kind, LeftOut, Progress
+from trainers.tasks.datasets.content import MAPPED, Arrays, Content, Kind, LeftOut, Progress, open_content
 from trainers.tasks.datasets.documents import FIELD
 from trainers.tasks.datasets.folders import find_licence, read_folder
-from trainers.tasks.mapped import open_columns, pieces
+from trainers.tasks.datasets.pictures import SIDE
+from trainers.tasks.mapped import pieces
 from trainers.tasks.registry import ENTRY_POINTS
 
 ENVIRONMENT = "PATHFRONT_DATA"
@@ -57,6 +58,7 @@ class Manifest(Frozen):
         left_out: repeated items and paragraphs that were removed.
         unreadable: items that were left out because they could not be read.
         labels: names of the labels, by index; empty for text.
+        side: pixels that the shorter side of an image has at most; None where only thumbnails are kept.
         licence: as the source states it, if it does.
         sha256: digest of kind, labels and arrays.
     """
@@ -71,6 +73,7 @@ class Manifest(Frozen):
     left_out: int
     unreadable: int = 0
     labels: tuple[str, ...]
+    side: int | None = None
     licence: str | None
     sha256: str
 
@@ -132,7 +135,7 @@ class Dataset:
     def _mapped(self) -> Arrays:
         with DATA.errors():
             try:
-                return open_columns(self.folder, MAPPED[self.manifest.kind])
+                return open_content(self.manifest.kind, self.folder)
             except (FileNotFoundError, ValueError):
                 raise _damaged(self.folder) from None
 
@@ -217,6 +220,7 @@ def add_dataset(
     licence: str | None = None,
     left_out: LeftOut | None = None,
     field: str = FIELD,
+    side: int = SIDE,
 ) -> Dataset:
     """Read a folder or a file and keep it as a data set.
 
@@ -230,6 +234,7 @@ def add_dataset(
         licence: of the data; read from the files beside them when None.
         left_out: what is not in the data set is noted there; it says how many items may be unreadable.
         field: of a record of text, which has the text.
+        side: pixels that the shorter side of an image keeps at most.
 
     Raises:
         StudyFileError: the name is invalid, or belongs to other data.
@@ -245,7 +250,7 @@ def add_dataset(
     left_out = left_out or LeftOut()
     with _scratch() as scratch:
         with DATA.errors():
-            content = read_folder(source, kind, progress, left_out, scratch, field)
+            content = read_folder(source, kind, progress, left_out, scratch, field, side)
         facts = {"name": name, "source": origin or str(source.resolve()), "licence": licence}
         manifest = _manifest(content, left_out.bad, **facts)
         if name in dataset_names() and not replace:
@@ -303,6 +308,7 @@ def _manifest(content: Content, unreadable: int, name: str, source: str, licence
         left_out=content.left_out,
         unreadable=unreadable,
         labels=content.labels,
+        side=content.side,
         licence=licence,
         sha256=_digest(content.kind, content.labels, content.arrays),
     )
