@@ -3,9 +3,16 @@
 This module does not know where records are stored or how a task is played.
 """
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from space.errors import TaskError, WeakExpert
 
@@ -103,6 +110,31 @@ class TaskRecord(Frozen):
         return floor, expert
 
 
+class ImageSetting(Frozen):
+    """How a study sees the images of data sets of its user.
+
+    Attributes:
+        side: pixels of the square that is seen of an image.
+        patch: pixels of the side of one patch; it divides `side`.
+        flip: whether every other training image is mirrored.
+    """
+
+    side: int = Field(default=224, ge=8, le=1024)
+    patch: int = Field(default=16, ge=4, le=128)
+    flip: bool = True
+
+    @model_validator(mode="after")
+    def _has_whole_patches(self) -> Self:
+        if self.side % self.patch:
+            raise ValueError(f"side is a multiple of patch, got side {self.side} and patch {self.patch}")
+        return self
+
+    @property
+    def patches(self) -> int:
+        """Patches of an image."""
+        return (self.side // self.patch) ** 2
+
+
 class SuiteRecord(Frozen):
     """A set of tasks, and the sequence settings that all candidates share.
 
@@ -125,6 +157,7 @@ class SuiteRecord(Frozen):
             their meaning when the catalog changes.
         weights: task -> weight in the score, of sum 1, where the study gives some; tasks that are left out
             weigh nothing. Empty: every domain weighs the same, and so does every task of a domain.
+        image: how images of the user's data sets are seen; None shows their thumbnails.
     """
 
     name: str
@@ -145,11 +178,13 @@ class SuiteRecord(Frozen):
     lengths: dict[str, float] = Field(default_factory=dict)
     records: dict[str, TaskRecord] = Field(default_factory=dict)
     weights: dict[str, float] = Field(default_factory=dict)
+    image: ImageSetting | None = None
 
     @model_serializer(mode="wrap")
     def _as_before(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data = default(self)
-        for name, absent in (("weights", {}), ("accumulate", 1)):  # hashes of stored suites stay as they were
+        # hashes of stored suites stay as they were
+        for name, absent in (("weights", {}), ("accumulate", 1), ("image", None)):
             if data.get(name) == absent:
                 del data[name]
         return data

@@ -12,12 +12,13 @@ from space.confirm import Confirm
 from space.contract import Budget
 from space.cost import Cost
 from space.errors import NotFoundError, StudyFileError, nearest
+from space.images import with_images
 from space.knobs import Real, Whole
 from space.knowledge import Prior, Warm, check_priors, prior_of
 from space.objectives import DEFAULT, KnownCosts, Objectives
 from space.parsing import parse, read_yaml
 from space.ranges import Limits, SearchSpace
-from space.records import Frozen, Split, SuiteRecord
+from space.records import Frozen, ImageSetting, Split, SuiteRecord
 from space.shipped import ENGINES, PROMOTIONS, SAMPLERS, checked_name
 from space.start import StartPoint, check_start, read_given
 from space.tokenizer import TokenizerConfig, with_placed_file
@@ -178,6 +179,7 @@ class StudyConfig(Frozen):
         accumulate: parts of a batch that a device processes one after another.
         context: tokens in a training window; None uses the suite's.
         tokenizer: of the text; None uses the suite's.
+        image: how images of the user's data sets are seen; None shows their thumbnails.
         checkpoint_seconds: longest time between two checkpoints of a trial.
         stall_minutes: longest time that a running trial may go without progress; its worker then exits.
         engine: a name in `space.shipped.ENGINES`, or `package.module:Class`.
@@ -211,6 +213,7 @@ class StudyConfig(Frozen):
     accumulate: Whole = Field(default=1, ge=1, le=MOST_PARTS)
     context: Annotated[Whole, Field(ge=8, le=LONGEST_CONTEXT)] | None = None
     tokenizer: TokenizerConfig | None = None
+    image: ImageSetting | None = None
     checkpoint_seconds: Real = Field(default=30, gt=0, le=60 * LONGEST_MINUTES)
     stall_minutes: Real = Field(default=30, gt=0, le=LONGEST_MINUTES)
     keep: Literal["all", "front"] = "all"
@@ -263,6 +266,8 @@ class StudyConfig(Frozen):
         changes = {"batch_tokens": self.batch_tokens, "context": self.context, "accumulate": self.accumulate}
         changed = {key: value for key, value in changes.items() if value is not None}
         suite = suite.model_copy(update=changed)
+        if self.image is not None:
+            suite = with_images(suite, self.image)
         return self.objectives.weighted(suite if self.tokenizer is None else self.tokenizer.of(suite))
 
     def costs(self, cost: Cost, optimizer: str, suite: SuiteRecord) -> tuple[float, ...]:

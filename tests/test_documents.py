@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from search.read.fixed import Fix
 from search.store.studies import MAY_CHANGE
 from space.ranges import Limits, MixtureSpace, SearchSpace
+from space.records import ImageSetting
 from space.reference import with_tables
 from space.study import Rungs, Search, Stop, StudyConfig, read_study
 
@@ -29,6 +30,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "search": Search,
     "stop": Stop,
     "fix": Fix,
+    "image": ImageSetting,
 }
 WORDS = {"required", "none", "all", "the suite's", "Pathfront's"}
 

@@ -24,7 +24,7 @@ from space.mixture import TaskMixture
 from space.records import SuiteRecord
 from trainers.batch import NOTHING, Batch, Counts, Packed, pack, unpack
 from trainers.model.embedding import Patches
-from trainers.tasks.episodes import Episodes
+from trainers.tasks.episodes import DrawnEpisodes, Episodes
 from trainers.tasks.registry import load_task
 from trainers.tokens.sequence import Chunk
 
@@ -257,6 +257,7 @@ class Mixer:
         weights = np.bincount(tasks, minlength=len(targets)) / (len(tasks) * np.maximum(targets, 1))
         counts = self._counts(whole, tokens[:, :-1], int(targets.sum()))
 
+        draws = [(self.seed, step, sequence) for sequence in range(len(tasks))]
         mine = slice(share.index, None, share.of)
         whole, windows, tasks = whole[mine], windows[mine], tasks[mine]
         tokens, segment = tokens[mine].astype(np.int64), segment[mine]
@@ -267,7 +268,7 @@ class Mixer:
             tokens=torch.from_numpy(tokens[:, :-1]),
             local=torch.from_numpy(local.astype(np.int64)[:, :-1]),
             segment=torch.from_numpy(segment[:, :-1]),
-            patches=self._patches(whole, [index[:-1] for index, _ in windows]),
+            patches=self._patches(whole, [index[:-1] for index, _ in windows], draws[mine]),
             at=torch.from_numpy(at),
             targets=torch.from_numpy(tokens[:, 1:].ravel()[at]),
             weights=torch.from_numpy(weights[task].astype(np.float32)),
@@ -284,14 +285,19 @@ class Mixer:
                 patches[name] = patches.get(name, 0) + int((tokens == placeholder).sum())
         return Counts(inputs.size, targets, patches)
 
-    def _patches(self, whole: Sequence[Episodes], inputs: Sequence[np.ndarray]) -> dict[str, Patches]:
-        """The patches among the input tokens (context,) of each sequence."""
+    def _patches(
+        self, whole: Sequence[Episodes], inputs: Sequence[np.ndarray], draws: Sequence[tuple[int, ...]]
+    ) -> dict[str, Patches]:
+        """The patches among the input tokens (context,) of each sequence, which have their own draw."""
         found: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
-        for sequence, (episodes, index) in enumerate(zip(whole, inputs, strict=True)):
+        for sequence, (episodes, index, draw) in enumerate(zip(whole, inputs, draws, strict=True)):
             for name, placeholder in episodes.placeholders.items():
                 at, pixels = found.setdefault(name, ([], []))
                 at.append(np.flatnonzero(episodes.tokens[index] == placeholder) + sequence * self.context)
-                pixels.append(episodes.patches_at(name, index))
+                if isinstance(episodes, DrawnEpisodes):
+                    pixels.append(episodes.drawn_at(name, index, draw))
+                else:
+                    pixels.append(episodes.patches_at(name, index))
         return {
             name: Patches(torch.from_numpy(np.concatenate(at)), torch.from_numpy(np.concatenate(pixels)))
             for name, (at, pixels) in found.items()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from search.commands.data_images import DEFAULT, Side
 from search.commands.data_pairs import Answer, Audio, GroupBy, Image, Metric, Question
 from search.commands.data_remove import EXAMPLES, Name, remove
 from search.commands.options import Json, examples
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 MOST_BAD = 0.01
 SPECIALIST = "trainers.specialist:dense_specialist"
 
-app = typer.Typer(
-    help="Images, sounds, text and pairs of your own, as tasks.", rich_markup_mode=None
-)
+app = typer.Typer(help="Images, sounds, text and pairs of your own, as tasks.", rich_markup_mode=None)
 
 KindOption = Annotated[
     Literal["images", "sounds", "text", "pairs"] | None,
@@ -71,6 +70,7 @@ def add(
     group_by: GroupBy = None,
     metric: Metric = None,
     max_bad: MaxBad = MOST_BAD,
+    side: Side = DEFAULT,
     replace: Replace = False,
     specialist: SpecialistOption = False,
     json: Json = False,
@@ -94,27 +94,28 @@ def add(
     characters give scores worth comparing. Fewer are taken with a warning, down to 10 items or some 10,000
     characters. Items that cannot be read are named and left out, up to the share of --max-bad.
 
-    All is copied and converted into PATHFRONT_DATA or the user's data folder: images to 16x16 pixels, sounds
-    to one second at 8 kHz. Then floor and expert are measured into pathfront-tasks.json (or PATHFRONT_TASKS),
-    and study files beside it may name the task.
+    All is copied and converted into PATHFRONT_DATA or the user's data folder: images to 16x16 pixels and, for
+    studies with the key `image`, to files of --side pixels; sounds to one second at 8 kHz. Then floor and
+    expert are measured into pathfront-tasks.json (or PATHFRONT_TASKS), and study files beside it may name the
+    task.
     """  # noqa: D301 - a backspace keeps the lines of a block apart
     from pathlib import Path
 
     from search.commands import output
     from search.commands.data_pairs import check_pairs, say_recognised
     from trainers.tasks.datasets.content import LeftOut
+    from trainers.tasks.datasets.folders import Told
     from trainers.tasks.datasets.library import add_dataset, check_name
     from trainers.tasks.datasets.pairing import Pairing
 
     check_name(name)
     pairing = Pairing(image, audio, question, answer, group_by, metric)
+    told = Told(field, side, pairing)
     kind = "pairs" if check_pairs(kind, pairing) else kind
     _check_places()
     former, left_out = _sha256(name), LeftOut(max_bad)
     with output.Meter(f"reading {source}", 1) as meter:
-        dataset = add_dataset(
-            name, Path(source), _items(meter), kind, replace, None, None, left_out, field, pairing
-        )
+        dataset = add_dataset(name, Path(source), _items(meter), kind, replace, None, None, left_out, told)
     say_recognised(dataset)
     _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)
@@ -144,6 +145,7 @@ def fetch(
     kind: KindOption = None,
     field: Field = "text",
     max_bad: MaxBad = MOST_BAD,
+    side: Side = DEFAULT,
     replace: Replace = False,
     specialist: SpecialistOption = False,
     json: Json = False,
@@ -159,6 +161,7 @@ def fetch(
     from search.commands.data_pairs import say_recognised
     from trainers.tasks.datasets.content import LeftOut
     from trainers.tasks.datasets.downloads import downloaded, find_download
+    from trainers.tasks.datasets.folders import Told
     from trainers.tasks.datasets.library import add_dataset, check_name
 
     check_name(name)
@@ -170,7 +173,15 @@ def fetch(
             source = until_read.enter_context(downloaded(wanted, _bytes(meter)))
         with output.Meter(f"reading {name}", 1) as meter:
             dataset = add_dataset(
-                name, source, _items(meter), wanted.kind, replace, wanted.url, wanted.licence, left_out, field
+                name,
+                source,
+                _items(meter),
+                wanted.kind,
+                replace,
+                wanted.url,
+                wanted.licence,
+                left_out,
+                Told(field, side),
             )
     say_recognised(dataset)
     _say_left_out(left_out, dataset)

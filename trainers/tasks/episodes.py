@@ -4,7 +4,7 @@ Patches are stored as levels of eight bits, or as single bits if they are one-ho
 their size. Restored values are within half a level of the original ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
@@ -147,3 +147,49 @@ class Episodes(Sequence[Chunk]):
         """The patches of an encoder among some tokens, (patches, size) float32."""
         here = index[self.tokens[index] == self.placeholders[encoder]]
         return self.patches[encoder].rows(np.searchsorted(self.places[encoder], here))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnEpisodes(Episodes):
+    """Episodes whose patches are made when a window is drawn. They are of one encoder, and come first.
+
+    Attributes:
+        size: of a patch.
+        make: episode, what varies it or None -> its patches, (patches, size) float32.
+        digest: of all that the patches are made from.
+    """
+
+    size: int
+    make: Callable[[int, np.random.Generator | None], Float32[np.ndarray, "patches size"]]
+    digest: str
+
+    def __post_init__(self) -> None:
+        """Places of patches follow from the offsets."""
+        object.__setattr__(self, "places", {})
+
+    def patches_at(
+        self, encoder: str, index: Int[np.ndarray, " length"]
+    ) -> Float32[np.ndarray, "patches size"]:
+        """The patches among some tokens, as they are in an evaluation."""
+        return self.drawn_at(encoder, index, None)
+
+    def drawn_at(
+        self, encoder: str, index: Int[np.ndarray, " length"], draw: tuple[int, ...] | None
+    ) -> Float32[np.ndarray, "patches size"]:
+        """The patches among some tokens.
+
+        Args:
+            encoder: theirs.
+            index: of the tokens.
+            draw: numbers from which each episode is varied in its own way; None leaves them as they are.
+        """
+        here = index[self.tokens[index] == self.placeholders[encoder]]
+        episodes = np.searchsorted(self.offsets, here, side="right") - 1
+        places = here - self.offsets[episodes]
+        begins = (np.diff(episodes, prepend=-1) != 0) | (np.diff(places, prepend=-1) != 1)
+        firsts = np.flatnonzero(begins)
+        found = [np.empty((0, self.size), dtype=np.float32)]
+        for number, (first, stop) in enumerate(zip(firsts, np.append(firsts[1:], len(here)), strict=True)):
+            rng = None if draw is None else np.random.default_rng((*draw, number))
+            found.append(self.make(int(episodes[first]), rng)[places[first:stop]])
+        return np.concatenate(found)

@@ -15,7 +15,7 @@ from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Task
 from trainers.tasks.cache import cache_path, cached_arrays, is_intact, stated_digest
 from trainers.tasks.datasets.pair_episodes import PairEpisodes
-from trainers.tasks.episodes import Episodes
+from trainers.tasks.episodes import DrawnEpisodes, Episodes
 from trainers.tasks.families.text import TextTask
 from trainers.tasks.registry import load_task
 from trainers.tasks.sessions import BaseTask, SessionTask
@@ -114,6 +114,8 @@ def _episodes(episodes: Sequence[Chunk], most: int | None) -> Iterator[bytes]:
             yield from _chunk(episodes[index])
         return
     yield from _numbers((episodes.tokens, episodes.scored, episodes.offsets))
+    if isinstance(episodes, DrawnEpisodes):
+        yield episodes.digest.encode()
     for name, store in sorted(episodes.patches.items()):
         yield name.encode()
         yield store.stored.tobytes()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from space.errors import StudyFileError
+from space.images import CHANNELS, PICTURE
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import ActionSpec, Task
 from trainers.tasks.control import Choices, ControlSession
@@ -24,6 +25,7 @@ from trainers.tokens.sequence import Chunk
 
 SAMPLED = 8  # training questions that show what a task is asked with
 IMAGE, AUDIO = "image", "audio"
+SENSES = {IMAGE: IMAGE, PICTURE: IMAGE, AUDIO: AUDIO}  # encoder -> what a question is asked with
 
 
 class ControlInterface:
@@ -140,15 +142,16 @@ class QuestionInterface:
             return sequence.observation(task.vocabulary, prompt=prompt, ids=task.ids_of(features))
         given = {IMAGE: image, AUDIO: audio}
         wanted = self._parts.patches
-        asked = " and ".join([*(["text"] if self._parts.text else []), *wanted])
-        missing = {name for name, value in given.items() if value is not None} ^ set(wanted)
+        senses = [SENSES[name] for name in wanted]
+        asked = " and ".join([*(["text"] if self._parts.text else []), *senses])
+        missing = {name for name, value in given.items() if value is not None} ^ set(senses)
         self._refuse(bool(missing) or features is not None or bool(text) != self._parts.text, asked)
-        patches = {name: self._patches(name, given[name]) for name in wanted}
+        patches = {name: self._patches(name, given[SENSES[name]]) for name in wanted}
         for name, found in patches.items():
             if len(found) not in wanted[name]:
                 sizes = ", ".join(str(size) for size in sorted(wanted[name]))
                 raise StudyFileError(
-                    f"task '{task.name}' is asked with {sizes} patches of {name}, got {len(found)}"
+                    f"task '{task.name}' is asked with {sizes} patches of {SENSES[name]}, got {len(found)}"
                 )
         words = task.tokenizer.encode(text) if text else ()
         return sequence.observation(task.vocabulary, prompt=words, patches=patches)
@@ -178,23 +181,37 @@ class QuestionInterface:
 
     def _patches(self, name: str, given: Any) -> np.ndarray:
         several = list(given) if isinstance(given, list | tuple) else [given]
-        make = self._image if name == IMAGE else self._audio
+        make = {IMAGE: self._image, PICTURE: self._picture, AUDIO: self._audio}[name]
         return np.concatenate([make(np.asarray(one)) for one in several])
 
     def _image(self, pixels: np.ndarray) -> np.ndarray:
+        side = isqrt(self._task.suite.encoders[IMAGE] // CHANNELS)
+        return image_patches(self._pixels(pixels, side), side)
+
+    def _picture(self, pixels: np.ndarray) -> np.ndarray:
+        from PIL import Image
+
+        from trainers.tasks.datasets.picture_task import LabelledPictures
+
+        assert isinstance(self._task, LabelledPictures), "only these have such patches"
+        levels = np.rint(self._pixels(pixels, 1) * 255).astype(np.uint8)
+        return self._task.patches(Image.fromarray(levels))[PICTURE]
+
+    def _pixels(self, pixels: np.ndarray, side: int) -> np.ndarray:
+        """An image (height, width, 3) in [0, 1], of sides that `side` divides."""
         task = self._task
-        channels = 3
-        side = isqrt(task.suite.encoders[IMAGE] // channels)
         if pixels.ndim == 2:
-            pixels = np.repeat(pixels[:, :, None], channels, axis=2)
+            pixels = np.repeat(pixels[:, :, None], CHANNELS, axis=2)
         tiled = (
-            pixels.ndim == channels
-            and pixels.shape[2] == channels
+            pixels.ndim == 3
+            and pixels.size > 0
+            and pixels.shape[2] == CHANNELS
             and not any(size % side for size in pixels.shape[:2])
         )
         if not tiled or pixels.dtype.kind not in "uif":
+            sides = f" of sides that {side} divides" if side > 1 else ""
             raise StudyFileError(
-                f"task '{task.name}' sees images (height, width, 3) of sides that {side} divides,"
+                f"task '{task.name}' sees images (height, width, 3){sides},"
                 f" got {pixels.dtype} of shape {pixels.shape}"
             )
         scaled = pixels if pixels.dtype.kind == "f" else pixels / 255
@@ -203,7 +220,7 @@ class QuestionInterface:
                 f"task '{task.name}' sees floats in [0, 1] or whole numbers to 255,"
                 f" got {pixels.min():g} to {pixels.max():g}"
             )
-        return image_patches(scaled, side)
+        return scaled
 
     def _audio(self, sound: np.ndarray) -> np.ndarray:
         from trainers.tasks.datasets import sounds as added

@@ -19,6 +19,7 @@ from space.records import SPLITS
 from trainers.tasks.datasets import documents, library, spool, text_task
 from trainers.tasks.datasets.content import LeftOut
 from trainers.tasks.datasets.documents import cut
+from trainers.tasks.datasets.folders import Told
 from trainers.tasks.datasets.library import add_dataset, open_dataset
 from trainers.tasks.datasets.spool import Spool
 from trainers.tasks.datasets.tasks import open_added
@@ -39,7 +40,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def add(name: str, source: Path, **options):
-    return add_dataset(name, source, lambda *_: None, **options)
+    told = Told(**{key: options.pop(key) for key in ("field", "side", "pairing") if key in options})
+    return add_dataset(name, source, lambda *_: None, told=told, **options)
 
 
 def stories(count: int, size: int = 1_500) -> list[str]:

@@ -23,8 +23,9 @@ from trainers.tasks.datasets import documents
 from trainers.tasks.datasets import library as datasets
 from trainers.tasks.datasets.content import Item, LeftOut, assign_splits
 from trainers.tasks.datasets.downloads import KNOWN, content_digest
-from trainers.tasks.datasets.images import to_pixels
+from trainers.tasks.datasets.folders import Told
 from trainers.tasks.datasets.library import add_dataset, dataset_names, open_dataset
+from trainers.tasks.datasets.pictures import to_pixels
 from trainers.tasks.datasets.sounds import RATE, SAMPLES, one_second, read_sound
 from trainers.tasks.datasets.tasks import added_names, open_added
 from trainers.tasks.families.text import REPEATABLE, paragraphs
@@ -48,7 +49,8 @@ def quiet(done: int, total: int, unit: str = "") -> None:
 
 
 def add(name: str, source: Path, **options):
-    return add_dataset(name, source, quiet, **options)
+    told = Told(**{key: options.pop(key) for key in ("field", "side", "pairing") if key in options})
+    return add_dataset(name, source, quiet, told=told, **options)
 
 
 def paint(source: Path, each: int = 80, size: tuple[int, int] = (20, 24)) -> Path:
@@ -504,7 +506,7 @@ def test_a_set_that_is_replaced_between_its_manifest_and_its_arrays_is_not_calle
 def test_a_manifest_that_is_damaged_after_its_set_was_opened_is_called_damaged(tmp_path, folder):
     opened = add("colours", paint(tmp_path / "one", each=9))
     add("shades", paint(tmp_path / "two", each=10))
-    (folder / "shades" / datasets.ARRAYS).replace(folder / "colours" / datasets.ARRAYS)
+    (folder / "shades" / "items.bin").replace(folder / "colours" / "items.bin")
     (folder / "colours" / datasets.MANIFEST).write_text("{")
     with pytest.raises(TaskError, match="'colours' is damaged"):
         assert opened.arrays
@@ -720,20 +722,26 @@ def test_other_content_needs_leave_to_replace(tmp_path, folder):
 
 def test_a_write_that_fails_leaves_what_there_was(tmp_path, folder, monkeypatch):
     add("colours", paint(tmp_path / "one"))
+    paint(tmp_path / "two", each=70)
 
     def full(*_arguments, **_arrays):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(MachineError, match=r"the disk of '.*data' is full.*PATHFRONT_DATA"):
-        add("colours", paint(tmp_path / "two", each=70), replace=True)
+    sounds = hum(
+        tmp_path / "sounds", [(label, f"{label}/{i}.wav") for label in ("low", "high") for i in range(10)]
+    )
+    for place, source in (("write_folder_atomically", tmp_path / "two"), ("np.savez_compressed", sounds)):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"trainers.tasks.datasets.library.{place}", full)
+            with pytest.raises(MachineError, match=r"the disk of '.*data' is full.*PATHFRONT_DATA"):
+                add("colours", source, replace=True)
     assert [path.name for path in folder.iterdir()] == ["colours"]
     assert open_dataset("colours").manifest.items == 240
 
 
 def test_damaged_data_are_refused_until_replaced(tmp_path, folder):
     add("colours", paint(tmp_path / "one"))
-    arrays, manifest = (folder / "colours" / name for name in (datasets.ARRAYS, datasets.MANIFEST))
+    arrays, manifest = (folder / "colours" / name for name in ("items.bin", datasets.MANIFEST))
     whole, told = arrays.read_bytes(), manifest.read_text()
 
     def refused(words: str) -> None:

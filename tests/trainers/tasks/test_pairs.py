@@ -17,6 +17,7 @@ from trainers.data import Corpus
 from trainers.tasks.contract import check_task
 from trainers.tasks.datasets import library
 from trainers.tasks.datasets.content import LeftOut
+from trainers.tasks.datasets.folders import Told
 from trainers.tasks.datasets.library import add_dataset, open_dataset
 from trainers.tasks.datasets.pair_episodes import PairEpisodes
 from trainers.tasks.datasets.pair_rows import PairRows, plain
@@ -40,7 +41,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def add(name, source, **options):
-    return add_dataset(name, source, lambda *_: None, **options)
+    told = Told(**{key: options.pop(key) for key in ("field", "side", "pairing") if key in options})
+    return add_dataset(name, source, lambda *_: None, told=told, **options)
 
 
 def task_of(name, suite, tokenizer, train_episodes=None):

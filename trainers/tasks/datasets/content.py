@@ -6,20 +6,29 @@ Nothing here knows a file format, where data sets are kept, or how they are play
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
+from math import isqrt
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from space.errors import TaskError
 from space.records import SPLITS, Split
-from trainers.tasks.mapped import Column
+from trainers.tasks.mapped import Column, open_columns
 
 Kind = Literal["images", "sounds", "text", "pairs"]
 Arrays = dict[str, np.ndarray]
 
 MAPPED: dict[Kind, dict[str, Column]] = {
+    "images": {
+        "bytes": Column("|u1"),
+        "ends": Column("<i8"),
+        "items": Column("|u1", (3,)),
+        "labels": Column("<i4"),
+        "splits": Column("|u1"),
+    },
     "text": {"text": Column("|u1"), "ends": Column("<i8"), "splits": Column("|u1")},
     "pairs": {
         "text": Column("|u1"),
@@ -52,7 +61,7 @@ PLACES: dict[int, dict[Split, int]] = {10: {"select": 2, "report": 7}, 5: {"sele
 TENTH, FIFTH = PLACES
 ABOUT = re.compile(r"(README|LICEN[SC]E|COPYING)(\.\w+)?", re.IGNORECASE)
 LONGEST_LABEL = 48  # bytes
-MOST_ITEMS = 100_000  # labelled ones, which are held in memory
+MOST_ITEMS = 100_000  # of a kind that is held in memory
 FIRST_NAMED = 3  # of what was left out
 FEWEST_HELD_OUT = 2
 """Different items or excerpts of a split; fewer have no standard error."""
@@ -76,13 +85,15 @@ class Content:
         kind: what it is.
         arrays: `splits` (count,), places in `SPLITS`. Of images also `items` (count, side, side, 3) uint8, of
             sounds `items` (count, frames, bands) float16 in [-1, 1], of both `labels` (count,); of a text
-            `text` (bytes,) uint8 and the `ends` (count,) of its documents, mapped into memory. Those of pairs
-            are mapped too: `text` has each question and its answers, which end at `question_ends` and
-            `answer_ends` (count,); `image` and `audio` (count,) say which medium a pair has, -1 for none. A
-            medium is kept encoded in `*_content`, up to `*_ends`; `*_seen` is what a model is shown of it.
+            `text` (bytes,) uint8 and the `ends` (count,) of its documents, mapped into memory. Images that
+            are mapped have `bytes` (bytes,) uint8, which are picture files, and their `ends` (count,), too.
+            Those of pairs are mapped: `text` has each question and its answers, which end at `question_ends`
+            and `answer_ends` (count,); `image` and `audio` (count,) say which medium a pair has, -1 for none.
+            A medium is kept encoded in `*_content`, up to `*_ends`; `*_seen` is what a model is shown of it.
         labels: their names, by index; empty for text and pairs.
         rule: how the splits were chosen, in words.
         left_out: repeated items and paragraphs that were removed.
+        side: pixels that the shorter side of an image has at most; None where there are no picture files.
         facts: of pairs: which fields they were made of, and how answers are scored and why.
     """
 
@@ -91,6 +102,7 @@ class Content:
     labels: tuple[str, ...]
     rule: str
     left_out: int
+    side: int | None = None
     facts: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -150,19 +162,34 @@ class Item:
     """One labelled item.
 
     Attributes:
-        read: makes its array.
+        read: makes its array; of an image, its picture file and its thumbnail. It can be pickled.
         label: what it is.
         key: tells it from all others, and is the same on every machine.
         split: where its source puts it, if it says so.
     """
 
-    read: Callable[[], np.ndarray]
+    read: Callable[[], Any]
     label: str
     key: str
     split: Split | None = None
 
 
-def items_by_folder(source: Path, paths: Sequence[Path], read: Callable[[Path], np.ndarray]) -> list[Item]:
+def open_content(kind: Kind, folder: Path) -> Arrays:
+    """Arrays of a kind that is mapped into memory, from the files in a folder.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file was cut off.
+    """
+    arrays = open_columns(folder, MAPPED[kind])
+    if kind == "images":  # all items of a data set have one side, 16 or 8
+        count = len(arrays["splits"])
+        side = isqrt(len(arrays["items"]) // max(1, count))
+        arrays["items"] = arrays["items"].reshape(count, side, side, 3)
+    return arrays
+
+
+def items_by_folder(source: Path, paths: Sequence[Path], read: Callable[[Path], Any]) -> list[Item]:
     """Items whose labels are the names of their folders: LABEL/... or train/LABEL/... and test/LABEL/...
 
     One folder that holds all others, as in archives, is skipped.
@@ -179,9 +206,7 @@ def items_by_folder(source: Path, paths: Sequence[Path], read: Callable[[Path], 
         if len(part) < 2:
             raise TaskError(f"an item lies in a folder that is its label, got '{path}'")
         split = SPLIT_FOLDERS[part[0].lower()] if split_first else None
-        items.append(
-            Item(lambda path=path: read(path), part[int(split_first)].strip(), "/".join(part), split)
-        )
+        items.append(Item(partial(read, path), part[int(split_first)].strip(), "/".join(part), split))
     return items
 
 
@@ -206,10 +231,9 @@ def collect(
     Raises:
         TaskError: there are too few or too many, too many are unreadable, or a label has nothing to train on.
     """
-    _check_items(kind, source, items)
-    held_out_first = sorted(items, key=lambda item: -SPLITS.index(item.split or "train"))
+    check_items(kind, source, items, MOST_ITEMS)
     kept: dict[bytes, tuple[Item, np.ndarray]] = {}
-    for count, item in enumerate(held_out_first, start=1):
+    for count, item in enumerate(held_out_first(items), start=1):
         try:
             array = item.read()
         except TaskError as error:
@@ -219,19 +243,37 @@ def collect(
         progress(count, len(items))
     left_out.check(source, len(items))
     chosen = [item for item, _ in kept.values()]
-    labels = tuple(sorted({item.label for item in items}))
-    splits, spread = _spread(chosen)
-    arrays = {
-        "items": np.stack([array for _, array in kept.values()]),
-        "labels": np.array([labels.index(item.label) for item in chosen], dtype=np.int32),
-        "splits": splits,
-    }
-    told = "; ".join(
-        part for part in (rule or "the source's own" * any(i.split for i in items), spread) if part
-    )
+    arrays, labels, told = labelled(items, chosen, rule)
+    arrays["items"] = np.stack([array for _, array in kept.values()])
     content = Content(kind, arrays, labels, told, len(items) - left_out.bad - len(chosen))
-    _check_splits(source, content)
+    check_splits(source, content)
     return content
+
+
+def held_out_first(items: Sequence[Item]) -> list[Item]:
+    """The items of the source's held-out splits before others, so that a repeated one stays held out."""
+    return sorted(items, key=lambda item: -SPLITS.index(item.split or "train"))
+
+
+def labelled(
+    items: Sequence[Item], chosen: Sequence[Item], rule: str = ""
+) -> tuple[Arrays, tuple[str, ...], str]:
+    """Label the items that are kept, and assign each to a split.
+
+    Args:
+        items: all of them, whose labels count.
+        chosen: those that are kept.
+        rule: how the source's own splits were found, in words.
+
+    Returns:
+        Arrays `labels` and `splits`, the names of the labels, and how the splits were chosen, in words.
+    """
+    names = tuple(sorted({item.label for item in items}))
+    places = {name: place for place, name in enumerate(names)}
+    splits, spread = _spread(chosen)
+    labels = np.array([places[item.label] for item in chosen], dtype=np.int32)
+    own = rule or "the source's own" * any(item.split for item in items)
+    return {"labels": labels, "splits": splits}, names, "; ".join(part for part in (own, spread) if part)
 
 
 def assign_splits(items: Sequence[Item], every: int = TENTH) -> tuple[np.ndarray, str]:
@@ -295,7 +337,12 @@ def _shared(parts: Sequence[tuple[str, ...]]) -> int:
     return top
 
 
-def _check_items(kind: Kind, source: Path, items: Sequence[Item]) -> None:
+def check_items(kind: Kind, source: Path, items: Sequence[Item], most: int) -> None:
+    """Check the number of items and their labels, before any is read.
+
+    Raises:
+        TaskError: there are none, more than `most`, fewer than two labels, or one that is too long.
+    """
     labels = {item.label for item in items}
     if not items:
         raise TaskError(f"a data set of {kind} has some, '{source}' has none")
@@ -304,14 +351,19 @@ def _check_items(kind: Kind, source: Path, items: Sequence[Item]) -> None:
             f"{kind} have two labels at least, each the name of the folder that they lie in,"
             f" '{source}' has only '{min(labels)}'"
         )
-    if len(items) > MOST_ITEMS:
-        raise TaskError(f"a data set has at most {MOST_ITEMS:,} items, '{source}' has {len(items):,}")
+    if len(items) > most:
+        raise TaskError(f"a data set of {kind} has at most {most:,} items, '{source}' has {len(items):,}")
     longest = max(labels, key=lambda label: len(label.encode()))
     if len(longest.encode()) > LONGEST_LABEL:
         raise TaskError(f"a label has at most {LONGEST_LABEL} bytes, got '{longest}'")
 
 
-def _check_splits(source: Path, content: Content) -> None:
+def check_splits(source: Path, content: Content) -> None:
+    """Check that each split has enough items, and that each label is among those to train on.
+
+    Raises:
+        TaskError: it has not, or is not.
+    """
     sizes = content.sizes
     fewest: Split = "select" if sizes["select"] < sizes["report"] else "report"
     count = sizes[fewest]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from space.errors import TaskError
@@ -19,6 +20,7 @@ from trainers.tasks.datasets.documents import FIELD, is_text
 from trainers.tasks.datasets.images import image_items, is_idx_labels, is_image
 from trainers.tasks.datasets.pairing import Pairing
 from trainers.tasks.datasets.pairs import could_be_pairs, read_pairs
+from trainers.tasks.datasets.pictures import SIDE, collect_images
 from trainers.tasks.datasets.records import is_note, is_records
 from trainers.tasks.datasets.sounds import is_sound, sound_items
 from trainers.tasks.datasets.texts import read_text
@@ -27,14 +29,28 @@ LONGEST_LICENCE = 200  # characters
 HIDDEN = (".", "__MACOSX")
 
 
+@dataclass(frozen=True)
+class Told:
+    """What the user says about a source, besides its kind.
+
+    Attributes:
+        field: of a record of text, which has the text.
+        side: pixels that the shorter side of an image keeps at most.
+        pairing: the fields of pairs.
+    """
+
+    field: str = FIELD
+    side: int = SIDE
+    pairing: Pairing = Pairing()  # noqa: RUF009 - it is frozen
+
+
 def read_folder(
     source: Path,
     kind: Kind | None,
     progress: Progress,
     left_out: LeftOut,
     scratch: Path,
-    field: str = FIELD,
-    pairing: Pairing = Pairing(),  # noqa: B008 - it is frozen
+    told: Told,
 ) -> Content:
     """Read and convert a folder or a file.
 
@@ -44,8 +60,7 @@ def read_folder(
         progress: called with the number of items read and their total, of text with bytes.
         left_out: what is not in the data set is noted there.
         scratch: an empty folder for what does not fit into memory.
-        field: of a record of text, which has the text.
-        pairing: what the user says about the fields of pairs.
+        told: what else the user says about it.
 
     Raises:
         TaskError: it is not clear what it holds, it holds too little, or too many items cannot be read.
@@ -53,17 +68,18 @@ def read_folder(
     files = visible_files(source)
     if not files:
         raise TaskError(f"a data set has files, the folder '{source}' has none")
-    kind = kind or find_kind(source, files, field)
+    kind = kind or find_kind(source, files, told.field)
     if not source.is_file():
         left_out.note_others([path for path in files if not _belongs(path, kind, source)])
     if kind == "text":
-        return read_text(source, files, progress, left_out, scratch, field)
+        return read_text(source, files, progress, left_out, scratch, told.field)
     if kind == "pairs":
-        return read_pairs(source, files, progress, left_out, scratch, pairing)
+        return read_pairs(source, files, progress, left_out, scratch, told.pairing)
     if source.is_file():
         raise TaskError(f"{kind} are read from a folder with one folder for each label, '{source}' is a file")
     if kind == "images":
-        return collect(kind, source, image_items(source, files), progress, left_out)
+        items = image_items(source, files, told.side)
+        return collect_images(source, items, told.side, progress, left_out, scratch)
     items, rule = sound_items(source, files)
     return collect(kind, source, items, progress, left_out, rule)
 

@@ -1,6 +1,6 @@
 """Images by label: picture files in folders, or IDX files as MNIST has them (http://yann.lecun.com/exdb/mnist).
 
-Each becomes 16x16 pixels, or 8x8 where all are smaller than 16.
+Each becomes a thumbnail of 16x16 pixels, or 8x8 where all are smaller than 16, and a picture file.
 """
 
 import gzip
@@ -8,8 +8,8 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +17,7 @@ from space.errors import TaskError
 from space.records import Split
 from space.words import counted
 from trainers.tasks.datasets.content import Item, items_by_folder, unreadable
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from trainers.tasks.datasets.pictures import read_picture, read_scan
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 LARGE, SMALL = 16, 8  # pixels of a side
@@ -39,8 +37,13 @@ def is_idx_labels(path: Path) -> bool:
     return IDX_LABELS.fullmatch(path.name) is not None
 
 
-def image_items(source: Path, files: Sequence[Path]) -> list[Item]:
+def image_items(source: Path, files: Sequence[Path], side: int) -> list[Item]:
     """Pictures in folders of labels, and scans of IDX files, not yet converted.
+
+    Args:
+        source: the folder.
+        files: all files that are there.
+        side: pixels that the shorter side of an image keeps at most.
 
     Raises:
         TaskError: an IDX file cannot be read, or a picture is not in the folder of a label.
@@ -48,31 +51,12 @@ def image_items(source: Path, files: Sequence[Path]) -> list[Item]:
     pictures = [path for path in files if path.suffix.lower() in SUFFIXES]
     idx = [path for path in files if IDX_IMAGES.fullmatch(path.name)]
     if not idx:
-        side = LARGE if any(_longer_side(path) >= LARGE for path in pictures) else SMALL
-        return items_by_folder(source, pictures, lambda path: _picture(path, side))
+        thumbnail = LARGE if any(_longer_side(path) >= LARGE for path in pictures) else SMALL
+        return items_by_folder(source, pictures, partial(read_picture, side=side, thumbnail=thumbnail))
     if pictures:
         raise TaskError(f"images are pictures or IDX files, '{source}' has both: '{pictures[0].name}' too")
-    return [item for path in idx for item in _scans(path, "train" in " ".join(p.name for p in idx))]
-
-
-def to_pixels(image: "Image", side: int) -> np.ndarray:
-    """An image of any size and mode -> (side, side, 3) uint8; uncropped, padded with black if not square."""
-    from PIL import Image, ImageOps
-
-    return np.asarray(ImageOps.pad(to_rgb(image), (side, side), Image.Resampling.BOX))
-
-
-def to_rgb(image: "Image") -> "Image":
-    """An image of any mode in three colours of eight bits, before white where it is transparent."""
-    from PIL import Image
-
-    if image.mode.startswith(("I", "F")):  # more than 8 bits, which a plain conversion clips
-        values = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((values / max(values.max(), 1) * 255).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        seen = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
-    return image.convert("RGB")
+    with_train = "train" in " ".join(path.name for path in idx)
+    return [item for path in idx for item in _scans(path, with_train, side)]
 
 
 def _longer_side(path: Path) -> int:
@@ -86,20 +70,8 @@ def _longer_side(path: Path) -> int:
         return 0
 
 
-def _picture(path: Path, side: int) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    try:
-        with path.open("rb") as file, Image.open(file) as image:
-            return to_pixels(ImageOps.exif_transpose(image), side)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise unreadable(path, error, "an image") from None
-
-
-def _scans(path: Path, with_train: bool) -> Iterator[Item]:
+def _scans(path: Path, with_train: bool, side: int) -> Iterator[Item]:
     """The scans of a pair of IDX files; the t10k pair is the report split if there is a train pair."""
-    from PIL import Image
-
     match = IDX_IMAGES.fullmatch(path.name)
     assert match is not None
     labels_path = path.with_name(f"{match['before']}labels{match['dot']}idx1{match['after']}")
@@ -114,10 +86,10 @@ def _scans(path: Path, with_train: bool) -> Iterator[Item]:
     split: Split | None = None
     if with_train:
         split = "train" if "train" in match["before"] else "report"
-    side = LARGE if max(scans.shape[1:]) >= LARGE else SMALL
+    thumbnail = LARGE if max(scans.shape[1:]) >= LARGE else SMALL
     for index, (scan, label) in enumerate(zip(scans, labels.tolist(), strict=True)):
         yield Item(
-            lambda scan=scan: to_pixels(Image.fromarray(scan), side),
+            partial(read_scan, scan, side=side, thumbnail=thumbnail),
             str(label),
             f"{match['before']}{index}",
             split,

@@ -31,11 +31,9 @@ from space.files import PART, write_folder_atomically
 from space.machine import Place
 from space.records import SPLITS, Frozen, Split
 from trainers.tasks.cache import forget
-from trainers.tasks.datasets.content import MAPPED, Arrays, Content, Kind, LeftOut, Progress
-from trainers.tasks.datasets.documents import FIELD
-from trainers.tasks.datasets.folders import find_licence, read_folder
-from trainers.tasks.datasets.pairing import Pairing
-from trainers.tasks.mapped import open_columns, pieces
+from trainers.tasks.datasets.content import MAPPED, Arrays, Content, Kind, LeftOut, Progress, open_content
+from trainers.tasks.datasets.folders import Told, find_licence, read_folder
+from trainers.tasks.mapped import pieces
 from trainers.tasks.registry import ENTRY_POINTS
 
 ENVIRONMENT = "PATHFRONT_DATA"
@@ -59,6 +57,7 @@ class Manifest(Frozen):
         left_out: repeated items and paragraphs that were removed.
         unreadable: items that were left out because they could not be read.
         labels: names of the labels, by index; empty for text.
+        side: pixels that the shorter side of an image has at most; None where only thumbnails are kept.
         licence: as the source states it, if it does.
         facts: of pairs: which fields they were made of, `metric` and why.
         sha256: digest of kind, labels, metric and arrays.
@@ -74,6 +73,7 @@ class Manifest(Frozen):
     left_out: int
     unreadable: int = 0
     labels: tuple[str, ...]
+    side: int | None = None
     licence: str | None
     facts: dict[str, str] = Field(default_factory=dict)
     sha256: str
@@ -139,7 +139,7 @@ class Dataset:
     def _mapped(self) -> Arrays:
         with DATA.errors():
             try:
-                return open_columns(self.folder, MAPPED[self.manifest.kind])
+                return open_content(self.manifest.kind, self.folder)
             except (FileNotFoundError, ValueError):
                 raise _damaged(self.folder) from None
 
@@ -223,8 +223,7 @@ def add_dataset(
     origin: str | None = None,
     licence: str | None = None,
     left_out: LeftOut | None = None,
-    field: str = FIELD,
-    pairing: Pairing = Pairing(),  # noqa: B008 - it is frozen
+    told: Told = Told(),  # noqa: B008 - it is frozen
 ) -> Dataset:
     """Read a folder or a file and keep it as a data set.
 
@@ -237,8 +236,7 @@ def add_dataset(
         origin: where the source comes from; its path when None.
         licence: of the data; read from the files beside them when None.
         left_out: what is not in the data set is noted there; it says how many items may be unreadable.
-        field: of a record of text, which has the text.
-        pairing: what the user says about the fields of pairs.
+        told: what else the user says about the source.
 
     Raises:
         StudyFileError: the name is invalid, or belongs to other data.
@@ -254,7 +252,7 @@ def add_dataset(
     left_out = left_out or LeftOut()
     with _scratch() as scratch:
         with DATA.errors():
-            content = read_folder(source, kind, progress, left_out, scratch, field, pairing)
+            content = read_folder(source, kind, progress, left_out, scratch, told)
         facts = {"name": name, "source": origin or str(source.resolve()), "licence": licence}
         manifest = _manifest(content, left_out.bad, **facts)
         if name in dataset_names() and not replace:
@@ -312,6 +310,7 @@ def _manifest(content: Content, unreadable: int, name: str, source: str, licence
         left_out=content.left_out,
         unreadable=unreadable,
         labels=content.labels,
+        side=content.side,
         licence=licence,
         facts=content.facts,
         sha256=_digest(content.kind, content.labels, content.arrays, content.facts),

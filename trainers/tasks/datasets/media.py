@@ -8,7 +8,8 @@ import numpy as np
 
 from space.errors import TaskError
 from trainers.tasks.datasets.content import unreadable
-from trainers.tasks.datasets.images import LARGE, to_pixels, to_rgb
+from trainers.tasks.datasets.images import LARGE
+from trainers.tasks.datasets.pictures import to_pixels, to_rgb
 from trainers.tasks.datasets.sounds import FULL_SCALE, decoded, resampled, to_log_mel
 from trainers.tokens.audio import audio_patches
 from trainers.tokens.image import image_patches

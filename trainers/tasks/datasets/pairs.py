@@ -87,7 +87,7 @@ def read_pairs(
     arrays = open_columns(scratch, MAPPED["pairs"])
     metric, why = _metric(arrays, fields, pairing)
     facts = {**fields.facts, "metric": metric, "why": why}
-    return Content("pairs", arrays, (), rule, writer.repeated, facts)
+    return Content("pairs", arrays, (), rule, writer.repeated, facts=facts)
 
 
 def _first(path: Path, source: Path) -> Record | None:

@@ -12,6 +12,7 @@ from typing import Self, overload
 import numpy as np
 
 from space.errors import TaskError
+from space.images import ADDED
 from space.machine import cpu_count
 from space.records import HELD_OUT, Split, SuiteRecord
 from trainers.tasks.cache import CACHE, cached_arrays
@@ -24,7 +25,7 @@ from trainers.tasks.processes import in_order
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import BOS, Tokenizer
 
-FAMILY = "added"
+FAMILY = ADDED
 MOST_CUT = 8_000_000  # bytes of documents from which excerpts are cut
 SPAN = 2_000_000  # bytes of documents that a process encodes at once
 SMALL = 2 * SPAN  # bytes; a shorter text is encoded by this process
