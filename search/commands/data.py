@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 MOST_BAD = 0.01
 SPECIALIST = "trainers.specialist:dense_specialist"
 
-app = typer.Typer(
-    help="Images, sounds, text and pairs of your own, as tasks.", rich_markup_mode=None
-)
+app = typer.Typer(help="Images, sounds, text and pairs of your own, as tasks.", rich_markup_mode=None)
 
 KindOption = Annotated[
     Literal["images", "sounds", "text", "pairs"] | None,
