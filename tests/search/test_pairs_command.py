@@ -5,11 +5,15 @@ import json
 import numpy as np
 import pyarrow
 import pytest
+import yaml
 from pair_sources import captions, lines, questions
 from pyarrow.parquet import write_table
 
 from search.commands import data as commands
+from search.store.studies import create_or_resume
+from search.worker import run_worker
 from space.catalog import local_catalog
+from space.study import StudyConfig
 from trainers.specialist import train_specialist
 from trainers.tasks.datasets.library import open_dataset
 
@@ -22,7 +26,7 @@ space:
   experts: {choices: [1, 2]}
   top_k: 1
   mixture: {fixed: true}
-rungs: {tokens: [8000]}
+rungs: {tokens: [5000]}
 search: {sampler: stratified, seed: 0}
 stop: {candidates: 2}
 workers: 1
@@ -61,9 +65,8 @@ def test_two_sets_of_pairs_are_added_searched_and_removed(run_command, tmp_path)
     assert code == 0
     assert "pictures" in out
     assert "pairs" in out
-    (tmp_path / "work" / "mine.yaml").write_text(STUDY)
-    code, _, err = run_command("launch", "mine.yaml")
-    assert code == 0, err
+    create_or_resume("sqlite:///pathfront.db", StudyConfig.model_validate(yaml.safe_load(STUDY)))
+    assert run_worker("sqlite:///pathfront.db", "mine") == 2
     code, out, _ = run_command("trials", "mine", "--json")
     trials = json.loads(out)
     assert [trial["state"] for trial in trials] == ["done", "done"]
@@ -114,7 +117,7 @@ def test_an_expert_at_the_floor_is_refused_until_a_specialist_is_trained(run_com
 
     def small(suite, name, tokens, say=False):
         asked.append(tokens)
-        return train_specialist(suite, name, 40_000)
+        return train_specialist(suite, name, 25_000)
 
     monkeypatch.setattr("trainers.specialist.train_specialist", small)
     code, out, err = run_command("data", "add", "letters", tmp_path / "a.jsonl", "--specialist")
