@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from search.commands.data_control import more_of, say_more
 from search.commands.data_remove import EXAMPLES, Name, remove
 from search.commands.options import Json, examples
 
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 MOST_BAD = 0.01
 SPECIALIST = "trainers.specialist:dense_specialist"
 
-app = typer.Typer(help="Images and sounds by label, and text of your own, as tasks.", rich_markup_mode=None)
+app = typer.Typer(help="Images and sounds by label, text and control, as tasks.", rich_markup_mode=None)
 
 KindOption = Annotated[
-    Literal["images", "sounds", "text"] | None,
-    typer.Option(help="What it holds; found from the endings of its files otherwise."),
+    Literal["images", "sounds", "text", "control"] | None,
+    typer.Option(help="What it holds; found from its files otherwise."),
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace a data set of that name.")]
 Field = Annotated[
@@ -52,12 +53,13 @@ SpecialistOption = Annotated[
             "pathfront data add spoken-digits recordings/  # LABEL/*.flac, or LABEL_SPEAKER_NUMBER.mp3",
             "pathfront data add novels books/ --kind text --specialist",
             "pathfront data add web crawl/ --field content  # crawl/*.jsonl.zst",
+            "pathfront data add maze D4RL/pointmaze/umaze-v2 --kind control  # a data set of Minari",
         ]
     ),
 )
 def add(
     name: Name,
-    source: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or file to read.")],
+    source: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or file to read, or a Minari id.")],
     kind: KindOption = None,
     field: Field = "text",
     max_bad: MaxBad = MOST_BAD,
@@ -74,6 +76,8 @@ def add(
                LABEL_SPEAKER_NUMBER.wav
       text     UTF-8 files, JSON lines (.jsonl) or Parquet, or is such a file itself;
                files and JSON lines may be compressed (.gz, .zst)
+      control  a data set of Minari, or it is the id of one: its episodes are learnt
+               from, its environment scores (pip install 'pathfront[minari]')
 
     Folders of labels may lie below train/ and test/, and val/ too. Links are followed, hidden files left out.
     Where the source has no such splits, every tenth item is held out for select and every tenth for report;
@@ -85,19 +89,16 @@ def add(
     to one second at 8 kHz. Then floor and expert are measured into pathfront-tasks.json (or PATHFRONT_TASKS),
     and study files beside it may name the task.
     """  # noqa: D301 - a backspace keeps the lines of a block apart
-    from pathlib import Path
-
     from search.commands import output
     from trainers.tasks.datasets.content import LeftOut
     from trainers.tasks.datasets.library import add_dataset, check_name
+    from trainers.tasks.datasets.minari_folders import locate
 
     check_name(name)
     _check_places()
-    former, left_out = _sha256(name), LeftOut(max_bad)
+    former, left_out, folder = _sha256(name), LeftOut(max_bad), locate(source, kind == "control")
     with output.Meter(f"reading {source}", 1) as meter:
-        dataset = add_dataset(
-            name, Path(source), _items(meter), kind, replace, left_out=left_out, field=field
-        )
+        dataset = add_dataset(name, folder, _items(meter), kind, replace, left_out=left_out, field=field)
     _say_left_out(left_out, dataset)
     _say_replaced(dataset, former)
     _measure(dataset, specialist, json)
@@ -298,6 +299,7 @@ def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
         f"{measured.record.metric}: floor {floor.mean:.4g} ({floor.policy}),"
         f" expert {expert.mean:.4g} ± {expert.stderr:.2g} ({expert.policy}) on {expert.n} report episodes"
     )
+    say_more(dataset, measured)
     output.say(f"in a study file: suite: [{manifest.name}, ...]")
 
 
@@ -307,6 +309,8 @@ def _warn_of_few(name: str, kind: str, count: int) -> None:
     from trainers.tasks.datasets.content import ENOUGH_HELD_OUT
     from trainers.tasks.datasets.texts import ENOUGH_EXCERPTS
 
+    if kind == "control":  # held-out episodes are played, and there are enough of them
+        return
     enough, what = (ENOUGH_EXCERPTS, "excerpts") if kind == "text" else (ENOUGH_HELD_OUT, "items")
     if count < enough:
         output.say(
@@ -323,6 +327,7 @@ def _row(dataset: "Dataset", measured: "Measured | None") -> dict[str, object]:
         "expert": expert and expert.mean,
         "size": dataset.size,
         "folder": str(dataset.folder),
+        **more_of(dataset),
     }
 
 

@@ -1,4 +1,4 @@
-"""The content of a data set: labelled items or documents, each in one split.
+"""The content of a data set: labelled items, documents or demonstrations, each in one split.
 
 Nothing here knows a file format, where data sets are kept, or how they are played.
 """
@@ -16,11 +16,22 @@ from space.errors import TaskError
 from space.records import SPLITS, Split
 from trainers.tasks.mapped import Column
 
-Kind = Literal["images", "sounds", "text"]
+Kind = Literal["images", "sounds", "text", "control"]
 Arrays = dict[str, np.ndarray]
 
 MAPPED: dict[Kind, dict[str, Column]] = {
     "text": {"text": Column("|u1"), "ends": Column("<i8"), "splits": Column("|u1")},
+    "control": {
+        "about": Column("|u1"),
+        "numbers": Column("<f4"),
+        "pixels": Column("|u1"),
+        "actions": Column("<f4"),
+        "ends": Column("<i8"),
+        "returns": Column("<f8"),
+        "missions": Column("|u1"),
+        "mission_ends": Column("<i8"),
+        "splits": Column("|u1"),
+    },
 }
 """Arrays of the kinds of which each array is a file that is mapped into memory; others are read whole."""
 
@@ -62,7 +73,8 @@ class Content:
         kind: what it is.
         arrays: `splits` (count,), places in `SPLITS`. Of images also `items` (count, side, side, 3) uint8, of
             sounds `items` (count, frames, bands) float16 in [-1, 1], of both `labels` (count,); of a text
-            `text` (bytes,) uint8 and the `ends` (count,) of its documents, mapped into memory.
+            `text` (bytes,) uint8 and the `ends` (count,) of its documents, mapped into memory. Those of
+            control are described in `minari_sets`.
         labels: their names, by index; empty for text.
         rule: how the splits were chosen, in words.
         left_out: repeated items and paragraphs that were removed.

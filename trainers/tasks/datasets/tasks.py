@@ -1,4 +1,4 @@
-"""Data sets that the user added, as tasks: labels of images and sounds, here, and text.
+"""Data sets that the user added, as tasks: labels of images and sounds, here, text and control.
 
 Each data set is one task, opened by its name. None of them ships.
 """
@@ -13,6 +13,7 @@ from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.answers import AnswerTask, Example, exact_match
 from trainers.tasks.base import Task
 from trainers.tasks.datasets.content import Kind
+from trainers.tasks.datasets.control_task import AddedControl
 from trainers.tasks.datasets.library import Dataset, dataset_names, open_dataset
 from trainers.tasks.datasets.text_task import FAMILY, AddedText
 from trainers.tokens.audio import audio_patches
@@ -132,6 +133,7 @@ CLASSES: dict[Kind, Callable[[Dataset, SuiteRecord, Tokenizer, int | None], Task
     "images": LabelledImages,
     "sounds": LabelledSounds,
     "text": AddedText,
+    "control": AddedControl,
 }
 
 
