@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from search.commands.data_added import items, measure, row, say_left_out, say_replaced
 from search.commands.data_images import DEFAULT, Side
 from search.commands.data_pairs import Answer, Audio, GroupBy, Image, Metric, Question
 from search.commands.data_remove import EXAMPLES, Name, remove
@@ -12,17 +13,13 @@ from search.commands.options import Json, examples
 
 if TYPE_CHECKING:
     from search.commands.output import Meter
-    from space.catalog import Measured
-    from trainers.tasks.datasets.content import LeftOut, Progress
-    from trainers.tasks.datasets.library import Dataset
 
 MOST_BAD = 0.01
-SPECIALIST = "trainers.specialist:dense_specialist"
 
-app = typer.Typer(help="Images, sounds, text and pairs of your own, as tasks.", rich_markup_mode=None)
+app = typer.Typer(help="Images, sounds, text, pairs and control data as tasks.", rich_markup_mode=None)
 
 KindOption = Annotated[
-    Literal["images", "sounds", "text", "pairs"] | None,
+    Literal["images", "sounds", "text", "pairs", "control"] | None,
     typer.Option(help="What it holds; found from the endings of its files and their fields otherwise."),
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace a data set of that name.")]
@@ -55,12 +52,13 @@ SpecialistOption = Annotated[
             "pathfront data add novels books/ --kind text --specialist",
             "pathfront data add web crawl/ --field content  # crawl/*.jsonl.zst",
             "pathfront data add vqa vqa/train.jsonl --image picture --question q --answer answers",
+            "pathfront data add maze D4RL/pointmaze/umaze-v2 --kind control  # a data set of Minari",
         ]
     ),
 )
 def add(
     name: Name,
-    source: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or file to read.")],
+    source: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder or file to read, or a Minari id.")],
     kind: KindOption = None,
     field: Field = "text",
     image: Image = None,
@@ -87,6 +85,8 @@ def add(
       pairs    image and caption, image, question and answers, sound and transcript, or
                prompt and answer: records of JSON lines, CSV, Parquet, tar shards
                (WebDataset) or datasets.save_to_disk, with media as files or bytes
+      control  a data set of Minari, or it is the id of one: its episodes are learnt
+               from, its environment scores (pip install 'pathfront[minari]')
 
     Folders of labels may lie below train/ and test/, and val/ too. Links are followed, hidden files left out.
     Where the source has no such splits, every tenth item is held out for select and every tenth for report;
@@ -99,13 +99,12 @@ def add(
     expert are measured into pathfront-tasks.json (or PATHFRONT_TASKS), and study files beside it may name the
     task.
     """  # noqa: D301 - a backspace keeps the lines of a block apart
-    from pathlib import Path
-
     from search.commands import output
     from search.commands.data_pairs import check_pairs, say_recognised
     from trainers.tasks.datasets.content import LeftOut
     from trainers.tasks.datasets.folders import Told
     from trainers.tasks.datasets.library import add_dataset, check_name
+    from trainers.tasks.datasets.minari_folders import locate
     from trainers.tasks.datasets.pairing import Pairing
 
     check_name(name)
@@ -113,13 +112,13 @@ def add(
     told = Told(field, side, pairing)
     kind = "pairs" if check_pairs(kind, pairing) else kind
     _check_places()
-    former, left_out = _sha256(name), LeftOut(max_bad)
+    former, left_out, folder = _sha256(name), LeftOut(max_bad), locate(source, kind == "control")
     with output.Meter(f"reading {source}", 1) as meter:
-        dataset = add_dataset(name, Path(source), _items(meter), kind, replace, None, None, left_out, told)
+        dataset = add_dataset(name, folder, items(meter), kind, replace, None, None, left_out, told)
     say_recognised(dataset)
-    _say_left_out(left_out, dataset)
-    _say_replaced(dataset, former)
-    _measure(dataset, specialist, json)
+    say_left_out(left_out, dataset)
+    say_replaced(dataset, former)
+    measure(dataset, specialist, json)
 
 
 @app.command(
@@ -175,7 +174,7 @@ def fetch(
             dataset = add_dataset(
                 name,
                 source,
-                _items(meter),
+                items(meter),
                 wanted.kind,
                 replace,
                 wanted.url,
@@ -184,9 +183,9 @@ def fetch(
                 Told(field, side),
             )
     say_recognised(dataset)
-    _say_left_out(left_out, dataset)
-    _say_replaced(dataset, former)
-    _measure(dataset, specialist, json)
+    say_left_out(left_out, dataset)
+    say_replaced(dataset, former)
+    measure(dataset, specialist, json)
 
 
 @app.command("list", epilog=examples(["pathfront data list", "pathfront data list --json"]))
@@ -205,7 +204,7 @@ def list_datasets(json: Json = False) -> None:
     rows = []
     for name in dataset_names():
         try:
-            rows.append(_row(open_dataset(name), measured.get(name)))
+            rows.append(row(open_dataset(name), measured.get(name)))
         except TaskError as error:
             output.say(f"warning: {error}")
         if (other := taken_by(name)) is not None:
@@ -260,119 +259,6 @@ def _sha256(name: str) -> str | None:
         return open_dataset(name).manifest.sha256
     except (NotFoundError, TaskError):
         return None
-
-
-def _say_left_out(left_out: "LeftOut", dataset: "Dataset") -> None:
-    """Say what of the source is not in the data set, and why."""
-    from search.commands import output
-    from space.words import counted
-
-    if left_out.bad:
-        output.say(f"left out: {counted(left_out.bad, 'item')} that cannot be read")
-        _say_first(left_out.first_bad, left_out.bad)
-    if left_out.others:
-        output.say(f"left out: {counted(left_out.others, 'file')} of another kind")
-        _say_first(left_out.first_others, left_out.others)
-    if repeated := dataset.manifest.left_out:
-        output.say(f"left out: {repeated:,} that stood more than once are kept once")
-
-
-def _say_first(named: list[str], count: int) -> None:
-    from search.commands import output
-
-    for line in named:
-        output.say(f"  {line}")
-    if count > len(named):
-        output.say(f"  and {count - len(named):,} more")
-
-
-def _say_replaced(dataset: "Dataset", former: str | None) -> None:
-    """If a data set was replaced by other data, delete its references and say so."""
-    from search.commands import output
-    from space.catalog import forget_local
-
-    name = dataset.manifest.name
-    if former not in (None, dataset.manifest.sha256):
-        forget_local(name)
-        output.say(
-            f"'{name}' holds other data than before; studies of the former data are not continued on it"
-        )
-
-
-def _measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
-    """Measure floor and expert, note them for study files, and say what was found."""
-    from search.commands import output
-    from space.catalog import write_local
-    from space.errors import WeakExpert
-    from trainers.tasks.datasets.pair_task import AddedPairs
-    from trainers.tasks.datasets.text_task import AddedText
-    from trainers.tasks.measure import measure_by_name, own_suite
-    from trainers.tasks.registry import load_task
-
-    manifest = dataset.manifest
-    suite = own_suite()
-    task = load_task(manifest.name, suite)
-    if isinstance(task, AddedText | AddedPairs):
-        with output.Meter(f"tokenising {manifest.name}", 1) as meter:
-            task.tokenise(_items(meter))
-    output.say(f"measuring floor and expert of {manifest.name}")
-    try:
-        measured = measure_by_name(manifest.name, suite, SPECIALIST if specialist else None)
-    except WeakExpert as error:
-        if specialist:
-            raise
-        raise WeakExpert(f"{error}; a trained network may: add it again with --specialist") from None
-    path = write_local(measured)
-    _warn_of_few(manifest.name, manifest.kind, measured.episodes)
-    if json:
-        output.print_json(_row(dataset, measured))
-        return
-    sizes = ", ".join(f"{count:,} {split}" for split, count in manifest.splits.items())
-    labels = f"{len(manifest.labels)} labels, " if manifest.labels else ""
-    floor, expert = measured.record.checked("report")
-    print(f"{manifest.name}: {labels}{sizes}; {manifest.rule}")
-    print(f"{output.short(dataset.size)}B in {dataset.folder}, references in {path}")
-    print(
-        f"{measured.record.metric}: floor {floor.mean:.4g} ({floor.policy}),"
-        f" expert {expert.mean:.4g} ± {expert.stderr:.2g} ({expert.policy}) on {expert.n} report episodes"
-    )
-    output.say(f"in a study file: suite: [{manifest.name}, ...]")
-
-
-def _warn_of_few(name: str, kind: str, count: int) -> None:
-    """Warn if too few held-out items or excerpts score a trial."""
-    from search.commands import output
-    from trainers.tasks.datasets.content import ENOUGH_HELD_OUT
-    from trainers.tasks.datasets.texts import ENOUGH_EXCERPTS
-
-    enough, what = (ENOUGH_EXCERPTS, "excerpts") if kind == "text" else (ENOUGH_HELD_OUT, "items")
-    if count < enough:
-        output.say(
-            f"warning: {count} {what} score a trial of {name}; fewer than {enough} tell candidates apart"
-            " poorly, so add more data if you can"
-        )
-
-
-def _row(dataset: "Dataset", measured: "Measured | None") -> dict[str, object]:
-    """The row of a data set; floor and expert are None if they were not measured here."""
-    floor, expert = measured.record.checked("report") if measured else (None, None)
-    return dataset.manifest.model_dump() | {
-        "floor": floor and floor.mean,
-        "expert": expert and expert.mean,
-        "size": dataset.size,
-        "folder": str(dataset.folder),
-    }
-
-
-def _items(meter: "Meter") -> "Progress":
-    """Shows items, or bytes, of their total."""
-    from search.commands import output
-
-    def show(done: int, total: int, unit: str = "", /) -> None:
-        few, all_ = (output.short(n, unit) if unit else f"{n:,}" for n in (done, total))
-        meter.update(done, f"{few} of {all_}", total)
-
-    return show
 
 
 def _bytes(meter: "Meter") -> Callable[[int, int], None]:

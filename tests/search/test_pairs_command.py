@@ -9,7 +9,7 @@ import yaml
 from pair_sources import captions, lines, questions
 from pyarrow.parquet import write_table
 
-from search.commands import data as commands
+from search.commands import data_added as commands
 from search.store.studies import create_or_resume
 from search.worker import run_worker
 from space.catalog import local_catalog

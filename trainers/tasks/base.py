@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -122,4 +122,13 @@ class Task(Protocol):
 
     def expert_policy(self) -> tuple[str, Policy]:
         """The expert's name and the expert."""
+        ...
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """A task whose expert is not there to play, but its episodes are."""
+
+    def returns(self) -> np.ndarray:
+        """Raw values of the expert's own episodes, (episodes,)."""
         ...

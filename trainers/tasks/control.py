@@ -127,3 +127,54 @@ class Box:
         """Ids (size,) of no motion and of either end of each axis."""
         ends = np.concatenate([np.zeros((1, self.size)), np.eye(self.size), -np.eye(self.size)])
         return [self.encode(self.scale.expand(end)) for end in ends]
+
+
+class Interval(Box):
+    """Actions that are floats between any two limits, in linear bins.
+
+    Args:
+        vocabulary: the suite's.
+        low: lower limit of each axis, (size,).
+        high: upper limit of each axis, (size,).
+    """
+
+    def __init__(self, vocabulary: Vocabulary, low: np.ndarray, high: np.ndarray) -> None:
+        super().__init__(vocabulary, high)
+        self.scale = values.Linear(tuple(low), tuple(high))
+
+
+class Several:
+    """Actions of several discrete values, or of one that does not begin at 0.
+
+    Args:
+        vocabulary: the suite's.
+        first: smallest value of each place, (size,).
+        sizes: number of values of each place, (size,).
+    """
+
+    def __init__(self, vocabulary: Vocabulary, first: np.ndarray, sizes: np.ndarray) -> None:
+        self.vocabulary = vocabulary
+        self.first, self.sizes = first, sizes
+        self.spec = ActionSpec(len(sizes), tuple(vocabulary.choices(int(size)) for size in sizes))
+
+    def encode(self, action: np.ndarray) -> np.ndarray:
+        """Values (size,) -> ids (size,)."""
+        return self.vocabulary.discrete_ids(np.asarray(action) - self.first)
+
+    def decode(self, tokens: np.ndarray) -> np.ndarray:
+        """Ids (size,) -> values (size,)."""
+        return self.vocabulary.discrete_values(tokens) + self.first
+
+    def random(self, rng: np.random.Generator) -> np.ndarray:
+        """Ids (size,) of uniformly random values."""
+        return self.encode(self.first + rng.integers(self.sizes))
+
+    def constants(self) -> list[np.ndarray]:
+        """Ids (size,) of the first values, and of these with one place at any other of its values."""
+        found = [self.encode(self.first)]
+        for place, size in enumerate(self.sizes):
+            for value in range(1, size):
+                action = self.first.copy()
+                action[place] += value
+                found.append(self.encode(action))
+        return found

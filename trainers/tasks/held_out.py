@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from space.records import Split
-from trainers.tasks.base import Policy, Session, Task
+from trainers.tasks.base import Policy, Recorded, Session, Task
 from trainers.tokens.sequence import Chunk
 
 WINDOW = 32  # tokens of a passage that is looked for in training
@@ -122,8 +122,12 @@ class HeldOutScores:
         return self._sign * self._task.score(policy, split, count)
 
     def expert(self, split: Split, count: int) -> np.ndarray:
-        """Scores of the expert, (count,)."""
-        return self._once("the expert", lambda: self._task.expert_policy()[1], split, count)
+        """Scores of the expert, (count,); of its recorded episodes, (episodes,), where these are better."""
+        played = self._once("the expert", lambda: self._task.expert_policy()[1], split, count)
+        if not isinstance(self._task, Recorded):
+            return played
+        recorded = self._sign * self._task.returns()
+        return recorded if recorded.mean() > played.mean() else played
 
     def floors(self, split: Split, count: int) -> Iterator[tuple[str, np.ndarray]]:
         """Name and scores, (count,), of each policy that looks at nothing."""

@@ -18,7 +18,7 @@ from space.plugins import load_object
 from space.records import HELD_OUT, Baseline, Reference, References, Sense, Split, SuiteRecord, TaskRecord
 from space.suites import generalist_tasks
 from trainers.tasks.answers import AnswerTask
-from trainers.tasks.base import Policy, Task
+from trainers.tasks.base import Policy, Recorded, Task
 from trainers.tasks.contract import CHECKED_EPISODES, check_by_name
 from trainers.tasks.episodes import Episodes
 from trainers.tasks.registry import blamed, load_task
@@ -31,6 +31,8 @@ RETRIEVED_EPISODES = 64
 LENGTH_EPISODES = 50
 SAMPLED_EPISODES = 100
 SEED = 0
+DEMONSTRATIONS = "demonstrations"  # the policy that made a task's recorded episodes
+RETRIEVAL = "retrieval"  # the nearest expert example
 SPECIALIST = "specialist"  # the policy of a reference that was trained for it
 DIGITS = 6  # significant
 
@@ -54,10 +56,15 @@ def measure(task: Task, specialist: Specialist | None = None) -> TaskRecord:
     references: dict[Split, References] = {}
     for split in HELD_OUT:
         blind = {name: _reference(task, policy, name, split) for name, policy in floors.items()}
-        expert = _best(task, [_reference(task, policy, name, split) for name, policy in experts.items()])
-        baselines = {name: Baseline(mean=r.mean, stderr=r.stderr, n=r.n) for name, r in blind.items()}
+        shown = [_reference(task, policy, name, split) for name, policy in experts.items()]
+        baselines = {r.policy: _baseline(r) for r in blind.values()}
         if isinstance(task, SessionTask) and not getattr(task, "by_likelihood", False):
-            baselines["retrieval"] = _retrieval(task, split)
+            retrieved = _retrieval(task, split)
+            baselines[RETRIEVAL] = _baseline(retrieved)
+            if isinstance(task, Recorded):  # whose expert is not there to play
+                baselines |= {r.policy: _baseline(r) for r in shown}
+                shown += [retrieved, _referred(task, task.returns(), DEMONSTRATIONS)]
+        expert = _best(task, shown)
         floor = _best(task, list(blind.values()))
         references[split] = References(floor=floor, expert=expert, baselines=baselines)
     record = record_of(task, references)
@@ -255,7 +262,16 @@ def _further(task: Task, policy: Policy, split: Split, count: int) -> np.ndarray
 
 
 def _reference(task: Task, policy: Policy, name: str, split: Split) -> Reference:
-    values = task.score(policy, split, task.reference_episodes)
+    return _referred(task, task.score(policy, split, task.reference_episodes), name)
+
+
+def _retrieval(task: SessionTask, split: Split) -> Reference:
+    policy = RetrievalPolicy(task.episodes(), task.vocabulary)
+    values = task.score(policy, split, min(RETRIEVED_EPISODES, task.reference_episodes))
+    return _referred(task, values, RETRIEVAL)
+
+
+def _referred(task: Task, values: np.ndarray, name: str) -> Reference:
     return Reference(
         mean=_rounded(values.mean()),
         stderr=_stderr(values),
@@ -266,10 +282,8 @@ def _reference(task: Task, policy: Policy, name: str, split: Split) -> Reference
     )
 
 
-def _retrieval(task: SessionTask, split: Split) -> Baseline:
-    policy = RetrievalPolicy(task.episodes(), task.vocabulary)
-    values = task.score(policy, split, min(RETRIEVED_EPISODES, task.reference_episodes))
-    return Baseline(mean=_rounded(values.mean()), stderr=_stderr(values), n=len(values))
+def _baseline(reference: Reference) -> Baseline:
+    return Baseline(mean=reference.mean, stderr=reference.stderr, n=reference.n)
 
 
 def _best(task: Task, references: list[Reference]) -> Reference:

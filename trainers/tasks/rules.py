@@ -19,7 +19,7 @@ from space.records import HELD_OUT, SPLITS, Split
 from space.words import counted
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import Session, Task
-from trainers.tasks.control import Box, Choices
+from trainers.tasks.control import Box, Choices, Several
 from trainers.tasks.families.text import REPEATABLE, TextTask, paragraphs
 from trainers.tasks.held_out import WINDOW, HeldOutScores, Passages, Recorder, begins_with, record
 from trainers.tasks.retrieval import RetrievalPolicy
@@ -220,6 +220,11 @@ def check_actions(checked: Checked) -> str | None:
             back = actions.decode(actions.encode(choice))
             require(back == choice, task, "a choice comes back from its token")
         return None
+    if isinstance(actions, Several):
+        for ids in actions.constants():
+            same = np.array_equal(actions.encode(actions.decode(ids)), ids)
+            require(same, task, "choices come back from their tokens")
+        return None
     if isinstance(actions, Box):
         half = 1 / checked.vocabulary.bins + 1e-9
         for place in np.linspace(-1, 1, 10 * checked.vocabulary.bins):
@@ -229,7 +234,8 @@ def check_actions(checked: Checked) -> str | None:
             require(error <= half, task, rule)
         return None
     return (
-        "its sessions have no `actions` of the types `Choices` or `Box`, so there is no other form to compare"
+        "its sessions have no `actions` of the types `Choices`, `Several` or `Box`, so there is no other form"
+        " to compare"
     )
 
 
@@ -324,7 +330,7 @@ def check_reference(task: Task, split: Split, count: int, scores: HeldOutScores 
     scores = scores or HeldOutScores(task)
     expert = scores.expert(split, count)
     for name, floor in scores.floors(split, count):
-        noise = float(np.hypot(expert.std(), floor.std()) / count**0.5)
+        noise = float(np.hypot(expert.std() / len(expert) ** 0.5, floor.std() / len(floor) ** 0.5))
         clear = expert.mean() - floor.mean() > 2 * noise
         require(clear, task, f"the expert clears '{name}', got {expert.mean():g} and {floor.mean():g}")
 

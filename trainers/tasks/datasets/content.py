@@ -1,4 +1,4 @@
-"""The content of a data set: labelled items or documents, each in one split.
+"""The content of a data set: labelled items, documents or demonstrations, each in one split.
 
 Nothing here knows a file format, where data sets are kept, or how they are played.
 """
@@ -18,7 +18,7 @@ from space.errors import TaskError
 from space.records import SPLITS, Split
 from trainers.tasks.mapped import Column, open_columns
 
-Kind = Literal["images", "sounds", "text", "pairs"]
+Kind = Literal["images", "sounds", "text", "pairs", "control"]
 Arrays = dict[str, np.ndarray]
 
 MAPPED: dict[Kind, dict[str, Column]] = {
@@ -43,6 +43,17 @@ MAPPED: dict[Kind, dict[str, Column]] = {
         "audio_content": Column("|u1"),
         "audio_ends": Column("<i8"),
         "audio_seen": Column("|u1", (32, 32)),
+    },
+    "control": {
+        "about": Column("|u1"),
+        "numbers": Column("<f4"),
+        "pixels": Column("|u1"),
+        "actions": Column("<f4"),
+        "ends": Column("<i8"),
+        "returns": Column("<f8"),
+        "missions": Column("|u1"),
+        "mission_ends": Column("<i8"),
+        "splits": Column("|u1"),
     },
 }
 """Arrays of the kinds of which each array is a file that is mapped into memory; others are read whole."""
@@ -90,7 +101,8 @@ class Content:
             Those of pairs are mapped: `text` has each question and its answers, which end at `question_ends`
             and `answer_ends` (count,); `image` and `audio` (count,) say which medium a pair has, -1 for none.
             A medium is kept encoded in `*_content`, up to `*_ends`; `*_seen` is what a model is shown of it.
-        labels: their names, by index; empty for text and pairs.
+            Those of control are described in `minari_sets`.
+        labels: their names, by index; of images and sounds only.
         rule: how the splits were chosen, in words.
         left_out: repeated items and paragraphs that were removed.
         side: pixels that the shorter side of an image has at most; None where there are no picture files.

@@ -18,6 +18,7 @@ from trainers.tasks.datasets.content import (
 )
 from trainers.tasks.datasets.documents import FIELD, is_text
 from trainers.tasks.datasets.images import image_items, is_idx_labels, is_image
+from trainers.tasks.datasets.minari_folders import is_minari
 from trainers.tasks.datasets.pairing import Pairing
 from trainers.tasks.datasets.pairs import could_be_pairs, read_pairs
 from trainers.tasks.datasets.pictures import SIDE, collect_images
@@ -55,7 +56,7 @@ def read_folder(
     """Read and convert a folder or a file.
 
     Args:
-        source: images or sounds in one folder for each label, text, or records of pairs.
+        source: images or sounds in one folder for each label, text, records of pairs, or demonstrations.
         kind: what it is; found from what is there when None.
         progress: called with the number of items read and their total, of text with bytes.
         left_out: what is not in the data set is noted there.
@@ -64,7 +65,12 @@ def read_folder(
 
     Raises:
         TaskError: it is not clear what it holds, it holds too little, or too many items cannot be read.
+        MachineError: a package that reads it is missing.
     """
+    if kind == "control" or (kind is None and is_minari(source)):
+        from trainers.tasks.datasets.minari_sets import read_minari  # and Gymnasium with it
+
+        return read_minari(source, progress, left_out, scratch)
     files = visible_files(source)
     if not files:
         raise TaskError(f"a data set has files, the folder '{source}' has none")

@@ -49,9 +49,9 @@ class Manifest(Frozen):
     Attributes:
         schema_version: of this record.
         name: the name of its task.
-        kind: images, sounds, text or pairs.
+        kind: images, sounds, text, pairs or control.
         source: the folder or the URL that it came from.
-        items: images, sounds, documents or pairs in all.
+        items: images, sounds, documents, pairs or demonstrations in all.
         splits: how many of them each split has.
         rule: how the splits were chosen, in words.
         left_out: repeated items and paragraphs that were removed.

@@ -11,6 +11,7 @@ import numpy as np
 from space.records import Sense, SuiteRecord
 from trainers.tasks.base import Task
 from trainers.tasks.datasets.content import Kind
+from trainers.tasks.datasets.control_task import AddedControl
 from trainers.tasks.datasets.labelled import LabelledItems
 from trainers.tasks.datasets.library import Dataset, dataset_names, open_dataset
 from trainers.tasks.datasets.pair_task import open_pairs
@@ -75,6 +76,7 @@ CLASSES: dict[Kind, Callable[[Dataset, SuiteRecord, Tokenizer, int | None], Task
     "sounds": LabelledSounds,
     "text": AddedText,
     "pairs": open_pairs,
+    "control": AddedControl,
 }
 
 
