@@ -42,7 +42,7 @@ def random_crop(image: "Image", setting: ImageSetting, rng: np.random.Generator)
 
 
 def _random_box(size: tuple[int, int], rng: np.random.Generator) -> Box:
-    """A part of a picture of this size; the square in its middle if none was found that fits."""
+    """A part of a picture of this size; of a long one, for which none may be found, a square that fits."""
     wide, high = size
     for _ in range(TRIES):
         area = wide * high * rng.uniform(LEAST_SHARE, 1)
@@ -51,7 +51,7 @@ def _random_box(size: tuple[int, int], rng: np.random.Generator) -> Box:
         if width <= wide and height <= high:
             return rng.uniform(0, wide - width), rng.uniform(0, high - height), width, height
     shorter = min(size)
-    return (wide - shorter) / 2, (high - shorter) / 2, shorter, shorter
+    return rng.uniform(0, wide - shorter), rng.uniform(0, high - shorter), shorter, shorter
 
 
 def _square(image: "Image", box: Box, side: int) -> Square:
