@@ -32,6 +32,8 @@ class Cost:
         body_flops_per_token: the same without the head and the patch encoders.
         network_flops_per_token: the share of the SwiGLU networks of all layers, dense or routed.
         head_flops_per_token: the output head at one position.
+        recomputed_flops_per_token: what a backward pass that computes the layers again adds.
+        recomputes: whether it does.
         encoder_flops_per_patch: patch encoder -> FLOPs of one patch.
         active_params: parameters that one token passes through, tables and encoders included.
         total_params: all parameters.
@@ -50,17 +52,26 @@ class Cost:
     muon_flops_per_step: int
     training_bytes: int
     cache_bytes_per_sequence: int
+    recomputed_flops_per_token: int = 0
+    recomputes: bool = False
 
     def planned_flops_per_token(self, optimizer: str, batch_tokens: int) -> float:
         """Planned training FLOPs: the head at every position, patches as in the uniform mixture.
 
-        The FLOPs of the optimizer's own products are divided among the tokens of the batch.
+        Layers that are computed again for the backward pass count twice forward. The FLOPs of the optimizer's
+        own products are divided among the tokens of the batch.
         """
         own = self.muon_flops_per_step / batch_tokens if optimizer == "muon" else 0.0
+        own += self.recomputed_flops_per_token if self.recomputes else 0
         return TRAINING_FACTOR * self.flops_per_token + own
 
     def training_flops(
-        self, tokens: int, scored_tokens: int, patches: dict[str, int], muon_steps: int = 0
+        self,
+        tokens: int,
+        scored_tokens: int,
+        patches: dict[str, int],
+        muon_steps: int = 0,
+        recomputed_tokens: int = 0,
     ) -> int:
         """FLOPs that training executes: the head runs only at scored positions.
 
@@ -69,10 +80,12 @@ class Cost:
             scored_tokens: tokens that enter the loss.
             patches: encoder -> patches among the input.
             muon_steps: steps of Muon.
+            recomputed_tokens: those whose layers were computed again for the backward pass.
         """
         forward = tokens * self.body_flops_per_token + scored_tokens * self.head_flops_per_token
         forward += sum(n * self.encoder_flops_per_patch[name] for name, n in patches.items())
-        return TRAINING_FACTOR * forward + muon_steps * self.muon_flops_per_step
+        again = recomputed_tokens * self.recomputed_flops_per_token
+        return TRAINING_FACTOR * forward + again + muon_steps * self.muon_flops_per_step
 
 
 @dataclass(frozen=True)
@@ -197,6 +210,8 @@ def price(arch: Architecture, suite: SuiteRecord) -> Cost:
         muon_flops_per_step=body.muon_flops,
         training_bytes=_training_bytes(layers, top, whole.params, suite),
         cache_bytes_per_sequence=body.cache_bytes,
+        recomputed_flops_per_token=body.flops - _last_products(arch),
+        recomputes=suite.checkpoint_activations,
     )
 
 
@@ -233,6 +248,17 @@ def _layers(arch: Architecture, suite: SuiteRecord) -> list[Part]:
     first = attention(arch, suite.context)
     dense, sparse = first + network(arch, sparse=False), first + router(arch) + network(arch, sparse=True)
     return [sparse if arch.is_sparse_layer(layer) else dense for layer in range(arch.depth)]
+
+
+def _last_products(arch: Architecture) -> int:
+    """FLOPs of one token in the last product of each layer if nothing of its result is kept.
+
+    torch computes a layer again until it has all that was kept: routed experts keep their outputs, which the
+    router weighs; dense and shared networks do not. (Compiled layers are computed again in whole.)
+    """
+    sparse = sum(arch.is_sparse_layer(layer) for layer in range(arch.depth))
+    shared = arch.expert_width if arch.shared_experts else 0
+    return 2 * arch.width * (sparse * shared + (arch.depth - sparse) * arch.dense_width)
 
 
 def _encoders(arch: Architecture, suite: SuiteRecord) -> dict[str, Part]:

@@ -109,6 +109,8 @@ class SuiteRecord(Frozen):
         context: tokens in a training window.
         batch_tokens: tokens in a training batch.
         accumulate: parts of a batch that a device processes one after another, adding up their gradients.
+        checkpoint_activations: whether only the inputs of layers are kept for the backward pass, which
+            computes the layers again.
         text_vocab: SentencePiece pieces.
         tokenizer: the SentencePiece model: the name of one that ships, or the SHA-256 of a study's own.
         bins: bins of a continuous value.
@@ -131,6 +133,7 @@ class SuiteRecord(Frozen):
     context: int = Field(ge=8)
     batch_tokens: int = Field(ge=8)
     accumulate: int = Field(default=1, ge=1)
+    checkpoint_activations: bool = False
     text_vocab: int = Field(ge=0)
     tokenizer: str = "python-docs-512"
     bins: int = Field(ge=2)
@@ -148,7 +151,8 @@ class SuiteRecord(Frozen):
     @model_serializer(mode="wrap")
     def _as_before(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data = default(self)
-        for name, absent in (("weights", {}), ("accumulate", 1)):  # hashes of stored suites stay as they were
+        since = {"weights": {}, "accumulate": 1, "checkpoint_activations": False}
+        for name, absent in since.items():  # hashes of stored suites stay as they were
             if data.get(name) == absent:
                 del data[name]
         return data
