@@ -271,6 +271,8 @@ class StudyConfig(Frozen):
             "context": self.context,
             "accumulate": self.accumulate,
             "checkpoint_activations": self.checkpoint_activations,
+            "devices": self.devices_per_trial,
+            "sharded": self.strategy == "fsdp" and self.devices_per_trial > 1,
         }
         changed = {key: value for key, value in changes.items() if value is not None}
         suite = suite.model_copy(update=changed)
