@@ -73,7 +73,8 @@ def test_two_devices_with_a_share_each_train_as_one_does(suite, tmp_path, optimi
     candidate = candidate_of(optimizer, **arch)
     one, two = recorder(tmp_path, "one"), recorder(tmp_path, "two")
     of = suite.model_copy(update=other)
-    whole = fitted(candidate, of, one, 1)
+    # experts are balanced over each part of a batch, and a part of two devices has other sequences
+    whole = fitted(candidate, of, one, 2 if "accumulate" in other else 1)
     shared = fitted(candidate, of, two, 2, strategy="fsdp")
     assert losses(two).keys() == losses(one).keys()
     assert_close(two, one, optimizer)
@@ -93,8 +94,8 @@ def test_three_devices_have_shares_of_different_size(suite, tmp_path):
     for optimizer in ("adamw", "muon"):
         fitted(candidate_of(optimizer), of, one, 1)
         fitted(candidate_of(optimizer), of, three, 3, strategy="fsdp")
-        early = list(losses(one).items())[:EARLY]
-        assert list(losses(three).items())[:EARLY] == pytest.approx(early, abs=CLOSE)
+        early = list(losses(one).values())[:EARLY]
+        assert list(losses(three).values())[:EARLY] == pytest.approx(early, abs=CLOSE)
 
 
 @pytest.mark.parametrize(
