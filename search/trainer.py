@@ -62,6 +62,7 @@ def budget_of(config: StudyConfig, claim: Claim, resumed: int | None, log_dir: s
         devices=config.devices_per_trial,
         loaders=config.loaders,
         compile=config.compile,
+        strategy=config.strategy,
         logger=config.logger,
         log_dir=log_dir,
     )

@@ -12,6 +12,7 @@ from pydantic import Field
 from space.records import Frozen, Split
 
 CheckpointKind = Literal["trunk", "branch", "decayed"]
+Strategy = Literal["ddp", "fsdp"]
 
 
 class Spent(Frozen):
@@ -51,6 +52,8 @@ class Budget(Frozen):
         devices: that train the candidate together, each with its share of every batch.
         loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process.
         compile: whether the layers are compiled before the first step.
+        strategy: "ddp": each device holds all weights; "fsdp": it holds its share of them, of the gradients
+            and of the optimizer's state.
         logger: Lightning logger: "csv", "tensorboard", "none" or a class by its path.
         log_dir: folder of the logger; None if the logger writes no files.
     """
@@ -68,6 +71,7 @@ class Budget(Frozen):
     devices: int = Field(default=1, ge=1)
     loaders: int = Field(default=0, ge=0)
     compile: bool = False
+    strategy: Strategy = "ddp"
     logger: str = "none"
     log_dir: str | None = None
 

@@ -5,7 +5,7 @@ every position, the router and the patch encoders. A table lookup is free. The c
 `torch.utils.flop_counter.FlopCounterMode` on the model itself, which a test checks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -32,11 +32,13 @@ class Cost:
         body_flops_per_token: the same without the head and the patch encoders.
         network_flops_per_token: the share of the SwiGLU networks of all layers, dense or routed.
         head_flops_per_token: the output head at one position.
+        recomputed_flops_per_token: what a backward pass that computes the layers again adds.
+        recomputes: whether it does.
         encoder_flops_per_patch: patch encoder -> FLOPs of one patch.
         active_params: parameters that one token passes through, tables and encoders included.
         total_params: all parameters.
         muon_flops_per_step: FLOPs of Muon's own matrix products at each step, for any batch size.
-        training_bytes: peak memory of a training step, with AdamW in fp32.
+        training_bytes: peak memory of a training step on each device, with AdamW in fp32.
         cache_bytes_per_sequence: keys and values of one full context in fp32.
     """
 
@@ -50,17 +52,26 @@ class Cost:
     muon_flops_per_step: int
     training_bytes: int
     cache_bytes_per_sequence: int
+    recomputed_flops_per_token: int = 0
+    recomputes: bool = False
 
     def planned_flops_per_token(self, optimizer: str, batch_tokens: int) -> float:
         """Planned training FLOPs: the head at every position, patches as in the uniform mixture.
 
-        The FLOPs of the optimizer's own products are divided among the tokens of the batch.
+        Layers that are computed again for the backward pass count twice forward. The FLOPs of the optimizer's
+        own products are divided among the tokens of the batch.
         """
         own = self.muon_flops_per_step / batch_tokens if optimizer == "muon" else 0.0
+        own += self.recomputed_flops_per_token if self.recomputes else 0
         return TRAINING_FACTOR * self.flops_per_token + own
 
     def training_flops(
-        self, tokens: int, scored_tokens: int, patches: dict[str, int], muon_steps: int = 0
+        self,
+        tokens: int,
+        scored_tokens: int,
+        patches: dict[str, int],
+        muon_steps: int = 0,
+        recomputed_tokens: int = 0,
     ) -> int:
         """FLOPs that training executes: the head runs only at scored positions.
 
@@ -69,10 +80,12 @@ class Cost:
             scored_tokens: tokens that enter the loss.
             patches: encoder -> patches among the input.
             muon_steps: steps of Muon.
+            recomputed_tokens: those whose layers were computed again for the backward pass.
         """
         forward = tokens * self.body_flops_per_token + scored_tokens * self.head_flops_per_token
         forward += sum(n * self.encoder_flops_per_patch[name] for name, n in patches.items())
-        return TRAINING_FACTOR * forward + muon_steps * self.muon_flops_per_step
+        again = recomputed_tokens * self.recomputed_flops_per_token
+        return TRAINING_FACTOR * forward + again + muon_steps * self.muon_flops_per_step
 
 
 @dataclass(frozen=True)
@@ -195,8 +208,10 @@ def price(arch: Architecture, suite: SuiteRecord) -> Cost:
         active_params=whole.active_params,
         total_params=whole.params,
         muon_flops_per_step=body.muon_flops,
-        training_bytes=_training_bytes(layers, top, whole.params, suite),
+        training_bytes=_training_bytes(layers, top, whole.params, arch, suite),
         cache_bytes_per_sequence=body.cache_bytes,
+        recomputed_flops_per_token=body.flops - _last_products(arch),
+        recomputes=suite.checkpoint_activations,
     )
 
 
@@ -235,6 +250,17 @@ def _layers(arch: Architecture, suite: SuiteRecord) -> list[Part]:
     return [sparse if arch.is_sparse_layer(layer) else dense for layer in range(arch.depth)]
 
 
+def _last_products(arch: Architecture) -> int:
+    """FLOPs of one token in the last product of each layer if nothing of its result is kept.
+
+    torch computes a layer again until it has all that was kept: routed experts keep their outputs, which the
+    router weighs; dense and shared networks do not. (Compiled layers are computed again in whole.)
+    """
+    sparse = sum(arch.is_sparse_layer(layer) for layer in range(arch.depth))
+    shared = arch.expert_width if arch.shared_experts else 0
+    return 2 * arch.width * (sparse * shared + (arch.depth - sparse) * arch.dense_width)
+
+
 def _encoders(arch: Architecture, suite: SuiteRecord) -> dict[str, Part]:
     return {name: encoder(arch.width, size) for name, size in suite.encoders.items()}
 
@@ -249,21 +275,46 @@ def _orthogonal_flops(rows: int, columns: int) -> int:
     return MUON_ITERATIONS * (4 * small * small * large + 2 * small**3)
 
 
-def _training_bytes(layers: Sequence[Part], top: Part, params: int, suite: SuiteRecord) -> int:
-    """The largest memory of a training step, found by walking through the backward pass.
+def _training_bytes(
+    layers: list[Part], top: Part, params: int, arch: Architecture, suite: SuiteRecord
+) -> int:
+    """The largest memory of a training step on one device, found by walking through the backward pass.
 
-    Weights and both moments are always there. The backward pass begins with the activations of all layers.
-    From the head down, each layer adds its gradients and the memory that its backward pass works with, then
-    frees its activations. At the end there are all gradients and no activations. Where a batch is processed
-    in parts, the gradients of earlier ones are there all the time.
+    Weights and both moments are always there, or the device's share of them. The backward pass begins with
+    the activations of all layers, or with their inputs where layers are computed again. From the head down,
+    each layer adds its gradients, the memory that its backward pass works with, and its activations if they
+    are computed again, then frees its activations. At the end there are all gradients and no activations.
+    Where a batch is processed in parts, the gradients of earlier ones are there all the time. Devices that
+    hold whole weights add up gradients in a copy of them. Those that hold shares gather a layer and the one
+    before it, still send the gradients of the one after it, and keep a share of all gradients.
     """
-    tokens, weights = suite.batch_tokens // suite.accumulate, FLOAT_BYTES * params
-    mask = FLOAT_BYTES * tokens * suite.context
-    gradients = weights if suite.accumulate > 1 else FLOAT_BYTES * top.params
-    kept = mask + tokens * sum(layer.kept_bytes for layer in layers)
-    peak = kept + tokens * top.work_bytes
-    for layer in reversed(layers):
-        gradients += 0 if suite.accumulate > 1 else FLOAT_BYTES * layer.params
-        peak = max(peak, kept + gradients + tokens * layer.work_bytes)
-        kept -= tokens * layer.kept_bytes
-    return 3 * weights + max(peak, weights)
+    tokens = suite.batch_tokens // (suite.devices * suite.accumulate)
+    shares, in_parts = suite.devices if suite.sharded else 1, suite.accumulate > 1
+    weights = FLOAT_BYTES * params // shares
+    again = suite.checkpoint_activations
+    kept_by = [
+        tokens * (_input_bytes(arch, index) if again else layer.kept_bytes)
+        for index, layer in enumerate(layers)
+    ]
+    kept = FLOAT_BYTES * tokens * suite.context + sum(kept_by)  # with the mask
+    head = FLOAT_BYTES * top.params
+    done = weights if in_parts else head // shares  # gradients
+    peak = kept + tokens * top.work_bytes + (head if suite.sharded else 0)
+    for index in reversed(range(len(layers))):
+        size = FLOAT_BYTES * layers[index].params
+        work = tokens * (layers[index].work_bytes + (layers[index].kept_bytes if again else 0))
+        if suite.sharded:
+            beside = layers[max(index - 1, 0) : index] + layers[index + 1 : index + 2]
+            work += 2 * size + FLOAT_BYTES * sum(layer.params for layer in beside)
+        elif not in_parts:
+            done += size
+        peak = max(peak, kept + done + work)
+        kept -= kept_by[index]
+        done += size // shares if suite.sharded and not in_parts else 0
+    copies = weights if suite.devices > 1 and not suite.sharded else 0
+    return 3 * weights + copies + max(peak, weights)
+
+
+def _input_bytes(arch: Architecture, layer: int) -> int:
+    """Bytes that a token keeps of a layer that is computed again: its input, and logits for the router."""
+    return FLOAT_BYTES * (arch.width + (2 * arch.experts if arch.is_sparse_layer(layer) else 0))

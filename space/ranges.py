@@ -47,7 +47,7 @@ class Limits(Frozen):
     )
     training_bytes: Bound = documented(
         None,
-        "counted peak memory of a training step, for AdamW in float32",
+        "counted peak memory of a training step on each device, for AdamW in float32",
         type="number",
         unit="bytes",
         allowed="above 0",

@@ -142,6 +142,10 @@ class SuiteRecord(Frozen):
         context: tokens in a training window.
         batch_tokens: tokens in a training batch.
         accumulate: parts of a batch that a device processes one after another, adding up their gradients.
+        checkpoint_activations: whether only the inputs of layers are kept for the backward pass, which
+            computes the layers again.
+        devices: that a candidate is trained on, for which memory is counted.
+        sharded: whether each of them holds a share of the weights only.
         text_vocab: SentencePiece pieces.
         tokenizer: the SentencePiece model: the name of one that ships, or the SHA-256 of a study's own.
         bins: bins of a continuous value.
@@ -165,6 +169,9 @@ class SuiteRecord(Frozen):
     context: int = Field(ge=8)
     batch_tokens: int = Field(ge=8)
     accumulate: int = Field(default=1, ge=1)
+    checkpoint_activations: bool = False
+    devices: int = Field(default=1, ge=1)
+    sharded: bool = False
     text_vocab: int = Field(ge=0)
     tokenizer: str = "python-docs-512"
     bins: int = Field(ge=2)
@@ -183,8 +190,15 @@ class SuiteRecord(Frozen):
     @model_serializer(mode="wrap")
     def _as_before(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
         data = default(self)
-        # hashes of stored suites stay as they were
-        for name, absent in (("weights", {}), ("accumulate", 1), ("image", None)):
+        since = {
+            "weights": {},
+            "accumulate": 1,
+            "image": None,
+            "checkpoint_activations": False,
+            "devices": 1,
+            "sharded": False,
+        }
+        for name, absent in since.items():  # hashes of stored suites stay as they were
             if data.get(name) == absent:
                 del data[name]
         return data

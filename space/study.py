@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from space.catalog import load_catalog, local_catalog
 from space.confirm import Confirm
-from space.contract import Budget
+from space.contract import Budget, Strategy
 from space.cost import Cost
 from space.errors import NotFoundError, StudyFileError, nearest
 from space.images import with_images
@@ -173,10 +173,14 @@ class StudyConfig(Frozen):
         suite: name of a suite, a list of tasks, or a task's `package.module:Class`.
         workers: trials that run at the same time; "auto" fits the machine.
         devices_per_trial: that train one candidate together, each with its share of every batch.
+        strategy: "ddp": each device holds all weights; "fsdp": it holds its share of them, of the gradients
+            and of the optimizer's state.
         loaders: processes for each device that assemble batches ahead; 0 leaves it to the training process.
         compile: whether each candidate's layers are compiled before its training.
         batch_tokens: tokens in a training batch; None uses the suite's.
         accumulate: parts of a batch that a device processes one after another.
+        checkpoint_activations: whether only the inputs of layers are kept for the backward pass, which
+            computes the layers again.
         context: tokens in a training window; None uses the suite's.
         tokenizer: of the text; None uses the suite's.
         image: how images of the user's data sets are seen; None shows their thumbnails.
@@ -207,10 +211,12 @@ class StudyConfig(Frozen):
     trials_per_gpu: Whole = Field(default=1, ge=1, le=MOST_WORKERS)
     devices_per_trial: Whole = Field(default=1, ge=1, le=MOST_DEVICES)
     loaders: Whole = Field(default=0, ge=0, le=MOST_LOADERS)
+    strategy: Strategy = "ddp"
     compile: bool = False
     precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"
     batch_tokens: Annotated[Whole, Field(ge=8, le=MOST_TOKENS)] | None = None
     accumulate: Whole = Field(default=1, ge=1, le=MOST_PARTS)
+    checkpoint_activations: bool = False
     context: Annotated[Whole, Field(ge=8, le=LONGEST_CONTEXT)] | None = None
     tokenizer: TokenizerConfig | None = None
     image: ImageSetting | None = None
@@ -263,7 +269,14 @@ class StudyConfig(Frozen):
                 suite = catalog.of_tasks(tasks, local_catalog())
         except NotFoundError as error:
             raise StudyFileError(f"suite: {error}") from None
-        changes = {"batch_tokens": self.batch_tokens, "context": self.context, "accumulate": self.accumulate}
+        changes = {
+            "batch_tokens": self.batch_tokens,
+            "context": self.context,
+            "accumulate": self.accumulate,
+            "checkpoint_activations": self.checkpoint_activations,
+            "devices": self.devices_per_trial,
+            "sharded": self.strategy == "fsdp" and self.devices_per_trial > 1,
+        }
         changed = {key: value for key, value in changes.items() if value is not None}
         suite = suite.model_copy(update=changed)
         if self.image is not None:

@@ -89,7 +89,7 @@ class Member:
         Raises:
             PathfrontError: another process has ended early; other errors are those of this process.
         """
-        if self.size == 1:
+        if self.store is None:
             yield
             return
         try:

@@ -15,8 +15,9 @@ from space.cost import Cost
 from space.records import SuiteRecord
 from trainers.batch import NOTHING, Batch
 from trainers.model.decoder import Decoder
-from trainers.model.routing import over_all_devices
+from trainers.model.routing import Routing, over_all_devices
 from trainers.optimizer import make_optimizer
+from trainers.shares import shard
 
 WARMUP_STEPS = 20
 GRADIENT_CLIP = 1.0
@@ -58,20 +59,23 @@ class Work:
     scored_tokens: int = 0
     patches: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    recomputed_tokens: int = 0
 
-    def add(self, batch: Batch) -> None:
-        """Count a step, whose batch this is or is a part of."""
+    def add(self, batch: Batch, recomputed: bool = False) -> None:
+        """Count a step, whose batch this is or is a part of, and whether its layers are computed twice."""
         tokens, targets, patches = batch.counts
         self.steps += batch.counts != NOTHING
         self.tokens += tokens
         self.scored_tokens += targets
+        self.recomputed_tokens += tokens if recomputed else 0
         for name, number in patches.items():
             self.patches[name] = self.patches.get(name, 0) + number
 
     def flops(self, cost: Cost, optimizer: str) -> int:
         """Training FLOPs of this work, including the optimizer's own products."""
         muon_steps = self.steps if optimizer == "muon" else 0
-        return cost.training_flops(self.tokens, self.scored_tokens, self.patches, muon_steps)
+        done = self.tokens, self.scored_tokens, self.patches
+        return cost.training_flops(*done, muon_steps, self.recomputed_tokens)
 
 
 class CandidateModule(L.LightningModule):
@@ -98,10 +102,20 @@ class CandidateModule(L.LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.decoder = Decoder(candidate.architecture, suite)
+        self.decoder.embedding.all_learn = devices > 1  # a device's share may lack patches of an encoder
+        if suite.checkpoint_activations:
+            self.decoder.recompute_layers()
+        self.recomputed = suite.checkpoint_activations
+        self.routings: list[Routing] = []  # of the batch, until its backward pass has ended
         self.candidate = candidate
         self.schedule = schedule
         self.work = Work()
         self.meter = LossMeter(suite.tasks)
+
+    def configure_model(self) -> None:
+        """Divide the weights among the devices, if the strategy says so."""
+        if self.device_mesh is not None:
+            shard(self.decoder, self.device_mesh)
 
     def training_step(self, batch: Batch) -> Tensor:
         """Mean loss of each task weighted by its share of the sequences, plus the routers' losses.
@@ -115,19 +129,14 @@ class CandidateModule(L.LightningModule):
         losses = F.cross_entropy(logits.float(), batch.targets, reduction="none")
         loss = (losses * batch.weights).sum() * self.devices * self.parts
         self.meter.add(loss.detach(), losses.detach(), batch.task)
-        self.work.add(batch)
-        self.decoder.rebalance(routings, 1 / self.parts)
-        loss = loss + self.decoder.router_loss(routings)
-        return loss if self.devices == 1 else loss + self._unused(batch)
+        self.work.add(batch, self.recomputed)
+        self.routings = routings
+        return loss + self.decoder.router_loss(routings)
 
-    def _unused(self, batch: Batch) -> Tensor:
-        """Zero, which depends on the encoders that a device's share has no patches for: all take part."""
-        encoders = self.decoder.embedding.encoders.items()
-        parameters = [
-            p for name, encoder in encoders if name not in batch.patches for p in encoder.parameters()
-        ]
-        zero = torch.zeros((), device=self.device)
-        return torch.stack([0 * p.sum() for p in parameters]).sum() if parameters else zero
+    def on_after_backward(self) -> None:
+        """Balance the experts; until now, layers that are computed again must choose the same ones."""
+        self.decoder.rebalance(self.routings, 1 / self.parts)
+        self.routings = []
 
     def optimizer_step(
         self,

@@ -13,6 +13,7 @@ from torch.optim.adamw import adamw
 from space.cost import MUON_ITERATIONS
 from trainers.model.decoder import Decoder
 from trainers.model.scaling import ParameterScale, scale_of
+from trainers.shares import divided, holds_whole_matrices, local, together
 
 BETAS = (0.9, 0.95)
 EPS = 1e-8
@@ -98,18 +99,18 @@ class Muon(torch.optim.Optimizer):
         super().load_state_dict({**state_dict, "param_groups": groups})
 
     def _orthogonal(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
-        gradient, state = parameter.grad, self.state[parameter]
-        assert gradient is not None
+        assert parameter.grad is not None
+        state, parts = self.state[parameter], group["parts"]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
+        gradient, mine = local(parameter.grad), local(parameter)
+        momentum = local(state["momentum"]).lerp_(gradient, 1 - MOMENTUM)
         ahead = gradient.lerp(momentum, MOMENTUM)  # Nesterov
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        pieces = zip(
-            ahead.split(group["parts"], dim=-2), parameter.split(group["parts"], dim=-2), strict=True
-        )
-        for piece, target in pieces:
-            target.add_(orthogonalised(piece), alpha=-group["lr"])
+        mine.mul_(1 - group["lr"] * group["weight_decay"])
+        apart = not holds_whole_matrices(parameter)
+        ahead = together(ahead, parameter) if apart else ahead
+        update = torch.cat([orthogonalised(piece) for piece in ahead.split(parts, dim=-2)], dim=-2)
+        mine.add_(local(divided(update, parameter)) if apart else update, alpha=-group["lr"])
 
     def _adamw(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
         for parameter in parameters:
@@ -121,10 +122,10 @@ class Muon(torch.optim.Optimizer):
         if parameters:
             states = [self.state[parameter] for parameter in parameters]
             adamw(
-                list(parameters),
-                [parameter.grad for parameter in parameters if parameter.grad is not None],
-                [state["first"] for state in states],
-                [state["second"] for state in states],
+                [local(parameter) for parameter in parameters],
+                [local(parameter.grad) for parameter in parameters if parameter.grad is not None],
+                [local(state["first"]) for state in states],
+                [local(state["second"]) for state in states],
                 [],
                 [state["step"] for state in states],
                 fused=True,

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 
 from space.candidate import CandidateConfig
-from space.contract import Budget, Report, Spent
+from space.contract import Budget, Report, Spent, Strategy
 from space.cost import price
 from space.errors import CheckpointError, Interrupted, MachineError, StudyFileError
 from space.files import umask_mode
@@ -30,6 +30,8 @@ from trainers.model.decoder import Decoder
 from trainers.module import CandidateModule, Schedule, Work
 from trainers.phases import Watch, unwatched
 from trainers.runtime import KeepSigterm, accelerator, autocast, quiet, torch_device
+from trainers.sharded import Sharded
+from trainers.shares import gathered
 from trainers.trial import Trial
 
 
@@ -202,7 +204,7 @@ def fit(
             accelerator=accelerator(budget.device),
             devices=member.per_node,
             num_nodes=member.nodes,
-            strategy="auto" if member.size == 1 else _shared(member),
+            strategy="auto" if member.store is None else _strategy(budget.strategy, member),
             use_distributed_sampler=False,
             precision=precision,
             max_steps=trial.schedule.steps,
@@ -220,11 +222,27 @@ def fit(
             raise Interrupted("terminated before the first step; nothing is lost") from None
         except SystemExit:  # what Lightning makes of a KeyboardInterrupt
             raise KeyboardInterrupt from None
+        if module.device_mesh is not None:
+            module.decoder = _whole(module.decoder, first=member.rank == 0)
 
 
-def _shared(member: Member) -> DDPStrategy:
-    """Every process holds all weights; gradients are the mean over the processes."""
+def _strategy(name: Strategy, member: Member) -> ParallelStrategy:
+    """How the processes of a group hold the weights; gradients are the mean over the processes."""
+    if name == "fsdp":
+        return Sharded(member)
     return DDPStrategy(cluster_environment=Together(member), forward_sync_buffers=False)
+
+
+def _whole(decoder: Decoder, first: bool) -> Decoder:
+    """A decoder whose weights are no longer divided, on the CPU of the first device; the others take part."""
+    weights = gathered(decoder.state_dict(), keep=first)
+    if not first:
+        return decoder
+    with torch.device("meta"):
+        whole = Decoder(decoder.arch, decoder.suite)
+    whole.load_state_dict(weights, assign=True)
+    whole.rotation = decoder.rotation.cpu()
+    return whole
 
 
 def check_shared(suite: SuiteRecord, budget: Budget, nodes: int = 1) -> None:

@@ -141,12 +141,16 @@ def _configuration(detail: TrialDetail) -> list[tuple[str, str]]:
             "Speed",
             "-" if detail.tokens_per_second is None else f"{units.short(detail.tokens_per_second)} tokens/s",
         ),
-        ("Memory", f"{units.short(detail.training_bytes)}B to train, counted"),
+        ("Memory", f"{units.short(detail.training_bytes)}B to train{_each(detail)}, counted"),
         ("Checkpoints", _files(detail)),
         ("Evaluation", units.duration(detail.evaluation_seconds)),
         ("Memorisable tasks", units.signed(detail.memorisable_score)),
         ("Other tasks", units.signed(detail.generalising_score)),
     ]
+
+
+def _each(detail: TrialDetail) -> str:
+    return f" on each of {detail.devices} devices" if detail.devices > 1 else ""
 
 
 def _files(detail: TrialDetail) -> str:

@@ -133,7 +133,10 @@ def _print(price: "Forecast") -> None:
     )
     print(f"FLOPs per token: {span(*price.flops_per_token)}")
     print(f"parameters: {span(*price.total_params)}, active {span(*price.active_params)}")
-    print(f"memory to train one: {span(*price.training_bytes, 'B')}")
+    each = f" on each of {price.devices} devices" if price.devices > 1 else ""
+    least, most = (price.devices * size for size in price.training_bytes)
+    in_all = f", {span(least, most, 'B')} in all" if price.devices > 1 else ""
+    print(f"memory to train one: {span(*price.training_bytes, 'B')}{each}{in_all}")
     output.print_table(
         [">rung", ">tokens", ">trials", ">tokens a trial"],
         [

@@ -127,9 +127,10 @@ def _summary(detail: "TrialDetail", words: str) -> None:
     by = detail.proposed_by
     why = f"; {by.reason}" if by.reason else ""
     print(f"proposed by: {by.rule}, as {counted(by.candidates, 'candidate')} of this study{why}")
+    each = f" on each of {detail.devices} devices" if detail.devices > 1 else ""
     print(
         f"{output.short(row.flops_per_token)} FLOPs/token, {output.short(row.active_params)} active of"
-        f" {output.short(row.total_params)} parameters, {output.short(detail.training_bytes)}B to train"
+        f" {output.short(row.total_params)} parameters, {output.short(detail.training_bytes)}B to train{each}"
     )
     speed = "" if detail.tokens_per_second is None else f", {output.short(detail.tokens_per_second)} tokens/s"
     print(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from search.commands.options import Device, Folder, Json, Threads, whole
+from space.contract import Strategy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,6 +14,7 @@ NAME = "train"
 EXAMPLES = [
     "pathfront train best/ --tokens 50M",
     "pathfront train best/ --tokens 50e6 --device cuda --devices 8",
+    "pathfront train best/ --tokens 50e6 --device cuda --devices 8 --strategy fsdp --checkpoint-activations",
     "torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint FIRST_MACHINE:29500 "
     "--no-python pathfront train best/ --tokens 5e9 --nodes 2",
     "srun --nodes 2 --ntasks-per-node 8 --gpus-per-node 8 pathfront train best/ --tokens 5e9 --nodes 2",
@@ -40,6 +42,10 @@ def run(
             metavar="N", min=1, help="Machines; torchrun or srun starts the processes, see above (1)."
         ),
     ] = None,
+    strategy: Annotated[
+        Strategy,
+        typer.Option(help="What each device holds: all weights (ddp), or its share of them (fsdp)."),
+    ] = "ddp",
     loaders: Annotated[
         int,
         typer.Option(metavar="N", min=0, help="Processes for each device that assemble batches ahead (0)."),
@@ -47,15 +53,24 @@ def run(
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the layers first: seconds on a GPU, minutes on a CPU.")
     ] = False,
+    checkpoint_activations: Annotated[
+        bool | None,
+        typer.Option(
+            "--checkpoint-activations/--keep-activations",
+            help="Compute layers again for the backward pass, which saves memory (as in the study).",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train an export in full, then score it on the report episodes.
 
-    With several devices each trains on its share of every batch; the result is that of one device. On several
-    machines, torchrun or Slurm's srun starts this command once for each device of each machine, as in the
-    examples; they share the folder, and --devices and --nodes may be left out. The same command resumes an
-    interrupted training, with any number of devices and machines; if the training is finished, it prints the
-    scores. A folder `hf/` in the export is rewritten with the new weights.
+    With several devices each trains on its share of every batch; the result is that of one device. With
+    --strategy fsdp, weights, gradients and the optimizer's state are divided among them as well; the first
+    one holds all weights in the end, to write and score them. On several machines, torchrun or Slurm's srun
+    starts this command once for each device of each machine, as in the examples; they share the folder, and
+    --devices and --nodes may be left out. The same command resumes an interrupted training, with any number
+    of devices and machines and any strategy; if the training is finished, it prints the scores. A folder
+    `hf/` in the export is rewritten with the new weights.
     """
     from pathlib import Path
 
@@ -91,12 +106,12 @@ def run(
     else:
         output.say(f"training {folder} on {output.short(tokens)} tokens of suite {recipe.suite.name}")
     given = {"tokens": tokens, "device": None if device == "auto" else device, "threads": threads}
-    given |= {"devices": devices, "loaders": loaders or None}
-    again = (
-        command_line("train", folder, *["--compile"] * compile, **given)
-        if member is None
-        else "the same command"
-    )
+    given |= {"devices": devices, "strategy": None if strategy == "ddp" else strategy}
+    given |= {"loaders": loaders or None}
+    switches = ["--compile"] * compile
+    if checkpoint_activations is not None:
+        switches.append("--checkpoint-activations" if checkpoint_activations else "--keep-activations")
+    again = command_line("train", folder, *switches, **given) if member is None else "the same command"
     with Phases() as phases:
         choice = threads_of(threads, phases, path / FOLDER / NOTE)
         with ending_at_once(f"stopped; resume with: {again}"):
@@ -115,6 +130,8 @@ def run(
                 loaders,
                 compile,
                 member,
+                strategy,
+                checkpoint_activations,
             )
     _refresh_hf(path)
     if json:

@@ -121,6 +121,11 @@ def _prediction(recipe: Recipe, grown: Growth) -> list[str]:
     return [*lines, ""]
 
 
+def _each(recipe: Recipe) -> str:
+    devices = recipe.suite.devices
+    return f" on each of {devices} devices" if devices > 1 else ""
+
+
 def _grown_cost(recipe: Recipe, grown: Growth) -> list[str]:
     cost = price(recipe.candidate.architecture, recipe.suite)
     return [
@@ -129,7 +134,7 @@ def _grown_cost(recipe: Recipe, grown: Growth) -> list[str]:
         f"- {grown.flops:,.0f} FLOPs per token, {grown.from_flops:,.0f} before (forward, context"
         f" {recipe.suite.context}, uniform mixture, head at every position)",
         f"- {cost.active_params:,} active of {cost.total_params:,} parameters",
-        f"- {cost.training_bytes / 2**20:,.1f} MiB to train in fp32 with AdamW,"
+        f"- {cost.training_bytes / 2**20:,.1f} MiB to train in fp32 with AdamW{_each(recipe)},"
         f" {cost.cache_bytes_per_sequence / 2**10:,.1f} KiB of keys and values a sequence",
         f"- {recipe.candidate.optimizer} at learning rate {recipe.candidate.learning_rate:g} as searched:"
         " the rate at a base width, from which each parameter's rate follows by its shape, so it fits this"
@@ -214,7 +219,7 @@ def _cost(recipe: Recipe, detail: TrialDetail) -> list[str]:
         f"- {row.flops_per_token:,.0f} FLOPs per token (forward, context {recipe.suite.context}, uniform"
         " mixture, head at every position)",
         f"- {row.active_params:,} active of {row.total_params:,} parameters",
-        f"- {cost.training_bytes / 2**20:,.1f} MiB to train in fp32 with AdamW,"
+        f"- {cost.training_bytes / 2**20:,.1f} MiB to train in fp32 with AdamW{_each(recipe)},"
         f" {cost.cache_bytes_per_sequence / 2**10:,.1f} KiB of keys and values a sequence",
         f"- this rung: {row.training_flops:.3g} training FLOPs, {row.wall_seconds:.1f} s of training and"
         f" {detail.evaluation_seconds:.1f} s of scoring on {detail.device}",

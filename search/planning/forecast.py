@@ -90,7 +90,8 @@ class Forecast:
     Ranges are (least, most) over the architectures within the limits. Trials, tokens, FLOPs and seconds are
     expectations; `training_flops_most` and `training_tokens_most` cannot be exceeded, whatever the scores,
     unless attempts crash (None where only time ends the study). Of a space with very many combinations of
-    knobs a sample was priced, `drawn_from` all of them.
+    knobs a sample was priced, `drawn_from` all of them. `training_bytes` is the memory of each of the
+    `devices` of a trial.
     """
 
     study: str
@@ -103,6 +104,7 @@ class Forecast:
     active_params: tuple[int, int]
     total_params: tuple[int, int]
     training_bytes: tuple[int, int]
+    devices: int
     parameters: tuple[str, ...]
     rungs: tuple[RungForecast, ...]
     candidates: int
@@ -155,6 +157,7 @@ def forecast(config: StudyConfig, workers: int, device: str, speed: Speed) -> Fo
         active_params=_span([cost.active_params for cost in costs]),
         total_params=_span([cost.total_params for cost in costs]),
         training_bytes=_span([cost.training_bytes for cost in costs]),
+        devices=suite.devices,
         parameters=tuple(config.space.parameters(suite)),
         rungs=tuple(
             RungForecast(rung, config.rungs.tokens[rung], count, tokens[rung])

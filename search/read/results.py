@@ -244,6 +244,7 @@ class Reader:
                 row=row,
                 config=CandidateConfig.model_validate(candidate.config),
                 training_bytes=candidate.training_bytes,
+                devices=self.suite(study).devices,
                 tokens_per_second=trained / row.wall_seconds if row.wall_seconds else None,
                 tasks=queries.scores_by_task(connection, study, [number]).get(number, {}),
                 domains=found.domains or {},

@@ -203,7 +203,8 @@ class TrialDetail:
     Attributes:
         row: the trial as in the list of trials.
         config: architecture, mixture, learning rate and optimizer.
-        training_bytes: memory for training, by formula.
+        training_bytes: memory for training on each device, by formula.
+        devices: that the memory is counted for.
         tokens_per_second: measured while it trained; None until it is done.
         tasks: task -> score; empty until the trial is done.
         domains: domain -> mean of its tasks' clipped fractions.
@@ -226,6 +227,7 @@ class TrialDetail:
     row: TrialRow
     config: CandidateConfig
     training_bytes: int
+    devices: int
     tokens_per_second: float | None
     tasks: dict[str, TaskScore]
     domains: dict[str, float]

@@ -36,7 +36,7 @@ Part = TypeVar("Part", bound=BaseModel)
 
 MAY_CHANGE = (
     *("stop", "workers", "engine", "device", "trials_per_gpu", "devices_per_trial"),
-    *("loaders", "compile", "logger", "checkpoint_seconds", "keep", "stall_minutes"),
+    *("strategy", "loaders", "compile", "logger", "checkpoint_seconds", "keep", "stall_minutes"),
 )
 DELETING = "being deleted"  # value of `pf_studies.halted` while a study is deleted
 

@@ -39,7 +39,16 @@ STATUS_KEYS = {
     "reasons",
 }
 SHOW_KEYS = {
-    *("row", "config", "training_bytes", "tokens_per_second", "tasks", "domains", "memorisable_score"),
+    *(
+        "row",
+        "config",
+        "training_bytes",
+        "devices",
+        "tokens_per_second",
+        "tasks",
+        "domains",
+        "memorisable_score",
+    ),
     *("generalising_score", "curves", "routing", "epochs", "checkpoints", "device", "worker"),
     *("evaluation_seconds", "started_at", "finished_at", "error", "on_front", "export_command", "log"),
     *("attempts", "proposed_by"),

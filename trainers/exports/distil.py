@@ -68,8 +68,8 @@ class DistilModule(CandidateModule):
         losses = PARENT_SHARE * divergence(logits, wanted) + (1 - PARENT_SHARE) * entropy
         loss = (losses * batch.weights).sum() * self.parts
         self.meter.add(loss.detach(), losses.detach(), batch.task)
-        self.work.add(batch)
-        self.decoder.rebalance(routings, 1 / self.parts)
+        self.work.add(batch, self.recomputed)
+        self.routings = routings
         return loss + self.decoder.router_loss(routings)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from space.contract import Budget, Spent
+from space.contract import Budget, Spent, Strategy
 from space.errors import StudyFileError
 from space.files import write_atomically
 from space.recipe import CARD_FILE, WEIGHTS_FILE, Recipe
@@ -48,6 +48,8 @@ def train_export(
     loaders: int = 0,
     compile: bool = False,
     member: Member | None = None,
+    strategy: Strategy = "ddp",
+    checkpoint_activations: bool | None = None,
 ) -> Scorecard:
     """Train an export from its first step, with a decay at the end, and score it.
 
@@ -66,6 +68,8 @@ def train_export(
         compile: whether the layers are compiled before the first step.
         member: this process, if torchrun or Slurm has started it as the first of several; they take the place
             of `devices`.
+        strategy: what each device holds; see `space.contract.Budget`.
+        checkpoint_activations: whether layers are computed again for the backward pass; None: as in a study.
 
     Returns:
         Scores on the report episodes, as in `full/scorecard.json` and `full/README.md`.
@@ -86,8 +90,13 @@ def train_export(
         home.mkdir(exist_ok=True)
         budget = _budget(recipe, tokens, home, device)
         size = devices if member is None else member.size
-        budget = budget.model_copy(update={"devices": size, "loaders": loaders, "compile": compile})
-        done = _train(recipe, home, budget, progress, stopping, phases, threads, member)
+        changes = {"devices": size, "loaders": loaders, "compile": compile, "strategy": strategy}
+        budget = budget.model_copy(update=changes)
+        trained = recipe
+        if checkpoint_activations is not None:
+            suite = recipe.suite.model_copy(update={"checkpoint_activations": checkpoint_activations})
+            trained = recipe.model_copy(update={"suite": suite})
+        done = _train(trained, home, budget, progress, stopping, phases, threads, member)
         write_sealed(home / SCORECARD_FILE, done.model_dump_json(indent=2))
     write_atomically(home / CARD_FILE, full_card(recipe, done, tokens))
     FolderReport(home, progress, stopping).drop_branch()

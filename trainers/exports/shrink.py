@@ -7,6 +7,7 @@ export, and the same call resumes it.
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -172,7 +173,7 @@ def shrink_export(
         tokens=distilled.work.tokens,
         # the child's training, and the parent's forward passes beside it
         training_flops=distilled.work.flops(costs[1], plan.candidate.optimizer)
-        + distilled.work.flops(costs[0], "adamw") // TRAINING_FACTOR,
+        + replace(distilled.work, recomputed_tokens=0).flops(costs[0], "adamw") // TRAINING_FACTOR,
         wall_seconds=distilled.work.seconds,
         device=str(parent.device),
         speeds=speeds,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from space.candidate import Architecture
 from space.records import SuiteRecord
@@ -37,6 +38,8 @@ class Layer(nn.Module):
             )
         else:
             self.network = DenseNetwork(arch.width, arch.dense_width)
+        self.recomputed = False  # whether its activations are computed again for the backward pass
+        self.training_map: Map = _map
 
     def forward(
         self,
@@ -46,17 +49,26 @@ class Layer(nn.Module):
         past: Past | None = None,
     ) -> tuple[Float[Tensor, "*tokens width"], Routing | None]:
         """Map the stream and return the routing of its tokens; arguments as in `Attention`."""
-        x = x + self.attention(self.attention_norm(x), rotation, seen, past)
-        y, routing = self.network(self.network_norm(x).flatten(0, -2))
-        return x + y.view(x.shape), routing
+        if past is not None or not torch.is_grad_enabled():
+            return _map(self, x, rotation, seen, past)
+        if not self.recomputed:
+            return self.training_map(self, x, rotation, seen)
+        # nothing in a layer is random
+        return checkpoint(
+            self.training_map, self, x, rotation, seen, use_reentrant=False, preserve_rng_state=False
+        )
 
 
-Through = Callable[[Layer, Tensor, Tensor, Seen], tuple[Tensor, Routing | None]]
+Map = Callable[[Layer, Tensor, Tensor, Seen], tuple[Tensor, Routing | None]]
 
 
-def _through(layer: Layer, x: Tensor, rotation: Tensor, seen: Seen) -> tuple[Tensor, Routing | None]:
-    """One layer over whole sequences."""
-    return layer(x, rotation, seen)
+def _map(
+    layer: Layer, x: Tensor, rotation: Tensor, seen: Seen, past: Past | None = None
+) -> tuple[Tensor, Routing | None]:
+    """What a layer computes: a function, so that all layers of a kind share one compiled graph."""
+    x = x + layer.attention(layer.attention_norm(x), rotation, seen, past)
+    y, routing = layer.network(layer.network_norm(x).flatten(0, -2))
+    return x + y.view(x.shape), routing
 
 
 class Decoder(nn.Module):
@@ -80,7 +92,6 @@ class Decoder(nn.Module):
         self.head = nn.Linear(arch.width, suite.vocab_size, bias=False)
         self.register_buffer("rotation", rotary_table(arch.head_dim, suite.context), persistent=False)
         networks = [layer.network for layer in self._layers]
-        self._through: Through = _through
         self._sparse = [network for network in networks if isinstance(network, SparseNetwork)]
         self._initialise()
 
@@ -111,9 +122,8 @@ class Decoder(nn.Module):
         rotation = self.rotation[: tokens.shape[1]]
         seen = within(x, self.arch.head_dim, self.arch.window, segment)
         routings = []
-        through = self._through if torch.is_grad_enabled() else _through
         for layer in self._layers:
-            x, routing = through(layer, x, rotation, seen)
+            x, routing = layer(x, rotation, seen)
             if routing is not None:
                 routings.append(routing)
         return self.norm(x), routings
@@ -123,7 +133,17 @@ class Decoder(nn.Module):
 
         The first step takes the time that it costs: seconds on a GPU, minutes on a CPU.
         """
-        self._through = torch.compile(_through)
+        compiled = torch.compile(_map)
+        for layer in self._layers:
+            layer.training_map = compiled
+
+    def recompute_layers(self) -> None:
+        """Keep only the input of each layer for the backward pass, which computes the layer again.
+
+        Chen 2016, https://arxiv.org/abs/1604.06174. Weights and biases may not change in between.
+        """
+        for layer in self._layers:
+            layer.recomputed = True
 
     def extend(
         self,

@@ -46,12 +46,18 @@ class PatchEncoder(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Token table plus local position; the patch of a placeholder is added at its position."""
+    """Token table plus local position; the patch of a placeholder is added at its position.
+
+    Attributes:
+        all_learn: whether encoders that a batch has no patches for have gradients all the same, which are 0:
+            several devices add up the gradients of the same parameters.
+    """
 
     def __init__(self, width: int, suite: SuiteRecord) -> None:
         super().__init__()
         self.table = nn.Embedding(suite.vocab_size, width)
         self.local = nn.Embedding(LOCAL_POSITIONS, width)
+        self.all_learn = False
         self.encoders = nn.ModuleDict({name: PatchEncoder(n, width) for name, n in suite.encoders.items()})
 
     def forward(
@@ -63,6 +69,10 @@ class Embedding(nn.Module):
             at = torch.cat([at for at, _ in patches.values()])
             encoded = torch.cat([self.encoders[name](pixels) for name, (_, pixels) in patches.items()])
             x.index_add_(0, at, encoded.to(x.dtype))
+        if self.all_learn and torch.is_grad_enabled():
+            absent = [encoder for name, encoder in self.encoders.items() if name not in patches]
+            zeros = [0 * p.sum() for encoder in absent for p in encoder.parameters()]
+            x = x + torch.stack(zeros).sum() if zeros else x
         return x.view(*tokens.shape, -1)
 
 
