@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def more_of(dataset: "Dataset") -> dict[str, object]:
-    """The source's own reference scores, and what scores; nothing for another kind.
+    """The environment that scores and the source's own references; nothing for another kind.
 
     Raises:
         TaskError: the data set is damaged.

@@ -53,17 +53,18 @@ def measure(task: Task, specialist: Specialist | None = None) -> TaskRecord:
     experts = dict([task.expert_policy()])
     if specialist is not None:
         experts[SPECIALIST] = specialist(task)
+    recorded = task if isinstance(task, Recorded) else None  # the expert is not there to play
     references: dict[Split, References] = {}
     for split in HELD_OUT:
         blind = {name: _reference(task, policy, name, split) for name, policy in floors.items()}
         shown = [_reference(task, policy, name, split) for name, policy in experts.items()]
         baselines = {r.policy: _baseline(r) for r in blind.values()}
-        if isinstance(task, SessionTask) and not getattr(task, "by_likelihood", False):
+        if isinstance(task, SessionTask) and not _is_likelihood(task):
             retrieved = _retrieval(task, split)
             baselines[RETRIEVAL] = _baseline(retrieved)
-            if isinstance(task, Recorded):  # whose expert is not there to play
+            if recorded is not None:
                 baselines |= {r.policy: _baseline(r) for r in shown}
-                shown += [retrieved, _referred(task, task.returns(), DEMONSTRATIONS)]
+                shown += [retrieved, _referred(task, recorded.returns(), DEMONSTRATIONS)]
         expert = _best(task, shown)
         floor = _best(task, list(blind.values()))
         references[split] = References(floor=floor, expert=expert, baselines=baselines)
@@ -259,6 +260,11 @@ def _further(task: Task, policy: Policy, split: Split, count: int) -> np.ndarray
         return task.score(policy, split, 2 * count)[count:]
     except TaskError:
         return task.score(policy, split, count)
+
+
+def _is_likelihood(task: Task) -> bool:
+    """Whether answers are scored by their likelihood, so that none is given."""
+    return isinstance(task, AnswerTask) and task.by_likelihood
 
 
 def _reference(task: Task, policy: Policy, name: str, split: Split) -> Reference:

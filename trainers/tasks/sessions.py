@@ -177,7 +177,7 @@ class SessionTask(BaseTask):
         """A wrong action for a demonstration, ids (length,): one that a student might take."""
         return session.random(rng)
 
-    def demonstrations(self) -> list[Chunk]:
+    def demonstrations(self) -> Sequence[Chunk]:
         """Expert episodes of the train split, with slips."""
         return [self._demonstrate(index) for index in range(self.train_episodes)]
 

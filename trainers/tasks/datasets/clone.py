@@ -39,8 +39,8 @@ class Trees:
         self._whole = whole
         kind: Any = ExtraTreesClassifier if whole else ExtraTreesRegressor
         self._forest = kind(TREES, random_state=0).fit(features, done[:, 0] if done.shape[1] == 1 else done)
-        classes = getattr(self._forest, "classes_", None)
-        self._classes = classes if isinstance(classes, list) else [classes]
+        classes: Any = getattr(self._forest, "classes_", None)
+        self._classes: list[Any] = classes if isinstance(classes, list) else [classes]
 
     def actions(self, seen: Sequence[Rows]) -> np.ndarray:
         """What most trees would do, or their mean."""

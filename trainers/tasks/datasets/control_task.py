@@ -101,6 +101,8 @@ class AddedControl(SessionTask):
         MachineError: a package of the environment is missing.
     """
 
+    domain: str
+    modality: Sense
     family = FAMILY
     metric = "return"
     unit = "reward"

@@ -104,9 +104,9 @@ class _Mixed:
         low, high = zip(*(one or (-1.0, 1.0) for one in limits), strict=True) if limits else ((), ())
         self._scales = values.Linear(low, high), values.MuLaw()
 
-    def squash(self, numbers: np.ndarray) -> np.ndarray:
+    def squash(self, values: np.ndarray) -> np.ndarray:
         """Numbers (count, numbers) -> [-1, 1]."""
-        return self._both(*(scale.squash(numbers) for scale in self._needed()))
+        return self._both(*(scale.squash(values) for scale in self._needed()))
 
     def expand(self, squashed: np.ndarray) -> np.ndarray:
         """The inverse of `squash`."""

@@ -272,7 +272,8 @@ def _at(tree: Any, leaf: Leaf) -> Any:
             raise TaskError(f"an observation has {leaf.where}, got {type(tree).__name__}")
         if isinstance(tree, tuple) and int(key) >= len(tree):
             raise TaskError(f"an observation has {leaf.where}, got {len(tree)} parts")
-        tree = tree[key]
+        found: Any = tree
+        tree = found[key]
     return tree
 
 
