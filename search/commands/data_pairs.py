@@ -60,4 +60,4 @@ def say_recognised(dataset: "Dataset") -> None:
     fields = ", ".join(f"{role} = {name}" for role, name in facts.items() if role not in ("metric", "why"))
     metric = "exact match" if facts["metric"] == "exact" else "bits per byte"
     output.say(f"pairs of the fields {fields}")
-    output.say(f"answers are scored by {metric}, {facts['why']} (--metric)")
+    output.say(f"answers are scored by {metric}, {facts['why']}")

@@ -332,7 +332,8 @@ def unreadable(path: Path, why: Exception | str, what: str = "files of a data se
         why: the reason, or the error that states it.
         what: what it should be, in words.
     """
-    reason = getattr(why, "strerror", None) or why
+    told = str(getattr(why, "strerror", None) or why)
+    reason = told.partition(" <_io")[0]  # Pillow names the object that it reads from
     return TaskError(f"{what} can be read, '{path}' cannot: {reason}; repair or remove it")
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from space.errors import TaskError
 from trainers.tasks.datasets.content import unreadable
 from trainers.tasks.datasets.images import LARGE
 from trainers.tasks.datasets.pictures import to_pixels, to_rgb
@@ -64,7 +63,7 @@ def _image(content: bytes, where: str) -> Medium:
             small = max(opened.size) <= LONGER_SIDE and opened.format in KEPT_FORMATS
             image = to_rgb(ImageOps.exif_transpose(opened))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(where, error, "an image") from None
+        raise unreadable(Path(where), error, "an image") from None
     pixels = to_pixels(image, LARGE)
     if not small:
         image.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS)
@@ -85,8 +84,3 @@ def _sound(content: bytes, where: str) -> Medium:
     samples = np.clip(sound[: LONGEST * rate] / FULL_SCALE, -1, 1)
     soundfile.write(written, samples, rate, "PCM_16", format="FLAC")
     return Medium(written.getvalue(), levels)
-
-
-def _unreadable(where: str, error: Exception, what: str) -> TaskError:
-    why = str(error).partition(" <_io")[0]  # Pillow names the object that it read
-    return unreadable(Path(where), why, what)
