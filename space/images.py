@@ -7,6 +7,8 @@ from space.errors import StudyFileError
 from space.records import ImageSetting, SuiteRecord, TaskRecord
 
 ADDED = "added"  # the family of data sets of the user
+IMAGE = "image"  # the encoder of thumbnails, and what a task is of
+RETURN = "return"  # the metric of control, whose observations keep their size
 PICTURE = "picture"  # the encoder of these patches; shipped tasks keep theirs
 CHANNELS = 3
 DIGITS = 2  # after the point, of a mean number of tokens
@@ -23,12 +25,17 @@ def with_images(suite: SuiteRecord, setting: ImageSetting) -> SuiteRecord:
     """
     names = [name for name in suite.tasks if sees_pictures(suite.records[name])]
     if not names:
-        raise StudyFileError("image: one task at least is a data set of images that you added, got none")
+        raise StudyFileError(
+            "image: one task at least is a data set of images or of pairs with images, got none"
+        )
     shares, lengths = dict(suite.patch_share), dict(suite.lengths)
     for name in names:
-        words = round(lengths[name] * (1 - sum(shares[name].values())), DIGITS)
-        lengths[name] = words + setting.patches
-        shares[name] = {PICTURE: setting.patches / lengths[name]}
+        others = {encoder: share for encoder, share in shares[name].items() if encoder != IMAGE}
+        former, seen = lengths[name], shares[name].get(IMAGE, 0.0)
+        lengths[name] = round(former * (1 - seen), DIGITS) + setting.patches
+        scale = former / lengths[name]
+        shares[name] = {encoder: share * scale for encoder, share in others.items()}
+        shares[name][PICTURE] = setting.patches / lengths[name]
     return suite.model_copy(
         update={
             "image": setting,
@@ -41,5 +48,5 @@ def with_images(suite: SuiteRecord, setting: ImageSetting) -> SuiteRecord:
 
 
 def sees_pictures(record: TaskRecord) -> bool:
-    """Whether a task is a data set of images that a user added."""
-    return record.family == ADDED and record.modality == "image"
+    """Whether a task is a data set of images, or of pairs with images, that a user added."""
+    return record.family == ADDED and record.modality == IMAGE and record.metric != RETURN

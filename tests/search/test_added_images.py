@@ -112,10 +112,12 @@ def test_a_study_at_resolution_is_searched_exported_and_asked(run_command, home)
         asked.begin(1)
         (ids,) = asked.act([0], [session.observe()], [session])
         shown = [
-            np.asarray(Pictures(dataset.arrays).open(int(place)))
+            np.asarray(Pictures(dataset.arrays["bytes"], dataset.arrays["ends"]).open(int(place)))
             for place in dataset.places("report")
             if np.array_equal(
-                task.patches(Pictures(dataset.arrays).open(int(place)))[PICTURE],  # pyright: ignore[reportAttributeAccessIssue]
+                task.patches(Pictures(dataset.arrays["bytes"], dataset.arrays["ends"]).open(int(place)))[
+                    PICTURE
+                ],  # pyright: ignore[reportAttributeAccessIssue]
                 session.observe().patches[PICTURE],
             )
         ]
@@ -231,7 +233,7 @@ def test_files_are_upright_opaque_and_no_larger_than_asked(tmp_path):
     Image.new("RGBA", (300, 200), (9, 9, 9, 0)).save(tmp_path / "clear.png")
     photo.crop((0, 0, 40, 30)).save(tmp_path / "small.png")
     kept = {path.name: read_picture(path, 128, 16) for path in tmp_path.iterdir()}
-    opened = {name: Pictures(_one(each.content)).open(0) for name, each in kept.items()}
+    opened = {name: Pictures(*_one(each.content)).open(0) for name, each in kept.items()}
     assert {name: (image.format, image.size) for name, image in opened.items()} == {
         "photo.jpg": ("JPEG", (128, 192)),
         "clear.png": ("PNG", (192, 128)),
@@ -242,8 +244,8 @@ def test_files_are_upright_opaque_and_no_larger_than_asked(tmp_path):
     assert SIDE == DEFAULT
 
 
-def _one(content: bytes) -> dict[str, np.ndarray]:
-    return {"bytes": np.frombuffer(content, np.uint8), "ends": np.array([len(content)])}
+def _one(content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    return np.frombuffer(content, np.uint8), np.array([len(content)])
 
 
 def test_processes_make_the_same_set_as_one(tmp_path, monkeypatch):
@@ -288,7 +290,7 @@ def test_a_set_of_an_earlier_version_shows_thumbnails_and_asks_for_files(tmp_pat
         ({"image": {"side": 40}}, "image: side is a multiple of patch, got side 40 and patch 16"),
         ({"image": {"side": 2048}}, "image.side"),
         ({"image": {"sides": 32}}, "image.sides.*did you mean 'side'"),
-        ({"suite": ["digits"]}, "image: one task at least is a data set of images that you added"),
+        ({"suite": ["digits"]}, "image: one task at least is a data set of images or of pairs with images"),
         ({"image": {"side": 224}}, r"'colours' \d+ tokens \(196 patches\), got context 48; raise it"),
         ({"image": {"side": 272}, "context": 512}, "--side 272 --replace"),
     ],

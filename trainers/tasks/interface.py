@@ -191,11 +191,12 @@ class QuestionInterface:
     def _picture(self, pixels: np.ndarray) -> np.ndarray:
         from PIL import Image
 
-        from trainers.tasks.datasets.picture_task import LabelledPictures
+        from trainers.tasks.datasets.picture_views import cut, middle
 
-        assert isinstance(self._task, LabelledPictures), "only these have such patches"
+        setting = self._task.suite.image
+        assert setting is not None, "a suite has this encoder where it has the setting"
         levels = np.rint(self._pixels(pixels, 1) * 255).astype(np.uint8)
-        return self._task.patches(Image.fromarray(levels))[PICTURE]
+        return cut(middle(Image.fromarray(levels), setting), setting)
 
     def _pixels(self, pixels: np.ndarray, side: int) -> np.ndarray:
         """An image (height, width, 3) in [0, 1], of sides that `side` divides."""

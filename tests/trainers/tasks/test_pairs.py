@@ -12,7 +12,8 @@ from PIL import Image
 from pyarrow.parquet import write_table
 
 from space.errors import StudyFileError, TaskError
-from space.records import SPLITS
+from space.images import PICTURE
+from space.records import SPLITS, ImageSetting
 from trainers.data import Corpus
 from trainers.tasks.contract import check_task
 from trainers.tasks.datasets import library
@@ -97,7 +98,9 @@ def test_each_format_gives_the_same_pairs(tmp_path, name):
     assert pairs_of(found) == [("", [text]) for _, text in pairs]
     ends = found.arrays["image_ends"].tolist()
     content = found.arrays["image_content"].tobytes()
-    assert [content[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)] == [image for image, _ in pairs]
+    for first, stop, (image, _) in zip([0, *ends[:-1]], ends, pairs, strict=True):
+        kept = np.asarray(Image.open(io.BytesIO(content[first:stop])))
+        np.testing.assert_array_equal(kept, np.asarray(Image.open(io.BytesIO(image)).convert("RGB")))
     assert found.arrays["image_seen"].shape == (60, 16, 16, 3)
     assert found.manifest.sha256 == add("again", tmp_path / "in").manifest.sha256
 
@@ -222,6 +225,40 @@ def test_the_interface_asks_as_the_sessions_do(sources, quick, tokenizer):
     np.testing.assert_array_equal(asked.tokens, shown.tokens)
     np.testing.assert_allclose(asked.patches["image"], shown.patches["image"], atol=1e-6)
     assert interface.answer(tokenizer.encode("red")) == "red"
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"), [("captions", "exact"), ("captions", "bits"), ("questions", "exact")]
+)
+def test_images_are_seen_at_the_resolution_of_a_study(sources, name, metric, quick, tokenizer):
+    add(name, sources[name], pairing=Pairing(metric=metric))
+    setting = ImageSetting(side=32, patch=16)
+    sharp = quick.model_copy(
+        update={"image": setting, "encoders": quick.encoders | {PICTURE: 3 * setting.patch**2}}
+    )
+    task = task_of(name, sharp, tokenizer)
+    check_task(lambda: task_of(name, sharp, tokenizer, 10), task.vocabulary, sharp.context)
+    example = task.example("report", 0)
+    assert {encoder: patches.shape for encoder, patches in example.patches.items()} == {PICTURE: (4, 768)}
+    kept, made = task.episodes(), Episodes.of(task.demonstrations())
+    np.testing.assert_array_equal(kept.tokens, made.tokens)
+    index = np.random.default_rng(0).integers(0, len(kept.tokens), 500)
+    np.testing.assert_allclose(kept.patches_at(PICTURE, index), made.patches_at(PICTURE, index), atol=0.01)
+    place = task._place("report", 0)
+    image = task._pictures.open(int(task.dataset.arrays["image"][place]))
+    asked = QuestionInterface(task).question(example.prompt, np.asarray(image.convert("RGB")), None, None)
+    np.testing.assert_allclose(asked.patches[PICTURE], example.patches[PICTURE], atol=1e-6)
+    plain_key = task_of(name, quick, tokenizer).cache_key()
+    assert task.cache_key() != plain_key
+
+
+def test_a_resolution_that_does_not_fit_is_refused(sources, quick, tokenizer):
+    add("captions", sources["captions"], side=32)
+    for side, words in ((64, "at most the side"), (32, "a context holds")):
+        setting = ImageSetting(side=side, patch=16)
+        sizes = {"encoders": quick.encoders | {PICTURE: 768}, "context": 16, "image": setting}
+        with pytest.raises(TaskError, match=words):
+            task_of("captions", quick.model_copy(update=sizes), tokenizer)
 
 
 def test_a_medium_is_kept_once_and_its_questions_share_a_split(tmp_path):

@@ -80,7 +80,7 @@ def read_folder(
     if kind == "text":
         return read_text(source, files, progress, left_out, scratch, told.field)
     if kind == "pairs":
-        return read_pairs(source, files, progress, left_out, scratch, told.pairing)
+        return read_pairs(source, files, progress, left_out, scratch, told.pairing, told.side)
     if source.is_file():
         raise TaskError(f"{kind} are read from a folder with one folder for each label, '{source}' is a file")
     if kind == "images":

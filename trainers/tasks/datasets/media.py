@@ -1,4 +1,4 @@
-"""Images and sounds of pairs: what is kept of them, what a model sees at present, and its patches."""
+"""Images and sounds of pairs: what is kept of them, what a model sees of them in small, and its patches."""
 
 import io
 from dataclasses import dataclass
@@ -8,16 +8,15 @@ import numpy as np
 
 from trainers.tasks.datasets.content import unreadable
 from trainers.tasks.datasets.images import LARGE
-from trainers.tasks.datasets.pictures import to_pixels, to_rgb
-from trainers.tasks.datasets.sounds import FULL_SCALE, decoded, resampled, to_log_mel
+from trainers.tasks.datasets.pictures import keep
+from trainers.tasks.datasets.sounds import FRAMES, FULL_SCALE, decoded, resampled, to_log_mel
 from trainers.tokens.audio import audio_patches
 from trainers.tokens.image import image_patches
 
 KINDS = ("image", "audio")  # names of their encoders, too
-LONGER_SIDE, QUALITY = 256, 90  # pixels of an image that is kept, and of JPEG where it was larger
-KEPT_FORMATS = frozenset({"JPEG", "PNG", "WEBP"})
 HIGHEST_RATE, LONGEST = 16_000, 30  # samples per second and seconds of a sound that is kept
 PATCH_SIDE, PATCH_FRAMES = 8, 4
+PATCHES = {"image": (LARGE // PATCH_SIDE) ** 2, "audio": FRAMES // PATCH_FRAMES}  # of each medium
 LEVELS = 255
 
 
@@ -34,18 +33,19 @@ class Medium:
     seen: np.ndarray
 
 
-def read_medium(kind: str, content: bytes, where: str) -> Medium:
+def read_medium(kind: str, content: bytes, where: str, side: int) -> Medium:
     """Decode an image or a sound.
 
     Args:
         kind: image or audio.
         content: encoded.
         where: its place, for messages.
+        side: pixels that the shorter side of an image keeps at most.
 
     Raises:
         TaskError: it cannot be decoded.
     """
-    return _image(content, where) if kind == "image" else _sound(content, where)
+    return _image(content, where, side) if kind == "image" else _sound(content, where)
 
 
 def patches_of(kind: str, seen: np.ndarray) -> np.ndarray:
@@ -55,22 +55,15 @@ def patches_of(kind: str, seen: np.ndarray) -> np.ndarray:
     return audio_patches((seen * np.float32(2 / LEVELS) - 1).astype(np.float32), PATCH_FRAMES)
 
 
-def _image(content: bytes, where: str) -> Medium:
+def _image(content: bytes, where: str, side: int) -> Medium:
     from PIL import Image, ImageOps
 
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            small = max(opened.size) <= LONGER_SIDE and opened.format in KEPT_FORMATS
-            image = to_rgb(ImageOps.exif_transpose(opened))
+            kept = keep(ImageOps.exif_transpose(opened), side, LARGE)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise unreadable(Path(where), error, "an image") from None
-    pixels = to_pixels(image, LARGE)
-    if not small:
-        image.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS)
-        written = io.BytesIO()
-        image.save(written, "JPEG", quality=QUALITY)
-        content = written.getvalue()
-    return Medium(content, pixels)
+    return Medium(kept.content, np.frombuffer(kept.thumbnail, dtype=np.uint8).reshape(LARGE, LARGE, 3))
 
 
 def _sound(content: bytes, where: str) -> Medium:

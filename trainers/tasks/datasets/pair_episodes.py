@@ -27,12 +27,14 @@ class PairEpisodes(Episodes):
     Attributes:
         media: encoder -> (episodes,) int64, the number of each one's medium.
         firsts: encoder -> (episodes,) int64, the token where its patches begin.
+        sizes: encoder -> numbers of a patch.
         look: makes patches.
         digest: of the media.
     """
 
     media: Mapping[str, np.ndarray]
     firsts: Mapping[str, np.ndarray]
+    sizes: Mapping[str, int]
     look: Look
     digest: str
 
@@ -41,7 +43,12 @@ class PairEpisodes(Episodes):
 
     @classmethod
     def restored(
-        cls, arrays: Arrays, placeholders: Mapping[str, int], look: Look, digest: str
+        cls,
+        arrays: Arrays,
+        placeholders: Mapping[str, int],
+        sizes: Mapping[str, int],
+        look: Look,
+        digest: str,
     ) -> "PairEpisodes":
         """The inverse of `arrays`; the other arguments are those of the attributes."""
         return cls(
@@ -53,6 +60,7 @@ class PairEpisodes(Episodes):
             media={name: arrays[f"media/{name}"] for name in placeholders},
             firsts={name: arrays[f"firsts/{name}"] for name in placeholders},
             placeholders=placeholders,
+            sizes=sizes,
             look=look,
             digest=digest,
         )
@@ -80,14 +88,10 @@ class PairEpisodes(Episodes):
         """The patches of an encoder among some tokens, (patches, size) float32."""
         here = index[self.tokens[index] == self.placeholders[encoder]]
         episodes = np.searchsorted(self.offsets, here, side="right") - 1
-        found = []
+        rows = np.empty((len(here), self.sizes[encoder]), dtype=np.float32)
         for episode in dict.fromkeys(episodes.tolist()):
             at = here[episodes == episode] - self.firsts[encoder][episode]
-            found.append((episodes == episode, self.look(encoder, int(self.media[encoder][episode]))[at]))
-        size = self.look(encoder, int(self.media[encoder][0])).shape[1]
-        rows = np.empty((len(here), size), dtype=np.float32)
-        for which, patches in found:
-            rows[which] = patches
+            rows[episodes == episode] = self.look(encoder, int(self.media[encoder][episode]))[at]
         return rows
 
     def content(self) -> Iterable[bytes]:

@@ -10,16 +10,20 @@ from functools import cached_property, partial
 import numpy as np
 
 from space.errors import TaskError
+from space.images import PICTURE
 from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.answers import AnswerSession, AnswerTask, Example
 from trainers.tasks.base import ActionSpec, Policy
 from trainers.tasks.cache import cached_arrays
 from trainers.tasks.datasets.content import Progress
 from trainers.tasks.datasets.library import Dataset
-from trainers.tasks.datasets.media import KINDS, patches_of
+from trainers.tasks.datasets.media import KINDS, PATCHES, patches_of
 from trainers.tasks.datasets.pair_episodes import PairEpisodes, write_episodes
 from trainers.tasks.datasets.pair_experts import MOST_FITTED, AnswerNGram, fitted_answers, shuffled
 from trainers.tasks.datasets.pair_rows import NONE, PairRows, plain
+from trainers.tasks.datasets.picture_task import check_kept
+from trainers.tasks.datasets.picture_views import cut, middle
+from trainers.tasks.datasets.pictures import Pictures
 from trainers.tasks.datasets.text_task import FAMILY
 from trainers.tasks.families.text import MOST_READ, ORDER, overlapping
 from trainers.tasks.mapped import release
@@ -29,6 +33,7 @@ from trainers.tokens.text import STOP, Tokenizer, well_formed
 
 MOST_EVAL, MOST_REFERENCE = 256, 1000
 CAPTIONS = "different images or sounds may have the same caption, and splits share no image and no sound"
+LEAST_ROOM = 16  # tokens of a context for a question and its answer
 TOGETHER = 1024  # pairs, after which the maps of the data give memory back
 
 
@@ -62,15 +67,33 @@ class AddedPairs(AnswerTask):
         self.eval_episodes = min(MOST_EVAL, held_out)
         self.reference_episodes = min(MOST_REFERENCE, held_out)
         self.num_train_episodes = sizes["train"]
+        self.setting = suite.image if sense == "image" else None
+        shown = {kind: PATCHES[kind] for kind in KINDS if kind in fields}
+        if self.setting is not None:
+            check_kept(dataset, self.setting.side)
+            shown = {PICTURE if kind == "image" else kind: count for kind, count in shown.items()}
+            shown[PICTURE] = self.setting.patches
+        self._shown = shown  # encoder -> patches of each pair that has such a medium
         super().__init__(suite, tokenizer, train_episodes)
+        if suite.context < (needed := sum(shown.values()) + LEAST_ROOM):
+            raise TaskError(
+                f"a context holds what is seen and {LEAST_ROOM} tokens of question and answer, of task"
+                f" '{self.name}' {needed} tokens, got context {suite.context}; raise it, or lower image.side"
+            )
 
     def example(self, split: Split, index: int) -> Example:
         """The pairs of the split in turn, repeated."""
         place = self._place(split, index)
-        patches = {kind: patches_of(kind, self._seen(kind, n)) for kind, n in self._media(place).items()}
-        shown = sum(map(len, patches.values()))
+        return self._example(
+            split, index, {name: self._look(name, n) for name, n in self._media(place).items()}
+        )
+
+    def _example(self, split: Split, index: int, patches: dict[str, np.ndarray]) -> Example:
+        shown, place = sum(map(len, patches.values())), self._place(split, index)
         return Example(
-            prompt=self._shortened(self._rows.question(place), self.suite.context // 2 - shown - 1),
+            prompt=self._shortened(
+                self._rows.question(place), self._half - 1 - (0 if self.setting else shown)
+            ),
             patches=patches,
             answer=self.answer(split, index),
             expert=partial(self.expert_answer, split, index),
@@ -93,7 +116,12 @@ class AddedPairs(AnswerTask):
         """Room for the longest of many training answers, up to half of the context."""
         count = min(self.num_train_episodes, MOST_FITTED)
         found = self.spec_for(self.answer("train", index) for index in range(count))
-        return ActionSpec(min(found.length, self.suite.context // 2), found.allowed, found.stop)
+        return ActionSpec(min(found.length, self._half), found.allowed, found.stop)
+
+    @property
+    def _half(self) -> int:
+        """Tokens at most of an answer, and of a question; at resolution, those that are left by the image."""
+        return (self.suite.context - (sum(self._shown.values()) if self.setting else 0)) // 2
 
     def session(self, split: Split, index: int) -> AnswerSession:
         """Ask one question; each of its answers is right."""
@@ -110,7 +138,7 @@ class AddedPairs(AnswerTask):
     def identity(self, split: Split, index: int) -> bytes:
         """The whole question and what is seen or heard."""
         place = self._place(split, index)
-        seen = [self._seen(kind, number).tobytes() for kind, number in self._media(place).items()]
+        seen = [self._seen(sense_of(name), number).tobytes() for name, number in self._media(place).items()]
         return self._rows.question(place).encode() + b"".join(seen)
 
     def demonstrations(self) -> list[Chunk]:
@@ -118,8 +146,18 @@ class AddedPairs(AnswerTask):
         return [self.demonstration(index) for index in range(self.train_episodes)]
 
     @abstractmethod
-    def demonstration(self, index: int) -> Chunk:
-        """A question of the train split and its answer."""
+    def demonstration(self, index: int, example: Example | None = None) -> Chunk:
+        """A question of the train split and its answer.
+
+        Args:
+            index: of the pair.
+            example: the question, if it is made already.
+        """
+
+    def cache_key(self) -> dict[str, object]:
+        """As of all tasks, with how images are seen."""
+        seen = {} if self.setting is None else {"image": self.setting.model_dump()}
+        return super().cache_key() | seen
 
     def episodes(self) -> PairEpisodes:
         """Every pair of the train split, tokenised once and then mapped into memory."""
@@ -135,8 +173,8 @@ class AddedPairs(AnswerTask):
             TaskError: the tokenizer has ids that do not fit into two bytes.
             MachineError: the cache cannot be read or written, or its disk is full.
         """
-        shown = [kind for kind in KINDS if kind in self.dataset.manifest.facts]
-        placeholders = {kind: self.vocabulary.placeholder(kind) for kind in shown}
+        placeholders = {name: self.vocabulary.placeholder(name) for name in self._shown}
+        sizes = {name: self.suite.encoders[name] for name in self._shown}
         arrays = cached_arrays(
             self.name,
             self.cache_key(),
@@ -147,12 +185,14 @@ class AddedPairs(AnswerTask):
                 lambda done: progress(done, self.train_episodes),
             ),
         )
-        return PairEpisodes.restored(arrays, placeholders, self._look, self.dataset.content_digest)
+        return PairEpisodes.restored(arrays, placeholders, sizes, self._look, self.dataset.content_digest)
 
     def _released(self) -> Iterator[Chunk]:
-        """Demonstrations in memory that does not grow with their number."""
+        """Demonstrations whose patches are not made, in memory that does not grow with their number."""
         for index in range(self.train_episodes):
-            yield self.demonstration(index)
+            names = self._media(self._place("train", index))
+            unseen = {n: np.zeros((self._shown[n], self.suite.encoders[n]), dtype=np.float32) for n in names}
+            yield self.demonstration(index, self._example("train", index, unseen))
             if index % TOGETHER == 0:
                 self._rows.release()
                 for kind in KINDS:
@@ -167,15 +207,21 @@ class AddedPairs(AnswerTask):
         return int(places[index % len(places)])
 
     def _media(self, place: int) -> dict[str, int]:
-        """Kind -> number of the medium of a pair."""
-        found = {kind: int(self.dataset.arrays[kind][place]) for kind in KINDS}
-        return {kind: number for kind, number in found.items() if number != NONE}
+        """Encoder -> number of the medium of a pair."""
+        found = {name: int(self.dataset.arrays[sense_of(name)][place]) for name in self._shown}
+        return {name: number for name, number in found.items() if number != NONE}
 
     def _seen(self, kind: str, number: int) -> np.ndarray:
         return np.asarray(self.dataset.arrays[f"{kind}_seen"][number])
 
     def _look(self, encoder: str, number: int) -> np.ndarray:
-        return patches_of(encoder, self._seen(encoder, number))
+        if self.setting is None or encoder != PICTURE:
+            return patches_of(encoder, self._seen(encoder, number))
+        return cut(middle(self._pictures.open(number), self.setting), self.setting)
+
+    @cached_property
+    def _pictures(self) -> Pictures:
+        return Pictures(self.dataset.arrays["image_content"], self.dataset.arrays["image_ends"])
 
     def _question(self, example: Example) -> Chunk:
         """What is seen before the answer."""
@@ -211,9 +257,9 @@ class ExactPairs(AddedPairs):
         """Held-out pairs that a classifier is asked."""
         return 2 * self.reference_episodes
 
-    def demonstration(self, index: int) -> Chunk:
+    def demonstration(self, index: int, example: Example | None = None) -> Chunk:
         """A question and its answer, which is cut where it is longer than there is room."""
-        question = self._question(self.example("train", index))
+        question = self._question(example or self.example("train", index))
         ids = self.tokenizer.encode(self.answer("train", index))
         if self.spec.stop is not None:
             ids = np.r_[ids[: self.spec.length - 1], self.spec.stop]
@@ -243,9 +289,9 @@ class LikelyPairs(AddedPairs):
         """The right answer, which the expert is not asked for."""
         return self.answer(split, index)
 
-    def demonstration(self, index: int) -> Chunk:
+    def demonstration(self, index: int, example: Example | None = None) -> Chunk:
         """A question, which all windows begin with, and the answer; they go on at each half of the room."""
-        question = self._question(self.example("train", index))
+        question = self._question(example or self.example("train", index))
         question.starts[:] = False
         ids = np.r_[self.tokenizer.encode(self.answer("train", index)), STOP]
         answer = sequence.text(ids, scored=True)
@@ -311,6 +357,11 @@ def open_pairs(
     """The task of a data set of pairs, by its metric."""
     kind = ExactPairs if dataset.manifest.facts["metric"] == "exact" else LikelyPairs
     return kind(dataset, suite, tokenizer, train_episodes)
+
+
+def sense_of(encoder: str) -> str:
+    """What an encoder encodes: image or audio."""
+    return "image" if encoder == PICTURE else encoder
 
 
 def _silent(done: int, total: int, unit: str = "") -> None:

@@ -58,6 +58,7 @@ def read_pairs(
     left_out: LeftOut,
     scratch: Path,
     pairing: Pairing,
+    side: int,
 ) -> Content:
     """Read files of records as pairs.
 
@@ -68,6 +69,7 @@ def read_pairs(
         left_out: what is not in the data set is noted there.
         scratch: an empty folder; the files of the arrays, named after them, are left in it.
         pairing: what the user says about fields and metric.
+        side: pixels that the shorter side of an image keeps at most.
 
     Raises:
         TaskError: no fields make pairs, too many of them cannot be read, or there are too few.
@@ -78,7 +80,7 @@ def read_pairs(
             f"pairs are in JSON lines, CSV, Parquet, Arrow or tar files, '{source}' has none of them"
         )
     fields = _recognised(records, source, pairing)
-    with PairWriter(scratch) as writer:
+    with PairWriter(scratch, side) as writer:
         count = _read(source, records, progress, left_out, writer, fields)
     left_out.check(source, count)
     splits, rule = writer.splits(fields.group or ("question" if not (fields.image or fields.audio) else ""))
@@ -87,7 +89,7 @@ def read_pairs(
     arrays = open_columns(scratch, MAPPED["pairs"])
     metric, why = _metric(arrays, fields, pairing)
     facts = {**fields.facts, "metric": metric, "why": why}
-    return Content("pairs", arrays, (), rule, writer.repeated, facts=facts)
+    return Content("pairs", arrays, (), rule, writer.repeated, side if fields.image else None, facts)
 
 
 def _first(path: Path, source: Path) -> Record | None:

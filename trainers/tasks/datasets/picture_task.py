@@ -18,11 +18,10 @@ from trainers.tasks.answers import AnswerSession, Example
 from trainers.tasks.cache import CACHE, cached_arrays
 from trainers.tasks.datasets.labelled import LabelledItems, shuffled_places
 from trainers.tasks.datasets.library import Dataset
-from trainers.tasks.datasets.picture_views import middle, random_crop
+from trainers.tasks.datasets.picture_views import cut, middle, random_crop
 from trainers.tasks.datasets.pictures import Pictures
 from trainers.tasks.episodes import FIELDS, Arrays, DrawnEpisodes
 from trainers.tokens import sequence
-from trainers.tokens.image import image_patches
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import Tokenizer
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 TOGETHER = 4096  # episodes that are written at once
-BRIGHTEST = np.float32(255)
 
 
 class LabelledPictures(LabelledItems):
@@ -55,7 +53,7 @@ class LabelledPictures(LabelledItems):
     ) -> None:
         assert suite.image is not None, "the suite says how images are seen"
         self.setting = suite.image
-        _check_kept(dataset, self.setting.side)
+        check_kept(dataset, self.setting.side)
         super().__init__(dataset, suite, tokenizer, train_episodes or dataset.manifest.splits["train"])
         needed = self.setting.patches + 1 + self.spec.length
         if suite.context < needed:
@@ -69,7 +67,7 @@ class LabelledPictures(LabelledItems):
     def item(self, place: int) -> "Image":
         """The picture at a place among all, not yet decoded."""
         if self._pictures is None:
-            self._pictures = Pictures(self.dataset.arrays)
+            self._pictures = Pictures(self.dataset.arrays["bytes"], self.dataset.arrays["ends"])
         return self._pictures.open(place)
 
     def patches(self, item: "Image") -> dict[str, np.ndarray]:
@@ -100,7 +98,7 @@ class LabelledPictures(LabelledItems):
         return np.resize(shuffled_places(self.dataset, "train"), self.train_episodes)
 
     def _cut(self, square: np.ndarray) -> dict[str, np.ndarray]:
-        return {PICTURE: image_patches(square / BRIGHTEST, self.setting.patch)}
+        return {PICTURE: cut(square, self.setting)}
 
     def _drawn(self, arrays: Arrays) -> DrawnEpisodes:
         places = self._places
@@ -145,7 +143,7 @@ class LabelledPictures(LabelledItems):
         return {name: getattr(whole, name) for name in FIELDS}
 
 
-def _check_kept(dataset: Dataset, side: int) -> None:
+def check_kept(dataset: Dataset, side: int) -> None:
     """Check that a data set has picture files at a resolution."""
     manifest = dataset.manifest
     again = f"pathfront data add {manifest.name} SOURCE --side {side} --replace"

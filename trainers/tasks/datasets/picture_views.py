@@ -8,9 +8,10 @@ from math import ceil, exp, log
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from space.records import ImageSetting
+from trainers.tokens.image import image_patches
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,6 +23,7 @@ LEAST_SHARE = 0.35  # of a picture's area, that a random crop has
 NARROWEST = 3 / 4  # width over height of a random crop; its inverse is the widest
 TRIES = 10
 GREY = 128
+BRIGHTEST = np.float32(255)
 
 
 def middle(image: "Image", setting: ImageSetting) -> Square:
@@ -39,6 +41,11 @@ def random_crop(image: "Image", setting: ImageSetting, rng: np.random.Generator)
     square = _square(image, _random_box(image.size, rng), setting.side)
     mirrored = setting.flip and rng.random() < 0.5
     return np.ascontiguousarray(square[:, ::-1]) if mirrored else square
+
+
+def cut(square: Square, setting: ImageSetting) -> Float32[np.ndarray, "patches size"]:
+    """A square -> patches in raster order, scaled as `image_patches` does."""
+    return image_patches(square / BRIGHTEST, setting.patch)
 
 
 def _random_box(size: tuple[int, int], rng: np.random.Generator) -> Box:

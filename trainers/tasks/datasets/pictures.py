@@ -16,7 +16,6 @@ import numpy as np
 from space.errors import TaskError
 from space.machine import cpu_count
 from trainers.tasks.datasets.content import (
-    Arrays,
     Content,
     Item,
     LeftOut,
@@ -73,7 +72,7 @@ def read_picture(path: Path, side: int, thumbnail: int) -> Kept:
     try:
         with path.open("rb") as file, Image.open(file) as image:
             image.draft(None, (2 * side, 2 * side))  # a large JPEG is decoded at half its size, or less
-            return _kept(ImageOps.exif_transpose(image), side, thumbnail)
+            return keep(ImageOps.exif_transpose(image), side, thumbnail)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise unreadable(path, error, "an image") from None
 
@@ -82,7 +81,7 @@ def read_scan(scan: np.ndarray, side: int, thumbnail: int) -> Kept:
     """What is kept of a scan (height, width) uint8; arguments as those of `read_picture`."""
     from PIL import Image
 
-    return _kept(Image.fromarray(scan), side, thumbnail)
+    return keep(Image.fromarray(scan), side, thumbnail)
 
 
 def to_pixels(image: "Image", side: int) -> np.ndarray:
@@ -154,11 +153,12 @@ class Pictures:
     """The picture files of a data set, decoded when they are asked for.
 
     Args:
-        arrays: of the data set, with `bytes` and `ends`.
+        content: (bytes,) uint8, the files, one behind the other.
+        ends: (pictures,) where each ends.
     """
 
-    def __init__(self, arrays: Arrays) -> None:
-        self._bytes, self._ends = arrays["bytes"], arrays["ends"]
+    def __init__(self, content: np.ndarray, ends: np.ndarray) -> None:
+        self._bytes, self._ends = content, ends
         self._read = 0
 
     def open(self, place: int) -> "Image":
@@ -195,7 +195,8 @@ def read_group(reads: Sequence[Callable[[], Kept]]) -> list[Kept | TaskError]:
     return found
 
 
-def _kept(image: "Image", side: int, thumbnail: int) -> Kept:
+def keep(image: "Image", side: int, thumbnail: int) -> Kept:
+    """What is kept of an upright image; arguments as those of `read_picture`."""
     from PIL import Image
 
     plain = _plain(image)
