@@ -272,7 +272,7 @@ def test_a_set_of_an_earlier_version_shows_thumbnails_and_asks_for_files(tmp_pat
     for path in folder.glob("*.bin"):
         path.unlink()
     told = json.loads((folder / library.MANIFEST).read_text())
-    told["sha256"] = library._digest("images", found.manifest.labels, arrays)
+    told["sha256"] = library._digest("images", found.manifest.labels, arrays, {})
     del told["side"]
     (folder / library.MANIFEST).write_text(json.dumps(told))
     assert load_task("colours", thumbnails, train_episodes=3).episodes()[0].patches["image"].shape == (4, 192)
