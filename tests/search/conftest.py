@@ -102,6 +102,16 @@ def once(url, tmp_path, tmp_path_factory):
 
 
 @pytest.fixture
+def own_folders(tmp_path, monkeypatch):
+    """Data sets, generated data and references of a test's own."""
+    monkeypatch.setenv("PATHFRONT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("PATHFRONT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PATHFRONT_TASKS", raising=False)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+@pytest.fixture
 def run_command(capsys):
     """Runs a command where the test is -> (exit code, stdout, stderr)."""
 

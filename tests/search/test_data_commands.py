@@ -26,19 +26,11 @@ from space.study import StudyConfig
 from trainers.tasks.datasets.library import open_dataset
 from trainers.tasks.registry import load_task
 
+pytestmark = pytest.mark.usefixtures("own_folders")
+
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "data"
 WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "then", "sleeps")
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    """Data sets, generated data and references of a test's own."""
-    monkeypatch.setenv("PATHFRONT_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("PATHFRONT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("PATHFRONT_TASKS", raising=False)
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from space.study import StudyConfig
 from trainers.specialist import train_specialist
 from trainers.tasks.datasets.library import open_dataset
 
+pytestmark = pytest.mark.usefixtures("own_folders")
+
 STUDY = """
 study: mine
 suite: [pictures, vqa]
@@ -31,16 +33,6 @@ search: {sampler: stratified, seed: 0}
 stop: {candidates: 2}
 workers: 1
 """
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path, monkeypatch):
-    """Data sets, generated data and references of a test's own."""
-    monkeypatch.setenv("PATHFRONT_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("PATHFRONT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("PATHFRONT_TASKS", raising=False)
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
 
 
 def pictures(path, count=120):

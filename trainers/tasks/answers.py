@@ -141,8 +141,12 @@ class AnswerTask(SessionTask):
             self.spec,
             self.example(split, index),
             self.training_answers,
-            self.answer_score,
+            self.judge(split, index),
         )
+
+    def judge(self, split: Split, index: int) -> Callable[[str, str], float]:
+        """What scores an answer to an example: answer, right answer -> value."""
+        return self.answer_score
 
     def constants(self) -> list[np.ndarray]:
         """The most frequent training answers."""

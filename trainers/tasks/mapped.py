@@ -2,9 +2,12 @@
 
 import contextlib
 import mmap
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -22,6 +25,47 @@ class Column:
 
     kind: str
     shape: tuple[int, ...] = ()
+
+
+class Growing:
+    """Arrays of one dimension that grow at their ends, in files without names.
+
+    The files last as long as they are mapped.
+
+    Args:
+        folder: of a file system with room for them; it is made.
+        kinds: names of the arrays, and numpy's name of the numbers of each.
+    """
+
+    def __init__(self, folder: Path, kinds: Mapping[str, str]) -> None:
+        self._folder, self._kinds = folder, kinds
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open the files."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as opened:
+            self._files = {
+                name: opened.enter_context(tempfile.TemporaryFile(dir=self._folder)) for name in self._kinds
+            }
+            self._open = opened.pop_all()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Close them; what is mapped stays."""
+        self._open.close()
+
+    def write(self, name: str, numbers: np.ndarray) -> None:
+        """Add numbers to an array."""
+        self._files[name].write(numbers.astype(self._kinds[name], copy=False).tobytes())
+
+    def arrays(self, *names: str) -> dict[str, np.ndarray]:
+        """What has been written of some arrays, of all where none is named, mapped into memory."""
+        found = {}
+        for name in names or self._kinds:
+            self._files[name].flush()
+            found[name] = np.memmap(self._files[name], self._kinds[name], "r")
+        return found
 
 
 def mapped(path: Path, kind: str) -> np.ndarray:

@@ -4,9 +4,7 @@ The policy that made the demonstrations is not there. The expert is the best of 
 mean return, a clone of them (`clone`) and the nearest of their steps (`retrieval`), which are played.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, overload
 
@@ -30,7 +28,8 @@ from trainers.tasks.datasets.layout import GRID, IMAGE, SIDE, Layout, check_leng
 from trainers.tasks.datasets.library import Dataset
 from trainers.tasks.datasets.recorded import start_of
 from trainers.tasks.datasets.spaces import Actor, Rows, encode, read_row
-from trainers.tasks.episodes import FIELDS, Episodes
+from trainers.tasks.episodes import Episodes
+from trainers.tasks.mapped import Growing
 from trainers.tasks.parts.grids import GRID_SIZE, VIEW
 from trainers.tasks.sessions import SessionTask
 from trainers.tokens import sequence
@@ -234,27 +233,18 @@ def _spooled(chunks: Sequence[Chunk]) -> dict[str, np.ndarray]:
     kinds = {"tokens": "<i4", "local": "<i2", "scored": "?", "starts": "?"}
     lengths = [0]
     placeholders: dict[str, int] = {}
-    with CACHE.errors(), ExitStack() as until_mapped:
-        CACHE.folder.mkdir(parents=True, exist_ok=True)
-        files = {
-            name: until_mapped.enter_context(tempfile.TemporaryFile(dir=CACHE.folder))
-            for name in (*FIELDS, *SCALES)
-        }
+    with CACHE.errors(), Growing(CACHE.folder, kinds | dict.fromkeys(SCALES, "u1")) as files:
         for chunk in chunks:
             lengths.append(len(chunk))
             placeholders |= chunk.placeholders
-            for name, kind in kinds.items():
-                files[name].write(getattr(chunk, name).astype(kind).tobytes())
+            for name in kinds:
+                files.write(name, getattr(chunk, name))
             for name, patches in chunk.patches.items():
-                files[name].write(_packed(name, patches).tobytes())
-        for file in files.values():
-            file.flush()
-        arrays: dict[str, np.ndarray] = {
-            name: np.memmap(files[name], kind, "r") for name, kind in kinds.items()
-        }
+                files.write(name, _packed(name, patches))
+        arrays = files.arrays(*kinds)
         for name, placeholder in placeholders.items():
             width = _packed(name, np.zeros((1, int(SCALES[name][2])))).shape[1]
-            arrays[f"stored/{name}"] = np.memmap(files[name], "u1", "r").reshape(-1, width)
+            arrays[f"stored/{name}"] = files.arrays(name)[name].reshape(-1, width)
             arrays[f"scale/{name}"] = SCALES[name]
             arrays[f"placeholder/{name}"] = np.array([placeholder])
     return arrays | {"offsets": np.cumsum(lengths, dtype=np.int64)}

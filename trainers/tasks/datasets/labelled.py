@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from space.records import Split, SuiteRecord
+from space.records import HELD_OUT, Split, SuiteRecord
 from trainers.tasks.answers import AnswerTask, Example, exact_match
 from trainers.tasks.base import ActionSpec
 from trainers.tasks.datasets.library import Dataset
@@ -46,9 +46,7 @@ class LabelledItems(AnswerTask):
         self.dataset = dataset
         self.name = dataset.manifest.name
         sizes = dataset.manifest.splits
-        held_out = min(sizes["select"], sizes["report"])
-        self.eval_episodes = min(MOST_EVAL, held_out)
-        self.reference_episodes = min(MOST_REFERENCE, held_out)
+        self.eval_episodes, self.reference_episodes = held_out_episodes(dataset)
         self.num_train_episodes = max(sizes["train"], min(MOST_VARIED, MOST_ROUNDS * sizes["train"]))
         super().__init__(suite, tokenizer, train_episodes)
 
@@ -90,6 +88,12 @@ class LabelledItems(AnswerTask):
     def answer_score(self, answer: str, right: str) -> float:
         """1 for the right label."""
         return exact_match(answer, right)
+
+
+def held_out_episodes(dataset: Dataset) -> tuple[int, int]:
+    """How many items of each held-out split score a trial, and how many measure floor and expert."""
+    fewest = min(dataset.manifest.splits[split] for split in HELD_OUT)
+    return min(MOST_EVAL, fewest), min(MOST_REFERENCE, fewest)
 
 
 @lru_cache(maxsize=16)

@@ -1,6 +1,5 @@
 """Training episodes of pairs: tokens in mapped files, and patches made of the media that pairs share."""
 
-import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import numpy as np
 from space.errors import TaskError
 from trainers.tasks.cache import CACHE
 from trainers.tasks.episodes import FIELDS, Arrays, Episodes
-from trainers.tasks.mapped import pieces
+from trainers.tasks.mapped import Growing, pieces
 from trainers.tokens.sequence import Chunk
 
 KINDS = {"tokens": "<u2", "local": "<i2", "scored": "?", "starts": "?"}
@@ -125,30 +124,21 @@ def write_episodes(
         TaskError: an id does not fit into two bytes.
         MachineError: the cache cannot be written, or its disk is full.
     """
-    with CACHE.errors():
-        CACHE.folder.mkdir(parents=True, exist_ok=True)
-        files = {name: tempfile.TemporaryFile(dir=CACHE.folder) for name in KINDS}  # noqa: SIM115
-        try:
-            offsets = array("q", [0])
-            numbers = {name: array("q") for name in placeholders}
-            firsts = {name: array("q") for name in placeholders}
-            for count, (chunk, shown) in enumerate(zip(chunks, media, strict=True), start=1):
-                if len(chunk) and chunk.tokens.max() > np.iinfo(KINDS["tokens"]).max:
-                    raise TaskError("a data set that is added has ids below 65,536, a tokenizer has more")
-                for name, kind in KINDS.items():
-                    files[name].write(getattr(chunk, name).astype(kind).tobytes())
-                for name, placeholder in placeholders.items():
-                    firsts[name].append(offsets[-1] + int((chunk.tokens == placeholder).argmax()))
-                    numbers[name].append(shown[name])
-                offsets.append(offsets[-1] + len(chunk))
-                done(count)
-            arrays: dict[str, np.ndarray] = {}
-            for name, kind in KINDS.items():
-                files[name].flush()
-                arrays[name] = np.memmap(files[name], kind, "r")
-        finally:
-            for file in files.values():
-                file.close()
+    with CACHE.errors(), Growing(CACHE.folder, KINDS) as files:
+        offsets = array("q", [0])
+        numbers = {name: array("q") for name in placeholders}
+        firsts = {name: array("q") for name in placeholders}
+        for count, (chunk, shown) in enumerate(zip(chunks, media, strict=True), start=1):
+            if len(chunk) and chunk.tokens.max() > np.iinfo(KINDS["tokens"]).max:
+                raise TaskError("a data set that is added has ids below 65,536, a tokenizer has more")
+            for name in KINDS:
+                files.write(name, getattr(chunk, name))
+            for name, placeholder in placeholders.items():
+                firsts[name].append(offsets[-1] + int((chunk.tokens == placeholder).argmax()))
+                numbers[name].append(shown[name])
+            offsets.append(offsets[-1] + len(chunk))
+            done(count)
+        arrays = files.arrays()
     arrays["offsets"] = np.array(offsets)
     arrays |= {f"media/{name}": np.array(found) for name, found in numbers.items()}
     return arrays | {f"firsts/{name}": np.array(found) for name, found in firsts.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from space.records import Split
-from trainers.tasks.base import Session
+from trainers.tasks.datasets.labelled import shuffled_places
 from trainers.tasks.datasets.library import Dataset
 from trainers.tasks.datasets.media import KINDS, LEVELS
 from trainers.tasks.datasets.pair_rows import PairRows, plain
@@ -24,7 +24,7 @@ HELD_BACK = 5  # one of so many training pairs chooses the classifier
 NEAREST, MACHINE = "nearest pair", "SVC"
 
 
-class AnswerNGram:
+class AnswerNGram(NGramPolicy):
     """An n-gram of answers alone: it sees neither the question nor the media.
 
     Args:
@@ -36,32 +36,17 @@ class AnswerNGram:
 
     def __init__(self, answers: Sequence[np.ndarray], order: int, separator: int, size: int) -> None:
         history = np.full(order - 1, BOS)  # the first tokens' is as long as that of others
-        self._ngram = NGramPolicy([np.r_[history, ids] for ids in answers], order, size)
+        super().__init__([np.r_[history, ids] for ids in answers], order, size)
         self._start = history if order > 1 else np.array([BOS])
         self._separator = separator
-
-    def begin(self, count: int) -> None:
-        """Do nothing: there is no state."""
-
-    def act(
-        self, live: Sequence[int], observations: Sequence[Chunk], sessions: Sequence[Session]
-    ) -> list[np.ndarray]:
-        """Raise TypeError: an n-gram only models text."""
-        raise TypeError("an n-gram gives tokens a likelihood, and does not act")
 
     def nats(self, chunks: Sequence[Chunk]) -> list[np.ndarray]:
         """Negative log-likelihoods of the answer's tokens, 0 for all before, (len - 1,)."""
         ends = [int(np.flatnonzero(chunk.tokens == self._separator)[-1]) for chunk in chunks]
         answers = [chunk.tokens[end + 1 :] for chunk, end in zip(chunks, ends, strict=True)]
-        found = self._ngram.nats([sequence.text(np.r_[self._start, ids], scored=True) for ids in answers])
+        found = super().nats([sequence.text(np.r_[self._start, ids], scored=True) for ids in answers])
         before = len(self._start) - 1
         return [np.r_[np.zeros(end), nats[before:]] for end, nats in zip(ends, found, strict=True)]
-
-
-@lru_cache(maxsize=16)
-def shuffled(dataset: Dataset, split: Split) -> np.ndarray:
-    """Places of a split's pairs among all, in random order."""
-    return np.random.default_rng(0).permutation(dataset.places(split))
 
 
 @lru_cache(maxsize=8)
@@ -79,7 +64,7 @@ def fitted_answers(dataset: Dataset, split: Split, count: int) -> tuple[str, lis
         The classifier's name, and an answer for each pair.
     """
     rows = PairRows(dataset.arrays)
-    train, asked = shuffled(dataset, "train")[:MOST_FITTED], shuffled(dataset, split)[:count]
+    train, asked = shuffled_places(dataset, "train")[:MOST_FITTED], shuffled_places(dataset, split)[:count]
     said = [rows.answers(int(place))[0] for place in train]
     common = {answer for answer, _ in Counter(map(plain, said)).most_common(MOST_ANSWERS)}
     kept = [i for i, answer in enumerate(said) if plain(answer) in common]

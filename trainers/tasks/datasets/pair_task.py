@@ -4,7 +4,7 @@ Short answers that recur are scored by exact match, others by bits per byte of t
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 
 import numpy as np
@@ -12,14 +12,15 @@ import numpy as np
 from space.errors import TaskError
 from space.images import PICTURE
 from space.records import Sense, Split, SuiteRecord
-from trainers.tasks.answers import AnswerSession, AnswerTask, Example
+from trainers.tasks.answers import AnswerTask, Example
 from trainers.tasks.base import ActionSpec, Policy
 from trainers.tasks.cache import cached_arrays
 from trainers.tasks.datasets.content import Progress
+from trainers.tasks.datasets.labelled import held_out_episodes, shuffled_places
 from trainers.tasks.datasets.library import Dataset
 from trainers.tasks.datasets.media import KINDS, PATCHES, patches_of
 from trainers.tasks.datasets.pair_episodes import PairEpisodes, write_episodes
-from trainers.tasks.datasets.pair_experts import MOST_FITTED, AnswerNGram, fitted_answers, shuffled
+from trainers.tasks.datasets.pair_experts import MOST_FITTED, AnswerNGram, fitted_answers
 from trainers.tasks.datasets.pair_rows import NONE, PairRows, plain
 from trainers.tasks.datasets.picture_task import check_kept
 from trainers.tasks.datasets.picture_views import cut, middle
@@ -31,7 +32,6 @@ from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import STOP, Tokenizer, well_formed
 
-MOST_EVAL, MOST_REFERENCE = 256, 1000
 CAPTIONS = "different images or sounds may have the same caption, and splits share no image and no sound"
 LEAST_ROOM = 16  # tokens of a context for a question and its answer
 TOGETHER = 1024  # pairs, after which the maps of the data give memory back
@@ -63,9 +63,7 @@ class AddedPairs(AnswerTask):
         sense: Sense = "image" if "image" in fields else "audio" if "audio" in fields else "text"
         self.domain = sense
         self.modality = sense
-        held_out = min(sizes["select"], sizes["report"])
-        self.eval_episodes = min(MOST_EVAL, held_out)
-        self.reference_episodes = min(MOST_REFERENCE, held_out)
+        self.eval_episodes, self.reference_episodes = held_out_episodes(dataset)
         self.num_train_episodes = sizes["train"]
         self.setting = suite.image if sense == "image" else None
         shown = {kind: PATCHES[kind] for kind in KINDS if kind in fields}
@@ -123,17 +121,10 @@ class AddedPairs(AnswerTask):
         """Tokens at most of an answer, and of a question; at resolution, those that are left by the image."""
         return (self.suite.context - (sum(self._shown.values()) if self.setting else 0)) // 2
 
-    def session(self, split: Split, index: int) -> AnswerSession:
-        """Ask one question; each of its answers is right."""
+    def judge(self, split: Split, index: int) -> Callable[[str, str], float]:
+        """Each answer of a pair is right."""
         accepted = {plain(answer) for answer in self._rows.answers(self._place(split, index))}
-        return AnswerSession(
-            self.vocabulary,
-            self.tokenizer,
-            self.spec,
-            self.example(split, index),
-            self.training_answers,
-            lambda answer, _: float(plain(answer) in accepted),
-        )
+        return lambda answer, _: float(plain(answer) in accepted)
 
     def identity(self, split: Split, index: int) -> bytes:
         """The whole question and what is seen or heard."""
@@ -203,7 +194,7 @@ class AddedPairs(AnswerTask):
         return PairRows(self.dataset.arrays)
 
     def _place(self, split: Split, index: int) -> int:
-        places = shuffled(self.dataset, split)
+        places = shuffled_places(self.dataset, split)
         return int(places[index % len(places)])
 
     def _media(self, place: int) -> dict[str, int]:

@@ -4,9 +4,7 @@ Each picture is decoded when a window shows it, and cropped anew each time. Toke
 from files; they say where a picture's patches stand.
 """
 
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +19,7 @@ from trainers.tasks.datasets.library import Dataset
 from trainers.tasks.datasets.picture_views import cut, middle, random_crop
 from trainers.tasks.datasets.pictures import Pictures
 from trainers.tasks.episodes import FIELDS, Arrays, DrawnEpisodes
+from trainers.tasks.mapped import Growing
 from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import Tokenizer
@@ -126,7 +125,6 @@ class LabelledPictures(LabelledItems):
         rows = [self._labelled(label) for label in self.dataset.manifest.labels]
         lengths = np.array([len(row["tokens"]) for row in rows])[labels]
         with CACHE.errors():
-            CACHE.folder.mkdir(parents=True, exist_ok=True)
             arrays = _written(rows, labels)
         return arrays | {"offsets": np.cumsum(np.append(0, lengths), dtype=np.int64)}
 
@@ -160,14 +158,9 @@ def check_kept(dataset: Dataset, side: int) -> None:
 
 
 def _written(rows: Sequence[Arrays], which: np.ndarray) -> dict[str, np.ndarray]:
-    """The rows in an order, end to end in files, which have no names and last as long as their maps."""
-    arrays = {}
-    with ExitStack() as open_files:
+    """The rows in an order, end to end."""
+    with Growing(CACHE.folder, {name: rows[0][name].dtype.str for name in FIELDS}) as files:
         for name in FIELDS:
-            file = open_files.enter_context(tempfile.TemporaryFile(dir=CACHE.folder))
             for first in range(0, len(which), TOGETHER):
-                part = [rows[i][name] for i in which[first : first + TOGETHER]]
-                file.write(np.concatenate(part).tobytes())
-            file.flush()
-            arrays[name] = np.memmap(file, rows[0][name].dtype, "r")
-    return arrays
+                files.write(name, np.concatenate([rows[i][name] for i in which[first : first + TOGETHER]]))
+        return files.arrays()

@@ -3,7 +3,6 @@
 Tokens are made on all cores and mapped from a file: two bytes each, and one that says if it is scored.
 """
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -20,7 +19,7 @@ from trainers.tasks.datasets.content import Progress
 from trainers.tasks.datasets.library import Dataset
 from trainers.tasks.episodes import Arrays, Episodes
 from trainers.tasks.families.text import TextTask, cut_excerpts
-from trainers.tasks.mapped import release
+from trainers.tasks.mapped import Growing, release
 from trainers.tasks.processes import in_order
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import BOS, Tokenizer
@@ -176,26 +175,16 @@ class AddedText(TextTask):
         chosen = self.texts("train")[: self.train_episodes]
         sizes, done = chosen.sizes, 0
         lengths: list[np.ndarray] = []
-        with CACHE.errors():
-            CACHE.folder.mkdir(parents=True, exist_ok=True)
-            with (
-                tempfile.TemporaryFile(dir=CACHE.folder) as tokens,
-                tempfile.TemporaryFile(dir=CACHE.folder) as scored,
+        with CACHE.errors(), Growing(CACHE.folder, {"tokens": KIND, "scored": "?"}) as files:
+            for (first, stop), (ids, counts) in zip(
+                _spans(sizes), _encoded(chosen, sizes, self.tokenizer), strict=True
             ):
-                for (first, stop), (ids, counts) in zip(
-                    _spans(sizes), _encoded(chosen, sizes, self.tokenizer), strict=True
-                ):
-                    tokens.write(ids.tobytes())
-                    scored.write(_scored(counts).tobytes())
-                    lengths.append(counts)
-                    done += int(sizes[first:stop].sum())
-                    progress(done, int(sizes.sum()), "B")
-                tokens.flush()
-                scored.flush()
-                arrays = {  # the files have no names any more, and last as long as their maps
-                    "tokens": np.memmap(tokens, KIND, "r"),
-                    "scored": np.memmap(scored, bool, "r"),
-                }
+                files.write("tokens", ids)
+                files.write("scored", _scored(counts))
+                lengths.append(counts)
+                done += int(sizes[first:stop].sum())
+                progress(done, int(sizes.sum()), "B")
+            arrays = files.arrays()
         offsets = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int64)
         return RunningText.from_arrays(arrays | {"offsets": offsets})
 
