@@ -210,7 +210,7 @@ def _fractions(connection: Connection, study: str, seed: int, wanted: set[tuple[
     names = sorted({candidate for candidate, _ in wanted})
     for first in range(0, len(names), MOST_NAMES):
         some = task_scores.c.candidate.in_(names[first : first + MOST_NAMES])
-        for row in connection.execute(query.where(some)):
+        for row in connection.execute(query.where(some).order_by(task_scores.c.task)):
             if (row.candidate, row.rung) in found:
                 fraction = TaskFraction(row.fraction, row.fraction_stderr)
                 found[row.candidate, row.rung][row.task] = fraction

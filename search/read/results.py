@@ -236,7 +236,9 @@ class Reader:
             trained = rungs.trained_tokens(row.rung, row.split)
             confirmation = confirmation_status(connection, study, len(rungs.tokens) - 1)
             confirmed = [] if confirmation is None else confirmation.candidates
-            loads = connection.execute(select(routing.c.domain, routing.c.load).filter_by(**key))
+            loads = connection.execute(
+                select(routing.c.domain, routing.c.load).filter_by(**key).order_by(routing.c.domain)
+            )
             files = connection.execute(
                 select(checkpoints).filter_by(**key).order_by(checkpoints.c.tokens, checkpoints.c.kind)
             )

@@ -239,7 +239,8 @@ def rows(url):
     def read(table, *where):
         engine = create_engine(url)
         with engine.connect() as connection:
-            found = connection.execute(select(table).where(*where)).mappings().all()
+            ordered = select(table).where(*where).order_by(*table.primary_key)
+            found = connection.execute(ordered).mappings().all()
         engine.dispose()
         return found
 

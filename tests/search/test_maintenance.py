@@ -47,7 +47,8 @@ def change(url, table, values, *where):
 def read(url, table, *where):
     engine = create_engine(url)
     with engine.connect() as connection:
-        found = [dict(row) for row in connection.execute(select(table).where(*where)).mappings()]
+        ordered = select(table).where(*where).order_by(*table.primary_key)
+        found = [dict(row) for row in connection.execute(ordered).mappings()]
     engine.dispose()
     return found
 
