@@ -90,6 +90,8 @@ class Measured(Frozen):
         episodes: held-out episodes that score a trial.
         tokens: training tokens that its expert episodes have.
         length: tokens of an expert episode, the mean of the first 50.
+        frames: of its training sounds, at evenly spaced ranks from the shortest to the longest; empty for a
+            task without whole sounds.
     """
 
     record: TaskRecord
@@ -97,6 +99,7 @@ class Measured(Frozen):
     episodes: int
     tokens: int
     length: float
+    frames: tuple[int, ...] = ()
 
 
 def local_path() -> Path:

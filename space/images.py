@@ -3,6 +3,8 @@
 image: {side: 224, patch: 16}      # a square of 224 pixels in patches of 16x16, 196 tokens
 """
 
+from collections.abc import Mapping
+
 from space.errors import StudyFileError
 from space.records import ImageSetting, SuiteRecord, TaskRecord
 
@@ -28,21 +30,37 @@ def with_images(suite: SuiteRecord, setting: ImageSetting) -> SuiteRecord:
         raise StudyFileError(
             "image: one task at least is a data set of images or of pairs with images, got none"
         )
+    patches = dict.fromkeys(names, float(setting.patches))
+    size = CHANNELS * setting.patch**2
+    return with_patches(suite, IMAGE, PICTURE, size, patches).model_copy(update={"image": setting})
+
+
+def with_patches(
+    suite: SuiteRecord, former: str, encoder: str, size: int, patches: Mapping[str, float]
+) -> SuiteRecord:
+    """A suite in which some tasks have patches of another encoder.
+
+    Args:
+        suite: with the patches of the former encoder.
+        former: the encoder that they no longer use.
+        encoder: the new one.
+        size: of one of its patches, flattened.
+        patches: task -> how many an episode has, in the mean.
+    """
     shares, lengths = dict(suite.patch_share), dict(suite.lengths)
-    for name in names:
-        others = {encoder: share for encoder, share in shares[name].items() if encoder != IMAGE}
-        former, seen = lengths[name], shares[name].get(IMAGE, 0.0)
-        lengths[name] = round(former * (1 - seen), DIGITS) + setting.patches
-        scale = former / lengths[name]
-        shares[name] = {encoder: share * scale for encoder, share in others.items()}
-        shares[name][PICTURE] = setting.patches / lengths[name]
+    for name, count in patches.items():
+        others = {other: share for other, share in shares[name].items() if other != former}
+        length, seen = lengths[name], shares[name].get(former, 0.0)
+        lengths[name] = round(length * (1 - seen) + count, DIGITS)
+        scale = length / lengths[name]
+        shares[name] = {other: share * scale for other, share in others.items()}
+        shares[name][encoder] = count / lengths[name]
     return suite.model_copy(
         update={
-            "image": setting,
-            "encoders": suite.encoders | {PICTURE: CHANNELS * setting.patch**2},
+            "encoders": suite.encoders | {encoder: size},
             "patch_share": shares,
             "lengths": lengths,
-            "tokens": {name: count for name, count in suite.tokens.items() if name not in names},
+            "tokens": {name: count for name, count in suite.tokens.items() if name not in patches},
         }
     )
 

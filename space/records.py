@@ -19,6 +19,8 @@ from space.errors import TaskError, WeakExpert
 Split = Literal["train", "select", "report"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 """In this order: files of data sets hold places in it."""
+FRAMES_PER_SECOND = 100
+"""Frames of log-mel of a sound at length."""
 HELD_OUT: tuple[Split, ...] = ("select", "report")
 
 Sense = Literal["text", "image", "audio", "discrete", "continuous"]
@@ -135,6 +137,28 @@ class ImageSetting(Frozen):
         return (self.side // self.patch) ** 2
 
 
+class SoundSetting(Frozen):
+    """How a study hears the sounds of data sets of its user.
+
+    Attributes:
+        seconds: that are heard of a sound at most.
+        patch: frames of one patch; there are 100 in a second.
+    """
+
+    seconds: float = Field(default=10.0, ge=0.1, le=600.0)
+    patch: int = Field(default=8, ge=1, le=100)
+
+    @property
+    def frames(self) -> int:
+        """Frames of the longest sound."""
+        return round(self.seconds * FRAMES_PER_SECOND)
+
+    @property
+    def patches(self) -> int:
+        """Patches of the longest sound."""
+        return -(-self.frames // self.patch)
+
+
 class SuiteRecord(Frozen):
     """A set of tasks, and the sequence settings that all candidates share.
 
@@ -162,6 +186,7 @@ class SuiteRecord(Frozen):
         weights: task -> weight in the score, of sum 1, where the study gives some; tasks that are left out
             weigh nothing. Empty: every domain weighs the same, and so does every task of a domain.
         image: how images of the user's data sets are seen; None shows their thumbnails.
+        sound: how sounds of the user's data sets are heard; None has their loudest second.
     """
 
     name: str
@@ -186,6 +211,7 @@ class SuiteRecord(Frozen):
     records: dict[str, TaskRecord] = Field(default_factory=dict)
     weights: dict[str, float] = Field(default_factory=dict)
     image: ImageSetting | None = None
+    sound: SoundSetting | None = None
 
     @model_serializer(mode="wrap")
     def _as_before(self, default: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -194,6 +220,7 @@ class SuiteRecord(Frozen):
             "weights": {},
             "accumulate": 1,
             "image": None,
+            "sound": None,
             "checkpoint_activations": False,
             "devices": 1,
             "sharded": False,

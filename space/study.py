@@ -18,8 +18,9 @@ from space.knowledge import Prior, Warm, check_priors, prior_of
 from space.objectives import DEFAULT, KnownCosts, Objectives
 from space.parsing import parse, read_yaml
 from space.ranges import Limits, SearchSpace
-from space.records import Frozen, ImageSetting, Split, SuiteRecord
+from space.records import Frozen, ImageSetting, SoundSetting, Split, SuiteRecord
 from space.shipped import ENGINES, PROMOTIONS, SAMPLERS, checked_name
+from space.sounds import with_sounds
 from space.start import StartPoint, check_start, read_given
 from space.tokenizer import TokenizerConfig, with_placed_file
 
@@ -220,6 +221,7 @@ class StudyConfig(Frozen):
     context: Annotated[Whole, Field(ge=8, le=LONGEST_CONTEXT)] | None = None
     tokenizer: TokenizerConfig | None = None
     image: ImageSetting | None = None
+    sound: SoundSetting | None = None
     checkpoint_seconds: Real = Field(default=30, gt=0, le=60 * LONGEST_MINUTES)
     stall_minutes: Real = Field(default=30, gt=0, le=LONGEST_MINUTES)
     keep: Literal["all", "front"] = "all"
@@ -281,6 +283,8 @@ class StudyConfig(Frozen):
         suite = suite.model_copy(update=changed)
         if self.image is not None:
             suite = with_images(suite, self.image)
+        if self.sound is not None:
+            suite = with_sounds(suite, self.sound, local_catalog())
         return self.objectives.weighted(suite if self.tokenizer is None else self.tokenizer.of(suite))
 
     def costs(self, cost: Cost, optimizer: str, suite: SuiteRecord) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from search.read.fixed import Fix
 from search.store.studies import MAY_CHANGE
 from space.ranges import Limits, MixtureSpace, SearchSpace
-from space.records import ImageSetting
+from space.records import ImageSetting, SoundSetting
 from space.reference import with_tables
 from space.study import Rungs, Search, Stop, StudyConfig, read_study
 
@@ -31,6 +31,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "stop": Stop,
     "fix": Fix,
     "image": ImageSetting,
+    "sound": SoundSetting,
 }
 WORDS = {"required", "none", "all", "the suite's", "Pathfront's"}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from search.commands.data_added import items, measure, row, say_left_out, say_replaced
-from search.commands.data_images import DEFAULT, Side
+from search.commands.data_media import SECONDS, SIDE, Seconds, Side
 from search.commands.data_pairs import Answer, Audio, GroupBy, Image, Metric, Question
 from search.commands.data_remove import EXAMPLES, Name, remove
 from search.commands.options import Json, examples
@@ -52,6 +52,7 @@ SpecialistOption = Annotated[
             "pathfront data add novels books/ --kind text --specialist",
             "pathfront data add web crawl/ --field content  # crawl/*.jsonl.zst",
             "pathfront data add vqa vqa/train.jsonl --image picture --question q --answer answers",
+            "pathfront data add speech corpus.tar --seconds 20  # N.flac and N.txt",
             "pathfront data add maze D4RL/pointmaze/umaze-v2 --kind control  # a data set of Minari",
         ]
     ),
@@ -68,7 +69,8 @@ def add(
     group_by: GroupBy = None,
     metric: Metric = None,
     max_bad: MaxBad = MOST_BAD,
-    side: Side = DEFAULT,
+    side: Side = SIDE,
+    seconds: Seconds = SECONDS,
     replace: Replace = False,
     specialist: SpecialistOption = False,
     json: Json = False,
@@ -95,9 +97,9 @@ def add(
     characters. Items that cannot be read are named and left out, up to the share of --max-bad.
 
     All is copied and converted into PATHFRONT_DATA or the user's data folder: images to 16x16 pixels and, for
-    studies with the key `image`, to files of --side pixels; sounds to one second at 8 kHz. Then floor and
-    expert are measured into pathfront-tasks.json (or PATHFRONT_TASKS), and study files beside it may name the
-    task.
+    studies with the key `image`, to files of --side pixels; sounds to their loudest second at 8 kHz and, for
+    studies with the key `sound`, to log-mel of --seconds at 16 kHz. Then floor and expert are measured into
+    pathfront-tasks.json (or PATHFRONT_TASKS), and study files beside it may name the task.
     """  # noqa: D301 - a backspace keeps the lines of a block apart
     from search.commands import output
     from search.commands.data_pairs import check_pairs, say_recognised
@@ -109,7 +111,7 @@ def add(
 
     check_name(name)
     pairing = Pairing(image, audio, question, answer, group_by, metric)
-    told = Told(field, side, pairing)
+    told = Told(field, side, seconds, pairing)
     kind = "pairs" if check_pairs(kind, pairing) else kind
     _check_places()
     former, left_out, folder = _sha256(name), LeftOut(max_bad), locate(source, kind == "control")
@@ -144,7 +146,8 @@ def fetch(
     kind: KindOption = None,
     field: Field = "text",
     max_bad: MaxBad = MOST_BAD,
-    side: Side = DEFAULT,
+    side: Side = SIDE,
+    seconds: Seconds = SECONDS,
     replace: Replace = False,
     specialist: SpecialistOption = False,
     json: Json = False,
@@ -180,7 +183,7 @@ def fetch(
                 wanted.url,
                 wanted.licence,
                 left_out,
-                Told(field, side),
+                Told(field, side, seconds),
             )
     say_recognised(dataset)
     say_left_out(left_out, dataset)

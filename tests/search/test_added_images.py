@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from search import api
 from search.cli import main
-from search.commands.data_images import DEFAULT
+from search.commands.data_media import SIDE as DEFAULT
 from space.candidate import Architecture
 from space.cost import price
 from space.errors import StudyFileError, TaskError
@@ -28,10 +28,11 @@ from trainers.evaluate import ModelPolicy
 from trainers.exports.policy import load_policy
 from trainers.model.decoder import Decoder
 from trainers.tasks.contract import check_by_name
-from trainers.tasks.datasets import library, pictures
+from trainers.tasks.datasets import kept, library
+from trainers.tasks.datasets.kept import Contents
 from trainers.tasks.datasets.library import add_dataset, open_dataset
 from trainers.tasks.datasets.picture_views import middle, random_crop
-from trainers.tasks.datasets.pictures import SIDE, Pictures, read_picture
+from trainers.tasks.datasets.pictures import SIDE, opened, read_picture
 from trainers.tasks.fingerprint import fingerprint
 from trainers.tasks.registry import load_task
 
@@ -107,17 +108,16 @@ def test_a_study_at_resolution_is_searched_exported_and_asked(run_command, home)
     policy = load_policy(home / "best", "cpu")
     task, asked = policy.task("colours"), ModelPolicy(policy.decoder)
     dataset = open_dataset("colours")
+    files = Contents(dataset.arrays["bytes"], dataset.arrays["ends"])
     for index in range(4):
         session = task.session("report", index)  # pyright: ignore[reportAttributeAccessIssue]
         asked.begin(1)
         (ids,) = asked.act([0], [session.observe()], [session])
         shown = [
-            np.asarray(Pictures(dataset.arrays["bytes"], dataset.arrays["ends"]).open(int(place)))
+            np.asarray(opened(files[int(place)]))
             for place in dataset.places("report")
             if np.array_equal(
-                task.patches(Pictures(dataset.arrays["bytes"], dataset.arrays["ends"]).open(int(place)))[
-                    PICTURE
-                ],  # pyright: ignore[reportAttributeAccessIssue]
+                task.patches(opened(files[int(place)]))[PICTURE],  # pyright: ignore[reportAttributeAccessIssue]
                 session.observe().patches[PICTURE],
             )
         ]
@@ -232,20 +232,16 @@ def test_files_are_upright_opaque_and_no_larger_than_asked(tmp_path):
     photo.save(tmp_path / "photo.jpg", exif=exif)
     Image.new("RGBA", (300, 200), (9, 9, 9, 0)).save(tmp_path / "clear.png")
     photo.crop((0, 0, 40, 30)).save(tmp_path / "small.png")
-    kept = {path.name: read_picture(path, 128, 16) for path in tmp_path.iterdir()}
-    opened = {name: Pictures(*_one(each.content)).open(0) for name, each in kept.items()}
-    assert {name: (image.format, image.size) for name, image in opened.items()} == {
+    kept_files = {path.name: read_picture(path, 128, 16) for path in tmp_path.iterdir()}
+    images = {name: opened(np.frombuffer(each.content, np.uint8)) for name, each in kept_files.items()}
+    assert {name: (image.format, image.size) for name, image in images.items()} == {
         "photo.jpg": ("JPEG", (128, 192)),
         "clear.png": ("PNG", (192, 128)),
         "small.png": ("PNG", (40, 30)),
     }
-    assert np.asarray(opened["clear.png"]).min() == 255
-    assert np.array_equal(np.asarray(opened["small.png"]), np.asarray(photo)[:30, :40])
+    assert np.asarray(images["clear.png"]).min() == 255
+    assert np.array_equal(np.asarray(images["small.png"]), np.asarray(photo)[:30, :40])
     assert SIDE == DEFAULT
-
-
-def _one(content: bytes) -> tuple[np.ndarray, np.ndarray]:
-    return np.frombuffer(content, np.uint8), np.array([len(content)])
 
 
 def test_processes_make_the_same_set_as_one(tmp_path, monkeypatch):
@@ -254,8 +250,8 @@ def test_processes_make_the_same_set_as_one(tmp_path, monkeypatch):
     (source / "red" / "3.png").write_bytes(b"damaged")
     (source / "red" / "4.png").write_bytes((source / "red" / "5.png").read_bytes())
     alone = add("alone", source, left_out=library.LeftOut(0.1))
-    monkeypatch.setattr(pictures, "ALONE", 10)
-    monkeypatch.setattr(pictures, "cpu_count", lambda: 2)
+    monkeypatch.setattr(kept, "ALONE", 10)
+    monkeypatch.setattr(kept, "cpu_count", lambda: 2)
     shared = add("shared", source, left_out=library.LeftOut(0.1))
     assert (alone.manifest.items, alone.manifest.unreadable, alone.manifest.left_out) == (58, 1, 1)
     assert shared.manifest.sha256 == alone.manifest.sha256
@@ -330,6 +326,7 @@ def test_reading_pictures_gives_their_memory_back(tmp_path):
 MEASURE = """
 import resource, sys
 from pathlib import Path
+from trainers.tasks.datasets.kept import Contents
 from trainers.tasks.datasets.library import add_dataset
 found = add_dataset("many", Path(sys.argv[1]), lambda *_: None)
 print(found.size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -126,6 +126,15 @@ class Task(Protocol):
 
 
 @runtime_checkable
+class Audible(Protocol):
+    """A task whose episodes have sounds of several lengths."""
+
+    def sound_frames(self) -> np.ndarray:
+        """Frames of the whole sound of each training episode, (episodes,); empty if none is kept whole."""
+        ...
+
+
+@runtime_checkable
 class Recorded(Protocol):
     """A task whose expert is not there to play, but its episodes are."""
 

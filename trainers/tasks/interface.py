@@ -13,6 +13,8 @@ import numpy as np
 
 from space.errors import StudyFileError
 from space.images import CHANNELS, PICTURE
+from space.records import FRAMES_PER_SECOND
+from space.sounds import SOUND
 from trainers.tasks.answers import AnswerTask
 from trainers.tasks.base import ActionSpec, Task
 from trainers.tasks.control import Choices, ControlSession
@@ -25,7 +27,8 @@ from trainers.tokens.sequence import Chunk
 
 SAMPLED = 8  # training questions that show what a task is asked with
 IMAGE, AUDIO = "image", "audio"
-SENSES = {IMAGE: IMAGE, PICTURE: IMAGE, AUDIO: AUDIO}  # encoder -> what a question is asked with
+SENSES = {IMAGE: IMAGE, PICTURE: IMAGE, AUDIO: AUDIO, SOUND: AUDIO}
+"""Encoder -> what a question is asked with."""
 
 
 class ControlInterface:
@@ -148,7 +151,7 @@ class QuestionInterface:
         self._refuse(bool(missing) or features is not None or bool(text) != self._parts.text, asked)
         patches = {name: self._patches(name, given[SENSES[name]]) for name in wanted}
         for name, found in patches.items():
-            if len(found) not in wanted[name]:
+            if name != SOUND and len(found) not in wanted[name]:
                 sizes = ", ".join(str(size) for size in sorted(wanted[name]))
                 raise StudyFileError(
                     f"task '{task.name}' is asked with {sizes} patches of {SENSES[name]}, got {len(found)}"
@@ -181,7 +184,7 @@ class QuestionInterface:
 
     def _patches(self, name: str, given: Any) -> np.ndarray:
         several = list(given) if isinstance(given, list | tuple) else [given]
-        make = {IMAGE: self._image, PICTURE: self._picture, AUDIO: self._audio}[name]
+        make = {IMAGE: self._image, PICTURE: self._picture, AUDIO: self._audio, SOUND: self._sound}[name]
         return np.concatenate([make(np.asarray(one)) for one in several])
 
     def _image(self, pixels: np.ndarray) -> np.ndarray:
@@ -197,6 +200,28 @@ class QuestionInterface:
         assert setting is not None, "a suite has this encoder where it has the setting"
         levels = np.rint(self._pixels(pixels, 1) * 255).astype(np.uint8)
         return cut(middle(Image.fromarray(levels), setting), setting)
+
+    def _sound(self, sound: np.ndarray) -> np.ndarray:
+        from trainers.tasks.datasets import sound_views
+        from trainers.tasks.datasets.pair_task import AddedPairs
+        from trainers.tasks.datasets.sounds import KEPT_BANDS, KEPT_RATE, to_levels
+
+        task, setting = self._task, self._task.suite.sound
+        assert setting is not None, "a suite has this encoder where it has the setting"
+        if sound.ndim == 1 and sound.dtype.kind == "f" and sound.size:
+            longest = len(sound) / KEPT_RATE
+            sound = to_levels(sound, KEPT_RATE, max(longest, setting.seconds))
+        if sound.ndim != 2 or sound.shape[1] != KEPT_BANDS or sound.dtype != np.uint8 or not len(sound):
+            raise StudyFileError(
+                f"task '{task.name}' hears float samples (n,) at {KEPT_RATE} Hz, or levels"
+                f" (frames, {KEPT_BANDS}) uint8, got {sound.dtype} of shape {sound.shape}"
+            )
+        if len(sound) > setting.frames and isinstance(task, AddedPairs):
+            raise StudyFileError(
+                f"task '{task.name}' hears sounds of {setting.seconds:g} s at most, got"
+                f" {len(sound) / FRAMES_PER_SECOND:.1f} s"
+            )
+        return sound_views.cut(sound_views.loudest(sound, setting), setting)
 
     def _pixels(self, pixels: np.ndarray, side: int) -> np.ndarray:
         """An image (height, width, 3) in [0, 1], of sides that `side` divides."""

@@ -18,7 +18,7 @@ from space.plugins import load_object
 from space.records import HELD_OUT, Baseline, Reference, References, Sense, Split, SuiteRecord, TaskRecord
 from space.suites import generalist_tasks
 from trainers.tasks.answers import AnswerTask
-from trainers.tasks.base import Policy, Recorded, Task
+from trainers.tasks.base import Audible, Policy, Recorded, Task
 from trainers.tasks.contract import CHECKED_EPISODES, check_by_name
 from trainers.tasks.episodes import Episodes
 from trainers.tasks.registry import blamed, load_task
@@ -28,6 +28,7 @@ from trainers.tasks.versions import versions_of
 
 GENERALIST = "generalist"
 RETRIEVED_EPISODES = 64
+RANKS = 201  # of the lengths of sounds that are noted
 LENGTH_EPISODES = 50
 SAMPLED_EPISODES = 100
 SEED = 0
@@ -93,6 +94,7 @@ def measure_own(task: Task, specialist: Specialist | None = None, name: str | No
         episodes=task.eval_episodes,
         tokens=int(lengths.sum()),
         length=_rounded(np.mean(lengths[:LENGTH_EPISODES])),
+        frames=_ranked(task.sound_frames()) if isinstance(task, Audible) else (),
     )
 
 
@@ -170,6 +172,13 @@ def record_of(task: Task, references: dict[Split, References]) -> TaskRecord:
         lower_is_better=task.lower_is_better,
         references=references,
     )
+
+
+def _ranked(frames: np.ndarray) -> tuple[int, ...]:
+    """Numbers at `RANKS` evenly spaced ranks, ascending; none of none."""
+    if not len(frames):
+        return ()
+    return tuple(np.quantile(frames, np.linspace(0, 1, RANKS), method="nearest").astype(int).tolist())
 
 
 def patch_share(task: Task) -> dict[str, float]:

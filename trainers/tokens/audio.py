@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 DYNAMIC_RANGE = 8.0  # nepers of power below the loudest cell that stay audible, about 35 dB
+TOGETHER = 1024  # frames that are transformed at once
 
 
 def log_mel(
@@ -15,10 +16,12 @@ def log_mel(
     frame: int,
     hop: int,
     limits: tuple[float, float],
+    points: int | None = None,
+    dynamic_range: float = DYNAMIC_RANGE,
 ) -> Float32[np.ndarray, "frames bands"]:
     """(samples,) -> (frames, bands) float32 in [-1, 1].
 
-    The loudest cell of a sound is 1 and `DYNAMIC_RANGE` below it is -1, so that loudness carries nothing.
+    The loudest cell of a sound is 1 and `dynamic_range` below it is -1, so that loudness carries nothing.
 
     Args:
         samples: the sound.
@@ -27,11 +30,18 @@ def log_mel(
         frame: samples in a Hann window.
         hop: samples between two windows.
         limits: lowest and highest frequency, in Hz.
+        points: of the Fourier transform; four times a window's when None.
+        dynamic_range: nepers of power that stay audible.
     """
+    points = points or 4 * frame
     windows = np.lib.stride_tricks.sliding_window_view(samples, frame)[::hop]
-    spectrum = np.fft.rfft(windows * np.hanning(frame), n=4 * frame, axis=1)
-    energy = np.log((np.abs(spectrum) ** 2) @ _filters(rate, bands, 4 * frame, limits) + 1e-12)
-    level = 1 + 2 * (energy - energy.max()) / DYNAMIC_RANGE
+    filters, hann = _filters(rate, bands, points, limits), np.hanning(frame)
+    parts = [
+        np.abs(np.fft.rfft(windows[i : i + TOGETHER] * hann, n=points, axis=1)) ** 2 @ filters
+        for i in range(0, len(windows), TOGETHER)
+    ]
+    energy = np.log(np.concatenate(parts) + 1e-12)
+    level = 1 + 2 * (energy - energy.max()) / dynamic_range
     return np.clip(level, -1, 1).astype(np.float32)
 
 

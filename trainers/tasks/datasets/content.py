@@ -29,6 +29,13 @@ MAPPED: dict[Kind, dict[str, Column]] = {
         "labels": Column("<i4"),
         "splits": Column("|u1"),
     },
+    "sounds": {
+        "bytes": Column("|u1"),
+        "ends": Column("<i8"),
+        "items": Column("<f2", (32, 32)),
+        "labels": Column("<i4"),
+        "splits": Column("|u1"),
+    },
     "text": {"text": Column("|u1"), "ends": Column("<i8"), "splits": Column("|u1")},
     "pairs": {
         "text": Column("|u1"),
@@ -56,7 +63,7 @@ MAPPED: dict[Kind, dict[str, Column]] = {
         "splits": Column("|u1"),
     },
 }
-"""Arrays of the kinds of which each array is a file that is mapped into memory; others are read whole."""
+"""Arrays of each kind; each is a file that is mapped into memory."""
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -72,7 +79,6 @@ PLACES: dict[int, dict[Split, int]] = {10: {"select": 2, "report": 7}, 5: {"sele
 TENTH, FIFTH = PLACES
 ABOUT = re.compile(r"(README|LICEN[SC]E|COPYING)(\.\w+)?", re.IGNORECASE)
 LONGEST_LABEL = 48  # bytes
-MOST_ITEMS = 100_000  # of a kind that is held in memory
 FIRST_NAMED = 3  # of what was left out
 FEWEST_HELD_OUT = 2
 """Different items or excerpts of a split; fewer have no standard error."""
@@ -95,17 +101,18 @@ class Content:
     Attributes:
         kind: what it is.
         arrays: `splits` (count,), places in `SPLITS`. Of images also `items` (count, side, side, 3) uint8, of
-            sounds `items` (count, frames, bands) float16 in [-1, 1], of both `labels` (count,); of a text
-            `text` (bytes,) uint8 and the `ends` (count,) of its documents, mapped into memory. Images that
-            are mapped have `bytes` (bytes,) uint8, which are picture files, and their `ends` (count,), too.
-            Those of pairs are mapped: `text` has each question and its answers, which end at `question_ends`
-            and `answer_ends` (count,); `image` and `audio` (count,) say which medium a pair has, -1 for none.
-            A medium is kept encoded in `*_content`, up to `*_ends`; `*_seen` is what a model is shown of it.
-            Those of control are described in `minari_sets`.
+            sounds `items` (count, frames, bands) float16 in [-1, 1] of one second, of both `labels` (count,)
+            and `bytes` (bytes,) uint8 with their `ends` (count,): picture files, or the levels of whole
+            sounds. Of a text `text` (bytes,) uint8 and the `ends` (count,) of its documents. Of pairs `text`
+            has each question and its answers, which end at `question_ends` and `answer_ends` (count,);
+            `image` and `audio` (count,) say which medium a pair has, -1 for none. What is kept of a medium is
+            in `*_content`, up to `*_ends`; `*_seen` is what a model is shown of it where the study says
+            nothing else. Those of control are described in `minari_sets`.
         labels: their names, by index; of images and sounds only.
         rule: how the splits were chosen, in words.
         left_out: repeated items and paragraphs that were removed.
         side: pixels that the shorter side of an image has at most; None where there are no picture files.
+        seconds: that a sound has at most; None where there are no whole sounds.
         facts: of pairs: which fields they were made of, and how answers are scored and why.
     """
 
@@ -115,6 +122,7 @@ class Content:
     rule: str
     left_out: int
     side: int | None = None
+    seconds: float | None = None
     facts: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -174,7 +182,7 @@ class Item:
     """One labelled item.
 
     Attributes:
-        read: makes its array; of an image, its picture file and its thumbnail. It can be pickled.
+        read: makes what is kept of it. It can be pickled.
         label: what it is.
         key: tells it from all others, and is the same on every machine.
         split: where its source puts it, if it says so.
@@ -220,46 +228,6 @@ def items_by_folder(source: Path, paths: Sequence[Path], read: Callable[[Path], 
         split = SPLIT_FOLDERS[part[0].lower()] if split_first else None
         items.append(Item(partial(read, path), part[int(split_first)].strip(), "/".join(part), split))
     return items
-
-
-def collect(
-    kind: Kind,
-    source: Path,
-    items: Sequence[Item],
-    progress: Progress,
-    left_out: LeftOut,
-    rule: str = "",
-) -> Content:
-    """Read labelled items, remove duplicates, and assign each to a split.
-
-    Args:
-        kind: what they are.
-        source: where they come from, for messages.
-        items: all of them.
-        progress: called with the number of items read and their total.
-        left_out: unreadable items are noted there.
-        rule: how the source's own splits were found, in words.
-
-    Raises:
-        TaskError: there are too few or too many, too many are unreadable, or a label has nothing to train on.
-    """
-    check_items(kind, source, items, MOST_ITEMS)
-    kept: dict[bytes, tuple[Item, np.ndarray]] = {}
-    for count, item in enumerate(held_out_first(items), start=1):
-        try:
-            array = item.read()
-        except TaskError as error:
-            left_out.note_bad(error)
-        else:
-            kept.setdefault(sha256(array.tobytes()).digest(), (item, array))
-        progress(count, len(items))
-    left_out.check(source, len(items))
-    chosen = [item for item, _ in kept.values()]
-    arrays, labels, told = labelled(items, chosen, rule)
-    arrays["items"] = np.stack([array for _, array in kept.values()])
-    content = Content(kind, arrays, labels, told, len(items) - left_out.bad - len(chosen))
-    check_splits(source, content)
-    return content
 
 
 def held_out_first(items: Sequence[Item]) -> list[Item]:

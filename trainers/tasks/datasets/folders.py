@@ -12,18 +12,18 @@ from trainers.tasks.datasets.content import (
     Kind,
     LeftOut,
     Progress,
-    collect,
     is_about,
     unreadable,
 )
 from trainers.tasks.datasets.documents import FIELD, is_text
 from trainers.tasks.datasets.images import image_items, is_idx_labels, is_image
+from trainers.tasks.datasets.kept import collect_kept
 from trainers.tasks.datasets.minari_folders import is_minari
 from trainers.tasks.datasets.pairing import Pairing
 from trainers.tasks.datasets.pairs import could_be_pairs, read_pairs
-from trainers.tasks.datasets.pictures import SIDE, collect_images
+from trainers.tasks.datasets.pictures import SIDE
 from trainers.tasks.datasets.records import is_note, is_records
-from trainers.tasks.datasets.sounds import is_sound, sound_items
+from trainers.tasks.datasets.sounds import SECONDS, is_sound, sound_items
 from trainers.tasks.datasets.texts import read_text
 
 LONGEST_LICENCE = 200  # characters
@@ -37,11 +37,13 @@ class Told:
     Attributes:
         field: of a record of text, which has the text.
         side: pixels that the shorter side of an image keeps at most.
+        seconds: that are kept of a sound by label, and that one of a pair lasts, at most.
         pairing: the fields of pairs.
     """
 
     field: str = FIELD
     side: int = SIDE
+    seconds: float = SECONDS
     pairing: Pairing = Pairing()  # noqa: RUF009 - it is frozen
 
 
@@ -80,14 +82,16 @@ def read_folder(
     if kind == "text":
         return read_text(source, files, progress, left_out, scratch, told.field)
     if kind == "pairs":
-        return read_pairs(source, files, progress, left_out, scratch, told.pairing, told.side)
+        return read_pairs(source, files, progress, left_out, scratch, told.pairing, told.side, told.seconds)
     if source.is_file():
         raise TaskError(f"{kind} are read from a folder with one folder for each label, '{source}' is a file")
     if kind == "images":
         items = image_items(source, files, told.side)
-        return collect_images(source, items, told.side, progress, left_out, scratch)
-    items, rule = sound_items(source, files)
-    return collect(kind, source, items, progress, left_out, rule)
+        about = Content("images", {}, (), "", 0, side=told.side)
+        return collect_kept(source, items, about, progress, left_out, scratch)
+    items, rule = sound_items(source, files, told.seconds)
+    about = Content("sounds", {}, (), rule, 0, seconds=told.seconds)
+    return collect_kept(source, items, about, progress, left_out, scratch)
 
 
 def visible_files(source: Path) -> list[Path]:

@@ -58,6 +58,7 @@ class Manifest(Frozen):
         unreadable: items that were left out because they could not be read.
         labels: names of the labels, by index; empty for text.
         side: pixels that the shorter side of an image has at most; None where only thumbnails are kept.
+        seconds: that a sound has at most; None where only one second is kept.
         licence: as the source states it, if it does.
         facts: of pairs: which fields they were made of, `metric` and why.
         sha256: digest of kind, labels, metric and arrays.
@@ -74,6 +75,7 @@ class Manifest(Frozen):
     unreadable: int = 0
     labels: tuple[str, ...]
     side: int | None = None
+    seconds: float | None = None
     licence: str | None
     facts: dict[str, str] = Field(default_factory=dict)
     sha256: str
@@ -134,7 +136,7 @@ class Dataset:
     @property
     def _is_mapped(self) -> bool:
         """Whether the arrays are files of their own; older ones are not."""
-        return self.manifest.kind in MAPPED and not (self.folder / ARRAYS).exists()
+        return not (self.folder / ARRAYS).exists()
 
     def _mapped(self) -> Arrays:
         with DATA.errors():
@@ -311,6 +313,7 @@ def _manifest(content: Content, unreadable: int, name: str, source: str, licence
         unreadable=unreadable,
         labels=content.labels,
         side=content.side,
+        seconds=content.seconds,
         licence=licence,
         facts=content.facts,
         sha256=_digest(content.kind, content.labels, content.arrays, content.facts),
@@ -320,15 +323,11 @@ def _manifest(content: Content, unreadable: int, name: str, source: str, licence
 def _write(manifest: Manifest, content: Content, scratch: Path) -> None:
     """Write a data set into a new folder, which then replaces any other of its name.
 
-    Arrays that are mapped into memory are files in the scratch folder, which move.
+    Its arrays are files in the scratch folder, which move.
     """
     with DATA.errors(), write_folder_atomically(data_folder() / manifest.name, replace=True) as new:
-        if content.kind in MAPPED:
-            for array in MAPPED[content.kind]:
-                os.replace(scratch / f"{array}.bin", new / f"{array}.bin")
-        else:
-            with (new / ARRAYS).open("wb") as file:
-                np.savez_compressed(file, **content.arrays)  # pyright: ignore[reportArgumentType]
+        for array in MAPPED[content.kind]:
+            os.replace(scratch / f"{array}.bin", new / f"{array}.bin")
         (new / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

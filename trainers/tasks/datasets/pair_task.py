@@ -10,7 +10,6 @@ from functools import cached_property, partial
 import numpy as np
 
 from space.errors import TaskError
-from space.images import PICTURE
 from space.records import Sense, Split, SuiteRecord
 from trainers.tasks.answers import AnswerTask, Example
 from trainers.tasks.base import ActionSpec, Policy
@@ -18,13 +17,12 @@ from trainers.tasks.cache import cached_arrays
 from trainers.tasks.datasets.content import Progress
 from trainers.tasks.datasets.labelled import held_out_episodes, shuffled_places
 from trainers.tasks.datasets.library import Dataset
-from trainers.tasks.datasets.media import KINDS, PATCHES, patches_of
+from trainers.tasks.datasets.media import KINDS
+from trainers.tasks.datasets.media_views import view_of
 from trainers.tasks.datasets.pair_episodes import PairEpisodes, write_episodes
 from trainers.tasks.datasets.pair_experts import MOST_FITTED, AnswerNGram, fitted_answers
 from trainers.tasks.datasets.pair_rows import NONE, PairRows, plain
-from trainers.tasks.datasets.picture_task import check_kept
-from trainers.tasks.datasets.picture_views import cut, middle
-from trainers.tasks.datasets.pictures import Pictures
+from trainers.tasks.datasets.sound_views import frames_of
 from trainers.tasks.datasets.text_task import FAMILY
 from trainers.tasks.families.text import MOST_READ, ORDER, overlapping
 from trainers.tasks.mapped import release
@@ -65,18 +63,17 @@ class AddedPairs(AnswerTask):
         self.modality = sense
         self.eval_episodes, self.reference_episodes = held_out_episodes(dataset)
         self.num_train_episodes = sizes["train"]
-        self.setting = suite.image if sense == "image" else None
-        shown = {kind: PATCHES[kind] for kind in KINDS if kind in fields}
-        if self.setting is not None:
-            check_kept(dataset, self.setting.side)
-            shown = {PICTURE if kind == "image" else kind: count for kind, count in shown.items()}
-            shown[PICTURE] = self.setting.patches
-        self._shown = shown  # encoder -> patches of each pair that has such a medium
+        self._views = {
+            view.encoder: view for view in (view_of(kind, dataset, suite) for kind in KINDS if kind in fields)
+        }
         super().__init__(suite, tokenizer, train_episodes)
-        if suite.context < (needed := sum(shown.values()) + LEAST_ROOM):
+        self._most = sum(view.most for view in self._views.values())  # patches of a pair
+        self._is_large = any(view.setting for view in self._views.values())
+        if suite.context < (needed := self._most + LEAST_ROOM):
             raise TaskError(
-                f"a context holds what is seen and {LEAST_ROOM} tokens of question and answer, of task"
-                f" '{self.name}' {needed} tokens, got context {suite.context}; raise it, or lower image.side"
+                f"a context holds what is seen and heard and {LEAST_ROOM} tokens of question and answer, of"
+                f" task '{self.name}' {needed} tokens, got context {suite.context}; raise it, or lower"
+                " image.side or sound.seconds"
             )
 
     def example(self, split: Split, index: int) -> Example:
@@ -90,7 +87,7 @@ class AddedPairs(AnswerTask):
         shown, place = sum(map(len, patches.values())), self._place(split, index)
         return Example(
             prompt=self._shortened(
-                self._rows.question(place), self._half - 1 - (0 if self.setting else shown)
+                self._rows.question(place), self._half - 1 - (0 if self._is_large else shown)
             ),
             patches=patches,
             answer=self.answer(split, index),
@@ -109,6 +106,13 @@ class AddedPairs(AnswerTask):
         """1 if the answers are the same apart from case, punctuation and white space."""
         return float(plain(answer) == plain(right))
 
+    def sound_frames(self) -> np.ndarray:
+        """As in `Audible`; 0 of a pair without a sound."""
+        if self.dataset.manifest.seconds is None:
+            return np.empty(0, dtype=np.int64)
+        numbers = self.dataset.arrays["audio"][self.dataset.places("train")]
+        return np.where(numbers == NONE, 0, frames_of(self.dataset.arrays["audio_ends"])[numbers])
+
     @cached_property
     def spec(self) -> ActionSpec:
         """Room for the longest of many training answers, up to half of the context."""
@@ -118,8 +122,8 @@ class AddedPairs(AnswerTask):
 
     @property
     def _half(self) -> int:
-        """Tokens at most of an answer, and of a question; at resolution, those that are left by the image."""
-        return (self.suite.context - (sum(self._shown.values()) if self.setting else 0)) // 2
+        """Tokens at most of an answer, and of a question; at resolution, of those that media leave."""
+        return (self.suite.context - (self._most if self._is_large else 0)) // 2
 
     def judge(self, split: Split, index: int) -> Callable[[str, str], float]:
         """Each answer of a pair is right."""
@@ -129,7 +133,10 @@ class AddedPairs(AnswerTask):
     def identity(self, split: Split, index: int) -> bytes:
         """The whole question and what is seen or heard."""
         place = self._place(split, index)
-        seen = [self._seen(sense_of(name), number).tobytes() for name, number in self._media(place).items()]
+        seen = [
+            self.dataset.arrays[f"{self._views[name].kind}_seen"][number].tobytes()
+            for name, number in self._media(place).items()
+        ]
         return self._rows.question(place).encode() + b"".join(seen)
 
     def demonstrations(self) -> list[Chunk]:
@@ -146,9 +153,9 @@ class AddedPairs(AnswerTask):
         """
 
     def cache_key(self) -> dict[str, object]:
-        """As of all tasks, with how images are seen."""
-        seen = {} if self.setting is None else {"image": self.setting.model_dump()}
-        return super().cache_key() | seen
+        """As of all tasks, with how images are seen and sounds are heard."""
+        settings = [item for view in self._views.values() for item in view.setting.items()]
+        return super().cache_key() | {key: setting.model_dump() for key, setting in settings}
 
     def episodes(self) -> PairEpisodes:
         """Every pair of the train split, tokenised once and then mapped into memory."""
@@ -164,8 +171,8 @@ class AddedPairs(AnswerTask):
             TaskError: the tokenizer has ids that do not fit into two bytes.
             MachineError: the cache cannot be read or written, or its disk is full.
         """
-        placeholders = {name: self.vocabulary.placeholder(name) for name in self._shown}
-        sizes = {name: self.suite.encoders[name] for name in self._shown}
+        placeholders = {name: self.vocabulary.placeholder(name) for name in self._views}
+        sizes = {name: self.suite.encoders[name] for name in self._views}
         arrays = cached_arrays(
             self.name,
             self.cache_key(),
@@ -181,8 +188,11 @@ class AddedPairs(AnswerTask):
     def _released(self) -> Iterator[Chunk]:
         """Demonstrations whose patches are not made, in memory that does not grow with their number."""
         for index in range(self.train_episodes):
-            names = self._media(self._place("train", index))
-            unseen = {n: np.zeros((self._shown[n], self.suite.encoders[n]), dtype=np.float32) for n in names}
+            media = self._media(self._place("train", index))
+            unseen = {
+                name: np.zeros((self._views[name].count(number), self.suite.encoders[name]), dtype=np.float32)
+                for name, number in media.items()
+            }
             yield self.demonstration(index, self._example("train", index, unseen))
             if index % TOGETHER == 0:
                 self._rows.release()
@@ -199,20 +209,11 @@ class AddedPairs(AnswerTask):
 
     def _media(self, place: int) -> dict[str, int]:
         """Encoder -> number of the medium of a pair."""
-        found = {name: int(self.dataset.arrays[sense_of(name)][place]) for name in self._shown}
+        found = {name: int(self.dataset.arrays[view.kind][place]) for name, view in self._views.items()}
         return {name: number for name, number in found.items() if number != NONE}
 
-    def _seen(self, kind: str, number: int) -> np.ndarray:
-        return np.asarray(self.dataset.arrays[f"{kind}_seen"][number])
-
     def _look(self, encoder: str, number: int) -> np.ndarray:
-        if self.setting is None or encoder != PICTURE:
-            return patches_of(encoder, self._seen(encoder, number))
-        return cut(middle(self._pictures.open(number), self.setting), self.setting)
-
-    @cached_property
-    def _pictures(self) -> Pictures:
-        return Pictures(self.dataset.arrays["image_content"], self.dataset.arrays["image_ends"])
+        return self._views[encoder].look(number)
 
     def _question(self, example: Example) -> Chunk:
         """What is seen before the answer."""
@@ -348,11 +349,6 @@ def open_pairs(
     """The task of a data set of pairs, by its metric."""
     kind = ExactPairs if dataset.manifest.facts["metric"] == "exact" else LikelyPairs
     return kind(dataset, suite, tokenizer, train_episodes)
-
-
-def sense_of(encoder: str) -> str:
-    """What an encoder encodes: image or audio."""
-    return "image" if encoder == PICTURE else encoder
 
 
 def _silent(done: int, total: int, unit: str = "") -> None:

@@ -31,13 +31,14 @@ class PairWriter:
     Args:
         folder: for the files of the arrays and others.
         side: pixels that the shorter side of an image keeps at most.
+        seconds: that a sound lasts at most.
 
     Attributes:
         repeated: pairs that were there already.
     """
 
-    def __init__(self, folder: Path, side: int) -> None:
-        self._folder, self._side = folder, side
+    def __init__(self, folder: Path, side: int, seconds: float) -> None:
+        self._folder, self._side, self._seconds = folder, side, seconds
         self._open = ExitStack()
         self.repeated = 0
         self._size = 0  # bytes of text
@@ -133,7 +134,7 @@ class PairWriter:
         key = f"content of {kind} ".encode() + content
         if (known := self._seen.find(key)) is not None:
             return known
-        medium = read_medium(kind, content, where, self._side)
+        medium = read_medium(kind, content, where, self._side, self._seconds)
         number = self._media[kind].add(medium.content, medium.seen)
         self._seen.number(key, number)
         same = f"seen of {kind} ".encode() + medium.seen.tobytes()

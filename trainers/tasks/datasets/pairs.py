@@ -59,6 +59,7 @@ def read_pairs(
     scratch: Path,
     pairing: Pairing,
     side: int,
+    seconds: float,
 ) -> Content:
     """Read files of records as pairs.
 
@@ -70,6 +71,7 @@ def read_pairs(
         scratch: an empty folder; the files of the arrays, named after them, are left in it.
         pairing: what the user says about fields and metric.
         side: pixels that the shorter side of an image keeps at most.
+        seconds: that a sound lasts at most.
 
     Raises:
         TaskError: no fields make pairs, too many of them cannot be read, or there are too few.
@@ -80,7 +82,7 @@ def read_pairs(
             f"pairs are in JSON lines, CSV, Parquet, Arrow or tar files, '{source}' has none of them"
         )
     fields = _recognised(records, source, pairing)
-    with PairWriter(scratch, side) as writer:
+    with PairWriter(scratch, side, seconds) as writer:
         count = _read(source, records, progress, left_out, writer, fields)
     left_out.check(source, count)
     splits, rule = writer.splits(fields.group or ("question" if not (fields.image or fields.audio) else ""))
@@ -89,7 +91,8 @@ def read_pairs(
     arrays = open_columns(scratch, MAPPED["pairs"])
     metric, why = _metric(arrays, fields, pairing)
     facts = {**fields.facts, "metric": metric, "why": why}
-    return Content("pairs", arrays, (), rule, writer.repeated, side if fields.image else None, facts)
+    kept = {"side": side if fields.image else None, "seconds": seconds if fields.audio else None}
+    return Content("pairs", arrays, (), rule, writer.repeated, **kept, facts=facts)
 
 
 def _first(path: Path, source: Path) -> Record | None:

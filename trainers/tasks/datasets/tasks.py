@@ -16,6 +16,8 @@ from trainers.tasks.datasets.labelled import LabelledItems
 from trainers.tasks.datasets.library import Dataset, dataset_names, open_dataset
 from trainers.tasks.datasets.pair_task import open_pairs
 from trainers.tasks.datasets.picture_task import LabelledPictures
+from trainers.tasks.datasets.sound_task import LabelledRecordings
+from trainers.tasks.datasets.sound_views import frames_of
 from trainers.tasks.datasets.text_task import AddedText
 from trainers.tokens.audio import audio_patches
 from trainers.tokens.image import image_patches
@@ -58,6 +60,12 @@ class LabelledSounds(LabelledItems):
         """Log-mel (frames, bands) -> patches of 4 frames."""
         return {"audio": audio_patches(item.astype(np.float32), PATCH_FRAMES)}
 
+    def sound_frames(self) -> np.ndarray:
+        """As in `Audible`."""
+        if self.dataset.manifest.seconds is None:
+            return np.empty(0, dtype=np.int64)
+        return frames_of(self.dataset.arrays["ends"])[self.dataset.places("train")]
+
     def vary(self, item: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Shift in time by a few frames, filled with silence, and change the contrast."""
         later = int(rng.integers(0, 2 * SHIFT_FRAMES + 1))
@@ -71,9 +79,16 @@ def _images(dataset: Dataset, suite: SuiteRecord, tokenizer: Tokenizer, episodes
     return (LabelledImages if suite.image is None else LabelledPictures)(dataset, suite, tokenizer, episodes)
 
 
+def _sounds(dataset: Dataset, suite: SuiteRecord, tokenizer: Tokenizer, episodes: int | None) -> Task:
+    """The task of a data set of sounds, as its suite hears them."""
+    return (LabelledSounds if suite.sound is None else LabelledRecordings)(
+        dataset, suite, tokenizer, episodes
+    )
+
+
 CLASSES: dict[Kind, Callable[[Dataset, SuiteRecord, Tokenizer, int | None], Task]] = {
     "images": _images,
-    "sounds": LabelledSounds,
+    "sounds": _sounds,
     "text": AddedText,
     "pairs": open_pairs,
     "control": AddedControl,

@@ -1,0 +1,69 @@
+"""Recordings of the user at length: log-mel patches in the order of time, and their label."""
+
+import numpy as np
+
+from space.errors import TaskError
+from space.records import Sense, SuiteRecord
+from space.sounds import SOUND
+from trainers.tasks.datasets.drawn import DrawnItems
+from trainers.tasks.datasets.library import Dataset
+from trainers.tasks.datasets.sound_views import cut, levels_of, loudest, random_part, whole_counts
+from trainers.tokens.text import Tokenizer
+
+
+class LabelledRecordings(DrawnItems):
+    """Recordings of any length; of one that is longer than the study hears, a part.
+
+    Args:
+        dataset: the data, with whole recordings.
+        suite: sequence settings, with those of sounds.
+        tokenizer: the suite's.
+        train_episodes: how many recordings are read; all when None.
+
+    Raises:
+        TaskError: the data set has only a second of each, or the context of the suite is too short.
+    """
+
+    domain = "audio"
+    modality: Sense = "audio"
+    encoder = SOUND
+    key = "sound"
+
+    def __init__(
+        self, dataset: Dataset, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
+    ) -> None:
+        assert suite.sound is not None, "the suite says how sounds are heard"
+        self.setting = suite.sound
+        check_whole(dataset)
+        super().__init__(dataset, suite, tokenizer, self.setting, train_episodes)
+
+    def item(self, place: int) -> np.ndarray:
+        """The levels of the recording at a place among all, (frames, bands) uint8."""
+        return levels_of(self.content(place))
+
+    def counts(self, places: np.ndarray) -> np.ndarray:
+        """As of all such tasks."""
+        whole = whole_counts(self.dataset.arrays["ends"], self.setting)[places]
+        return np.minimum(whole, self.setting.patches)
+
+    def patches(self, item: np.ndarray) -> dict[str, np.ndarray]:
+        """The loudest part of a recording -> patches, scaled as `audio_patches` does."""
+        return {SOUND: cut(loudest(item, self.setting), self.setting)}
+
+    def vary(self, item: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A random part of a recording, varied."""
+        return random_part(item, self.setting, rng)
+
+
+def check_whole(dataset: Dataset) -> None:
+    """Check that a data set has whole recordings.
+
+    Raises:
+        TaskError: it has only one second of each.
+    """
+    if dataset.manifest.seconds is None:
+        name = dataset.manifest.name
+        raise TaskError(
+            f"sound.seconds needs whole recordings, data set '{name}' has one second of each, of an earlier"
+            f" version; add it again: pathfront data add {name} SOURCE --replace"
+        )
