@@ -7,12 +7,14 @@ section 2.1). The tokens before the first timestep of an episode are its instruc
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isqrt
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int16, Int32
 
 from space.cost import LOCAL_POSITIONS
+from space.images import PICTURE
 from trainers.tokens.vocabulary import Vocabulary
 
 
@@ -117,19 +119,33 @@ def observation(
     placeholders = {name: vocabulary.placeholder(name) for name in names}
     images = [np.full(len(patches[name]), placeholders[name]) for name in names]
     tokens = np.concatenate([prompt, *images, ids, [vocabulary.separator]]).astype(np.int32)
-    within = np.arange(len(tokens) - len(prompt))
+    local = np.minimum(np.arange(len(tokens)) - len(prompt), LOCAL_POSITIONS - 1).clip(0).astype(np.int16)
+    first = len(prompt)
+    for name in names:
+        count = len(patches[name])
+        if name == PICTURE and count > LOCAL_POSITIONS:
+            local[first : first + count] = _in_square(count)
+        first += count
     starts = np.zeros(len(tokens), dtype=bool)
     starts[0] = True
     return Chunk(
         tokens=tokens,
-        local=np.concatenate([np.zeros(len(prompt)), np.minimum(within, LOCAL_POSITIONS - 1)]).astype(
-            np.int16
-        ),
+        local=local,
         scored=np.zeros(len(tokens), dtype=bool),
         starts=starts,
         patches={name: patches[name].astype(np.float32) for name in names},
         placeholders=placeholders,
     )
+
+
+def _in_square(count: int) -> Int16[np.ndarray, " count"]:
+    """Local positions of the patches of a square, more than there are positions: neighbours share one.
+
+    As in Gato, a patch's position is that of its row and its column in fractions of the sides (section 2.2).
+    """
+    side, cells = isqrt(count), isqrt(LOCAL_POSITIONS)
+    row, column = np.divmod(np.arange(count), side)
+    return (row * cells // side * cells + column * cells // side).astype(np.int16)
 
 
 def action(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from space.images import PICTURE
 from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.vocabulary import Vocabulary
@@ -60,3 +61,19 @@ def test_nothing_joined_is_nothing():
 def test_patches_without_a_placeholder_are_refused():
     with pytest.raises(ValueError, match="every encoder with patches has a placeholder"):
         Chunk(*(np.zeros(1, dtype) for dtype in (np.int32, np.int16, bool, bool)), {"image": np.ones((1, 3))})
+
+
+def test_a_large_image_has_a_position_for_each_of_its_parts_in_both_directions():
+    vocabulary = Vocabulary(text=10, bins=4, discrete=4, encoders=(PICTURE,))
+    for side, across in ((8, 8), (14, 8), (32, 8), (5, None)):
+        patches = {PICTURE: np.zeros((side * side, 12), dtype=np.float32)}
+        seen = sequence.observation(vocabulary, prompt=[5, 6], patches=patches, ids=[7])
+        local = seen.local[2 : 2 + side * side].reshape(side, side)
+        if across is None:
+            assert local.ravel().tolist() == [*range(side * side)]
+            continue
+        assert sorted(set(local.ravel().tolist())) == [*range(64)]
+        assert (np.diff(local // across, axis=0) >= 0).all()
+        assert (local // across == local[:, :1] // across).all()
+        assert (local % across == local[:1] % across).all()
+        assert seen.local[-2:].tolist() == [63, 63]

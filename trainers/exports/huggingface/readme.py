@@ -1,6 +1,9 @@
 """The README of a folder for transformers: how tokens become its `inputs_embeds`, and what is exact."""
 
+from math import isqrt
+
 from space.cost import LOCAL_POSITIONS
+from space.images import PICTURE
 from space.recipe import Recipe
 from trainers.exports.huggingface.classes import exact_class
 from trainers.model.norm import NORM_EPS
@@ -19,7 +22,7 @@ its row of the table plus the row of its local position{patches}, so give the mo
 ## A timestep of control
 
 {what}. Local positions count the tokens of a timestep (observation, separator, action) and stay at {last} \
-from there on. Run it in this folder:
+from there on.{squares} Run it in this folder:
 
 ```python
 {control}```
@@ -71,6 +74,12 @@ embeds = model.get_input_embeddings()(tokens) + extra["local.weight"][local]
 logits = model(inputs_embeds=embeds).logits
 """
 
+CELLS = isqrt(LOCAL_POSITIONS)
+SQUARES = (
+    f" Of a `{PICTURE}` of more patches, `side` in each row, a patch has the position"
+    f" `row * {CELLS} // side * {CELLS} + column * {CELLS} // side`."
+)
+
 HOOK = """\
 model.get_input_embeddings().register_forward_hook(lambda module, ids, x: x + extra["local.weight"][0])
 logits = model(input_ids=torch.tensor([[3, 4, 5]])).logits
@@ -104,6 +113,7 @@ def readme(recipe: Recipe, in_full: bool) -> str:
         patches=" and, at each placeholder, its encoded patch" if names else "",
         what=f"One patch of `{names[0]}`, a value, the separator" if names else "Two values, the separator",
         last=LOCAL_POSITIONS - 1,
+        squares=SQUARES if PICTURE in names else "",
         control=LOAD.format(functions=FUNCTIONS if names else "")
         + (PATCHED if names else UNPATCHED).format(**values),
         separator=vocabulary.separator,
