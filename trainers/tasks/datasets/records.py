@@ -16,6 +16,7 @@ from typing import Any
 
 from space.errors import TaskError
 from space.records import Split
+from trainers.tasks.datasets.class_names import class_names, named
 from trainers.tasks.datasets.content import SPLIT_FOLDERS, unreadable
 from trainers.tasks.datasets.documents import BUFFER, LINES, PARQUET, opened, suffix_of, zstd_error
 from trainers.tasks.datasets.images import SUFFIXES as IMAGES
@@ -141,10 +142,11 @@ def _parquet(path: Path, wanted: Collection[str] | None) -> Iterator[Found]:
     size, number = path.stat().st_size, 0
     with ParquetFile(path, memory_map=False, buffer_size=BUFFER, pre_buffer=False) as file:
         columns = None if wanted is None else [n for n in file.schema_arrow.names if n in wanted]
+        names = class_names(file.schema_arrow.metadata)
         for batch in file.iter_batches(ROWS, columns=columns):
             for row in batch.to_pylist():
                 number += 1
-                yield row, number, size * number // file.metadata.num_rows
+                yield named(row, names, f"{path}:{number}"), number, size * number // file.metadata.num_rows
 
 
 def _arrow(path: Path, wanted: Collection[str] | None) -> Iterator[Found]:
@@ -160,11 +162,12 @@ def _arrow(path: Path, wanted: Collection[str] | None) -> Iterator[Found]:
         else:
             batches = iter(pyarrow.ipc.open_stream(mapped))
         for batch in batches:
-            names = [name for name in batch.schema.names if wanted is None or name in wanted]
+            columns = [name for name in batch.schema.names if wanted is None or name in wanted]
+            names = class_names(batch.schema.metadata)
             for start in range(0, batch.num_rows, ROWS):
-                for row in batch.slice(start, ROWS).select(names).to_pylist():
+                for row in batch.slice(start, ROWS).select(columns).to_pylist():
                     number += 1
-                    yield row, number, mapped.tell()
+                    yield named(row, names, f"{path}:{number}"), number, mapped.tell()
 
 
 def _samples(path: Path) -> Iterator[Found]:
