@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from space.errors import NotFoundError, TaskError, nearest
+from space.errors import NotFoundError, TaskError, closest, nearest
 from space.files import write_atomically
 from space.machine import check_writable, folder_error
 from space.records import Frozen, SuiteRecord, TaskRecord
@@ -172,7 +172,11 @@ _LOCAL = TypeAdapter(dict[str, Measured])
 def _unknown(name: str, known: list[str]) -> str:
     if ":" in name:
         return f"task '{name}' has no references yet; measure them: pathfront tasks measure {name}"
-    return f"no task is called '{name}'{nearest(name, known)}"
+    noted = (
+        f"; tasks of your own data are noted in '{local_path()}' ({LOCAL_ENVIRONMENT} names another file);"
+        f" note it there: pathfront tasks measure {name}"
+    )
+    return f"no task is called '{name}'{closest(name, known) or noted}"
 
 
 @cache

@@ -6,10 +6,11 @@ It is the expert of tasks that have no scripted one, measured once (`pathfront t
 """
 
 import sys
+import time
 from collections.abc import Mapping
 
 from space.candidate import Architecture, CandidateConfig
-from space.contract import Budget, Silent
+from space.contract import Budget, Report, Silent
 from space.mixture import TaskMixture
 from space.records import SuiteRecord
 from trainers.evaluate import ModelPolicy
@@ -21,31 +22,62 @@ from trainers.train import fit_candidate
 ARCHITECTURE = Architecture(depth=5, width=96, expert_ratio=2, head_dim=32)  # at most 1M parameters
 LEARNING_RATE = 3e-3
 TOKENS = 8_000_000
+MINUTES = 30.0
+PILOT = 65_536  # tokens that tell how fast a task is trained on
 DECAY_SHARE = 0.25
 BATCH_TOKENS = 2048
 SAY_EVERY = 500_000  # tokens
 
 
-def dense_specialist(task: BaseTask, tokens: int = TOKENS) -> Policy:
-    """Train a specialist of a shipped task under the settings of its suite, with progress on stderr."""
-    return ModelPolicy(train_specialist(task.suite, task.name, tokens, say=True))
+def dense_specialist(task: BaseTask, tokens: int = TOKENS, minutes: float = MINUTES) -> Policy:
+    """Train a specialist of a task under the settings of its suite, with progress on stderr.
+
+    Args:
+        task: the task.
+        tokens: input tokens before the decay.
+        minutes: that the training may take. How many tokens that is, is found by training on a few first;
+            where it is fewer than `tokens`, so many are trained on.
+    """
+    first = _Timed()
+    train_specialist(task.suite, task.name, PILOT, first)
+    fitting = round(first.rate * 60 * minutes / (1 + DECAY_SHARE))
+    chosen = max(PILOT, min(tokens, fitting))
+    print(f"specialist: {chosen:,} of {tokens:,} tokens, {minutes:g} minutes at most", file=sys.stderr)
+    return ModelPolicy(train_specialist(task.suite, task.name, chosen, _Loud()))
 
 
-def train_specialist(suite: SuiteRecord, task: str, tokens: int, say: bool = False) -> Decoder:
+def train_specialist(suite: SuiteRecord, task: str, tokens: int, report: Report | None = None) -> Decoder:
     """Train a small dense decoder on one task.
 
     Args:
         suite: sequence settings.
         task: its name.
         tokens: input tokens before the decay, which adds `DECAY_SHARE` of them.
-        say: whether to print the loss to stderr.
+        report: receives the progress; None for nobody.
     """
     alone = suite.model_copy(update={"name": task, "tasks": (task,), "batch_tokens": BATCH_TOKENS})
     candidate = CandidateConfig(
         architecture=ARCHITECTURE, mixture=TaskMixture.uniform(alone.tasks), learning_rate=LEARNING_RATE
     )
     budget = Budget(tokens=tokens, decay_tokens=round(tokens * DECAY_SHARE), checkpoint_seconds=1e9)
-    return fit_candidate(candidate, alone, budget, None, _Loud() if say else Silent()).decoder
+    return fit_candidate(candidate, alone, budget, None, report or Silent()).decoder
+
+
+class _Timed(Silent):
+    """Tells tokens per second, without what comes before the first step."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, int]] = []
+
+    def progress(self, tokens: int, loss: float, task_losses: Mapping[str, float]) -> None:
+        """Note the time."""
+        self._seen.append((time.perf_counter(), tokens))
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second."""
+        (begun, before), (now, tokens) = self._seen[0], self._seen[-1]
+        return (tokens - before) / (now - begun)
 
 
 class _Loud(Silent):

@@ -9,7 +9,7 @@ from search.commands.data_added import items, measure, row, say_left_out, say_re
 from search.commands.data_media import SECONDS, SIDE, Seconds, Side
 from search.commands.data_pairs import Answer, Audio, GroupBy, Image, Metric, Question
 from search.commands.data_remove import EXAMPLES, Name, remove
-from search.commands.options import Json, examples
+from search.commands.options import Json, Minutes, examples
 
 if TYPE_CHECKING:
     from search.commands.output import Meter
@@ -73,6 +73,7 @@ def add(
     seconds: Seconds = SECONDS,
     replace: Replace = False,
     specialist: SpecialistOption = False,
+    minutes: Minutes = None,
     json: Json = False,
 ) -> None:
     """Make a task of a folder.
@@ -120,7 +121,7 @@ def add(
     say_recognised(dataset)
     say_left_out(left_out, dataset)
     say_replaced(dataset, former)
-    measure(dataset, specialist, json)
+    measure(dataset, specialist, minutes, json)
 
 
 @app.command(
@@ -150,6 +151,7 @@ def fetch(
     seconds: Seconds = SECONDS,
     replace: Replace = False,
     specialist: SpecialistOption = False,
+    minutes: Minutes = None,
     json: Json = False,
 ) -> None:
     """Download a data set, check it, and make a task of it.
@@ -188,7 +190,7 @@ def fetch(
     say_recognised(dataset)
     say_left_out(left_out, dataset)
     say_replaced(dataset, former)
-    measure(dataset, specialist, json)
+    measure(dataset, specialist, minutes, json)
 
 
 @app.command("list", epilog=examples(["pathfront data list", "pathfront data list --json"]))

@@ -50,7 +50,7 @@ def say_replaced(dataset: "Dataset", former: str | None) -> None:
         )
 
 
-def measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
+def measure(dataset: "Dataset", specialist: bool, minutes: float | None, json: bool) -> None:
     """Measure floor and expert, note them for study files, and say what was found."""
     from search.commands import output
     from space.catalog import write_local
@@ -68,7 +68,7 @@ def measure(dataset: "Dataset", specialist: bool, json: bool) -> None:
             task.tokenise(items(meter))
     output.say(f"measuring floor and expert of {manifest.name}")
     try:
-        measured = measure_by_name(manifest.name, suite, SPECIALIST if specialist else None)
+        measured = measure_by_name(manifest.name, suite, SPECIALIST if specialist else None, minutes)
     except WeakExpert as error:
         if specialist:
             raise

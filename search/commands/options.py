@@ -107,6 +107,15 @@ WarmFrom = Annotated[
         help="An earlier study of the same storage, whose scores are a prior over what both studies vary.",
     ),
 ]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes",
+        min=0.0,
+        metavar="M",
+        help="Minutes that the training of a specialist takes at most. [default: 30]",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 MaxFlops = Annotated[
     float | None,

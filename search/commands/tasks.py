@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.commands.options import Json, examples
+from search.commands.options import Json, Minutes, examples
 from space.words import counted
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def measure_tasks(
         str | None,
         typer.Option(metavar="PATH", help='"package.module:function" of a policy that may beat the expert.'),
     ] = None,
+    minutes: Minutes = None,
     workers: Workers = None,
 ) -> None:
     """Measure floor, expert and baselines on the select and the report episodes, if `check` finds no fault.
@@ -141,7 +142,7 @@ def measure_tasks(
     if missing:
         there = read_catalog()
         chosen = [n for n in chosen if n not in there.tasks or n not in there.suites[settings.name].tokens]
-    one = partial(measure.measure_checked, suite=settings, specialist=specialist)
+    one = partial(measure.measure_checked, suite=settings, specialist=specialist, minutes=minutes)
     failed = _each(
         one, chosen, "measured", workers, lambda name, found: _freeze(found, settings, name in shipped)
     )

@@ -14,7 +14,7 @@ from search.store.studies import create_or_resume
 from search.worker import run_worker
 from space.catalog import local_catalog
 from space.study import StudyConfig
-from trainers.specialist import train_specialist
+from trainers.specialist import PILOT, train_specialist
 from trainers.tasks.datasets.library import open_dataset
 
 pytestmark = pytest.mark.usefixtures("own_folders")
@@ -107,13 +107,15 @@ def test_an_expert_at_the_floor_is_refused_until_a_specialist_is_trained(run_com
     assert local_catalog() == {}
     asked = []
 
-    def small(suite, name, tokens, say=False):
+    def small(suite, name, tokens, report):
         asked.append(tokens)
-        return train_specialist(suite, name, 25_000)
+        return train_specialist(suite, name, 25_000, report)
 
     monkeypatch.setattr("trainers.specialist.train_specialist", small)
-    code, out, err = run_command("data", "add", "letters", tmp_path / "a.jsonl", "--specialist")
-    assert len(asked) == 1
+    more = ("--specialist", "--minutes", "0.01")
+    code, out, err = run_command("data", "add", "letters", tmp_path / "a.jsonl", *more)
+    assert asked == [PILOT, PILOT]  # first to tell how fast it is; less than those would be no training
+    assert f"specialist: {PILOT:,} of 8,000,000 tokens, 0.01 minutes at most" in err
     assert commands.SPECIALIST.endswith("dense_specialist")
     assert code == 0, err
     assert "(specialist)" in out

@@ -6,6 +6,8 @@
 import json
 import math
 from collections.abc import Callable
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import cast, get_args
 
@@ -115,13 +117,16 @@ def measure_sampled(name: str, suite: SuiteRecord, specialist: Specialist | None
     return measured.model_copy(update={"tokens": round(measured.tokens * whole.train_episodes / sample)})
 
 
-def measure_by_name(name: str, suite: SuiteRecord, specialist: str | None = None) -> Measured:
+def measure_by_name(
+    name: str, suite: SuiteRecord, specialist: str | None = None, minutes: float | None = None
+) -> Measured:
     """Measure a task by its name, in this process.
 
     Args:
         name: as study files call it.
         suite: sequence settings.
         specialist: "package.module:function" that makes a policy for a task.
+        minutes: that it may train for, where it takes an argument of that name; its own default when None.
 
     Raises:
         TaskError: the expert does not clear its floor by two standard errors, or the task's code raises.
@@ -129,18 +134,22 @@ def measure_by_name(name: str, suite: SuiteRecord, specialist: str | None = None
         StudyFileError: there is no such specialist.
     """
     function = None if specialist is None else load_specialist(specialist)
+    if function is not None and minutes is not None and "minutes" in signature(function).parameters:
+        function = cast(Specialist, partial(function, minutes=minutes))  # pyright: ignore[reportCallIssue]
     with blamed(name):
         return measure_sampled(name, suite, function)
 
 
-def measure_checked(name: str, suite: SuiteRecord, specialist: str | None = None) -> Measured:
+def measure_checked(
+    name: str, suite: SuiteRecord, specialist: str | None = None, minutes: float | None = None
+) -> Measured:
     """Measure a task that keeps the rules; arguments and errors as those of `measure_by_name`.
 
     Raises:
         TaskError: the task breaks a rule.
     """
     check_by_name(name, suite, CHECKED_EPISODES)
-    return measure_by_name(name, suite, specialist)
+    return measure_by_name(name, suite, specialist, minutes)
 
 
 def load_specialist(path: str) -> Specialist:
