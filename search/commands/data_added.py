@@ -139,9 +139,8 @@ def resumable(name: str) -> "Iterator[None]":
     except Interrupted as error:
         if not is_begun(name):
             raise
-        raise type(error)(
-            "stopped; what was converted is kept, the same command goes on from there"
-        ) from None
+        message = "stopped; what was converted is kept, and the same command resumes there"
+        raise type(error)(message) from None
 
 
 def items(meter: "Meter") -> "Progress":
