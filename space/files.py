@@ -89,6 +89,17 @@ def write_folder_atomically(folder: Path, replace: bool = False) -> Iterator[Pat
     shutil.rmtree(old, ignore_errors=True)
 
 
+def delete_folder(folder: Path) -> None:
+    """Delete a folder with everything in it: it loses its name first, in one step.
+
+    Raises:
+        OSError: it cannot be deleted.
+    """
+    gone = _part_of(folder)
+    folder.rename(gone)
+    shutil.rmtree(gone)
+
+
 def move_durably(source: Path, target: Path) -> None:
     """Sync a file, or a folder with all of its files, and move it to its name on the same file system.
 

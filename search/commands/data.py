@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from search.commands.data_added import items, measure, row, say_left_out, say_replaced
+from search.commands.data_added import items, measure, resumable, row, say_left_out, say_replaced
 from search.commands.data_media import SECONDS, SIDE, Seconds, Side
 from search.commands.data_pairs import Answer, Audio, GroupBy, Image, Metric, Question
 from search.commands.data_remove import EXAMPLES, Name, remove
@@ -100,7 +100,8 @@ def add(
     All is copied and converted into PATHFRONT_DATA or the user's data folder: images to 16x16 pixels and, for
     studies with the key `image`, to files of --side pixels; sounds to their loudest second at 8 kHz and, for
     studies with the key `sound`, to log-mel of --seconds at 16 kHz. Then floor and expert are measured into
-    pathfront-tasks.json (or PATHFRONT_TASKS), and study files beside it may name the task.
+    pathfront-tasks.json (or PATHFRONT_TASKS), and study files beside it may name the task. After an
+    interruption, the same command does not convert or tokenise again what was done.
     """  # noqa: D301 - a backspace keeps the lines of a block apart
     from search.commands import output
     from search.commands.data_pairs import check_pairs, say_recognised
@@ -116,12 +117,13 @@ def add(
     kind = "pairs" if check_pairs(kind, pairing) else kind
     _check_places()
     former, left_out, folder = _sha256(name), LeftOut(max_bad), locate(source, kind == "control")
-    with output.Meter(f"reading {source}", 1) as meter:
-        dataset = add_dataset(name, folder, items(meter), kind, replace, None, None, left_out, told)
-    say_recognised(dataset)
-    say_left_out(left_out, dataset)
-    say_replaced(dataset, former)
-    measure(dataset, specialist, minutes, json)
+    with resumable(name):
+        with output.Meter(f"reading {source}", 1) as meter:
+            dataset = add_dataset(name, folder, items(meter), kind, replace, None, None, left_out, told)
+        say_recognised(dataset)
+        say_left_out(left_out, dataset)
+        say_replaced(dataset, former)
+        measure(dataset, specialist, minutes, json)
 
 
 @app.command(

@@ -1,10 +1,13 @@
 """What the data commands say and measure once a data set has been added."""
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from search.commands.data_control import more_of, say_more
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from search.commands.output import Meter
     from space.catalog import Measured
     from trainers.tasks.datasets.content import LeftOut, Progress
@@ -117,6 +120,27 @@ def row(dataset: "Dataset", measured: "Measured | None") -> dict[str, object]:
         "folder": str(dataset.folder),
         **more_of(dataset),
     }
+
+
+@contextmanager
+def resumable(name: str) -> "Iterator[None]":
+    """A block that adds a data set, which a signal ends; the error says what the same command does then.
+
+    Raises:
+        Interrupted: SIGINT or SIGHUP came; `Terminated` after SIGTERM.
+    """
+    from search.commands.phases import ending_at_once
+    from space.errors import Interrupted
+    from trainers.tasks.datasets.library import is_begun
+
+    try:
+        with ending_at_once("stopped; give the same command again"):
+            yield
+    except Interrupted as error:
+        if not is_begun(name):
+            raise
+        message = "stopped; what was converted is kept, and the same command resumes there"
+        raise type(error)(message) from None
 
 
 def items(meter: "Meter") -> "Progress":

@@ -21,15 +21,15 @@ def remove(
 ) -> None:
     """Delete a data set and what was made from it.
 
-    Its floor and expert go too. Refused while a study of the storage that is not finished uses it; studies
+    What an interrupted add has left goes, too. Its floor and expert go too. Refused while a study of the storage that is not finished uses it; studies
     of other storages are not known. Exports that were trained on it stay, and can no longer be scored on it.
     """
     from search.commands import output
     from space.catalog import forget_local
     from space.errors import NotFoundError, StudyFileError, nearest
-    from trainers.tasks.datasets.library import data_folder, dataset_names, remove_dataset
+    from trainers.tasks.datasets.library import data_folder, dataset_names, is_begun, remove_dataset
 
-    if name not in dataset_names():
+    if name not in dataset_names() and not is_begun(name):
         raise NotFoundError(f"no data set is called '{name}'{nearest(name, dataset_names())}")
     if users := _users(name, storage):
         raise StudyFileError(

@@ -420,7 +420,7 @@ def test_replaced_data_are_said_to_be_other_data_and_lose_their_references(pathf
 def test_the_list_names_sets_that_are_broken_or_hidden_by_what_ships(pathfront, tmp_path, monkeypatch):
     assert pathfront("add", "shades", tones(tmp_path / "tones"))[0] == 0
     assert pathfront("add", "tints", colours(tmp_path / "in", 31))[0] == 0
-    arrays = tmp_path / "data" / "shades" / "arrays.npz"
+    arrays = tmp_path / "data" / "shades" / "items.bin"
     arrays.write_bytes(arrays.read_bytes()[:-30])
     manifest = tmp_path / "data" / "tints" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"tints"', '"taxi"'))

@@ -18,7 +18,7 @@ import numpy as np
 import platformdirs
 
 from space.errors import MachineError
-from space.files import write_atomically
+from space.files import delete_folder, write_atomically
 from space.machine import Place
 from trainers.tasks.episodes import Episodes
 from trainers.tasks.mapped import pieces
@@ -37,6 +37,7 @@ KINDS = {
     "F64": "<f8",
 }
 ALIGNED = 8  # bytes
+BEGUN = ".begun"  # ends the names of folders in which work goes on after an interruption
 DIGITS = 16  # hexadecimal, of a key in a file's name
 TORN = (ValueError, KeyError, TypeError, OverflowError)  # errors that a damaged header can cause
 
@@ -56,6 +57,11 @@ def cache_path(name: str, key: Mapping[str, object]) -> Path:
     """Where data that depends on `key` is kept."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return cache_folder() / f"{name}-{digest[:DIGITS]}.safetensors"
+
+
+def begun_path(path: Path) -> Path:
+    """The folder in which a file of the cache is made, where making it can be interrupted."""
+    return path.with_name(f".{path.stem}{BEGUN}")
 
 
 def is_intact(path: Path) -> bool:
@@ -120,10 +126,13 @@ def forget(name: str) -> None:
         MachineError: the cache cannot be written.
     """
     kept = re.compile(rf"{re.escape(name)}(-fingerprint)?-[0-9a-f]{{{DIGITS}}}\.safetensors")
+    begun = re.compile(rf"\.{re.escape(name)}-[0-9a-f]{{{DIGITS}}}{re.escape(BEGUN)}")
     with CACHE.errors(), contextlib.suppress(FileNotFoundError):
         for path in list(cache_folder().iterdir()):
             if kept.fullmatch(path.name):
                 path.unlink(missing_ok=True)
+            elif begun.fullmatch(path.name):
+                delete_folder(path)
 
 
 def _read(path: Path) -> Arrays | None:

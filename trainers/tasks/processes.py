@@ -22,6 +22,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class ProcessDied(TaskError):  # noqa: N818
+    """A process that worked on the data died; trying again may help."""
+
+
 def in_processes(
     function: Callable[[str], Result], tasks: Sequence[str], workers: int
 ) -> Iterator[tuple[str, Callable[[], Result]]]:
@@ -34,7 +38,7 @@ def in_processes(
 
     Yields:
         The name of a finished task, and a function that returns its result or raises its error, which is
-        `TaskError` if the process died.
+        `ProcessDied` if the process died.
     """
     if not tasks:
         return
@@ -57,7 +61,7 @@ def in_order(
         ahead: items for each process that may be taken before the first result is.
 
     Raises:
-        TaskError: a process died.
+        ProcessDied: a process died.
     """
     with _pool(workers) as pool:
         waiting: deque[Future[Result]] = deque()
@@ -74,14 +78,14 @@ def _arrived(future: "Future[Result]") -> Result:
     try:
         return future.result()
     except BrokenProcessPool:
-        raise TaskError("a process that worked on the data died") from None
+        raise ProcessDied("a process that worked on the data died") from None
 
 
 def _result(future: "Future[Result]", task: str) -> Result:
     try:
         return future.result()
     except BrokenProcessPool:
-        raise TaskError(f"task '{task}': the process that worked on it died") from None
+        raise ProcessDied(f"task '{task}': the process that worked on it died") from None
 
 
 @contextmanager

@@ -228,9 +228,10 @@ def test_tokens_are_those_of_the_documents_on_one_core_or_several(tmp_path, monk
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(text_task, "SPAN", 20_000)
     for small, cores in ((10**9, 2), (0, 2)):
-        monkeypatch.setattr(text_task, "SMALL", small)
+        monkeypatch.setattr(text_task, "FEW", small)
         monkeypatch.setattr(text_task, "cpu_count", lambda cores=cores: cores)
-        made = task._tokenised(lambda done, total, unit="": told.append((done, total)))
+        (scratch := tmp_path / f"of {small}").mkdir()
+        made = task._tokenised(lambda done, total, unit="": told.append((done, total)), scratch)
         assert isinstance(made, RunningText)
         for name in ("tokens", "local", "scored", "starts", "offsets"):
             assert np.array_equal(getattr(made, name), getattr(expected, name)), name

@@ -491,7 +491,8 @@ def test_processes_that_add_the_same_name_at_once_leave_one_whole_set(tmp_path, 
         done = rename(path, target)
         if target.suffix == ".old":  # the place is free, and another process is quicker
             monkeypatch.setattr(Path, "rename", rename)
-            add("colours", paint(tmp_path / "three", each=11))
+            with pytest.raises(MachineError, match="one process at a time makes the data set 'colours'"):
+                add("colours", paint(tmp_path / "three", each=11))
         return done
 
     monkeypatch.setattr(Path, "rename", overtaken)
@@ -735,8 +736,10 @@ def test_a_write_that_fails_leaves_what_there_was(tmp_path, folder, monkeypatch)
         patched.setattr("trainers.tasks.datasets.library.write_folder_atomically", full)
         with pytest.raises(MachineError, match=r"the disk of '.*data' is full.*PATHFRONT_DATA"):
             add("colours", tmp_path / "two", replace=True)
-    assert [path.name for path in folder.iterdir()] == ["colours"]
+    assert sorted(path.name for path in folder.iterdir()) == [".colours.begun", "colours"]
     assert open_dataset("colours").manifest.items == 240
+    assert add("colours", tmp_path / "two", replace=True).manifest.items == 210
+    assert [path.name for path in folder.iterdir()] == ["colours"]
 
 
 def test_damaged_data_are_refused_until_replaced(tmp_path, folder):

@@ -2,22 +2,27 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from space.errors import TaskError
 from space.words import counted
+from trainers.tasks.begun import Begun
+from trainers.tasks.code.fingerprints import object_fingerprint
 from trainers.tasks.datasets.content import (
     Content,
     Kind,
     LeftOut,
     Progress,
+    held_out_first,
     is_about,
     unreadable,
 )
 from trainers.tasks.datasets.documents import FIELD, is_text
 from trainers.tasks.datasets.images import image_items, is_idx_labels, is_image
 from trainers.tasks.datasets.kept import collect_kept
+from trainers.tasks.datasets.media import read_medium
 from trainers.tasks.datasets.minari_folders import is_minari
 from trainers.tasks.datasets.pairing import Pairing
 from trainers.tasks.datasets.pairs import could_be_pairs, read_pairs
@@ -25,9 +30,19 @@ from trainers.tasks.datasets.pictures import SIDE
 from trainers.tasks.datasets.records import is_note, is_records
 from trainers.tasks.datasets.sounds import SECONDS, is_sound, sound_items
 from trainers.tasks.datasets.texts import read_text
+from trainers.tasks.journal import Journal
+from trainers.tasks.versions import versions_of
 
 LONGEST_LICENCE = 200  # characters
 HIDDEN = (".", "__MACOSX")
+CONVERTERS = {
+    "images": (image_items, held_out_first, Journal),
+    "sounds": (sound_items, held_out_first, Journal),
+    "pairs": (read_medium, Journal),
+}
+"""Code that decides, with the files and the options, what is kept of each item, and in which order."""
+PACKAGES = ("numpy", "pathfront", "pillow", "scipy", "soundfile")
+SCHEME = 1  # of what `collect_kept` and `PairWriter` find in their folder
 
 
 @dataclass(frozen=True)
@@ -52,17 +67,17 @@ def read_folder(
     kind: Kind | None,
     progress: Progress,
     left_out: LeftOut,
-    scratch: Path,
+    begun: Begun,
     told: Told,
 ) -> Content:
-    """Read and convert a folder or a file.
+    """Read and convert a folder or a file; images, sounds and media of pairs that were converted stay so.
 
     Args:
         source: images or sounds in one folder for each label, text, records of pairs, or demonstrations.
         kind: what it is; found from what is there when None.
         progress: called with the number of items read and their total, of text with bytes.
         left_out: what is not in the data set is noted there.
-        scratch: an empty folder for what does not fit into memory.
+        begun: the folder for what does not fit into memory; what it has of another source is deleted.
         told: what else the user says about it.
 
     Raises:
@@ -72,15 +87,19 @@ def read_folder(
     if kind == "control" or (kind is None and is_minari(source)):
         from trainers.tasks.datasets.minari_sets import read_minari  # and Gymnasium with it
 
-        return read_minari(source, progress, left_out, scratch)
+        begun.start_afresh()
+        return read_minari(source, progress, left_out, begun.folder)
     files = visible_files(source)
     if not files:
         raise TaskError(f"a data set has files, the folder '{source}' has none")
     kind = kind or find_kind(source, files, told.field)
     if not source.is_file():
         left_out.note_others([path for path in files if not _belongs(path, kind, source)])
+    scratch = begun.folder
     if kind == "text":
+        begun.start_afresh()
         return read_text(source, files, progress, left_out, scratch, told.field)
+    begun.resume(_made_of(source, files, kind, told))
     if kind == "pairs":
         return read_pairs(source, files, progress, left_out, scratch, told.pairing, told.side, told.seconds)
     if source.is_file():
@@ -92,6 +111,23 @@ def read_folder(
     items, rule = sound_items(source, files, told.seconds)
     about = Content("sounds", {}, (), rule, 0, seconds=told.seconds)
     return collect_kept(source, items, about, progress, left_out, scratch)
+
+
+def _made_of(source: Path, files: Sequence[Path], kind: Kind, told: Told) -> dict[str, object]:
+    """Everything that decides what is kept of a source: its files, what the user says, and the code."""
+    digest = sha256()
+    for path in files:
+        status = path.stat()
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return {
+        "source": str(source.resolve()),
+        "files": digest.hexdigest(),
+        "kind": kind,
+        "told": asdict(told),
+        "code": [object_fingerprint(function) for function in CONVERTERS[kind]],
+        "versions": versions_of(PACKAGES),
+        "scheme": SCHEME,
+    }
 
 
 def visible_files(source: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from trainers.tasks.datasets.content import (
     labelled,
     open_content,
 )
+from trainers.tasks.journal import Journal
 from trainers.tasks.mapped import release
 from trainers.tasks.processes import in_order
 
@@ -58,7 +59,8 @@ def collect_kept(
 ) -> Content:
     """Read labelled items, remove duplicates, and assign each to a split.
 
-    Memory does not grow with the items, but for some bytes of each. Those with one view are the same.
+    Memory does not grow with the items, but for some bytes of each. Those with one view are the same. What
+    was converted into the folder before, of the same items, is not converted again.
 
     Args:
         source: where they come from, for messages.
@@ -66,31 +68,29 @@ def collect_kept(
         about: kind, sizes and the rule of the source's own splits, if names state them; the rest is empty.
         progress: called with the number of items read and their total.
         left_out: unreadable items are noted there.
-        scratch: an empty folder; the files of the arrays, named after them, are left in it.
+        scratch: a folder, empty or with what was converted before; the files of the arrays, named after them,
+            are left in it.
 
     Raises:
-        TaskError: there are too few or too many, too many are unreadable, a label has nothing to train on, or
-            a process died.
+        TaskError: there are too few or too many, too many are unreadable, or a label has nothing to train on.
+        ProcessDied: a process that converts them died.
     """
     check_items(about.kind, source, items, MOST_KEPT)
     seen: set[bytes] = set()
     chosen: list[Item] = []
     ends = array("q")
     ordered = held_out_first(items)
-    with (scratch / "bytes.bin").open("wb") as content, (scratch / "items.bin").open("wb") as views:
-        for count, (item, kept) in enumerate(zip(ordered, _read(ordered), strict=True), start=1):
-            progress(count, len(items))
+    size = 0
+    with Journal(scratch, "bytes", "items", "unreadable") as journal:
+        if len(journal):
+            progress(len(journal), len(items))
+        for item, kept in zip(ordered, _converted(journal, ordered, seen, progress), strict=True):
             if isinstance(kept, TaskError):
                 left_out.note_bad(kept)
-                continue
-            digest = sha256(kept.view).digest()[:DIGEST]
-            if digest in seen:
-                continue
-            seen.add(digest)
-            content.write(kept.content)
-            views.write(kept.view)
-            ends.append(content.tell())
-            chosen.append(item)
+            elif kept is not None:
+                size += len(kept.content)
+                ends.append(size)
+                chosen.append(item)
     left_out.check(source, len(items))
     arrays, labels, told = labelled(items, chosen, about.rule)
     for name, numbers in (arrays | {"ends": np.array(ends, dtype="<i8")}).items():
@@ -126,6 +126,41 @@ class Contents:
         if self._read % RELEASED == 0:
             release(self._bytes)
         return found
+
+
+def _converted(
+    journal: Journal, items: Sequence[Item], seen: set[bytes], progress: Progress
+) -> Iterator[Kept | TaskError | None]:
+    """What is kept of each item in turn, why it cannot be read, or None where it repeats another.
+
+    Args:
+        journal: has that of the first items, and gets that of the others.
+        items: all of them.
+        seen: digests of views; those of all items are added.
+        progress: called with the number of items read and their total.
+    """
+    while (found := journal.read()) is not None:
+        content, view, error = found
+        if view:
+            seen.add(_digest(view))
+        yield Kept(content, view) if view else TaskError(error.decode()) if error else None
+    for kept in _read(items[len(journal) :]):
+        if isinstance(kept, TaskError):
+            journal.append(b"", b"", str(kept).encode(errors="backslashreplace"))
+            found = kept
+        elif (digest := _digest(kept.view)) in seen:
+            journal.append(b"", b"", b"")
+            found = None
+        else:
+            seen.add(digest)
+            journal.append(*kept, b"")
+            found = kept
+        progress(len(journal), len(items))
+        yield found
+
+
+def _digest(view: bytes) -> bytes:
+    return sha256(view).digest()[:DIGEST]
 
 
 def _read(items: Sequence[Item]) -> Iterator[Kept | TaskError]:

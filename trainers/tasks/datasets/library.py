@@ -10,8 +10,6 @@ import io
 import json
 import os
 import re
-import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -27,10 +25,11 @@ from pydantic import Field
 
 from space.catalog import load_catalog
 from space.errors import NotFoundError, StudyFileError, TaskError, nearest
-from space.files import PART, write_folder_atomically
+from space.files import delete_folder, sync, write_folder_atomically
 from space.machine import Place
 from space.records import SPLITS, Frozen, Split
-from trainers.tasks.cache import forget
+from trainers.tasks.begun import Begun
+from trainers.tasks.cache import BEGUN, forget
 from trainers.tasks.datasets.content import MAPPED, Arrays, Content, Kind, LeftOut, Progress, open_content
 from trainers.tasks.datasets.folders import Told, find_licence, read_folder
 from trainers.tasks.mapped import pieces
@@ -167,10 +166,8 @@ class Dataset:
         """
         with DATA.errors():
             if self._is_mapped:
-                whole = all((self.folder / f"{name}.bin").exists() for name in MAPPED[self.manifest.kind])
-            else:
-                whole = zipfile.is_zipfile(self.folder / ARRAYS)
-            if not whole:
+                self._mapped()
+            elif not zipfile.is_zipfile(self.folder / ARRAYS):
                 raise _damaged(self.folder)
             return sum(path.stat().st_size for path in self.folder.iterdir())
 
@@ -229,6 +226,8 @@ def add_dataset(
 ) -> Dataset:
     """Read a folder or a file and keep it as a data set.
 
+    An add that was interrupted goes on where it was if all arguments and the source are the same.
+
     Args:
         name: small letters, digits and hyphens.
         source: the folder or the file.
@@ -244,7 +243,8 @@ def add_dataset(
         StudyFileError: the name is invalid, or belongs to other data.
         NotFoundError: there is no such folder.
         TaskError: the source cannot be read as a data set.
-        MachineError: the folder of data sets cannot be written, or its disk is full.
+        MachineError: the folder of data sets cannot be written, its disk is full, or another process is
+            adding a data set of that name.
     """
     check_name(name)
     if not source.exists():
@@ -252,9 +252,9 @@ def add_dataset(
     DATA.check_writable()
     licence = licence or find_licence(source)
     left_out = left_out or LeftOut()
-    with _scratch() as scratch:
+    with _begun(name, stays=origin is None) as begun:  # a copy that is deleted is never read again
         with DATA.errors():
-            content = read_folder(source, kind, progress, left_out, scratch, told)
+            content = read_folder(source, kind, progress, left_out, begun, told)
         facts = {"name": name, "source": origin or str(source.resolve()), "licence": licence}
         manifest = _manifest(content, left_out.bad, **facts)
         if name in dataset_names() and not replace:
@@ -267,38 +267,52 @@ def add_dataset(
                 )
             assert there.arrays, "the data are undamaged"
             return there
-        _write(manifest, content, scratch)
+        _write(manifest, content, begun.folder)
     return open_dataset(name)
 
 
 def remove_dataset(name: str) -> None:
-    """Delete a data set, whole or damaged, and what was generated from it.
+    """Delete a data set, whole, damaged or begun, and what was generated from it.
 
     Raises:
         NotFoundError: there is no data set of that name.
-        MachineError: it cannot be deleted.
+        MachineError: it cannot be deleted, or another process is adding it.
     """
-    if name not in dataset_names():
+    if name not in dataset_names() and not is_begun(name):
         raise NotFoundError(f"no data set is called '{name}'{nearest(name, dataset_names())}")
-    with DATA.errors():
-        gone = Path(tempfile.mkdtemp(prefix=".", suffix=PART, dir=data_folder()))
-        os.replace(data_folder() / name, gone)  # in one step; a folder replaces an empty one
-        shutil.rmtree(gone)
+    with _begun(name), DATA.errors(), contextlib.suppress(FileNotFoundError):
+        delete_folder(data_folder() / name)
     forget(name)
 
 
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    """An empty folder beside the data sets, which is deleted at the end."""
+def is_begun(name: str) -> bool:
+    """Whether an add of that name was interrupted and can go on.
+
+    Raises:
+        MachineError: the folder of data sets cannot be read.
+    """
     with DATA.errors():
-        data_folder().mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".", suffix=PART, dir=data_folder()))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            data_folder().rmdir()  # where it was made for nothing
+        return NAME.fullmatch(name) is not None and _begun_folder(name).is_dir()
+
+
+def _begun_folder(name: str) -> Path:
+    return data_folder() / f".{name}{BEGUN}"
+
+
+@contextmanager
+def _begun(name: str, stays: bool = True) -> Iterator[Begun]:
+    """What was converted of a data set before, held by this process; deleted at the end if there is one."""
+    with contextlib.ExitStack() as held:
+        held.callback(_leave_nothing)
+        with DATA.errors():
+            begun = held.enter_context(Begun(_begun_folder(name), f"the data set '{name}'", stays))
+        yield begun
+
+
+def _leave_nothing() -> None:
+    """Delete the folder of all data sets where it was made for nothing."""
+    with contextlib.suppress(OSError):
+        data_folder().rmdir()
 
 
 def _manifest(content: Content, unreadable: int, name: str, source: str, licence: str | None) -> Manifest:
@@ -323,12 +337,16 @@ def _manifest(content: Content, unreadable: int, name: str, source: str, licence
 def _write(manifest: Manifest, content: Content, scratch: Path) -> None:
     """Write a data set into a new folder, which then replaces any other of its name.
 
-    Its arrays are files in the scratch folder, which move.
+    Its files are those in the scratch folder, which move. All that takes long or needs room is done before.
     """
-    with DATA.errors(), write_folder_atomically(data_folder() / manifest.name, replace=True) as new:
-        for array in MAPPED[content.kind]:
-            os.replace(scratch / f"{array}.bin", new / f"{array}.bin")
-        (new / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    files = [*(f"{array}.bin" for array in MAPPED[content.kind]), MANIFEST]
+    with DATA.errors():
+        (scratch / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        for file in files:
+            sync(scratch / file)
+        with write_folder_atomically(data_folder() / manifest.name, replace=True) as new:
+            for file in files:
+                os.replace(scratch / file, new / file)
 
 
 def _bytes(path: Path) -> bytes:

@@ -1,46 +1,54 @@
 """Writes pairs while they are read: media once, repeated pairs once, groups that are in one split.
 
-Memory grows by some bytes for each pair; digests of what was seen are in a database on the disk.
+Media that an interrupted writer decoded are taken from its folder. Memory grows by some bytes for each pair;
+digests of what was seen are in a database on the disk.
 """
 
 import errno
 import sqlite3
+import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
+from space.errors import TaskError
 from space.records import HELD_OUT, SPLITS, Split
 from trainers.tasks.datasets.content import ENOUGH_HELD_OUT, PLACES
-from trainers.tasks.datasets.media import KINDS, read_medium
+from trainers.tasks.datasets.media import KINDS, Medium, read_medium
 from trainers.tasks.datasets.pair_rows import BETWEEN, NONE
 from trainers.tasks.datasets.spool import Columns
+from trainers.tasks.journal import Journal
 
 EVERY = {100: "hundredth", 10: "tenth", 5: "fifth"}
 MANY_HELD_OUT = 1_000  # pairs of a split; every hundredth group is held out where that gives so many
 DIGEST = 16  # bytes
+POSITION = "<q"
 
 
 class PairWriter:
     """Writes pairs, each once, with the media that they share.
 
     Args:
-        folder: for the files of the arrays and others.
+        folder: for the files of the arrays and others; it may have media of pairs that were read before.
         side: pixels that the shorter side of an image keeps at most.
         seconds: that a sound lasts at most.
 
     Attributes:
         repeated: pairs that were there already.
+        position: bytes of the source up to the next pair, set before it is added.
+        begun: the position up to which media were decoded before.
     """
 
     def __init__(self, folder: Path, side: int, seconds: float) -> None:
         self._folder, self._side, self._seconds = folder, side, seconds
         self._open = ExitStack()
-        self.repeated = 0
+        self.repeated = self.position = self.begun = 0
         self._size = 0  # bytes of text
         self._groups = _Groups()
         self._media = {kind: _Media(folder, kind) for kind in KINDS}
@@ -56,6 +64,7 @@ class PairWriter:
         )
         for media in self._media.values():
             self._open.enter_context(media)
+        self.begun = max(media.begun for media in self._media.values())
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -134,10 +143,10 @@ class PairWriter:
         key = f"content of {kind} ".encode() + content
         if (known := self._seen.find(key)) is not None:
             return known
-        medium = read_medium(kind, content, where, self._side, self._seconds)
-        number = self._media[kind].add(medium.content, medium.seen)
+        decode = partial(read_medium, kind, content, where, self._side, self._seconds)
+        number, seen = self._media[kind].add(_digest(key), self.position, decode)
         self._seen.number(key, number)
-        same = f"seen of {kind} ".encode() + medium.seen.tobytes()
+        same = f"seen of {kind} ".encode() + seen
         self._group([f"{kind} {number}".encode(), same], None)  # what a model cannot tell apart is one group
         return number
 
@@ -159,6 +168,7 @@ class _Seen:
         self._path = path
 
     def __enter__(self) -> Self:
+        self._path.unlink(missing_ok=True)
         self._database = sqlite3.connect(self._path, isolation_level=None)
         for line in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE"):
             self._execute(f"PRAGMA {line}")
@@ -191,32 +201,67 @@ class _Seen:
 
 
 class _Media:
-    """Images or sounds, end to end as they are kept, and as a model sees them."""
+    """Images or sounds, end to end as they are kept, and as a model sees them.
+
+    Those that were decoded before come first, in the same order; from the first other one on, they are cut.
+    """
 
     def __init__(self, folder: Path, kind: str) -> None:
-        self._folder, self._kind = folder, kind
         self._ends = Columns(folder, **{f"{kind}_ends": "<i8"})
+        self._keys = folder / f"{kind}_keys.bin"
+        files = (f"{kind}_{what}" for what in ("content", "seen", "keys", "unreadable"))
+        self._journal = Journal(folder, *files, rows=f"{kind}_journal")
         self._size = 0
 
     def __enter__(self) -> Self:
+        self.begun = self._last_position()
         self._ends.__enter__()
-        self._content = (self._folder / f"{self._kind}_content.bin").open("wb")
-        self._looks = (self._folder / f"{self._kind}_seen.bin").open("wb")
+        self._journal.__enter__()
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._ends.__exit__(*raised)  # pyright: ignore[reportArgumentType]
-        self._content.close()
-        self._looks.close()
+        try:
+            self._journal.__exit__(*raised)
+        finally:
+            self._ends.__exit__(*raised)  # pyright: ignore[reportArgumentType]
 
-    def add(self, content: bytes, seen: np.ndarray) -> int:
-        """Keep one, and return its number."""
+    def add(self, key: bytes, position: int, decode: Callable[[], Medium]) -> tuple[int, bytes]:
+        """Keep one, and return its number and what a model sees of it.
+
+        Args:
+            key: digest of what is decoded.
+            position: where it is in the source, for progress.
+            decode: called where it was not decoded before.
+
+        Raises:
+            TaskError: it cannot be decoded, now or before.
+        """
+        found = self._journal.read(lambda parts: parts[2].startswith(key))
+        if found is None:
+            told = key + struct.pack(POSITION, position)
+            try:
+                medium = decode()
+            except TaskError as error:
+                self._journal.append(b"", b"", told, str(error).encode(errors="backslashreplace"))
+                raise
+            found = (medium.content, medium.seen.tobytes(), told, b"")
+            self._journal.append(*found)
+        content, seen, _, error = found
+        if error:
+            raise TaskError(error.decode())
         number = len(self._ends)
-        self._content.write(content)
-        self._looks.write(seen.tobytes())
         self._size += len(content)
         self._ends.append(self._size)
-        return number
+        return number, seen
+
+    def _last_position(self) -> int:
+        """The position of the last one that was decoded before; 0 if there is none."""
+        row = DIGEST + struct.calcsize(POSITION)
+        if not self._keys.exists() or (count := self._keys.stat().st_size // row) == 0:
+            return 0
+        with self._keys.open("rb") as keys:
+            keys.seek(count * row - struct.calcsize(POSITION))
+            return struct.unpack(POSITION, keys.read(struct.calcsize(POSITION)))[0]
 
 
 class _Groups:

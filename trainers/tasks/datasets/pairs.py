@@ -63,12 +63,15 @@ def read_pairs(
 ) -> Content:
     """Read files of records as pairs.
 
+    All records are read, and media that were decoded into the folder before are not decoded again.
+
     Args:
         source: the folder or the file.
         files: all files that are there.
         progress: called with the number of bytes read and their total.
         left_out: what is not in the data set is noted there.
-        scratch: an empty folder; the files of the arrays, named after them, are left in it.
+        scratch: a folder, empty or with media that were decoded before; the files of the arrays, named after
+            them, are left in it.
         pairing: what the user says about fields and metric.
         side: pixels that the shorter side of an image keeps at most.
         seconds: that a sound lasts at most.
@@ -125,14 +128,18 @@ def _read(
 ) -> int:
     """Add all pairs, and return how many records there were."""
     total, done, count = sum(path.stat().st_size for path in records), 0, 0
+    if writer.begun:
+        progress(min(writer.begun, total), total, "B")
     for path in records:
         for record in read_records(path, source, {*fields.names, SPLIT}):
             count += 1
+            writer.position = done + record.position
             try:
                 _add(record, writer, fields)
             except TaskError as error:
                 left_out.note_bad(error)
-            progress(done + record.position, total, "B")
+            if writer.position >= writer.begun:
+                progress(writer.position, total, "B")
         done += path.stat().st_size
     return count
 

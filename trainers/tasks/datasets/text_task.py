@@ -3,23 +3,30 @@
 Tokens are made on all cores and mapped from a file: two bytes each, and one that says if it is scored.
 """
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Self, overload
 
 import numpy as np
 
 from space.errors import TaskError
+from space.files import PART
 from space.images import ADDED
 from space.machine import cpu_count
 from space.records import HELD_OUT, Split, SuiteRecord
-from trainers.tasks.cache import CACHE, cached_arrays
+from trainers.tasks.begun import Begun, InUse
+from trainers.tasks.cache import CACHE, begun_path, cache_path, cached_arrays
+from trainers.tasks.code.fingerprints import object_fingerprint
 from trainers.tasks.datasets.content import Progress
 from trainers.tasks.datasets.library import Dataset
 from trainers.tasks.episodes import Arrays, Episodes
 from trainers.tasks.families.text import TextTask, cut_excerpts
-from trainers.tasks.mapped import Growing, release
+from trainers.tasks.journal import Journal
+from trainers.tasks.mapped import Column, open_columns, release
 from trainers.tasks.processes import in_order
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import BOS, Tokenizer
@@ -27,10 +34,11 @@ from trainers.tokens.text import BOS, Tokenizer
 FAMILY = ADDED
 MOST_CUT = 8_000_000  # bytes of documents from which excerpts are cut
 SPAN = 2_000_000  # bytes of documents that a process encodes at once
-SMALL = 2 * SPAN  # bytes; a shorter text is encoded by this process
+FEW = 2  # spans; a shorter text is encoded by this process
 TOGETHER = 64  # documents, of which each brings its neighbours in the file into memory
 KIND = "<u2"  # of tokens on the disk
 AHEAD = 2  # spans that wait for each process
+ARRAYS = {"tokens": Column(KIND), "scored": Column("?"), "counts": Column("<i8")}
 
 
 class Documents(Sequence[str]):
@@ -162,30 +170,45 @@ class AddedText(TextTask):
         Args:
             progress: called with the bytes of text that are tokenised and their total.
 
+        What was tokenised before an interruption is not tokenised again.
+
         Raises:
-            TaskError: a process died.
+            ProcessDied: a process died.
             MachineError: the cache cannot be read or written, or its disk is full.
         """
-        made = partial(self._tokenised, progress)
-        return RunningText.from_arrays(cached_arrays(self.name, self.cache_key(), lambda: made().arrays()))
+        key = self.cache_key()
+        folder = begun_path(cache_path(self.name, key))
+        with ExitStack() as made:
 
-    def _tokenised(self, progress: Progress) -> Episodes:
+            def make() -> dict[str, np.ndarray]:
+                with CACHE.errors():
+                    begun = made.enter_context(_held(folder))
+                return self._tokenised(progress, begun).arrays()
+
+            return RunningText.from_arrays(cached_arrays(self.name, key, make))
+
+    def _tokenised(self, progress: Progress, folder: Path) -> Episodes:
         if self.tokenizer.size > np.iinfo(KIND).max + 1:
             raise TaskError(f"a text that is added has ids below 65,536, '{self.suite.tokenizer}' has more")
         chosen = self.texts("train")[: self.train_episodes]
-        sizes, done = chosen.sizes, 0
-        lengths: list[np.ndarray] = []
-        with CACHE.errors(), Growing(CACHE.folder, {"tokens": KIND, "scored": "?"}) as files:
+        sizes, spans = chosen.sizes, _spans(chosen.sizes)
+        with CACHE.errors(), Journal(folder, "tokens", "scored", "counts") as journal:
+            while journal.read() is not None:
+                pass
+            rest = spans[len(journal) :]
+            total = int(sizes.sum())
+            done = total - int(sizes[rest[0][0] :].sum()) if rest else total
+            if done:
+                progress(done, total, "B")
             for (first, stop), (ids, counts) in zip(
-                _spans(sizes), _encoded(chosen, sizes, self.tokenizer), strict=True
+                rest, _encoded(chosen, rest, self.tokenizer), strict=True
             ):
-                files.write("tokens", ids)
-                files.write("scored", _scored(counts))
-                lengths.append(counts)
+                journal.append(ids.tobytes(), _scored(counts).tobytes(), counts.tobytes())
                 done += int(sizes[first:stop].sum())
-                progress(done, int(sizes.sum()), "B")
-            arrays = files.arrays()
-        offsets = np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int64)
+                progress(done, total, "B")
+        with CACHE.errors():
+            arrays = open_columns(folder, ARRAYS)
+        offsets = np.cumsum(np.concatenate([[0], arrays.pop("counts")]), dtype=np.int64)
         return RunningText.from_arrays(arrays | {"offsets": offsets})
 
 
@@ -219,14 +242,26 @@ def _spans(sizes: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _encoded(
-    chosen: Documents, sizes: np.ndarray, tokenizer: Tokenizer
+    chosen: Documents, spans: Sequence[tuple[int, int]], tokenizer: Tokenizer
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Ids, (tokens,) uint16, and tokens of each document, (documents,), of each span in turn."""
-    spans = (chosen.contents(*span) for span in _spans(sizes))
-    if sizes.sum() <= SMALL or cpu_count() == 1:
-        yield from (encode(tokenizer, contents) for contents in spans)
+    contents = (chosen.contents(*span) for span in spans)
+    if len(spans) <= FEW or cpu_count() == 1:
+        yield from (encode(tokenizer, content) for content in contents)
     else:
-        yield from in_order(partial(encode, tokenizer), spans, cpu_count(), AHEAD)
+        yield from in_order(partial(encode, tokenizer), contents, cpu_count(), AHEAD)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[Path]:
+    """A folder with what was tokenised before; one of its own where another process works in that."""
+    try:
+        with Begun(folder, "the tokens of a text") as begun:
+            begun.resume([SPAN, object_fingerprint(encode)])
+            yield begun.folder
+    except InUse:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=PART, dir=CACHE.folder) as own:
+            yield Path(own)
 
 
 def _scored(counts: np.ndarray) -> np.ndarray:
