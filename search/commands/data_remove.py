@@ -21,8 +21,9 @@ def remove(
 ) -> None:
     """Delete a data set and what was made from it.
 
-    What an interrupted add has left goes, too. Its floor and expert go too. Refused while a study of the storage that is not finished uses it; studies
-    of other storages are not known. Exports that were trained on it stay, and can no longer be scored on it.
+    Its floor and expert go too, and what an interrupted add has left. Refused while a study of the storage
+    that is not finished uses it; studies of other storages are not known. Exports that were trained on it
+    stay, and can no longer be scored on it.
     """
     from search.commands import output
     from space.catalog import forget_local
