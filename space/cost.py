@@ -254,7 +254,7 @@ def checkpoint_bytes(
 def total(parts: Sequence[Part]) -> Part:
     """All parts together; of equal layers, which are one object, one is multiplied."""
     runs = [list(run) for _, run in groupby(parts, key=id)]
-    return reduce(add, [run[0] * len(run) for run in runs])
+    return reduce(add, [run[0] * len(run) for run in runs], Part())
 
 
 def _layers(arch: Architecture, suite: SuiteRecord) -> list[Part]:
