@@ -5,9 +5,10 @@ every position, the router and the patch encoders. A table lookup is free. The c
 `torch.utils.flop_counter.FlopCounterMode` on the model itself, which a test checks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import groupby
 from operator import add
 
 from space.candidate import Architecture
@@ -120,6 +121,18 @@ class Part:
             self.kept_bytes + other.kept_bytes,
             self.work_bytes + other.work_bytes,
             self.cache_bytes + other.cache_bytes,
+        )
+
+    def __mul__(self, number: int) -> "Part":
+        """So many of this part."""
+        return Part(
+            self.flops * number,
+            self.params * number,
+            self.active_params * number,
+            tuple((many * number, rows, columns) for many, rows, columns in self.matrices),
+            self.kept_bytes * number,
+            self.work_bytes * number,
+            self.cache_bytes * number,
         )
 
     @property
@@ -238,9 +251,10 @@ def checkpoint_bytes(
     return weights + number_bytes * (2 * trained - muon) + STATE_BYTES * tensors, weights
 
 
-def total(parts: Iterable[Part]) -> Part:
-    """All parts together."""
-    return reduce(add, parts, Part())
+def total(parts: Sequence[Part]) -> Part:
+    """All parts together; of equal layers, which are one object, one is multiplied."""
+    runs = [list(run) for _, run in groupby(parts, key=id)]
+    return reduce(add, [run[0] * len(run) for run in runs], Part())
 
 
 def _layers(arch: Architecture, suite: SuiteRecord) -> list[Part]:
@@ -271,7 +285,7 @@ def _ends(arch: Architecture, suite: SuiteRecord) -> list[Part]:
 
 def _orthogonal_flops(rows: int, columns: int) -> int:
     """FLOPs of making a matrix orthogonal: two products with it and one of its Gram matrix per iteration."""
-    small, large = sorted((rows, columns))
+    small, large = (rows, columns) if rows < columns else (columns, rows)
     return MUON_ITERATIONS * (4 * small * small * large + 2 * small**3)
 
 

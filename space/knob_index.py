@@ -17,12 +17,13 @@ from space.knobs import Between, Choices, Knob, Scalar, knobs_of, number
 Kind = Literal["whole", "real", "flag", "word"]
 
 _FIELDS: dict[str, FieldInfo] = Architecture.model_fields | CandidateConfig.model_fields
+_OF_ARCHITECTURE = frozenset(Architecture.model_fields)
 KNOBS: dict[str, Knob] = knobs_of(Architecture) | knobs_of(CandidateConfig)
 
 
 def is_of_architecture(name: str) -> bool:
     """Whether a parameter is a knob of the architecture."""
-    return name in Architecture.model_fields
+    return name in _OF_ARCHITECTURE
 
 
 @cache

@@ -14,7 +14,6 @@ from itertools import count
 from multiprocessing import parent_process
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -23,6 +22,7 @@ from space.errors import TaskError
 from space.mixture import TaskMixture
 from space.records import SuiteRecord
 from trainers.batch import NOTHING, Batch, Counts, Packed, pack, unpack
+from trainers.lightning import L
 from trainers.model.embedding import Patches
 from trainers.tasks.episodes import DrawnEpisodes, Episodes
 from trainers.tasks.registry import load_task

@@ -1,10 +1,10 @@
 """Load of the experts by domain, measured on batches that were not trained on."""
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 
 from space.records import SuiteRecord
 from trainers.data import Mixer
+from trainers.lightning import move_data_to_device
 from trainers.model.decoder import Decoder
 
 BATCHES = 4

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from pydantic import BaseModel
 from torch.distributed import Store, TCPStore  # pyright: ignore[reportPrivateImportUsage] - documented
 
@@ -30,6 +29,7 @@ from space.contract import Budget, CheckpointKind, Silent
 from space.errors import PathfrontError, one_line
 from space.records import SuiteRecord
 from trainers.data import Share
+from trainers.lightning import ClusterEnvironment
 
 LOOPBACK = "127.0.0.1"
 GRACE = 60.0  # seconds that the others may take to end after the first

@@ -16,11 +16,11 @@ from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from torch.distributed import PrefixStore, Store, rendezvous  # pyright: ignore[reportPrivateImportUsage]
 
 from space.errors import Interrupted, MachineError, PathfrontError, StudyFileError, one_line
 from trainers.group import LOOPBACK, Job, Member, end_with
+from trainers.lightning import SLURMEnvironment
 from trainers.member import take_part
 from trainers.train import check_shared
 

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from space.candidate import CandidateConfig
 from space.contract import Budget
@@ -26,6 +25,7 @@ from space.files import write_atomically
 from space.plugins import load_object
 from space.records import SuiteRecord
 from space.scores import Scorecard
+from trainers.lightning import CSVLogger, Logger, TensorBoardLogger
 from trainers.module import Schedule
 
 LOGGERS = ("csv", "none", "tensorboard")

@@ -4,9 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,6 +12,7 @@ from space.candidate import CandidateConfig
 from space.cost import Cost
 from space.records import SuiteRecord
 from trainers.batch import NOTHING, Batch
+from trainers.lightning import L, LightningOptimizer
 from trainers.model.decoder import Decoder
 from trainers.model.routing import Routing, over_all_devices
 from trainers.optimizer import make_optimizer

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import lightning as L
 import torch
 
 from space.errors import MachineError
+from trainers.lightning import L
 
 CHATTER = (
     "The 'train_dataloader' does not have many workers",  # batches are made faster than passed on

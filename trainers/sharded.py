@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy, ParallelStrategy
 from torch.distributed.device_mesh import init_device_mesh
 
 from trainers.group import Member, Together
+from trainers.lightning import ModelParallelStrategy, ParallelStrategy
 from trainers.shares import divided, gathered
 
 

@@ -8,10 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning as L
 import torch
-from lightning.pytorch.strategies import DDPStrategy, ParallelStrategy
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors.torch import save_file
 
 from space.candidate import CandidateConfig
@@ -25,6 +22,7 @@ from trainers.data import Mixer, MixtureData, load_corpora, step_tokens
 from trainers.evaluate import score_candidate
 from trainers.expert_load import measure_load
 from trainers.group import ALONE, Member, Together, others
+from trainers.lightning import DDPStrategy, L, ParallelStrategy, SIGTERMException
 from trainers.loggers import RunLog
 from trainers.model.decoder import Decoder
 from trainers.module import CandidateModule, Schedule, Work

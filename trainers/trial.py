@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 
 from space.candidate import CandidateConfig
 from space.contract import Budget, Report
 from space.errors import CheckpointError, Diverged, Interrupted, one_line
 from trainers.group import ALONE, Member
+from trainers.lightning import L
 from trainers.module import CandidateModule, Schedule, Work
 
 CURVE_POINTS = 50  # of a trial

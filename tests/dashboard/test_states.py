@@ -1,5 +1,6 @@
 """States that a page meets besides a good study: nothing, failures, floors, and a database that changes."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +16,29 @@ from search.read.remarks import LONGER
 from search.read.results import Reader
 
 PAGES = ["studies", "front", "tasks", "trials", "trial"]
+NO_NUMBERS = ["abc", "-1", "1.5", "99999999999999999999", "²", "%00"]
 HALTED = "the first 3 trials failed with the same error: No module named 'nosuch'"
 
 
-def make(folder, kind):
-    url = f"sqlite:///{folder / f'{kind}.db'}"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with the databases of `make` that were written so far, and their weights."""
+    return tmp_path_factory.mktemp("made")
+
+
+@pytest.fixture
+def make(made, tmp_path):
+    """Give the test its own copy of the database of a study in some state -> its URL."""
+
+    def copy(kind):
+        if not (made / f"{kind}.db").exists():
+            write(made, kind)
+        return f"sqlite:///{shutil.copy(made / f'{kind}.db', tmp_path)}"
+
+    return copy
+
+
+def write(folder, kind):
     studies = {
         "empty": {"trials": 0, "finished": False},
         "running": {"trials": 0, "running": 2, "finished": False},
@@ -27,8 +46,7 @@ def make(folder, kind):
         "failed": {"trials": 0, "failed": 6, "finished": False, "halted": HALTED},
         "floored": {"trials": 12, "floored": True, "artifacts": folder / "artifacts"},
     }
-    make_study(url, **studies[kind])
-    return url
+    make_study(f"sqlite:///{folder / f'{kind}.db'}", **studies[kind])
 
 
 def execute(url, *statements):
@@ -41,21 +59,21 @@ def execute(url, *statements):
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("kind", ["empty", "running", "one", "failed", "floored"])
-def test_every_page_opens_in_every_state(visit, tmp_path, kind, page):
-    app = visit(make(tmp_path, kind), page)
+def test_every_page_opens_in_every_state(visit, make, kind, page):
+    app = visit(make(kind), page)
     assert not app.exception
     assert "quick" in words(app) or app.selectbox
 
 
-def test_the_page_names_the_state_of_a_study_as_the_terminal_does(visit, tmp_path):
-    url = make(tmp_path, "empty")
+def test_the_page_names_the_state_of_a_study_as_the_terminal_does(visit, make):
+    url = make("empty")
     assert "Open" in words(visit(url, "front"))
     assert "suite quick · open" in words(visit(url, "studies"))
 
 
 @pytest.mark.parametrize("page", ["front", "tasks", "trials", "trial"])
-def test_a_study_whose_trials_all_failed_says_why_and_offers_no_export(visit, tmp_path, page):
-    said = words(visit(make(tmp_path, "failed"), page))
+def test_a_study_whose_trials_all_failed_says_why_and_offers_no_export(visit, make, page):
+    said = words(visit(make("failed"), page))
     assert "Halted: the first 3 trials failed" in said
     assert "the loss is not finite" in said
     assert "worker-1.log" in said
@@ -64,8 +82,8 @@ def test_a_study_whose_trials_all_failed_says_why_and_offers_no_export(visit, tm
     assert "appear here as they do" not in said
 
 
-def test_a_failed_trial_is_picked_from_the_list_with_its_error_and_its_log(visit, tmp_path):
-    url = make(tmp_path, "failed")
+def test_a_failed_trial_is_picked_from_the_list_with_its_error_and_its_log(visit, make):
+    url = make("failed")
     app = visit(url, "trials")
     table = app.dataframe[0].value
     assert list(table["State"]) == ["failed"] * 6
@@ -86,8 +104,8 @@ def test_all_trials_are_listed_whatever_became_of_them(visit, storage):
 
 
 @pytest.mark.parametrize("page", ["front", "tasks"])
-def test_a_study_at_its_floor_says_so_and_what_to_do(visit, tmp_path, page):
-    app = visit(make(tmp_path, "floored"), page)
+def test_a_study_at_its_floor_says_so_and_what_to_do(visit, make, page):
+    app = visit(make("floored"), page)
     said = words(app)
     assert "none of the 12 scored candidates" in said
     assert LONGER in said
@@ -106,8 +124,16 @@ def test_exports_are_offered_for_trials_with_weights_alone(visit, tmp_path):
         assert "weights were not kept" in said
 
 
-@pytest.mark.parametrize("page", ["front", "trials", "trial"])
-@pytest.mark.parametrize("number", ["abc", "-1", "1.5", "99999999999999999999", "²", "%00"])
+@pytest.mark.parametrize(
+    ("page", "number"),
+    [
+        *(("trial", number) for number in NO_NUMBERS),
+        ("front", "abc"),
+        ("front", "²"),
+        ("trials", "abc"),
+        ("trials", "²"),
+    ],
+)
 def test_a_trial_that_is_no_number_gets_one_line(visit, storage, page, number):
     app = visit(storage, page, study="quick", trial=number)
     assert not app.exception
@@ -115,8 +141,8 @@ def test_a_trial_that_is_no_number_gets_one_line(visit, storage, page, number):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_study_that_is_deleted_while_the_page_is_open_gets_one_line(visit, tmp_path, page):
-    url = make(tmp_path, "one")
+def test_a_study_that_is_deleted_while_the_page_is_open_gets_one_line(visit, make, page):
+    url = make("one")
     app = visit(url, page, study="quick")
     tables = ("task_scores", "curves", "routing", "checkpoints", "events", "trials", "candidates", "studies")
     execute(url, *(f"delete from pf_{table}" for table in tables))
@@ -131,8 +157,8 @@ def test_a_study_that_is_deleted_while_the_page_is_open_gets_one_line(visit, tmp
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_database_that_goes_and_comes_back_is_opened_again(visit, tmp_path, page):
-    url = make(tmp_path, "floored")
+def test_a_database_that_goes_and_comes_back_is_opened_again(visit, make, tmp_path, page):
+    url = make("floored")
     path = Path(url.removeprefix("sqlite:///"))
     app = visit(url, page)
     path.rename(tmp_path / "away")
@@ -158,9 +184,9 @@ def test_a_database_in_the_place_of_another_is_shown_with_its_own_results(visit,
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_database_that_is_locked_gets_one_line(visit, tmp_path, page, monkeypatch):
+def test_a_database_that_is_locked_gets_one_line(visit, make, page, monkeypatch):
     monkeypatch.setattr("search.database.sqlite_files.BUSY_SECONDS", 0.1)
-    url = make(tmp_path, "one")
+    url = make("one")
     app = visit(url, page)
     engine = create_engine(url)
     with engine.connect() as connection:
@@ -176,8 +202,8 @@ def test_a_database_that_is_locked_gets_one_line(visit, tmp_path, page, monkeypa
     assert not app.error
 
 
-def test_a_study_launched_while_a_page_is_open_does_not_take_its_place(visit, tmp_path):
-    url = make(tmp_path, "one")
+def test_a_study_launched_while_a_page_is_open_does_not_take_its_place(visit, make):
+    url = make("one")
     app = visit(url, "front")
     make_study(url, name="later", trials=4)
     execute(url, "update pf_studies set launched_at = launched_at + 100 where name = 'later'")
@@ -186,8 +212,8 @@ def test_a_study_launched_while_a_page_is_open_does_not_take_its_place(visit, tm
     assert "later" in app.selectbox[0].options
 
 
-def test_a_study_of_another_version_is_one_line_beside_the_others(visit, tmp_path):
-    url = make(tmp_path, "one")
+def test_a_study_of_another_version_is_one_line_beside_the_others(visit, make):
+    url = make("one")
     make_study(url, name="future", trials=2)
     execute(url, """update pf_studies set config = '{"study": "future"}' where name = 'future'""")
     app = visit(url, "studies")

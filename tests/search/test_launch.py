@@ -81,6 +81,15 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def relaunch(folder, run_command, monkeypatch):
+    """Launches in this process; the workers are processes -> (exit code, stdout, stderr)."""
+    monkeypatch.setattr("trainers.tasks.prepare.prepare", lambda *given: given[-1]("all", 1, 1))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield lambda *options: run_command("launch", "mine.yaml", *options)
+    sys.modules.pop("own", None)
+
+
 @contextmanager
 def started(
     folder: Path, *arguments: str, script: str = SCRIPT, **environment: str
@@ -117,7 +126,7 @@ def test_a_launch_checks_its_study_once_and_prices_each_architecture_once(folder
     assert priced == architectures > 1
 
 
-def test_a_study_runs_to_its_front_and_a_relaunch_says_so(folder):
+def test_a_study_runs_to_its_front_and_a_relaunch_says_so(folder, relaunch):
     code, out, err = launch(folder)
     assert code == 0, err
     assert "Traceback" not in err
@@ -128,16 +137,16 @@ def test_a_study_runs_to_its_front_and_a_relaunch_says_so(folder):
     for command in ("dashboard", "export mine --pick best -o mine-best/"):
         assert f"  pathfront {command}\n" in out
     before = reader.trials("mine")
-    code, out, err = launch(folder, "--json")
+    code, out, err = relaunch("--json")
     assert code == 0
     assert "is finished" in err
     assert [row["trial"] for row in json.loads(out)] == [row.trial for row in front]
     assert reader.trials("mine") == before
     (folder / "mine.yaml").write_text(STUDY.replace("candidates: 4", "candidates: 5"))
-    assert launch(folder)[0] == 0
+    assert relaunch()[0] == 0
     assert reader.status("mine").candidates == 5
     (folder / "mine.yaml").write_text(STUDY.replace("40_000", "50_000"))
-    code, out, err = launch(folder)
+    code, out, err = relaunch()
     assert (code, out) == (2, "")
     assert err.startswith("error: rungs.tokens: a study keeps its specification")
     assert err.count("\n") == 1

@@ -82,6 +82,15 @@ def command_line(old, monkeypatch):
     return run
 
 
+@pytest.fixture
+def command(old, run_command, monkeypatch):
+    """Runs a command in the study's folder and in this process -> (exit code, stdout, stderr)."""
+    monkeypatch.setenv("PATHFRONT_CACHE", str(old / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(old)
+    return run_command
+
+
 def differences(url):
     """What Alembic finds between a database and `search.database.tables`."""
     engine = create_engine(url, poolclass=NullPool)
@@ -272,7 +281,7 @@ def test_versions_that_contradict_each_other_are_refused(old_url, version):
 
 
 @pytest.mark.parametrize("journal", ["wal", pytest.param("delete", marks=pytest.mark.slow)])
-def test_a_newer_database_is_not_touched(old, command_line, journal):
+def test_a_newer_database_is_not_touched(old, command, journal):
     path = old / "pathfront.db"
     execute(
         f"sqlite:///{path}",
@@ -285,7 +294,7 @@ def test_a_newer_database_is_not_touched(old, command_line, journal):
     engine.dispose()
     before = path.read_bytes()
     for arguments in (["status", "old"], ["launch", "old.yaml"], ["worker", "old"], ["storage", "upgrade"]):
-        code, out, error = command_line(*arguments)
+        code, out, error = command(*arguments)
         assert (code, out) == (4, "")
         assert error == (
             f"error: this Pathfront knows version {TODAY} of its tables, and 'sqlite:///pathfront.db' holds"
@@ -294,9 +303,9 @@ def test_a_newer_database_is_not_touched(old, command_line, journal):
         assert path.read_bytes() == before
 
 
-def test_a_missing_database_is_not_made(command_line, old):
+def test_a_missing_database_is_not_made(command, old):
     (old / "pathfront.db").unlink()
-    code, _, error = command_line("storage", "upgrade")
+    code, _, error = command("storage", "upgrade")
     assert (code, error.count("\n")) == (3, 1)
     assert not (old / "pathfront.db").exists()
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from functools import partial
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.nn import functional as F
 
 from space.candidate import Architecture
 from trainers.batch import Batch
+from trainers.lightning import move_data_to_device
 from trainers.model.decoder import Decoder
 from trainers.model.experts import DenseNetwork, SparseNetwork
 from trainers.model.routing import Routing

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.nn import functional as F
 
 from space.records import Frozen
 from trainers.batch import Batch
+from trainers.lightning import move_data_to_device
 from trainers.model.decoder import Decoder
 
 ROUNDS = 15
