@@ -3,15 +3,16 @@
     python tests/benchmarks/loaders.py
     python tests/benchmarks/loaders.py --seconds 10 --rounds 5
 
-For three suites (that of `quick`, text alone, pictures alone) batches are taken as fast as they come: made in
-the process that takes them, by one loader process, and by two. Numbers of loaders take turns. Then the
-candidate of median cost in `quick` is trained with each number, and the share of a step is printed that the
-training waits for its batch.
+For four suites (that of `quick`, text alone, pictures alone, and text with control in windows as long as a
+GPU is given) batches are taken as fast as they come: made in the process that takes them, by one loader,
+and by two. Numbers of loaders take turns. Then the candidate of median cost in `quick` is trained with each
+number, and the share of a step is printed that the training waits for its batch.
 """
 
 import argparse
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,16 @@ from trainers.data import Mixer, MixtureData, load_corpora
 from trainers.module import CandidateModule, Schedule
 from trainers.tasks.prepare import prepare
 
-SUITES = {"quick": None, "text": ("python-docs", "symbols-addition"), "image": ("digits",)}
+SUITES: dict[str, dict[str, Any]] = {
+    "quick": {},
+    "text": {"suite": ("python-docs", "symbols-addition")},
+    "image": {"suite": ("digits",)},
+    "text and control, context 1024": {
+        "suite": ("python-docs", "symbols-addition", "taxi", "frozen-lake", "cartpole", "pendulum"),
+        "context": 1024,
+        "batch_tokens": 16_384,
+    },
+}
 LOADERS = (0, 1, 2)
 WARM = 8  # batches before the clock starts
 
@@ -97,8 +107,8 @@ def main() -> None:
     config = read_study("quick")
     print(f"| suite | {' | '.join(f'{n} loaders, tokens/s' for n in LOADERS)} | 1 over 0 | waiting |")
     print("|---|---|---|---|---|---|")
-    for name, tasks in SUITES.items():
-        own = config if tasks is None else config.model_copy(update={"suite": tasks})
+    for name, changes in SUITES.items():
+        own = config.model_copy(update=changes)
         suite = own.suite_record()
         prepare(suite, 1, lambda *_: None)
         mixer = Mixer(load_corpora(suite), TaskMixture.uniform(suite.tasks), suite, 0)
