@@ -167,10 +167,10 @@ class AddedText(TextTask):
     def tokenise(self, progress: Progress) -> Episodes:
         """As `episodes`; the result is that of `demonstrations`, of which the cache's key is made.
 
+        What was tokenised before an interruption is not tokenised again.
+
         Args:
             progress: called with the bytes of text that are tokenised and their total.
-
-        What was tokenised before an interruption is not tokenised again.
 
         Raises:
             ProcessDied: a process died.
