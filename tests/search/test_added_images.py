@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from own_data import add_all, live_in
 from PIL import Image
 from safetensors.numpy import load_file
 
 from search import api
-from search.cli import main
 from search.commands.data_media import SIDE as DEFAULT
 from space.candidate import Architecture
 from space.cost import price
@@ -36,7 +36,6 @@ from trainers.tasks.datasets.pictures import SIDE, opened, read_picture
 from trainers.tasks.fingerprint import fingerprint
 from trainers.tasks.registry import load_task
 
-ROOT = Path(__file__).resolve().parents[2]
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 SETTING = ImageSetting(side=32, patch=16)
 STUDY = {
@@ -67,25 +66,11 @@ def add(name: str, source: Path, **options):
     return add_dataset(name, source, lambda *_: None, **options)
 
 
-def live_in(home: Path, patch: pytest.MonkeyPatch) -> None:
-    for name in ("DATA", "CACHE"):
-        patch.setenv(f"PATHFRONT_{name}", str(home / name.lower()))
-    for name in ("PATHFRONT_TASKS", "PATHFRONT_STORAGE", "PATHFRONT_ARTIFACTS"):
-        patch.delenv(name, raising=False)
-    patch.setenv("PYTHONPATH", str(ROOT))
-    patch.setenv("OMP_NUM_THREADS", "1")
-    patch.chdir(home)
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder with the images `colours`, 60 of 64x48, that were added with the command."""
     home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        live_in(home, patch)
-        with pytest.raises(SystemExit) as ended:
-            main(["data", "add", "colours", str(paint(home / "in"))])
-        assert ended.value.code in (None, 0)
+    add_all(home, {"colours": paint(home / "in")})
     return home
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from own_data import add_all, live_in
 from safetensors.numpy import load_file
 
 from search import api
-from search.cli import main
 from search.commands.data_media import SECONDS as DEFAULT
 from space.candidate import Architecture
 from space.catalog import local_catalog
@@ -33,7 +33,6 @@ from trainers.tasks.datasets.sounds import KEPT_BANDS, KEPT_RATE, SECONDS, resam
 from trainers.tasks.fingerprint import fingerprint
 from trainers.tasks.registry import load_task
 
-ROOT = Path(__file__).resolve().parents[2]
 PITCHES = {"low": 300, "middle": 900, "high": 2500}
 SETTING = SoundSetting(seconds=2, patch=8)
 STUDY = {
@@ -87,26 +86,11 @@ def add(name: str, source: Path, **options):
     return add_dataset(name, source, lambda *_: None, told=told, **options)
 
 
-def live_in(home: Path, patch: pytest.MonkeyPatch) -> None:
-    for name in ("DATA", "CACHE"):
-        patch.setenv(f"PATHFRONT_{name}", str(home / name.lower()))
-    for name in ("PATHFRONT_TASKS", "PATHFRONT_STORAGE", "PATHFRONT_ARTIFACTS"):
-        patch.delenv(name, raising=False)
-    patch.setenv("PYTHONPATH", str(ROOT))
-    patch.setenv("OMP_NUM_THREADS", "1")
-    patch.chdir(home)
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A folder with the sounds `pitches` and the transcripts `said`, that were added with the command."""
     home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        live_in(home, patch)
-        for name, source in (("pitches", hum(home / "pitches")), ("said", melodies(home / "said"))):
-            with pytest.raises(SystemExit) as ended:
-                main(["data", "add", name, str(source)])
-            assert ended.value.code in (None, 0)
+    add_all(home, {"pitches": hum(home / "pitches"), "said": melodies(home / "said")})
     return home
 
 
