@@ -18,12 +18,13 @@ from space.catalog import local_catalog
 from space.cost import price
 from space.errors import StudyFileError, TaskError
 from space.mixture import TaskMixture
-from space.records import SoundSetting, SuiteRecord
+from space.records import HELD_OUT, SoundSetting, SuiteRecord
 from space.sounds import SOUND, mean_patches
 from space.study import StudyConfig
 from trainers.data import Mixer, MixtureData, Share, load_corpora
 from trainers.exports.policy import load_policy
 from trainers.model.decoder import Decoder
+from trainers.tasks.base import Audible
 from trainers.tasks.contract import check_by_name
 from trainers.tasks.datasets import library
 from trainers.tasks.datasets.folders import Told
@@ -31,6 +32,7 @@ from trainers.tasks.datasets.library import add_dataset, open_dataset
 from trainers.tasks.datasets.sound_views import cut, levels_of, loudest, random_part
 from trainers.tasks.datasets.sounds import KEPT_BANDS, KEPT_RATE, SECONDS, resampled, to_levels
 from trainers.tasks.fingerprint import fingerprint
+from trainers.tasks.measure import measure
 from trainers.tasks.registry import load_task
 
 PITCHES = {"low": 300, "middle": 900, "high": 2500}
@@ -299,3 +301,28 @@ def test_a_set_of_an_earlier_version_has_one_second_and_asks_for_whole_sounds(tm
 
 def test_the_mean_number_of_patches_counts_what_is_cut_and_what_is_filled():
     assert mean_patches((1, 8, 9, 200, 5000), SETTING) == (1 + 1 + 2 + 25 + 25) / 5
+
+
+def test_a_specialist_hears_whole_sounds_and_is_scored_on_the_same_episodes():
+    plain = suite(sound=None)
+    for name in ("pitches", "said"):
+        task = load_task(name, plain)
+        assert isinstance(task, Audible)
+        whole = task.at_length()
+        frames = int(task.sound_frames().max())
+        heard = [whole.example("report", i) for i in range(12)]  # pyright: ignore[reportAttributeAccessIssue]
+        small = [task.example("report", i) for i in range(12)]  # pyright: ignore[reportAttributeAccessIssue]
+        assert [each.answer for each in heard] == [each.answer for each in small]
+        counts = {len(each.patches[SOUND]) for each in heard}
+        assert len(counts) > 2
+        assert max(counts) <= -(-frames // 8)
+        asked = []
+
+        def specialist(of, asked=asked):
+            asked.append(of)
+            return of.expert_policy()[1]
+
+        alone, both = measure(task), measure(task, specialist)
+        assert SOUND in asked[0].suite.encoders
+        for split in HELD_OUT:
+            assert both.references[split].expert.mean == pytest.approx(alone.references[split].expert.mean)

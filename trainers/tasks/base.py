@@ -133,6 +133,10 @@ class Audible(Protocol):
         """Frames of the whole sound of each training episode, (episodes,); empty if none is kept whole."""
         ...
 
+    def at_length(self) -> Task:
+        """The same episodes with whole sounds, for a policy that is trained on them; itself without any."""
+        ...
+
 
 @runtime_checkable
 class Recorded(Protocol):

@@ -54,13 +54,18 @@ def measure(task: Task, specialist: Specialist | None = None) -> TaskRecord:
     """
     floors = task.floor_policies()
     experts = dict([task.expert_policy()])
+    whole = task
     if specialist is not None:
-        experts[SPECIALIST] = specialist(task)
+        whole = task.at_length() if isinstance(task, Audible) else task
+        experts[SPECIALIST] = specialist(whole)
     recorded = task if isinstance(task, Recorded) else None  # the expert is not there to play
     references: dict[Split, References] = {}
     for split in HELD_OUT:
         blind = {name: _reference(task, policy, name, split) for name, policy in floors.items()}
-        shown = [_reference(task, policy, name, split) for name, policy in experts.items()]
+        shown = [
+            _reference(whole if name == SPECIALIST else task, policy, name, split)
+            for name, policy in experts.items()
+        ]
         baselines = {r.policy: _baseline(r) for r in blind.values()}
         if isinstance(task, SessionTask) and not _is_likelihood(task):
             retrieved = _retrieval(task, split)

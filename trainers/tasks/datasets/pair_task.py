@@ -22,6 +22,7 @@ from trainers.tasks.datasets.media_views import view_of
 from trainers.tasks.datasets.pair_episodes import PairEpisodes, write_episodes
 from trainers.tasks.datasets.pair_experts import MOST_FITTED, AnswerNGram, fitted_answers
 from trainers.tasks.datasets.pair_rows import NONE, PairRows, plain
+from trainers.tasks.datasets.sound_task import heard_whole
 from trainers.tasks.datasets.sound_views import frames_of
 from trainers.tasks.datasets.text_task import FAMILY
 from trainers.tasks.families.text import MOST_READ, ORDER, overlapping
@@ -112,6 +113,13 @@ class AddedPairs(AnswerTask):
             return np.empty(0, dtype=np.int64)
         numbers = self.dataset.arrays["audio"][self.dataset.places("train")]
         return np.where(numbers == NONE, 0, frames_of(self.dataset.arrays["audio_ends"])[numbers])
+
+    def at_length(self) -> "AddedPairs":
+        """As in `Audible`."""
+        if self.dataset.manifest.seconds is None:
+            return self
+        longest = int(frames_of(self.dataset.arrays["audio_ends"]).max())
+        return type(self)(self.dataset, heard_whole(self.suite, longest), self.tokenizer)
 
     @cached_property
     def spec(self) -> ActionSpec:

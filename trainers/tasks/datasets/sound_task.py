@@ -1,14 +1,19 @@
 """Recordings of the user at length: log-mel patches in the order of time, and their label."""
 
+from math import ceil
+
 import numpy as np
 
 from space.errors import TaskError
-from space.records import Sense, SuiteRecord
-from space.sounds import SOUND
+from space.records import FRAMES_PER_SECOND, Sense, SoundSetting, SuiteRecord
+from space.sounds import BANDS, SOUND
 from trainers.tasks.datasets.drawn import DrawnItems
 from trainers.tasks.datasets.library import Dataset
 from trainers.tasks.datasets.sound_views import cut, levels_of, loudest, random_part, whole_counts
 from trainers.tokens.text import Tokenizer
+
+PATCH, LARGEST_PATCH, ENOUGH_PATCHES = 8, 100, 128  # frames, and patches of a sound
+SHORTEST = 0.1  # seconds of a setting
 
 
 class LabelledRecordings(DrawnItems):
@@ -53,6 +58,22 @@ class LabelledRecordings(DrawnItems):
     def vary(self, item: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A random part of a recording, varied."""
         return random_part(item, self.setting, rng)
+
+
+def heard_whole(suite: SuiteRecord, frames: int) -> SuiteRecord:
+    """A suite that hears sounds of so many frames whole, with as much room for others as before.
+
+    Longer sounds than a few seconds have larger patches.
+    """
+    patch = min(LARGEST_PATCH, max(PATCH, ceil(frames / ENOUGH_PATCHES)))
+    setting = SoundSetting(seconds=max(SHORTEST, frames / FRAMES_PER_SECOND), patch=patch)
+    return suite.model_copy(
+        update={
+            "sound": setting,
+            "encoders": suite.encoders | {SOUND: BANDS * patch},
+            "context": suite.context + setting.patches,
+        }
+    )
 
 
 def check_whole(dataset: Dataset) -> None:

@@ -16,7 +16,7 @@ from trainers.tasks.datasets.labelled import LabelledItems
 from trainers.tasks.datasets.library import Dataset, dataset_names, open_dataset
 from trainers.tasks.datasets.pair_task import open_pairs
 from trainers.tasks.datasets.picture_task import LabelledPictures
-from trainers.tasks.datasets.sound_task import LabelledRecordings
+from trainers.tasks.datasets.sound_task import LabelledRecordings, heard_whole
 from trainers.tasks.datasets.sound_views import frames_of
 from trainers.tasks.datasets.text_task import AddedText
 from trainers.tokens.audio import audio_patches
@@ -65,6 +65,13 @@ class LabelledSounds(LabelledItems):
         if self.dataset.manifest.seconds is None:
             return np.empty(0, dtype=np.int64)
         return frames_of(self.dataset.arrays["ends"])[self.dataset.places("train")]
+
+    def at_length(self) -> Task:
+        """As in `Audible`."""
+        if self.dataset.manifest.seconds is None:
+            return self
+        longest = int(frames_of(self.dataset.arrays["ends"]).max())
+        return LabelledRecordings(self.dataset, heard_whole(self.suite, longest), self.tokenizer)
 
     def vary(self, item: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Shift in time by a few frames, filled with silence, and change the contrast."""
