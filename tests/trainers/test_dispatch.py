@@ -37,7 +37,7 @@ def results(way, tensors, top_k, bias, dtype):
     """
     x, router, *_ = (tensor.double() for tensor in tensors)
     experts = (linear(x, router) + bias).topk(top_k).indices
-    given = [tensor.to(dtype).requires_grad_() for tensor in tensors]
+    given = [tensor.detach().clone().to(dtype).requires_grad_() for tensor in tensors]
     wide = torch.promote_types(dtype, torch.float32)  # routers know no less
     logits = linear(given[0].to(wide), given[1].to(wide))
     y = way(given[0], Routing(logits, experts, logits.gather(-1, experts).softmax(-1)), *given[2:])
@@ -46,10 +46,11 @@ def results(way, tensors, top_k, bias, dtype):
     return [y.detach(), *(tensor.grad for tensor in given)]
 
 
-def assert_close(ours, plain, tolerance):
-    for one, other in zip(ours, plain, strict=True):
-        error = (one.double() - other).norm()
-        assert error <= tolerance * other.norm(), error / other.norm()
+def assert_close(ours, plain, tolerance, rounded=None):
+    """Each tensor is within a share of its norm, or as close as a plain loop that rounds likewise."""
+    for one, other, loose in zip(ours, plain, rounded or plain, strict=True):
+        error, inevitable = (one.double() - other).norm(), (loose.double() - other).norm()
+        assert error <= max(tolerance * other.norm(), 2 * inevitable), error / other.norm()
 
 
 @pytest.mark.parametrize(("way", "dtype"), CASES, ids=str)
@@ -63,7 +64,8 @@ def test_every_way_is_a_plain_loop_with_its_gradients(way, dtype, data):
     tensors = [tensor.to(dtype) for tensor in tensors]
     bias = skew * torch.linspace(1, -1, experts).double()
     plain = results(loop, tensors, top_k, bias, torch.float64)
-    assert_close(results(WAYS[way], tensors, top_k, bias, dtype), plain, PRECISIONS[dtype])
+    rounded = results(loop, tensors, top_k, bias, dtype)  # gradients that nearly cancel lose more
+    assert_close(results(WAYS[way], tensors, top_k, bias, dtype), plain, PRECISIONS[dtype], rounded)
 
 
 @pytest.mark.parametrize(("way", "dtype"), CASES, ids=str)
