@@ -19,9 +19,9 @@ from space.errors import TaskError, WeakExpert
 Split = Literal["train", "select", "report"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 """In this order: files of data sets hold places in it."""
+HELD_OUT: tuple[Split, ...] = ("select", "report")
 FRAMES_PER_SECOND = 100
 """Frames of log-mel of a sound at length."""
-HELD_OUT: tuple[Split, ...] = ("select", "report")
 
 Sense = Literal["text", "image", "audio", "discrete", "continuous"]
 

@@ -28,7 +28,11 @@ def with_sounds(suite: SuiteRecord, setting: SoundSetting, measured: Mapping[str
         StudyFileError: none of its tasks is a data set of sounds, or one was measured before there were whole
             sounds.
     """
-    names = [name for name in suite.tasks if hears_sounds(suite.records[name])]
+    names = [
+        name
+        for name in suite.tasks
+        if hears_sounds(suite.records[name]) or (name in measured and measured[name].frames)
+    ]
     if not names:
         raise StudyFileError(
             "sound: one task at least is a data set of sounds or of pairs with sounds, got none"

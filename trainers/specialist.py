@@ -39,10 +39,12 @@ def dense_specialist(task: BaseTask, tokens: int = TOKENS, minutes: float = MINU
             where it is fewer than `tokens`, so many are trained on.
     """
     first = _Timed()
-    train_specialist(task.suite, task.name, PILOT, first)
+    pilot = train_specialist(task.suite, task.name, PILOT, first)
     fitting = round(first.rate * 60 * minutes / (1 + DECAY_SHARE))
     chosen = max(PILOT, min(tokens, fitting))
     print(f"specialist: {chosen:,} of {tokens:,} tokens, {minutes:g} minutes at most", file=sys.stderr)
+    if chosen == PILOT:
+        return ModelPolicy(pilot)
     return ModelPolicy(train_specialist(task.suite, task.name, chosen, _Loud()))
 
 

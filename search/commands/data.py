@@ -9,7 +9,7 @@ from search.commands.data_added import items, measure, resumable, row, say_left_
 from search.commands.data_media import SECONDS, SIDE, Seconds, Side
 from search.commands.data_pairs import Answer, Audio, GroupBy, Image, Metric, Question
 from search.commands.data_remove import EXAMPLES, Name, remove
-from search.commands.options import Json, Minutes, examples
+from search.commands.options import Json, Minutes, check_minutes, examples
 
 if TYPE_CHECKING:
     from search.commands.output import Meter
@@ -112,6 +112,7 @@ def add(
     from trainers.tasks.datasets.pairing import Pairing
 
     check_name(name)
+    check_minutes(minutes, specialist)
     pairing = Pairing(image, audio, question, answer, group_by, metric)
     told = Told(field, side, seconds, pairing)
     kind = "pairs" if check_pairs(kind, pairing) else kind
@@ -171,6 +172,7 @@ def fetch(
     from trainers.tasks.datasets.library import add_dataset, check_name
 
     check_name(name)
+    check_minutes(minutes, specialist)
     _check_places()
     former, left_out = _sha256(name), LeftOut(max_bad)
     wanted = find_download(name, url, sha256, kind)

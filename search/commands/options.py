@@ -158,3 +158,15 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the expected cost
 AcceptChanges = Annotated[
     bool, typer.Option("--accept-changes", help="Resume even if data or code differ from earlier trials.")
 ]
+
+
+def check_minutes(minutes: float | None, specialist: bool) -> None:
+    """Check that minutes are given for a specialist alone.
+
+    Raises:
+        StudyFileError: there is none.
+    """
+    from space.errors import StudyFileError
+
+    if minutes is not None and not specialist:
+        raise StudyFileError(f"--minutes is for --specialist, got {minutes:g} minutes without it")

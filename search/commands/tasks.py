@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from search.commands.options import Json, Minutes, examples
+from search.commands.options import Json, Minutes, check_minutes, examples
 from space.words import counted
 
 if TYPE_CHECKING:
@@ -129,8 +129,9 @@ def measure_tasks(
     from trainers.tasks import measure
     from trainers.tasks.registry import ships
 
+    check_minutes(minutes, specialist is not None)
     if specialist is not None:
-        measure.load_specialist(specialist)  # raises before anything is measured
+        measure.load_specialist(specialist, minutes)  # raises before anything is measured
     chosen = _chosen(names, family, everything, sample, seed)
     settings = load_catalog().suite(suite) if suite else measure.own_suite()
     shipped = {name for name in chosen if ships(name)}

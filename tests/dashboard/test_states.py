@@ -16,7 +16,6 @@ from search.read.remarks import LONGER
 from search.read.results import Reader
 
 PAGES = ["studies", "front", "tasks", "trials", "trial"]
-NO_NUMBERS = ["abc", "-1", "1.5", "99999999999999999999", "²", "%00"]
 HALTED = "the first 3 trials failed with the same error: No module named 'nosuch'"
 
 
@@ -124,16 +123,8 @@ def test_exports_are_offered_for_trials_with_weights_alone(visit, tmp_path):
         assert "weights were not kept" in said
 
 
-@pytest.mark.parametrize(
-    ("page", "number"),
-    [
-        *(("trial", number) for number in NO_NUMBERS),
-        ("front", "abc"),
-        ("front", "²"),
-        ("trials", "abc"),
-        ("trials", "²"),
-    ],
-)
+@pytest.mark.parametrize("page", ["front", "trials", "trial"])
+@pytest.mark.parametrize("number", ["abc", "-1", "1.5", "99999999999999999999", "²", "%00"])
 def test_a_trial_that_is_no_number_gets_one_line(visit, storage, page, number):
     app = visit(storage, page, study="quick", trial=number)
     assert not app.exception

@@ -19,7 +19,7 @@ from space.cost import price
 from space.errors import StudyFileError, TaskError
 from space.mixture import TaskMixture
 from space.records import HELD_OUT, SoundSetting, SuiteRecord
-from space.sounds import SOUND, mean_patches
+from space.sounds import SOUND, mean_patches, with_sounds
 from space.study import StudyConfig
 from trainers.data import Mixer, MixtureData, Share, load_corpora
 from trainers.exports.policy import load_policy
@@ -156,6 +156,14 @@ def test_shares_and_lengths_are_those_of_the_sounds_that_are_heard():
         assert shorter.lengths[name] < heard.lengths[name]
     arch = Architecture(depth=1, width=16, experts=2, top_k=1, expert_ratio=1, head_dim=8)
     assert sum(p.numel() for p in Decoder(arch, heard).parameters()) == price(arch, heard).total_params
+
+
+def test_sounds_beside_images_are_heard_at_length_too():
+    """A pair of an image, a sound and a text is of the sense of sight, and its sounds count nevertheless."""
+    heard = suite()
+    records = heard.records | {"said": heard.records["said"].model_copy(update={"modality": "image"})}
+    seen = suite(sound=None).model_copy(update={"records": records})
+    assert with_sounds(seen, SETTING, local_catalog()).patch_share == heard.patch_share
 
 
 def test_sounds_keep_to_the_contract():

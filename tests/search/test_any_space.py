@@ -73,8 +73,8 @@ def test_candidates_are_proposed_within_the_limits_and_each_once(name, sampler):
     for found in proposals:
         assert config.limits.broken(found.cost) is None
         assert ours.problem.checked_params(found.params) == found.params
-    again = [found.candidate.id for found in grow(Proposer(config, suite()), 3)[0]]
-    assert again == [found.candidate.id for found in proposals[:3]]
+    again = [found.candidate.id for found in grow(Proposer(config, suite()), 6)[0]]
+    assert again == [found.candidate.id for found in proposals]
     assert ours.propose(view) is not None
 
 

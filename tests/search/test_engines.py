@@ -255,7 +255,7 @@ def test_a_launch_with_a_mistaken_engine_exits_with_2_or_1(pathfront, tmp_path, 
     study = "study: small\nsuite: [iris]\nrungs: {tokens: [20_000], eta: 2}\nstop: {candidates: 1}\n"
     (tmp_path / "small.yaml").write_text(study)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    for engine, code in {"PlanHalf": 2, "PlanNumber": 2, "StartNone": 1}.items():
+    for engine, code in {"PlanHalf": 2, "PlanNumber": 2, "StartNone": 1, "StartLost": 1}.items():
         sys.modules.pop("mistaken", None)
         status, _, said = pathfront("launch", "small.yaml", "--engine", f"mistaken:{engine}")
         assert (status, said.splitlines()[-1].startswith(f"error: engine: 'mistaken:{engine}'")) == (

@@ -101,6 +101,8 @@ def test_an_expert_at_the_floor_is_refused_until_a_specialist_is_trained(run_com
     rows = [{"question": f"{i}: {way} or not?", "answer": f"the {way}"} for i, way in enumerate(ways)]
     (tmp_path / "a.jsonl").write_bytes(lines(rows))
     monkeypatch.setattr("trainers.tasks.datasets.pair_experts.WORDS", 1)  # its classifier sees nothing
+    refused = run_command("data", "add", "letters", tmp_path / "a.jsonl", "--minutes", "3")
+    assert refused == (2, "", "error: --minutes is for --specialist, got 3 minutes without it\n")
     code, _, err = run_command("data", "add", "letters", tmp_path / "a.jsonl")
     assert code == 1
     assert err.splitlines()[-1].endswith("a trained network may: add it again with --specialist")
@@ -114,7 +116,7 @@ def test_an_expert_at_the_floor_is_refused_until_a_specialist_is_trained(run_com
     monkeypatch.setattr("trainers.specialist.train_specialist", small)
     more = ("--specialist", "--minutes", "0.01")
     code, out, err = run_command("data", "add", "letters", tmp_path / "a.jsonl", *more)
-    assert asked == [PILOT, PILOT]  # first to tell how fast it is; less than those would be no training
+    assert asked == [PILOT]  # it told how fast it is; less would be no training
     assert f"specialist: {PILOT:,} of 8,000,000 tokens, 0.01 minutes at most" in err
     assert commands.SPECIALIST.endswith("dense_specialist")
     assert code == 0, err

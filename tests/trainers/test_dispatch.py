@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import linear, silu
 
@@ -46,11 +46,13 @@ def results(way, tensors, top_k, bias, dtype):
     return [y.detach(), *(tensor.grad for tensor in given)]
 
 
-def assert_close(ours, plain, tolerance, rounded=None):
-    """Each tensor is within a share of its norm, or as close as a plain loop that rounds likewise."""
-    for one, other, loose in zip(ours, plain, rounded or plain, strict=True):
-        error, inevitable = (one.double() - other).norm(), (loose.double() - other).norm()
-        assert error <= max(tolerance * other.norm(), 2 * inevitable), error / other.norm()
+def within(ours, plain, tolerance):
+    return (ours.double() - plain).norm() <= tolerance * plain.norm()
+
+
+def assert_close(ours, plain, tolerance):
+    for one, other in zip(ours, plain, strict=True):
+        assert within(one, other, tolerance), (one.double() - other).norm() / other.norm()
 
 
 @pytest.mark.parametrize(("way", "dtype"), CASES, ids=str)
@@ -64,8 +66,10 @@ def test_every_way_is_a_plain_loop_with_its_gradients(way, dtype, data):
     tensors = [tensor.to(dtype) for tensor in tensors]
     bias = skew * torch.linspace(1, -1, experts).double()
     plain = results(loop, tensors, top_k, bias, torch.float64)
-    rounded = results(loop, tensors, top_k, bias, dtype)  # gradients that nearly cancel lose more
-    assert_close(results(WAYS[way], tensors, top_k, bias, dtype), plain, PRECISIONS[dtype], rounded)
+    rounded = results(loop, tensors, top_k, bias, dtype)
+    # where a gradient nearly cancels, whatever computes it in this precision is off
+    assume(all(within(*pair, PRECISIONS[dtype] / 2) for pair in zip(rounded, plain, strict=True)))
+    assert_close(results(WAYS[way], tensors, top_k, bias, dtype), plain, PRECISIONS[dtype])
 
 
 @pytest.mark.parametrize(("way", "dtype"), CASES, ids=str)

@@ -131,16 +131,14 @@ def measure_by_name(
         name: as study files call it.
         suite: sequence settings.
         specialist: "package.module:function" that makes a policy for a task.
-        minutes: that it may train for, where it takes an argument of that name; its own default when None.
+        minutes: that it may train for; its own default when None.
 
     Raises:
         TaskError: the expert does not clear its floor by two standard errors, or the task's code raises.
         NotFoundError: there is no such task.
         StudyFileError: there is no such specialist.
     """
-    function = None if specialist is None else load_specialist(specialist)
-    if function is not None and minutes is not None and "minutes" in signature(function).parameters:
-        function = cast(Specialist, partial(function, minutes=minutes))  # pyright: ignore[reportCallIssue]
+    function = None if specialist is None else load_specialist(specialist, minutes)
     with blamed(name):
         return measure_sampled(name, suite, function)
 
@@ -157,14 +155,23 @@ def measure_checked(
     return measure_by_name(name, suite, specialist, minutes)
 
 
-def load_specialist(path: str) -> Specialist:
+def load_specialist(path: str, minutes: float | None = None) -> Specialist:
     """The function at "package.module:function" that makes a policy for a task.
 
+    Args:
+        path: of the function.
+        minutes: passed to it as an argument of that name, unless None.
+
     Raises:
-        StudyFileError: there is no such function.
+        StudyFileError: there is no such function, or it takes no minutes.
     """
-    found = load_object(path, "--specialist: a function as package.module:function", StudyFileError)
-    return cast(Specialist, found)
+    told = "--specialist: a function as package.module:function"
+    found = cast(Callable[..., Policy], load_object(path, told, StudyFileError))
+    if minutes is None:
+        return found
+    if "minutes" not in signature(found).parameters:
+        raise StudyFileError(f"--minutes is for a specialist with an argument 'minutes', '{path}' has none")
+    return partial(found, minutes=minutes)
 
 
 def own_suite() -> SuiteRecord:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -18,38 +19,43 @@ from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk
 from trainers.tokens.text import Tokenizer
 
+Setting = TypeVar("Setting", ImageSetting, SoundSetting)
+
 TOGETHER = 4096  # episodes that are written at once
 
 
-class DrawnItems(LabelledItems):
+class DrawnItems(LabelledItems, Generic[Setting]):
     """Items in patches of one encoder; there is an episode for each.
 
     Args:
         dataset: the data, of which the whole items are kept.
-        suite: sequence settings.
+        suite: sequence settings, with those of such items.
         tokenizer: the suite's.
-        setting: the suite's, of such items.
         train_episodes: how many items are read; all when None.
 
     Raises:
-        TaskError: the context of the suite is too short.
+        TaskError: the data set does not keep what the suite asks for, or the context is too short.
     """
 
     encoder: str
     key: str  # of the setting in a study file
 
     def __init__(
-        self,
-        dataset: Dataset,
-        suite: SuiteRecord,
-        tokenizer: Tokenizer,
-        setting: ImageSetting | SoundSetting,
-        train_episodes: int | None = None,
+        self, dataset: Dataset, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
     ) -> None:
+        self.setting: Setting = getattr(suite, self.key)
+        self.check(dataset)
         super().__init__(dataset, suite, tokenizer, train_episodes or dataset.manifest.splits["train"])
-        check_context(suite, self.name, setting, self.spec.length)
-        self._setting = setting
+        check_context(suite, self.name, self.setting, self.spec.length)
         self._contents: Contents | None = None
+
+    @abstractmethod
+    def check(self, dataset: Dataset) -> None:
+        """Check that a data set keeps what the setting asks for.
+
+        Raises:
+            TaskError: it does not.
+        """
 
     @abstractmethod
     def counts(self, places: np.ndarray) -> np.ndarray:
@@ -63,7 +69,7 @@ class DrawnItems(LabelledItems):
 
     def cache_key(self) -> dict[str, object]:
         """As of all tasks, with how items are seen."""
-        return super().cache_key() | {self.key: self._setting.model_dump()}
+        return super().cache_key() | {self.key: self.setting.model_dump()}
 
     def episodes(self) -> DrawnEpisodes:
         """Every item of the train split with its label; tokens are made once and then mapped into memory."""

@@ -6,18 +6,17 @@ import numpy as np
 
 from space.errors import TaskError
 from space.images import PICTURE
-from space.records import Sense, SuiteRecord
+from space.records import ImageSetting, Sense
 from trainers.tasks.datasets.drawn import DrawnItems
 from trainers.tasks.datasets.library import Dataset
 from trainers.tasks.datasets.picture_views import cut, middle, random_crop
 from trainers.tasks.datasets.pictures import opened
-from trainers.tokens.text import Tokenizer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class LabelledPictures(DrawnItems):
+class LabelledPictures(DrawnItems[ImageSetting]):
     """Images as a square of patches in raster order; there is an episode for each.
 
     Args:
@@ -36,13 +35,9 @@ class LabelledPictures(DrawnItems):
     encoder = PICTURE
     key = "image"
 
-    def __init__(
-        self, dataset: Dataset, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
-    ) -> None:
-        assert suite.image is not None, "the suite says how images are seen"
-        self.setting = suite.image
+    def check(self, dataset: Dataset) -> None:
+        """As of all such tasks."""
         check_kept(dataset, self.setting.side)
-        super().__init__(dataset, suite, tokenizer, self.setting, train_episodes)
 
     def item(self, place: int) -> "Image":
         """The picture at a place among all, not yet decoded."""

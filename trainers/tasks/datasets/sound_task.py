@@ -10,13 +10,12 @@ from space.sounds import BANDS, SOUND
 from trainers.tasks.datasets.drawn import DrawnItems
 from trainers.tasks.datasets.library import Dataset
 from trainers.tasks.datasets.sound_views import cut, levels_of, loudest, random_part, whole_counts
-from trainers.tokens.text import Tokenizer
 
 PATCH, LARGEST_PATCH, ENOUGH_PATCHES = 8, 100, 128  # frames, and patches of a sound
 SHORTEST = 0.1  # seconds of a setting
 
 
-class LabelledRecordings(DrawnItems):
+class LabelledRecordings(DrawnItems[SoundSetting]):
     """Recordings of any length; of one that is longer than the study hears, a part.
 
     Args:
@@ -34,13 +33,9 @@ class LabelledRecordings(DrawnItems):
     encoder = SOUND
     key = "sound"
 
-    def __init__(
-        self, dataset: Dataset, suite: SuiteRecord, tokenizer: Tokenizer, train_episodes: int | None = None
-    ) -> None:
-        assert suite.sound is not None, "the suite says how sounds are heard"
-        self.setting = suite.sound
+    def check(self, dataset: Dataset) -> None:
+        """As of all such tasks."""
         check_whole(dataset)
-        super().__init__(dataset, suite, tokenizer, self.setting, train_episodes)
 
     def item(self, place: int) -> np.ndarray:
         """The levels of the recording at a place among all, (frames, bands) uint8."""

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from space.records import FRAMES_PER_SECOND, SPLITS, Split
-from space.sounds import BANDS as BANDS_KEPT
+from space.sounds import BANDS as KEPT_BANDS
 from trainers.tasks.datasets.content import ENOUGH_HELD_OUT, Item, items_by_folder, unreadable
 from trainers.tasks.datasets.kept import Kept
 from trainers.tokens.audio import log_mel
@@ -35,7 +35,7 @@ SAMPLES = FRAME + (FRAMES - 1) * HOP  # 1.0 s
 
 SECONDS = 30.0  # of a recording that are kept, where nobody says how many
 KEPT_RATE, KEPT_FRAME, KEPT_POINTS = 16_000, 400, 1024
-KEPT_BANDS, KEPT_HOP = BANDS_KEPT, KEPT_RATE // FRAMES_PER_SECOND
+KEPT_HOP = KEPT_RATE // FRAMES_PER_SECOND
 KEPT_LIMITS = (20.0, 8000.0)
 KEPT_RANGE = 18.4  # nepers of power, 80 dB
 LEVELS = 255
