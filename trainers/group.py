@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,7 @@ class Member:
 
     def _join(self, device: str) -> None:
         assert self.store is not None, "a process of a group has a store"
+        import_module("torch._dynamo.utils")  # which forming a group needs: not while the others wait
         self.store.set(f"there/{self.rank}", "")
         while not self.store.check([f"there/{rank}" for rank in range(self.size)]):
             if why := self.ended():

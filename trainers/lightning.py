@@ -1,35 +1,61 @@
-"""What is used of Lightning, imported in half the time; every other module imports it from here.
+"""What is used of Lightning, imported in a fraction of the time; every other module imports it from here.
 
-Lightning needs two base classes of torchmetrics, whose package imports all of its metrics with it, and for
-them scipy.signal and transformers: as long as torch itself takes, in every process that trains.
+Lightning imports two packages for a few of their names. torchmetrics has all of its metrics, and for them
+scipy.signal and transformers; torch._dynamo is the front of torch's compiler. Each takes as long as torch
+itself does, in every process that trains. Both run here only if somebody needs more of them.
 """
 
 import logging
 import sys
+from collections.abc import Callable
+from functools import partial, wraps
 from importlib import import_module
-from importlib.util import find_spec, module_from_spec
-from types import ModuleType
 from typing import Any
 
+from trainers.postponed import Postponed, found, postpone
 
-class _Metrics(ModuleType):
-    """torchmetrics without its metrics, until one of their names is read."""
-
-    def __getattr__(self, name: str) -> Any:
-        if (name.startswith("__") and name != "__all__") or "_rest" not in vars(self):
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        vars(self).pop("_rest").exec_module(self)
-        return getattr(self, name)
+_disabled: list[Callable[[], None]] = []  # what makes one of them the compiler's own
 
 
-def _import_base_classes() -> None:
+class _Compiled(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        compiler = sys.modules["torch._dynamo"]
+        return not isinstance(compiler, Postponed) and isinstance(instance, compiler.OptimizedModule)
+
+
+class OptimizedModule(metaclass=_Compiled):
+    """The class of compiled modules, of which there is none before the compiler has run."""
+
+
+def disable(fn: Callable[..., Any] | None = None, recursive: bool = True, **how: Any) -> Callable[..., Any]:
+    """A function that is not compiled: what `torch._dynamo.disable` makes of it once that has run."""
+    if fn is None:
+        return partial(disable, recursive=recursive, **how)
+    now = [fn]
+
+    def replace() -> None:
+        now[0] = sys.modules["torch._dynamo"].disable(fn, recursive, **how)
+
+    @wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return now[0](*args, **kwargs)
+
+    _disabled.append(replace)
+    return call
+
+
+def _postpone_compiler() -> None:
+    """Let torch's compiler run when something is compiled; three of its names are used before."""
+    if (compiler := found("torch._dynamo")) is not None:
+        given = {"OptimizedModule": OptimizedModule, "disable": disable, "graph_break": lambda: None}
+        postpone(compiler, given, lambda: [replace() for replace in _disabled])
+
+
+def _postpone_metrics() -> None:
     """Import torchmetrics's base classes alone; if its layout is another one, leave all to Lightning."""
-    spec = find_spec("torchmetrics")
-    if spec is None or "torchmetrics" in sys.modules:
+    if (package := found("torchmetrics")) is None:
         return
-    package = module_from_spec(spec)
-    package.__class__ = _Metrics
-    vars(package).update(_rest=spec.loader, _logger=logging.getLogger("torchmetrics"))
+    vars(package).update(_logger=logging.getLogger("torchmetrics"))
     sys.modules["torchmetrics"] = package
     try:
         import_module("torchmetrics.utilities")  # before the classes, which it imports in a circle
@@ -40,10 +66,13 @@ def _import_base_classes() -> None:
         for name in [name for name in sys.modules if name.partition(".")[0] == "torchmetrics"]:
             del sys.modules[name]
     else:
-        vars(package).update(Metric=Metric, MetricCollection=MetricCollection, __version__=__version__)
+        postpone(
+            package, {"Metric": Metric, "MetricCollection": MetricCollection, "__version__": __version__}
+        )
 
 
-_import_base_classes()
+_postpone_compiler()
+_postpone_metrics()
 
 import lightning as L  # noqa: E402
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment  # noqa: E402

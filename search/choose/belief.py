@@ -33,15 +33,13 @@ POWER = 10.0  # over the number of scores: the power of the density in the value
 RATE = "learning_rate"
 
 
-def make_belief(config: StudyConfig, problem: Problem) -> "Belief | None":
-    """The belief that a study states; None if it states none.
+def make_belief(config: StudyConfig, problem: Problem) -> "Belief":
+    """The belief that a study states.
 
     Raises:
         StudyFileError: the earlier study has nothing in common with this one, or was not copied.
         StorageError: another version of Pathfront copied it.
     """
-    if not config.priors and config.warm is None:
-        return None
     if config.warm is not None and config.warm.copied is None:
         raise StudyFileError(f"warm.study: `pathfront launch` copies study '{config.warm.study}' first")
     return Belief(config, problem)

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search.choose.belief import make_belief
 from search.choose.given import Given, next_start
 from search.choose.orders import make_order
 from search.choose.provenance import FALLBACK, LENGTH, START, WAITS, Provenance
@@ -78,7 +77,10 @@ class Proposer:
         self.config = config
         suite = self.suite
         self.problem = Problem.of(config, suite)
-        self.problem.belief = make_belief(config, self.problem)
+        if config.priors or config.warm is not None:
+            from search.choose.belief import make_belief  # with scipy, which other studies may do without
+
+            self.problem.belief = make_belief(config, self.problem)
         self.parameters = self.problem.parameters
         self._starts = [Given(point, self.problem) for point in config.start]
         self.sampler = make_sampler(config.search, self.problem)
