@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --no-compile --constraint constraints.txt
 
+# Where an environment forbids it, each of the many processes of a study or a test compiles all of torch again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: quick test check dashboard format clean
 .DEFAULT_GOAL := quick
 
