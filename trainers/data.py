@@ -208,11 +208,15 @@ class Mixer:
         self._bounds = shares / shares[-1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy in another process reads its corpora from the cache there."""
-        return {**self.__dict__, "corpora": None}
+        """A copy in a loader process reads its corpora anew, from the places that this environment names."""
+        own = {**self.__dict__, "corpora": None}
+        return {"own": own, "environment": dict(os.environ), "process": os.getpid()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update(state["own"])
+        if os.getpid() != state["process"]:  # what forks loaders keeps the environment that it was started in
+            os.environ.clear()
+            os.environ.update(state["environment"])
         corpora = load_corpora(self._suite)
         self.corpora = [corpora[name] for name in self.tasks]
 

@@ -1,3 +1,5 @@
+import os
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +9,7 @@ from toys import ToyTask, toy_suite
 
 from space.errors import TaskError
 from space.mixture import TaskMixture
+from trainers import data
 from trainers.data import Corpus, Mixer
 from trainers.tokens import sequence
 from trainers.tokens.sequence import Chunk
@@ -39,6 +42,20 @@ def test_a_batch_is_a_function_of_seed_and_step(corpora, suite):
     assert same(first.batch(7), again.batch(7))
     assert not same(first.batch(7), first.batch(8))
     assert not same(first.batch(7), mixer(corpora, suite, seed=1).batch(7))
+
+
+def test_a_copy_in_another_process_works_in_the_environment_of_the_first(corpora, suite, monkeypatch):
+    monkeypatch.setattr(data, "load_corpora", lambda _: corpora)
+    monkeypatch.setenv("PATHFRONT_DATA", "first")
+    kept = pickle.dumps(mixer(corpora, suite))
+    with monkeypatch.context() as later:
+        later.setenv("PATHFRONT_DATA", "later")
+        later.setenv("PATHFRONT_TASKS", "later")
+        for process, place in ((os.getpid(), "later"), (os.getpid() + 1, "first")):
+            later.setattr(os, "getpid", lambda process=process: process)
+            assert same(pickle.loads(kept).batch(2), mixer(corpora, suite).batch(2))
+            assert os.environ["PATHFRONT_DATA"] == place
+        assert "PATHFRONT_TASKS" not in os.environ
 
 
 @pytest.mark.parametrize(
