@@ -126,7 +126,11 @@ class Between(Frozen):
         if self.whole:
             value = int(np.exp(rng.uniform(np.log(self.low - 0.5), np.log(self.high + 0.5))).round())
             return min(max(value, int(self.low)), int(self.high))
-        return float(np.clip(np.exp(rng.uniform(np.log(self.low), np.log(self.high))), self.low, self.high))
+        return self.nearest(float(np.exp(rng.uniform(np.log(self.low), np.log(self.high)))))
+
+    def nearest(self, number: float) -> float:
+        """The number itself, or the bound that it is beyond."""
+        return float(min(max(number, self.low), self.high))
 
 
 class Choices(Frozen):

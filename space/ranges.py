@@ -134,7 +134,11 @@ class SearchSpace(_KnobRanges):
 
     def sample(self, suite: SuiteRecord, rng: np.random.Generator) -> dict[str, Scalar]:
         """Draw every parameter independently, then snap; the result may be infeasible."""
-        return self.snapped({name: knob.sample(rng) for name, knob in self.parameters(suite).items()})
+        return self.drawn(self.parameters(suite), rng)
+
+    def drawn(self, parameters: Mapping[str, Between | Choices], rng: np.random.Generator) -> dict[str, Any]:
+        """The same of `parameters` that are known."""
+        return self.snapped({name: knob.sample(rng) for name, knob in parameters.items()})
 
     def snapped(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Move parameters that have ranges to the nearest values that can be built together."""

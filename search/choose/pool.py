@@ -292,7 +292,7 @@ class PoolSpace:
         knob: Any = self._rate
         if isinstance(knob, Choices):
             return min(knob.choices, key=lambda value: abs(np.log(float(value) / rate)))
-        return float(np.clip(rate, knob.low, knob.high))
+        return knob.nearest(rate)
 
     def _random_rates(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return np.log([float(self._rate.sample(rng)) for _ in range(count)])  # type: ignore[arg-type]
@@ -359,10 +359,10 @@ def _neighbour(rng: np.random.Generator, knob: Between | Choices, value: Any) ->
         words = any(isinstance(v, bool | str) for v in knob.choices)
         values = list(knob.choices) if words else sorted(knob.choices)  # type: ignore[type-var]
         place = values.index(value) + (1 if rng.random() < 0.5 else -1)
-        return values[int(np.clip(place, 0, len(values) - 1))]
+        return values[min(max(place, 0), len(values) - 1)]
     size = rng.normal(0, 0.15)
     moved = value * (knob.high / knob.low) ** size if knob.log else value + size * (knob.high - knob.low)
     if not knob.whole:
-        return float(np.clip(moved, knob.low, knob.high))
+        return knob.nearest(moved)
     steps = np.sign(size) * max(1, round(abs(moved - value) / knob.stride))
-    return int(np.clip(value + steps * knob.stride, knob.low, knob.high))
+    return int(knob.nearest(value + steps * knob.stride))

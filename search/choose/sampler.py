@@ -199,7 +199,7 @@ class Problem:
     def hardly_feasible(self) -> bool:
         """Whether fewer than one in `HARDLY` random draws are feasible."""
         rng = np.random.default_rng(0)
-        drawn = (self.space.sample(self.suite, rng) for _ in range(LOOKED_AT))
+        drawn = (self.space.drawn(self.parameters, rng) for _ in range(LOOKED_AT))
         return sum(self.feasible(params) is not None for params in drawn) * HARDLY < LOOKED_AT
 
     @cached_property
@@ -232,7 +232,7 @@ class Problem:
         Where random draws are hardly ever feasible, infeasible ones get an architecture that is.
         """
         while True:
-            drawn = self.space.sample(self.suite, rng)
+            drawn = self.space.drawn(self.parameters, rng)
             if self.hardly_feasible and self.feasible(drawn) is None:
                 drawn = self._made_feasible(drawn, rng)
             yield drawn
