@@ -1,8 +1,8 @@
 """What is used of Lightning, imported in a fraction of the time; every other module imports it from here.
 
 Lightning imports two packages for a few of their names. torchmetrics has all of its metrics, and for them
-scipy.signal and transformers; torch._dynamo is the front of torch's compiler. Each takes as long as torch
-itself does, in every process that trains. Both run here only if somebody needs more of them.
+scipy.signal and transformers; torch._dynamo is the front of torch's compiler. Each takes about as long as
+torch itself, in every process that trains. Here they run only if somebody needs more of them.
 """
 
 import logging

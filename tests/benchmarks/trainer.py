@@ -20,7 +20,6 @@ import tempfile
 import time
 from typing import Any
 
-import lightning as L
 import torch
 
 from space.candidate import Architecture, CandidateConfig
@@ -28,6 +27,7 @@ from space.catalog import load_catalog
 from space.contract import Budget
 from space.mixture import TaskMixture
 from trainers.data import Mixer, MixtureData, load_corpora
+from trainers.lightning import L
 from trainers.module import GRADIENT_CLIP, CandidateModule, Schedule
 from trainers.specialist import Silent
 from trainers.train import fit
