@@ -43,7 +43,7 @@ class RowOracle:
 
 
 def _greedy(found: list[Feasible], judge: Judge, problem: Problem) -> list[Feasible]:
-    """Candidates in the order in which each adds most hypervolume for its training FLOPs."""
+    """Candidates in the order in which each adds most hypervolume for its FLOPs, then those that add none."""
     left, chosen, value = list(found), [], 0.0
     while left:
         gains = [
@@ -51,6 +51,8 @@ def _greedy(found: list[Feasible], judge: Judge, problem: Problem) -> list[Feasi
             / executed_flops_per_token(one.cost, one.candidate.optimizer, problem.suite)
             for one in left
         ]
+        if max(gains) <= 0:
+            break
         chosen.append(left.pop(int(np.argmax(gains))))
         value = judge.value(chosen)
-    return chosen
+    return chosen + left
