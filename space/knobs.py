@@ -125,12 +125,12 @@ class Between(Frozen):
             return float(rng.uniform(self.low, self.high))
         if self.whole:
             value = int(np.exp(rng.uniform(np.log(self.low - 0.5), np.log(self.high + 0.5))).round())
-            return min(max(value, int(self.low)), int(self.high))
-        return self.nearest(float(np.exp(rng.uniform(np.log(self.low), np.log(self.high)))))
+            return int(self.clipped(value))
+        return float(self.clipped(float(np.exp(rng.uniform(np.log(self.low), np.log(self.high))))))
 
-    def nearest(self, number: float) -> float:
-        """The number itself, or the bound that it is beyond."""
-        return float(min(max(number, self.low), self.high))
+    def clipped(self, value: float) -> int | float:
+        """The bound that a number is beyond, else the number itself."""
+        return min(max(value, self.low), self.high)
 
 
 class Choices(Frozen):

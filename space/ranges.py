@@ -137,7 +137,7 @@ class SearchSpace(_KnobRanges):
         return self.drawn(self.parameters(suite), rng)
 
     def drawn(self, parameters: Mapping[str, Between | Choices], rng: np.random.Generator) -> dict[str, Any]:
-        """The same of `parameters` that are known."""
+        """The same, of a suite's `parameters`."""
         return self.snapped({name: knob.sample(rng) for name, knob in parameters.items()})
 
     def snapped(self, params: Mapping[str, Any]) -> dict[str, Any]:

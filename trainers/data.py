@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import count
 from multiprocessing import parent_process
 from typing import Any
@@ -207,18 +207,14 @@ class Mixer:
         shares = np.cumsum([mixture.weights.get(name, 0.0) for name in suite.tasks])
         self._bounds = shares / shares[-1]
 
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy in a loader process reads its corpora anew, from the places that this environment names."""
-        own = {**self.__dict__, "corpora": None}
-        return {"own": own, "environment": dict(os.environ), "process": os.getpid()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state["own"])
-        if os.getpid() != state["process"]:  # what forks loaders keeps the environment that it was started in
-            os.environ.clear()
-            os.environ.update(state["environment"])
+    @cached_property
+    def corpora(self) -> list[Corpus]:
+        """Training data of the tasks, in their order; a copy in another process reads them from the cache."""
         corpora = load_corpora(self._suite)
-        self.corpora = [corpora[name] for name in self.tasks]
+        return [corpora[name] for name in self.tasks]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "corpora"}
 
     @property
     def step_tokens(self) -> int:
@@ -332,7 +328,7 @@ class MixtureData(L.LightningDataModule):
             num_workers=self.loaders,
             multiprocessing_context="forkserver" if self.loaders else None,
             prefetch_factor=AHEAD if self.loaders else None,
-            worker_init_fn=_begin_loader if self.loaders else None,
+            worker_init_fn=partial(_begin_loader, environment=dict(os.environ)) if self.loaders else None,
             pin_memory=torch.cuda.is_available(),
         )
         return Arriving(loader)
@@ -377,8 +373,13 @@ def _as_it_is(brought: Any) -> Any:
     return brought
 
 
-def _begin_loader(loader: int) -> None:
-    """Loader processes run beside the training: each has one core, and ends with it even if it is killed."""
+def _begin_loader(loader: int, environment: dict[str, str]) -> None:
+    """Loader processes run beside the training: each has one core, and ends with it even if it is killed.
+
+    What forks them keeps the environment of the first training, so they take that of theirs.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
     torch.set_num_threads(1)
     training = parent_process()
     assert training is not None, "a loader process has been started by another"

@@ -1,9 +1,9 @@
 """Packages that take long to import and of which others use a few names: they run once more is needed."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from collections.abc import Callable, Mapping
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, module_from_spec
 from threading import RLock
 from types import ModuleType
@@ -28,31 +28,35 @@ class Postponed(ModuleType):
             how = vars(self).pop("_how", None)
             if how is None:
                 return
-            loader, then = how
+            loader, path, then = how
+            before = self.__path__
+            self.__path__ = path
             try:
                 loader.exec_module(self)
             except BaseException:
+                self.__path__ = before
                 vars(self)["_how"] = how
                 raise
             self.__class__ = ModuleType  # pyright: ignore[reportAttributeAccessIssue] - modules may do it
             then()
 
 
-class _Modules(MetaPathFinder, Loader):
-    """Runs a postponed package before a module of it is imported."""
+class _Modules(Loader):
+    """Finds the modules of a postponed package, which runs first; the only entry of its path leads here."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Where a module is, if its package imported it as it ran; other finders know the rest."""
-        package = sys.modules.get(fullname.rpartition(".")[0])
-        if isinstance(package, Postponed):
-            package.run()
-            module = sys.modules.get(fullname)
-            if module is not None:  # the import system takes the spec that it has
-                module.__spec__ = ModuleSpec(fullname, self, loader_state=module.__spec__)
-                return module.__spec__
-        return None
+    def __init__(self, package: Postponed) -> None:
+        self._package = package
+
+    def find_spec(self, fullname: str, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Where a module is; if its package has imported it as it ran, it does not run again."""
+        self._package.run()
+        module = sys.modules.get(fullname)
+        if module is None:
+            return PathFinder.find_spec(fullname, self._package.__path__, target)
+        assert module.__spec__ is not None
+        if module.__spec__.loader is not self:  # the import system takes the spec that the module has
+            module.__spec__ = ModuleSpec(fullname, self, loader_state=module.__spec__)
+        return module.__spec__
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """The module that is there."""
@@ -81,11 +85,14 @@ def postpone(
         then: called once it has run.
     """
     assert package.__spec__ is not None
-    vars(package).update(given, _how=(package.__spec__.loader, then), _lock=RLock())
+    how = package.__spec__.loader, package.__path__, then
+    vars(package).update(given, _how=how, _lock=RLock())
     package.__class__ = Postponed
+    assert isinstance(package, Postponed)
+    entry = f"{package.__file__}/postponed"
+    sys.path_importer_cache[entry] = _Modules(package)
+    package.__path__ = [entry]
     parent, _, child = package.__name__.rpartition(".")
     if parent:
         setattr(sys.modules[parent], child, package)
     sys.modules[package.__name__] = package
-    if not any(isinstance(finder, _Modules) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Modules())

@@ -130,7 +130,7 @@ def common_tasks(one: Problem, other: Problem) -> list[str]:
 def _nearest(knob: Between | Choices, value: Any) -> Any:
     """The value of a knob that is nearest to one of another study."""
     if isinstance(knob, Between):
-        near = min(max(value, knob.low), knob.high)
+        near = knob.clipped(value)
         if not knob.whole:
             return float(near)
         return int(knob.low) + knob.stride * round((near - knob.low) / knob.stride)

@@ -292,7 +292,7 @@ class PoolSpace:
         knob: Any = self._rate
         if isinstance(knob, Choices):
             return min(knob.choices, key=lambda value: abs(np.log(float(value) / rate)))
-        return knob.nearest(rate)
+        return float(knob.clipped(rate))
 
     def _random_rates(self, rng: np.random.Generator, count: int) -> np.ndarray:
         return np.log([float(self._rate.sample(rng)) for _ in range(count)])  # type: ignore[arg-type]
@@ -363,6 +363,6 @@ def _neighbour(rng: np.random.Generator, knob: Between | Choices, value: Any) ->
     size = rng.normal(0, 0.15)
     moved = value * (knob.high / knob.low) ** size if knob.log else value + size * (knob.high - knob.low)
     if not knob.whole:
-        return knob.nearest(moved)
+        return float(knob.clipped(moved))
     steps = np.sign(size) * max(1, round(abs(moved - value) / knob.stride))
-    return int(knob.nearest(value + steps * knob.stride))
+    return int(knob.clipped(value + steps * knob.stride))

@@ -63,7 +63,7 @@ class KnobPrior:
             return self._values[index]
         knob: Any = self._knob
         near = self._values[min(index + 1, GRID - 1)]
-        return knob.nearest(rng.uniform(*sorted((self._values[index], near))))
+        return float(knob.clipped(rng.uniform(*sorted((self._values[index], near)))))
 
 
 def _grid(knob: Any) -> list[float]:

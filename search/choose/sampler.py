@@ -195,11 +195,15 @@ class Problem:
         most = self.space.mixture.epochs
         return f"the uniform mixture with at most {most:g} passes over {', '.join(above)}" if above else ""
 
+    def sample(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Draw every parameter independently, then snap; the result may be infeasible."""
+        return self.space.drawn(self.parameters, rng)
+
     @cached_property
     def hardly_feasible(self) -> bool:
         """Whether fewer than one in `HARDLY` random draws are feasible."""
         rng = np.random.default_rng(0)
-        drawn = (self.space.drawn(self.parameters, rng) for _ in range(LOOKED_AT))
+        drawn = (self.sample(rng) for _ in range(LOOKED_AT))
         return sum(self.feasible(params) is not None for params in drawn) * HARDLY < LOOKED_AT
 
     @cached_property
@@ -232,7 +236,7 @@ class Problem:
         Where random draws are hardly ever feasible, infeasible ones get an architecture that is.
         """
         while True:
-            drawn = self.space.drawn(self.parameters, rng)
+            drawn = self.sample(rng)
             if self.hardly_feasible and self.feasible(drawn) is None:
                 drawn = self._made_feasible(drawn, rng)
             yield drawn

@@ -189,7 +189,7 @@ class Judge:
         """Draw feasible candidates at random; small spaces repeat some."""
         found: list[Feasible] = []
         while len(found) < number:
-            priced = self.problem.feasible(self.problem.space.sample(self.problem.suite, rng))
+            priced = self.problem.feasible(self.problem.sample(rng))
             if priced is not None:
                 found.append(priced)
         prepare(self.surface, found)

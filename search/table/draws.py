@@ -91,7 +91,7 @@ def _points(problem: Problem) -> Iterator[tuple[dict[str, Any], float]]:
     if any(of is None for of in listed.values()) or _size(listed) > MOST_ARCHITECTURES:
         rng = np.random.default_rng(problem.seed)
         for _ in range(DRAWS):
-            yield problem.space.sample(problem.suite, rng), 1 / DRAWS
+            yield problem.sample(rng), 1 / DRAWS
         return
     for point in itertools.product(*(of or () for of in listed.values())):
         params = dict(zip(ranges, (value for value, _ in point), strict=True)) | others

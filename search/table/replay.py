@@ -257,7 +257,7 @@ def _space_draw(problem: Problem) -> Draw:
     def draw(rng: np.random.Generator, count: int) -> list[Feasible]:
         found: list[Feasible] = []
         while len(found) < count:
-            priced = problem.feasible(problem.space.sample(problem.suite, rng))
+            priced = problem.feasible(problem.sample(rng))
             if priced is not None:
                 found.append(priced)
         return found

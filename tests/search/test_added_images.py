@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,11 @@ def test_pictures_keep_to_the_contract():
     assert len({fingerprint(load_task("colours", each)) for each in (suite(), suite(image=None))}) == 2
 
 
-def test_windows_are_a_function_of_seed_and_step_with_any_number_of_loaders():
+def test_windows_are_a_function_of_seed_and_step_with_any_number_of_loaders(monkeypatch):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("PATHFRONT_DATA", "/nowhere")
+        ensure_running()  # what forks loaders was started by a training with other data
+
     class At:
         global_step = 3
 

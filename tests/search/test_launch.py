@@ -182,9 +182,8 @@ def _running() -> bool:
 
 
 def files(folder):
-    return sorted(
-        path.name for path in folder.iterdir() if path.name != "__pycache__"
-    )  # of own.py, by Python
+    """Names in a folder, without what Python itself keeps of own.py."""
+    return sorted(path.name for path in folder.iterdir() if path.name != "__pycache__")
 
 
 def test_a_dry_run_prices_the_study_and_writes_nothing(folder, capsys):

@@ -1,4 +1,3 @@
-import os
 import pickle
 from dataclasses import replace
 
@@ -44,18 +43,10 @@ def test_a_batch_is_a_function_of_seed_and_step(corpora, suite):
     assert not same(first.batch(7), mixer(corpora, suite, seed=1).batch(7))
 
 
-def test_a_copy_in_another_process_works_in_the_environment_of_the_first(corpora, suite, monkeypatch):
+def test_a_copy_for_another_process_reads_its_data_there(corpora, suite, monkeypatch):
+    copy = pickle.loads(pickle.dumps(mixer(corpora, suite)))
     monkeypatch.setattr(data, "load_corpora", lambda _: corpora)
-    monkeypatch.setenv("PATHFRONT_DATA", "first")
-    kept = pickle.dumps(mixer(corpora, suite))
-    with monkeypatch.context() as later:
-        later.setenv("PATHFRONT_DATA", "later")
-        later.setenv("PATHFRONT_TASKS", "later")
-        for process, place in ((os.getpid(), "later"), (os.getpid() + 1, "first")):
-            later.setattr(os, "getpid", lambda process=process: process)
-            assert same(pickle.loads(kept).batch(2), mixer(corpora, suite).batch(2))
-            assert os.environ["PATHFRONT_DATA"] == place
-        assert "PATHFRONT_TASKS" not in os.environ
+    assert same(copy.batch(2), mixer(corpora, suite).batch(2))
 
 
 @pytest.mark.parametrize(

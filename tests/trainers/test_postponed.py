@@ -85,7 +85,8 @@ def test_threads_wait_until_it_has_run(later):
 
 
 def test_a_package_that_fails_says_so_each_time(tmp_path, monkeypatch):
-    (tmp_path / "broken.py").write_text("raise OSError('no library')")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "__init__.py").write_text("raise OSError('no library')")
     monkeypatch.syspath_prepend(tmp_path)
     package = found("broken")
     assert package is not None
@@ -94,6 +95,8 @@ def test_a_package_that_fails_says_so_each_time(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.raises(OSError, match="no library"):
             _ = package.Mean
+        with pytest.raises(OSError, match="no library"):
+            import_module("broken.part")
     assert isinstance(package, Postponed)
 
 

@@ -25,7 +25,8 @@ class RowOracle:
     """
 
     def __init__(self, problem: Problem, table: str = "quick") -> None:
-        rows, surface = read_table(table).rows, RowsSurface(read_table(table))
+        known = read_table(table)
+        rows, surface = known.rows, RowsSurface(known)
         costs = [price(row.config.architecture, problem.suite) for row in rows]
         truths = [surface.truth(row.config, cost) for row, cost in zip(rows, costs, strict=True)]
         found = [
