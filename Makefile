@@ -7,23 +7,25 @@ PIP    := $(BIN)/pip --disable-pip-version-check --quiet install --no-compile --
 # Where an environment forbids it, each of the many processes of a study or a test compiles all of torch again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quick test check dashboard format clean
+.PHONY: quick dashboard lint types check pytest test format clean
 .DEFAULT_GOAL := quick
 
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
 OTHER     := Pathfront needs Python 3.11 or 3.12, and $(PYTHON) is another: make quick PYTHON=python3.12
 
-$(VENV)/run.stamp: pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -c '$(SUPPORTED)' || { echo "$(OTHER)"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(BIN)/python:
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(OTHER)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing Pathfront into $(VENV) (once, a minute or two)"
 	@$(PIP) --editable .
 	@touch $@
 
-$(VENV)/dev.stamp: $(VENV)/run.stamp
-	@echo "installing the tools of the tests into $(VENV)"
+$(VENV)/dev.stamp: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing Pathfront and the tools of its tests into $(VENV) (once, some minutes)"
 	@$(PIP) --editable '.[dev]'
-	@touch $@
+	@touch $(VENV)/run.stamp $@
 
 quick: $(VENV)/run.stamp  ## search a real space of sparse multimodal models on this machine, in minutes
 	@$(BIN)/pathfront launch quick
@@ -31,14 +33,21 @@ quick: $(VENV)/run.stamp  ## search a real space of sparse multimodal models on 
 dashboard: $(VENV)/run.stamp  ## open the page over pathfront.db
 	@$(BIN)/pathfront dashboard
 
-check: $(VENV)/dev.stamp  ## lint, types, layers
+lint: $(VENV)/dev.stamp  ## style and layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/pyright
 	@$(BIN)/lint-imports
 
-test: check  ## everything that CI runs
+types: $(VENV)/dev.stamp
+	@$(BIN)/pyright
+
+check: lint types  ## what takes a minute
+
+pytest: $(VENV)/dev.stamp
 	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+
+test: lint  ## everything that CI runs; types are checked beside the tests
+	@$(MAKE) --no-print-directory --jobs 2 types pytest
 
 format: $(VENV)/dev.stamp
 	@$(BIN)/ruff check --fix .

@@ -8,12 +8,13 @@ evenly over the order of their scores. Each is exported and trained from the fir
 search has used, on `--factor` times the tokens of that rung, and scored on the report episodes, which no
 search has seen. Prints the rank correlation of both scores with a bootstrap interval over candidates.
 
-A call that was stopped continues where it was.
+`--workers` trainings run side by side, on a core each. A call that was stopped continues where it was.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from real_search import DRAWS, LEVEL, read, train_again
 from scipy.stats import spearmanr
 
+from search.commands.options import whole
 from search.read.results import Reader
 from search.read.rows import TrialRow
 from trainers.exports.load import full_scorecard
@@ -39,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the database and the results")
     parser.add_argument("--count", type=int, default=10, help="candidates")
     parser.add_argument("--factor", type=float, default=10.0, help="times the tokens of the highest rung")
+    parser.add_argument("--workers", type=whole, default=2, help="trainings side by side")
     parser.add_argument("--report", action="store_true", help="report what there is; train nothing")
     return parser.parse_args()
 
@@ -105,12 +108,13 @@ def main() -> None:
     place, results = given.out.resolve(), given.out / RESULTS
     known = {(line["study"], line["trial"]): line for line in read(results)}
     wanted = chosen(place, given.studies, given.count)
-    for study, row in wanted:
-        if given.report or (study, row.number) in known:
-            continue
-        known[study, row.number] = trained(place, study, row, given.factor)
-        with results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(known[study, row.number]) + "\n")
+    missing = [] if given.report else [pair for pair in wanted if (pair[0], pair[1].number) not in known]
+    with ThreadPoolExecutor(given.workers) as side_by_side:
+        trainings = [side_by_side.submit(trained, place, *pair, given.factor) for pair in missing]
+        for line in (training.result() for training in as_completed(trainings)):
+            known[line["study"], line["trial"]] = line
+            with results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
     report([known[study, row.number] for study, row in wanted if (study, row.number) in known])
 
 
