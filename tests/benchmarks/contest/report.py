@@ -1,7 +1,7 @@
 """Tables of a contest."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ def compute_table(lines: Sequence[Line], against: str, corner: str, reach: str) 
 
     Misses count as the budget. `over` divides by the ratio of another method on the same surfaces with the
     same seeds. The last columns give the mean measure in percent of the level, which also tells methods apart
-    that miss.
+    that miss, and in brackets what it is more than that of the other method, in the same pairs.
     """
     most = max((line["budget"] for line in lines), default=0)
     spendings = sorted({min(spent, most) for spent in SPENT})
@@ -94,11 +94,11 @@ def compute_table(lines: Sequence[Line], against: str, corner: str, reach: str) 
             )
             hits = sum(line[corner][reach]["hit"] for line in of)
             seconds = np.mean([line["cpu_seconds"] for line in of])
-            parts = [Scores(of, lambda line, i=i: line[corner]["curve"][i]).mean() for i in shown]
+            compared = name != against and pairs
+            parts = [_percent(of, pairs if compared else [], base, corner, i) for i in shown]
             rows.append(
                 f"| {name} | {_interval(scores[name])} | {' | '.join(cells)} | {hits}/{len(of)} |"
-                f" {_interval(over) if pairs and name != against else ''} | {seconds:.1f} |"
-                + "".join(f" {100 * part:.0f} |" for part in parts)
+                f" {_interval(over) if compared else ''} | {seconds:.1f} | {' | '.join(parts)} |"
             )
     return "\n".join(rows)
 
@@ -180,6 +180,20 @@ def _paired(line: Line) -> tuple[str, int, int]:
 
 def _log(line: Line, corner: str, reach: str) -> float:
     return float(np.log(line[corner][reach]["ratio"]))
+
+
+def _percent(
+    of: Sequence[Line], pairs: Sequence[Line], base: Mapping[Hashable, Line], corner: str, spent: int
+) -> str:
+    """The mean measure at one spending, and what it is more than that of other lines in pairs."""
+    shown = f"{100 * Scores(of, lambda line: line[corner]['curve'][spent]).mean():.0f}"
+    if not pairs:
+        return shown
+    more = Scores(
+        pairs, lambda line: line[corner]["curve"][spent] - base[_paired(line)][corner]["curve"][spent]
+    )
+    low, high = more.interval()
+    return f"{shown} ({100 * more.mean():+.0f} [{100 * low:+.0f}, {100 * high:+.0f}])"
 
 
 def _interval(scores: Scores) -> str:
