@@ -1,4 +1,4 @@
-"""Lightning is imported without metrics and torch's compiler, which are whole for whoever needs them."""
+"""Processes that train import neither metrics nor torch's compiler; both are whole for whoever needs them."""
 
 import subprocess
 import sys
@@ -13,6 +13,7 @@ from trainers.postponed import Postponed
 CODE = """
 import sys
 {before}
+import search.worker
 import trainers.exports.full, trainers.exports.prune, trainers.launched, trainers.loggers, trainers.train
 import torch
 weight = torch.nn.Parameter(torch.ones(2))
@@ -21,7 +22,8 @@ for optimizer in (adamw, trainers.optimizer.Muon([{{"params": [weight]}}])):
     weight.grad = torch.ones(2)
     optimizer.step()
     optimizer.zero_grad()
-heavy = {{"scipy.signal", "transformers", "torchmetrics.classification", "sympy", "torch._dynamo.eval_frame"}}
+heavy = {{"pandas", "scipy", "sklearn", "sympy", "transformers"}}
+heavy |= {{"torchmetrics.classification", "torch._dynamo.eval_frame"}}
 print(*sorted(heavy & set(sys.modules)))
 import torchmetrics
 from lightning.pytorch.core.module import Metric, MetricCollection
