@@ -103,13 +103,17 @@ def one_line(error: object, most: int | None = None) -> str:
     """The message of an error, or any text, on one line.
 
     Args:
-        error: an exception or its message; line breaks and runs of spaces become single spaces.
+        error: an exception or its message; line breaks and runs of spaces become single spaces. An error of
+            the operating system is the file's name and the reason, without its number.
         most: longest text; None does not cut it.
 
     Returns:
         The line; the exception's type where it has no message.
     """
-    text = " ".join(str(error).split())
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename2 is None:
+        text = error.strerror if error.filename is None else f"'{error.filename}': {error.strerror}"
+    text = " ".join(text.split())
     if not text and isinstance(error, BaseException):
         text = type(error).__name__
     return text if most is None else text[:most]

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from space.machine import FULL
+
 PART = ".part"  # ends the names of files and folders that are being written; they begin with a dot
 
 
@@ -34,14 +36,16 @@ def write_atomically(path: Path, content: str | bytes | Callable[[Path], object]
     """
     part = _part_of(path)
     try:
-        if callable(content):
-            with umask_mode(part):
-                content(part)
-        else:
-            part.write_bytes(content.encode() if isinstance(content, str) else content)
-        move_durably(part, path)
+        with _errors_name(path, part):
+            if callable(content):
+                with umask_mode(part):
+                    content(part)
+            else:
+                part.write_bytes(content.encode() if isinstance(content, str) else content)
+            move_durably(part, path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error says why
+            part.unlink(missing_ok=True)
         raise
 
 
@@ -62,13 +66,15 @@ def write_folder_atomically(folder: Path, replace: bool = False) -> Iterator[Pat
         OSError: the folder cannot be written, or `folder` exists with files in it and `replace` is false.
     """
     folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
     part = _part_of(folder)
     old = part.with_suffix(".old")
-    part.mkdir()
+    with _errors_name(folder, part):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part.mkdir()
     try:
-        yield part
-        _sync_all(part)
+        with _errors_name(folder, part):
+            yield part
+            _sync_all(part)
         while True:
             if replace:
                 with contextlib.suppress(FileNotFoundError):
@@ -87,6 +93,20 @@ def write_folder_atomically(folder: Path, replace: bool = False) -> Iterator[Pat
             old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _errors_name(target: Path, part: Path) -> Iterator[None]:
+    """Let an OSError name what is written, not the hidden file; a full disk names no file by itself."""
+    try:
+        yield
+    except OSError as error:
+        named = str(error.filename or "")
+        if named.startswith(str(part)):
+            error.filename = named.replace(str(part), str(target), 1)
+        elif not named and error.errno in FULL:
+            error.filename = str(target)
+        raise
 
 
 def delete_folder(folder: Path) -> None:

@@ -109,12 +109,34 @@ def check_writable(folder: Path, what: str, variable: str) -> None:
         MachineError: the folder cannot be written, or its disk is full.
     """
     try:
-        nearest = next(place for place in (folder, *folder.parents) if place.exists())
-        with tempfile.TemporaryFile(dir=nearest) as file:
-            file.write(bytes(PROBE))
-            file.flush()
+        _probe(folder)
     except OSError as error:
         raise folder_error(error, folder, what, variable) from error
+
+
+def check_output(path: Path) -> None:
+    """Check that a file or a folder can be made, before the work of which it will hold the result.
+
+    Raises:
+        MachineError: its folder cannot be written, or the disk is full.
+    """
+    try:
+        _probe(path.absolute().parent)
+    except OSError as error:
+        why = "its disk is full" if error.errno in FULL else error.strerror or error
+        raise MachineError(f"'{path}' cannot be written: {why}") from error
+
+
+def _probe(folder: Path) -> None:
+    """Write a temporary file into a folder, or into its nearest parent that exists.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    with tempfile.TemporaryFile(dir=nearest) as file:
+        file.write(bytes(PROBE))
+        file.flush()
 
 
 def folder_error(error: OSError, folder: Path, what: str, variable: str) -> MachineError:

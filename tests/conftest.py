@@ -1,7 +1,8 @@
-"""What every test shares: no environment of the person who runs them, and a folder in memory."""
+"""What every test shares: no environment of the person who runs them, a folder in memory, a small disk."""
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,16 @@ def pytest_configure(config):
 def _own_environment(monkeypatch):
     for name in ("PATHFRONT_STORAGE", "PATHFRONT_ARTIFACTS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -270,6 +270,9 @@ class _Writer:
     """Writes the table of a study into its file, again and again as candidates end."""
 
     def __init__(self, url: str, config: "StudyConfig", path: Path) -> None:
+        from space.machine import check_output
+
+        check_output(path)
         self._url, self._config, self._path = url, config, path
         self._written = -EVERY
 

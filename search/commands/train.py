@@ -84,6 +84,7 @@ def run(
         threads_of,
     )
     from search.commands.scores import print_scorecard
+    from space.machine import check_output
     from space.recipe import Recipe
 
     path = Path(folder)
@@ -104,6 +105,7 @@ def run(
     if finished:
         output.say(f"{folder} is trained on {output.short(tokens)} tokens already; more take it further")
     else:
+        check_output(path / FOLDER)
         output.say(f"training {folder} on {output.short(tokens)} tokens of suite {recipe.suite.name}")
     given = {"tokens": tokens, "device": None if device == "auto" else device, "threads": threads}
     given |= {"devices": devices, "strategy": None if strategy == "ddp" else strategy}

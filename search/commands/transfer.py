@@ -40,10 +40,10 @@ def run(
     from search.understand.transfer import transfer
 
     seen = read_studied(study, table, storage)
-    found = transfer(seen)
     if csv is not None:
         count = write_ratios(seen, Path(csv))
         output.say(f"ratios.csv and metrics.csv of {count} trials in {csv}")
+    found = transfer(seen)
     if json:
         output.print_json(found)
     else:

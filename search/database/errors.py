@@ -79,7 +79,7 @@ def failure(error: BaseException, url: str) -> StorageError:
         full.errno = errno.ENOSPC
         return full
     kind = StorageUnavailable if _may_pass(error, cause) else StorageError
-    if path is not None and _sqlite_code(cause) == sqlite3.SQLITE_READONLY:
+    if path is not None and _sqlite_code(cause) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
         reason += unwritable(path)
     return kind(f"the database '{shown(url)}' cannot be used: {reason}")
 

@@ -18,6 +18,7 @@ from space.cost import price
 from space.errors import CheckpointError, NotFoundError, StudyFileError, closest
 from space.files import file_sha256, write_folder_atomically
 from space.growth import TargetSize, grow
+from space.machine import check_output
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Recipe
 from space.records import SuiteRecord
 
@@ -175,15 +176,17 @@ def choose(
 
 
 def require_new(folder: Path) -> None:
-    """Check that an output folder does not exist.
+    """Check that an output folder does not exist, and can be made.
 
     Raises:
         StudyFileError: the folder exists.
+        MachineError: it cannot be made.
     """
     if folder.exists():
         raise StudyFileError(
             f"an export goes into a new folder, and '{folder}' exists; choose another with -o"
         )
+    check_output(folder)
 
 
 def _write(folder: Path, recipe: Recipe, tokenizer: bytes, text: str) -> None:

@@ -286,17 +286,25 @@ def copy_stored(uri: str, target: Path) -> None:
     Raises:
         StorageError: it is missing or cannot be read.
         StorageUnavailable: its store does not answer.
+        OSError: the copy cannot be written.
     """
-    failure = f"'{uri.removeprefix('file://')}' cannot be copied"
-    with _failures(failure):
+    with target.open("wb") as copy:
+        for block in _blocks(uri):
+            copy.write(block)
+
+
+def _blocks(uri: str) -> Iterator[bytes]:
+    """The content of a stored file, part by part."""
+    with _failures(f"'{uri.removeprefix('file://')}' cannot be copied"):
         files, path = file_system(uri)
         if not _exists(files, path):
             raise StorageError(
                 f"the weights are looked for in '{uri.removeprefix('file://')}' and are not there; mount the"
                 " place or move the folder back"
             )
-        with files.open(path, "rb") as source, target.open("wb") as copy:
-            shutil.copyfileobj(source, copy, _BLOCK)
+        with files.open(path, "rb") as source:
+            while block := source.read(_BLOCK):
+                yield block
 
 
 def _storage_error(failure: str, error: BaseException) -> StorageError:

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -203,6 +205,34 @@ def test_an_export_gets_a_folder_for_transformers_later(reader, pathfront, tmp_p
     assert "'best' is an export of one trial" in said
     assert left_behind(tmp_path) == ["best", "elsewhere"]
     assert loads(tmp_path / "best" / "hf")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "quick", "-o"),
+        ("export", "quick", "--scale", "10x", "-o"),
+        ("transfer", "quick", "--csv"),
+        ("table", "write", "quick", "-o"),
+        ("table", "record", "quick", "-o"),
+    ],
+    ids=" ".join,
+)
+def test_a_place_that_cannot_be_written_is_one_line_before_any_work(reader, pathfront, tmp_path, command):
+    (tmp_path / "file").write_text("in the way")
+    code, out, said = pathfront(*command, "file/new", "--storage", reader.url)
+    assert (code, out, said) == (1, "", "error: 'file/new' cannot be written: Not a directory\n")
+    assert [study.name for study in reader.studies()] == ["quick"]
+
+
+def test_an_export_to_a_full_disk_names_its_place(reader, pathfront, small_disk):
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "fill").write_bytes(bytes(2**17))
+    (small_disk / "fill").write_bytes(bytes(2**16 - 2**13))
+    code, out, said = pathfront("export", "quick", "-o", "disk/best", "--storage", reader.url)
+    assert (code, out) == (1, "")
+    assert re.fullmatch(rf"error: '{small_disk}/best(/[a-z.]+)?': No space left on device\n", said)
+    assert os.listdir(small_disk) == ["fill"]
 
 
 def test_damaged_weights_leave_an_export_as_it_was(reader, pathfront, tmp_path):

@@ -153,7 +153,7 @@ def test_a_log_that_another_user_left_is_named(study, folder):
     assert f"while nothing runs, rm -f '{wal(study)}' '{shm(study)}'" in done.stderr
 
 
-def test_a_read_only_file_system_is_read(study, folder, tmp_path):
+def test_a_read_only_file_system_is_read_and_who_writes_is_told(study, folder, tmp_path):
     mounted = folder / "mounted"
     mounted.mkdir()
     if run("mount", "--bind", "-o", "ro", folder, mounted).returncode:
@@ -164,6 +164,9 @@ def test_a_read_only_file_system_is_read(study, folder, tmp_path):
         done = run(PATHFRONT, "status", "--storage", f"sqlite:///{mounted / 'study.db'}")
         assert (done.returncode, done.stderr) == (0, "")
         assert "first" in done.stdout
+        done = run(PATHFRONT, "retry", "first", "--storage", f"sqlite:///{mounted / 'study.db'}")
+        assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+        assert done.stderr.endswith(f"; you may not write '{mounted / 'study.db'}', '{mounted}'\n")
         assert files(folder) == ["mounted", "study.db"]
     finally:
         subprocess.run(["umount", mounted], check=True)

@@ -1,6 +1,15 @@
 from space.errors import StorageError, closest, nearest, one_line
 
 
+def test_an_error_of_the_system_is_the_name_and_the_reason_without_its_number():
+    full = OSError(28, "No space left on device")
+    assert one_line(full) == "No space left on device"
+    full.filename = "/a/b"
+    assert one_line(full) == "'/a/b': No space left on device"
+    assert one_line(OSError(18, "Invalid link", "a", None, "b")) == "[Errno 18] Invalid link: 'a' -> 'b'"
+    assert one_line(OSError("of a library")) == "of a library"
+
+
 def test_a_message_is_put_on_one_line():
     assert one_line(ValueError("two\n  lines,\tand a tab")) == "two lines, and a tab"
     assert one_line("text\n") == "text"

@@ -127,6 +127,18 @@ def test_a_place_that_cannot_be_written_is_one_line_with_its_variable(tmp_path, 
         place().check_writable()
 
 
+def test_where_an_output_cannot_be_made_is_one_line(tmp_path, small_disk):
+    machine.check_output(tmp_path / "deep" / "folder" / "file")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(MachineError, match=r"^'.*/file/new' cannot be written: Not a directory$"):
+        machine.check_output(tmp_path / "file" / "new")
+    with pytest.raises(OSError, match="No space"):
+        (small_disk / "fill").write_bytes(bytes(2**17))
+    with pytest.raises(MachineError, match=r"^'.*/disk/new' cannot be written: its disk is full$"):
+        machine.check_output(small_disk / "new")
+    assert sorted(os.listdir(tmp_path)) == ["disk", "file"]
+
+
 def test_a_full_disk_is_said_to_be_full():
     error = machine.folder_error(OSError(errno.ENOSPC, "No space left"), Path("/a"), "data", "X")
     assert (

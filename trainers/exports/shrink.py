@@ -17,6 +17,7 @@ from space.contract import Budget
 from space.cost import TRAINING_FACTOR, price
 from space.errors import Interrupted, StudyFileError
 from space.files import file_sha256, move_durably, write_atomically
+from space.machine import check_output
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Parent, Recipe
 from space.records import SuiteRecord
 from space.scores import Scorecard
@@ -71,6 +72,7 @@ class Plan(NamedTuple):
         Raises:
             NotFoundError: the folder is not an export.
             StudyFileError: no width fits the share, or `output` exists.
+            MachineError: `output` cannot be made.
             CheckpointError: a file of the export is missing or damaged.
         """
         recipe = Recipe.read(folder)
@@ -80,6 +82,7 @@ class Plan(NamedTuple):
             raise StudyFileError(
                 f"an export goes into a new folder, and '{output}' exists; choose another with -o"
             )
+        check_output(output)
         check_tokenizer(folder, recipe)
         trained = full_scorecard(folder)
         behind = recipe.tokens if trained is None else trained.spent.tokens
