@@ -296,6 +296,7 @@ class Study:
 
         Raises:
             StudyFileError: the arguments contradict each other, or the folder exists.
+            MachineError: the folder cannot be made.
             NotFoundError: there is no such trial, or the front is empty.
             CheckpointError: the trial's weights are damaged, or it has none.
             StorageError: its weights are missing, or their store cannot be reached.
@@ -331,6 +332,7 @@ class Study:
 
         Raises:
             StudyFileError: the arguments contradict each other, the folder exists, or the size cannot be met.
+            MachineError: the folder cannot be made.
             NotFoundError: there is no such trial, or the front is empty.
 
         Example:

@@ -53,6 +53,7 @@ def export(
 
     Raises:
         StudyFileError: the options contradict each other, or the folder exists.
+        MachineError: the folder cannot be made.
         NotFoundError: there is no such study or trial, or the front is empty.
         CheckpointError: the trial's weights are damaged, or it has none.
         StorageError: its weights are missing, or their store cannot be reached.
@@ -109,6 +110,7 @@ def export_grown(
 
     Raises:
         StudyFileError: the options contradict each other, the folder exists, or the scale cannot be met.
+        MachineError: the folder cannot be made.
         NotFoundError: there is no such study or trial, or the front is empty.
     """
     require_new(folder)
@@ -180,6 +182,7 @@ def require_new(folder: Path) -> None:
 
     Raises:
         StudyFileError: the folder exists.
+        MachineError: the folder cannot be made.
         MachineError: it cannot be made.
     """
     if folder.exists():

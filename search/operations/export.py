@@ -79,6 +79,7 @@ def add_hf(export: Path, folder: Path | None = None) -> Path:
 
     Raises:
         StudyFileError: the folder exists, or transformers has no class for the candidate.
+        MachineError: the folder cannot be made.
         NotFoundError: it is no export, or has no weights yet.
         CheckpointError: a file of the export is damaged.
     """
