@@ -38,12 +38,15 @@ def run(
     from search.commands import output
     from search.understand.ratios import write_ratios
     from search.understand.transfer import transfer
+    from space.machine import check_output
 
+    if csv is not None:
+        check_output(Path(csv))
     seen = read_studied(study, table, storage)
+    found = transfer(seen)
     if csv is not None:
         count = write_ratios(seen, Path(csv))
         output.say(f"ratios.csv and metrics.csv of {count} trials in {csv}")
-    found = transfer(seen)
     if json:
         output.print_json(found)
     else:

@@ -13,7 +13,6 @@ from pathlib import Path
 from search.choose.studied import Studied
 from space.errors import StudyFileError
 from space.files import write_folder_atomically
-from space.machine import check_output
 
 RATIOS, METRICS = "ratios.csv", "metrics.csv"
 KEY = ("candidate", "rung")
@@ -31,12 +30,10 @@ def write_ratios(studied: Studied, folder: Path) -> int:
 
     Raises:
         StudyFileError: the folder exists.
-        MachineError: it cannot be made.
         NotFoundError: too few candidates have a score.
     """
     if folder.exists():
         raise StudyFileError(f"the tables go into a new folder, and '{folder}' exists; choose another")
-    check_output(folder)
     models, tasks = studied.models("a table of mixtures"), studied.problem.suite.tasks
     trials = sorted(models.scored(studied.view), key=lambda trial: (trial.candidate, trial.rung))
     params = {candidate.id: candidate.params for candidate in studied.view.candidates}
