@@ -6,7 +6,8 @@
 Takes candidates that the search scored at the highest rung of finished studies in `runs/pathfront.db`, spread
 evenly over the order of their scores. Each is exported and trained from the first step with a seed that no
 search has used, on `--factor` times the tokens of that rung, and scored on the report episodes, which no
-search has seen. Prints the rank correlation of both scores with a bootstrap interval over candidates.
+search has seen. Prints the rank correlations of that score with the first one, and with the FLOPs per token,
+with bootstrap intervals over candidates.
 
 `--workers` trainings run side by side, on a core each. A call that was stopped continues where it was.
 """
@@ -88,13 +89,15 @@ def report(lines: Sequence[Line]) -> None:
             f"| {line['study']} | {line['trial']} | {line['searched']:.3f} |"
             f" {line['longer']:.3f} ± {line['stderr']:.3f} s.e. | {line['flops_per_token']:,.0f} |"
         )
-    pairs = np.array([(line["searched"], line["longer"]) for line in lines])
-    if len(pairs) < 3:
+    if len(lines) < 3:
         return
-    rng = np.random.default_rng(0)
-    drawn = [_spearman(pairs[rng.integers(len(pairs), size=len(pairs))]) for _ in range(DRAWS)]
-    low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    print(f"\nrank correlation {_spearman(pairs):.2f} [{low:.2f}, {high:.2f}] of {len(pairs)} candidates")
+    print(f"\nrank correlation of the score after longer training, {len(lines)} candidates")
+    for key, name in (("searched", "the score at the highest rung"), ("flops_per_token", "FLOPs per token")):
+        pairs = np.array([(line[key], line["longer"]) for line in lines])
+        rng = np.random.default_rng(0)
+        drawn = [_spearman(pairs[rng.integers(len(pairs), size=len(pairs))]) for _ in range(DRAWS)]
+        low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        print(f"- with {name}: {_spearman(pairs):.2f} [{low:.2f}, {high:.2f}]")
 
 
 def _spearman(pairs: np.ndarray) -> float:
