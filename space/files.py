@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from space.machine import FULL
+from space.errors import StudyFileError
+from space.machine import FULL, check_output
 
 PART = ".part"  # ends the names of files and folders that are being written; they begin with a dot
 
@@ -107,6 +108,23 @@ def _errors_name(target: Path, part: Path) -> Iterator[None]:
         elif not named and error.errno in FULL:
             error.filename = str(target)
         raise
+
+
+def require_new(folder: Path, what: str = "an export goes", option: str = "-o") -> None:
+    """Check that an output folder does not exist, and can be made, before the work for it.
+
+    Args:
+        folder: its path.
+        what: goes into it, for the message.
+        option: names it.
+
+    Raises:
+        StudyFileError: the folder exists.
+        MachineError: it cannot be made.
+    """
+    if folder.exists():
+        raise StudyFileError(f"{what} into a new folder, and '{folder}' exists; choose another with {option}")
+    check_output(folder)
 
 
 def delete_folder(folder: Path) -> None:

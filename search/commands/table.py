@@ -270,8 +270,11 @@ class _Writer:
     """Writes the table of a study into its file, again and again as candidates end."""
 
     def __init__(self, url: str, config: "StudyConfig", path: Path) -> None:
+        from space.errors import StudyFileError
         from space.machine import check_output
 
+        if path.is_dir():
+            raise StudyFileError(f"a table is one file, and '{path}' is a folder; choose another with -o")
         check_output(path)
         self._url, self._config, self._path = url, config, path
         self._written = -EVERY

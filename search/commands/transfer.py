@@ -36,12 +36,11 @@ def run(
     from pathlib import Path
 
     from search.commands import output
-    from search.understand.ratios import write_ratios
+    from search.understand.ratios import require_tables_new, write_ratios
     from search.understand.transfer import transfer
-    from space.machine import check_output
 
     if csv is not None:
-        check_output(Path(csv))
+        require_tables_new(Path(csv))
     seen = read_studied(study, table, storage)
     found = transfer(seen)
     if csv is not None:

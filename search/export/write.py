@@ -16,9 +16,8 @@ from search.read.rows import CheckpointRow, TrialDetail
 from search.store.artifacts import copy_stored
 from space.cost import price
 from space.errors import CheckpointError, NotFoundError, StudyFileError, closest
-from space.files import file_sha256, write_folder_atomically
+from space.files import file_sha256, require_new, write_folder_atomically
 from space.growth import TargetSize, grow
-from space.machine import check_output
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Growth, Origin, Recipe
 from space.records import SuiteRecord
 
@@ -175,21 +174,6 @@ def choose(
     if not front:
         raise NotFoundError(no_front(reader, study, max_flops))
     return reader.trial(study, picked(front, pick or "best").trial)
-
-
-def require_new(folder: Path) -> None:
-    """Check that an output folder does not exist, and can be made.
-
-    Raises:
-        StudyFileError: the folder exists.
-        MachineError: the folder cannot be made.
-        MachineError: it cannot be made.
-    """
-    if folder.exists():
-        raise StudyFileError(
-            f"an export goes into a new folder, and '{folder}' exists; choose another with -o"
-        )
-    check_output(folder)
 
 
 def _write(folder: Path, recipe: Recipe, tokenizer: bytes, text: str) -> None:

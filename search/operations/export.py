@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from search.export.card import with_hf
-from search.export.write import choose, export, export_grown, require_new
+from search.export.write import choose, export, export_grown
 from search.read.results import Reader
 from search.read.rows import TrialDetail
 from search.tokenizers import adopt_model
-from space.files import write_atomically, write_folder_atomically
+from space.files import require_new, write_atomically, write_folder_atomically
 from space.growth import TargetSize
 from space.recipe import CARD_FILE, HF_FOLDER, Recipe
 from space.records import SuiteRecord

@@ -94,7 +94,7 @@ def draw_pool(config: StudyConfig, suite: SuiteRecord, rng: np.random.Generator)
     pool: list[Feasible] = []
     problem = Problem.of(config, suite)
     for _ in range(DRAWS):
-        found = problem.feasible(config.space.sample(suite, rng))
+        found = problem.feasible(problem.sample(rng))
         if found is not None:
             pool.append(found)
             if len(pool) == POOL:

@@ -11,11 +11,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from search.choose.studied import Studied
-from space.errors import StudyFileError
-from space.files import write_folder_atomically
+from space.files import require_new, write_folder_atomically
 
 RATIOS, METRICS = "ratios.csv", "metrics.csv"
 KEY = ("candidate", "rung")
+
+
+def require_tables_new(folder: Path) -> None:
+    """Check that the tables can be written into a folder, before the work for them; see `require_new`."""
+    require_new(folder, "the tables go", "--csv")
 
 
 def write_ratios(studied: Studied, folder: Path) -> int:
@@ -30,10 +34,10 @@ def write_ratios(studied: Studied, folder: Path) -> int:
 
     Raises:
         StudyFileError: the folder exists.
+        MachineError: it cannot be made.
         NotFoundError: too few candidates have a score.
     """
-    if folder.exists():
-        raise StudyFileError(f"the tables go into a new folder, and '{folder}' exists; choose another")
+    require_tables_new(folder)
     models, tasks = studied.models("a table of mixtures"), studied.problem.suite.tasks
     trials = sorted(models.scored(studied.view), key=lambda trial: (trial.candidate, trial.rung))
     params = {candidate.id: candidate.params for candidate in studied.view.candidates}

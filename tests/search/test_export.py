@@ -225,6 +225,27 @@ def test_a_place_that_cannot_be_written_is_one_line_before_any_work(reader, path
     assert [study.name for study in reader.studies()] == ["quick"]
 
 
+A_FILE = "a table is one file, and 'there' is a folder; choose another with -o"
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("export quick -o", "an export goes into a new folder, and 'there' exists; choose another with -o"),
+        (
+            "transfer quick --csv",
+            "the tables go into a new folder, and 'there' exists; choose another with --csv",
+        ),
+        ("table write quick -o", A_FILE),
+        ("table record quick -o", A_FILE),
+    ],
+)
+def test_a_place_that_is_taken_is_one_line_before_any_work(reader, pathfront, tmp_path, command, why):
+    (tmp_path / "there").mkdir()
+    assert pathfront(*command.split(), "there", "--storage", reader.url) == (2, "", f"error: {why}\n")
+    assert [study.name for study in reader.studies()] == ["quick"]
+
+
 def test_an_export_to_a_full_disk_names_its_place(reader, pathfront, small_disk):
     with pytest.raises(OSError, match="No space"):
         (small_disk / "fill").write_bytes(bytes(2**17))

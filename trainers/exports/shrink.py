@@ -16,8 +16,7 @@ from space.candidate import CHANNELS, Architecture, CandidateConfig
 from space.contract import Budget
 from space.cost import TRAINING_FACTOR, price
 from space.errors import Interrupted, StudyFileError
-from space.files import file_sha256, move_durably, write_atomically
-from space.machine import check_output
+from space.files import file_sha256, move_durably, require_new, write_atomically
 from space.recipe import CARD_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Parent, Recipe
 from space.records import SuiteRecord
 from space.scores import Scorecard
@@ -78,11 +77,7 @@ class Plan(NamedTuple):
         recipe = Recipe.read(folder)
         arch = recipe.candidate.architecture
         candidate = recipe.candidate.model_copy(update={"architecture": narrower(arch, channels)})
-        if output.exists():
-            raise StudyFileError(
-                f"an export goes into a new folder, and '{output}' exists; choose another with -o"
-            )
-        check_output(output)
+        require_new(output)
         check_tokenizer(folder, recipe)
         trained = full_scorecard(folder)
         behind = recipe.tokens if trained is None else trained.spent.tokens
