@@ -66,6 +66,7 @@ def run(
     artifacts: str,
     on_tick: Callable[[], None] = lambda: None,
     on_interrupt: Callable[[], None] = lambda: None,
+    on_replaced: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Run a study's workers on its engine until the study is finished.
 
@@ -79,6 +80,7 @@ def run(
         artifacts: where checkpoints go; logs of the workers go to `logs` in the study's folder there.
         on_tick: called about twice a second.
         on_interrupt: called at the first signal, in a signal handler.
+        on_replaced: called with one line for each worker that ended and gets another one in its place.
 
     Raises:
         Interrupted: a stop was requested; all trials are at a checkpoint.
@@ -91,7 +93,7 @@ def run(
     """
     database = open_writer(url, create=False)
     try:
-        _run(database, url, study, workers, artifacts, on_tick, on_interrupt)
+        _run(database, url, study, workers, artifacts, on_tick, on_interrupt, on_replaced)
     finally:
         database.dispose()
 
@@ -104,12 +106,14 @@ def _run(
     artifacts: str,
     on_tick: Callable[[], None],
     on_interrupt: Callable[[], None],
+    on_replaced: Callable[[str], None],
 ) -> None:
     config = load_study(database, url, study).config
     engine = make_engine(config)
     _, count = engine.plan(workers)
     files = open_files(database, url, study, artifacts)
     launcher = Launcher(database, url, study, artifacts, files.folder("logs"), engine, count)
+    launcher.on_replaced = on_replaced
 
     def ask() -> None:
         launcher.interrupt()
@@ -195,6 +199,7 @@ class Launcher:
         self._refused: PathfrontError | None = None  # why no further worker is started
         self._given_up: _Place | None = None
         self._patience = patience_seconds()
+        self.on_replaced: Callable[[str], None] = lambda line: None
         self.request = StopRequest()
         self.confirming = False  # whether the workers train confirmations only
         self._insisted = False
@@ -351,6 +356,7 @@ class Launcher:
         else:
             place.early_deaths = place.early_deaths + 1 if ending.early else 0
             if place.early_deaths < EARLY_DEATHS:
+                self.on_replaced(f"worker {place.index} {place.ended}; another one begins; see {place.log}")
                 self._start(place)
             else:
                 self._given_up = place

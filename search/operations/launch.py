@@ -128,7 +128,7 @@ def run_workers(
 
             place = resolve_artifacts(url, artifacts)
             stopping = (lambda: None) if display is None else display.stop
-            launcher.run(url, config.study, workers, place, tick, stopping)
+            launcher.run(url, config.study, workers, place, tick, stopping, tell)
     except (Interrupted, KeyboardInterrupt) as error:
         kind = type(error) if isinstance(error, Interrupted) else Interrupted
         raise kind(f"study '{config.study}' is saved at its checkpoints") from None

@@ -63,9 +63,9 @@ class RunsWorkers:
     def run(self, url, rows):
         """Runs the study, and checks that no worker is left."""
 
-        def run(workers=2, on_tick=lambda: None):
+        def run(workers=2, on_tick=lambda: None, **told):
             try:
-                launcher.run(url, "toy", workers, "artifacts", on_tick)
+                launcher.run(url, "toy", workers, "artifacts", on_tick, **told)
             finally:
                 assert [row["pid"] for row in rows(tables.workers) if alive(row["pid"])] == []
 
@@ -101,7 +101,10 @@ class RunsWorkers:
 
     def test_the_trial_of_a_killed_worker_is_taken_over_at_once(self, study, run, audit, events, rows):
         study(trainer="toy_trainers:fatal_once")
-        run(1)
+        told = []
+        run(1, on_replaced=told.append)
+        (log,) = {row["log"] for row in rows(tables.workers)}
+        assert told == [f"worker 0 was killed by SIGKILL; another one begins; see {log}"]
         audit(failed=1)
         assert events().count("lost") == 1
         assert len(rows(tables.workers)) == 2
