@@ -1,9 +1,10 @@
 """What is believed before a study has scores: a person's priors, and the scores of an earlier study.
 
-Both are one thing to a sampler: a log density of points over the space's own distribution, and draws. The
-density is multiplied to the value of a point with a power that falls as scores accrue (Hvarfner 2022, piBO,
-https://arxiv.org/abs/2204.11051), so that a belief is forgotten: sooner if the scores contradict it. Nothing
-is excluded: a share of the draws, and a part of each density, is the space's own.
+Both are a log density of points over the space's own distribution, and draws. The density of the priors is
+multiplied to the value of a point with a power that falls as scores accrue (Hvarfner 2022, piBO,
+https://arxiv.org/abs/2204.11051), so that they are forgotten: sooner if the scores contradict them. The
+earlier study is part of the surrogate instead (`search.surrogate`), as soon as that is asked. Nothing is
+excluded: a share of the draws, and a part of each density, is the space's own.
 
 A belief compares points of about the same cost. A study seeks a front, in which every cost counts, and the
 values that are best of all belong to expensive candidates.
@@ -52,6 +53,10 @@ class Belief:
         config: the study, with its priors and the copy of an earlier study.
         problem: its space, tasks, limits and seed.
 
+    Attributes:
+        above: as `PoolSpace` takes an earlier study; None without one.
+        states_priors: whether there are priors.
+
     Raises:
         StudyFileError: the earlier study has nothing in common with this one.
     """
@@ -73,10 +78,9 @@ class Belief:
         self._earlier = None
         if config.warm is not None:
             self._earlier = EarlierStudy(config.warm, problem, self._space, self._sample)
-        density = self._log_density(self._space, self._sample)
-        x = by_cost(self._space.points(self._sample).log_flops)
-        self._usual = np.linalg.lstsq(x, density, rcond=None)[0]
-        self._scale = min(1.0, WIDEST / max(float((density - x @ self._usual).std()), 1e-9))
+        self.above = None if self._earlier is None else self._earlier.above
+        self.states_priors = bool(self._knobs or shares)
+        self._tempered = {whole: self._tempering(whole) for whole in (True, False)}
 
     def power(self, scores: int, density: np.ndarray, above: np.ndarray) -> float:
         """Power of the density in the value of a point.
@@ -103,17 +107,33 @@ class Belief:
             space: the space in numbers that the pool belongs to.
             pool: the points.
         """
-        usual = by_cost(space.points(pool).log_flops) @ self._usual
-        return (self._log_density(space, pool) - usual) * self._scale
+        return self._density(space, pool, whole=True)
 
-    def _log_density(self, space: PoolSpace, pool: Pool) -> np.ndarray:
+    def prior_density(self, space: PoolSpace, pool: Pool) -> np.ndarray:
+        """As `log_density`, of the priors alone."""
+        return self._density(space, pool, whole=False)
+
+    def _density(self, space: PoolSpace, pool: Pool, whole: bool) -> np.ndarray:
+        usual, scale = self._tempered[whole]
+        at_cost = by_cost(space.own_points(pool).log_flops) @ usual
+        return (self._log_density(space, pool, whole) - at_cost) * scale
+
+    def _tempering(self, whole: bool) -> tuple[np.ndarray, float]:
+        """What density is usual at a cost, as coefficients of `by_cost`, and the factor of the rest."""
+        density = self._log_density(self._space, self._sample, whole)
+        x = by_cost(self._space.own_points(self._sample).log_flops)
+        usual = np.linalg.lstsq(x, density, rcond=None)[0]
+        return usual, min(1.0, WIDEST / max(float((density - x @ usual).std()), 1e-9))
+
+    def _log_density(self, space: PoolSpace, pool: Pool, whole: bool) -> np.ndarray:
+        """Log density as stated; that of the priors alone unless it is the whole one."""
         density = np.array([self._of_shape(space.key(number)) for number in pool.shape.tolist()])
-        points = space.points(pool)
+        points = space.own_points(pool)
         if RATE in self._knobs:
             density += np.log(self._knobs[RATE].densities(points.log_rate))
         if self._shares is not None:
             density += self._shares.log_density(points.shares)
-        if self._earlier is not None:
+        if self._earlier is not None and whole:
             density += self._earlier.log_density(space, pool)
         return density
 
@@ -173,6 +193,8 @@ class Belief:
         if self._shares is not None:
             logits[believed] = [self._shares.draw(rng, logits[i]) for i in believed]
         pool = Pool(pool.shape, rates, logits)
-        density = self.log_density(space, pool)
-        weights = OWN_DRAWS + (1 - OWN_DRAWS) * np.exp(density)
-        return space.chosen(rng, pool, count, power, weights)
+        return pool.take(space.chosen(rng, pool, count, power, self.weights(space, pool)))
+
+    def weights(self, space: PoolSpace, pool: Pool) -> np.ndarray:
+        """Weights of points of about the same cost in a draw of some of them, (points,)."""
+        return OWN_DRAWS + (1 - OWN_DRAWS) * np.exp(self.log_density(space, pool))

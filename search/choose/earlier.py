@@ -2,8 +2,9 @@
 
 The earlier study has other tasks or other budgets, so its scores are no scores of this study. Its own
 surrogate predicts, for each point, how far the score lies above what others of the same cost reach. The
-prediction enters as a density, the less the more uncertain it is. The knobs that only one of both studies
-varies say nothing, nor do tasks that only one of both has.
+prediction counts the less the more uncertain it is: as a density of what is drawn at random, and in this
+study's surrogate, which learns from its own scores how much they rise with it. The knobs that only one of
+both studies varies say nothing, nor do tasks that only one of both has.
 """
 
 from typing import Any
@@ -21,8 +22,8 @@ from space.knobs import Between, Choices
 from space.knowledge import Warm
 from space.ranges import MIXTURE_PREFIX, Limits
 
-WEIGHT = 1.5  # of a standardised prediction in the log density
-MOST = 3.0  # standardised predictions count up to this
+WEIGHT = 1.5  # of a prediction in the log density, in standard deviations of scores at equal cost
+MOST = 3.0  # standard deviations of scores at equal cost: predictions count up to this
 LEAST_TASKS = 2  # in common, for mixtures to be compared
 
 
@@ -58,20 +59,28 @@ class EarlierStudy:
         self._rows: dict[tuple[Any, ...], np.ndarray | None] = {}
         self._usual = np.zeros(3)
         self._std = 1.0
-        mean, _, known = self._predicted(space, sample)
-        x = by_cost(space.points(sample).log_flops)[known]
+        mean, std, known = self._predicted(space, sample)
+        x = by_cost(space.own_points(sample).log_flops)[known]
         if len(known):
             self._usual = np.linalg.lstsq(x, mean[known], rcond=None)[0]
-            self._std = float(np.std(mean[known] - x @ self._usual)) + 1e-9
+            variance = np.var(mean[known] - x @ self._usual) + np.mean(std[known] ** 2)
+            self._std = float(np.sqrt(variance)) + 1e-9  # of scores at equal cost
 
     def log_density(self, space: PoolSpace, pool: Pool) -> np.ndarray:
         """Log density of points over the space's own distribution, up to a constant, (points,)."""
-        mean, std, known = self._predicted(space, pool)
-        density = np.zeros(len(pool))
-        above = mean - by_cost(space.points(pool).log_flops) @ self._usual
-        sure = self._std**2 / (self._std**2 + std**2)
-        density[known] = (WEIGHT * np.clip(sure * above / self._std, -MOST, MOST))[known]
-        return density
+        return WEIGHT * self.above(space, pool) / self._std
+
+    def above(self, space: PoolSpace, pool: Pool) -> np.ndarray:
+        """How far scores are expected above what is usual at their costs, (points,), in the earlier scores.
+
+        An expectation is near 0 where the earlier study knows little; it is 0 where it knows nothing.
+        """
+        mean, _, known = self._predicted(space, pool)
+        above = np.zeros(len(pool))
+        beyond = mean - by_cost(space.own_points(pool).log_flops) @ self._usual
+        most = MOST * self._std
+        above[known] = np.clip(beyond, -most, most)[known]
+        return above
 
     def _predicted(self, space: PoolSpace, pool: Pool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean and standard deviation (points,) of the earlier study's score, and the indices with one."""
@@ -82,7 +91,7 @@ class EarlierStudy:
             points = Points(
                 np.array([rows[i] for i in known]),
                 np.clip(pool.log_rate[known], *self._space.rate_ends),
-                self._shares(space.points(pool.take(known)).shares),
+                self._shares(space.own_points(pool.take(known)).shares),
             )
             predicted = self._surrogate.predict(points)
             mean[known], std[known] = predicted.mixed_mean, predicted.mixed_std

@@ -46,7 +46,8 @@ class Models:
     @cached_property
     def space(self) -> PoolSpace:
         """The space in numbers."""
-        return PoolSpace(self._problem)
+        belief = self._problem.belief
+        return PoolSpace(self._problem, None if belief is None else belief.above)
 
     def _encoder(self, per_task: bool) -> Encoder:
         """The columns of the models, with a law for each task or one for the score."""

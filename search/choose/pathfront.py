@@ -14,8 +14,8 @@ One candidate in ten is drawn at random. One in five at least is of either kind,
 space holds both.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from search.choose.divergence import Divergence
 from search.choose.kinds import rare_kind_first
 from search.choose.models import models_of
 from search.choose.pool import Pool, PoolSpace
-from search.choose.sampler import Problem, Suggestion
+from search.choose.sampler import Feasible, Problem, Suggestion
 from search.choose.snapshot import Snapshot
 from search.choose.stratified import Stratified
 from search.pareto import nondominated_rank
@@ -42,6 +42,9 @@ BEST, GRADIENT_STEPS, ROUNDS, CHILDREN = 24, 12, 2, 120
 DENSE_EVERY = 3  # one candidate of the start in so many is dense, where the space holds both kinds
 BELIEVED = 100  # points that are drawn by a belief
 BATCH = 32  # points that are drawn at once
+
+START, AT_RANDOM, MODEL = "start", "random", "model"  # rules, as they are noted
+SPREAD = "spread"  # as the stratified sampler draws, noted as a start
 
 
 class Pathfront:
@@ -96,46 +99,79 @@ class Pathfront:
     def suggest(self, view: Snapshot) -> Iterator[Suggestion]:
         """Suggest parameters, best first, each with the rule that suggested it."""
         rng = self._problem.rng(view)
+        rule = self._rule(view, rng)
+        if rule == SPREAD:
+            yield from (Suggestion(params, START) for params in self._spread.suggest(view))
+            return
+        choice, note = self._choice(view, rng) if rule == MODEL else (None, rule)
+        if choice is not None:
+            yield from choice.suggestions()
+            note = "fallback; every point of the pool is known"
+        yield from self._drawn(rng, view, note)
+
+    def choose_among(self, view: Snapshot, pool: Sequence[Feasible]) -> Feasible:
+        """The next candidate where only those of a pool can be tried, with the rule that chose it."""
+        rng = self._problem.rng(view)
+        rule = self._rule(view, rng)
+        if rule == SPREAD:
+            return replace(self._spread.choose_among(view, pool), note=START)
+        choice, note = self._choice(view, rng) if rule == MODEL else (None, rule)
         space = self.models.space
+        points, kept = space.encode([found.params for found in pool])
+        if choice is not None:
+            best = choice.order(points)[0]
+            return replace(pool[int(kept[best])], note=choice.note)
+        weights = np.ones(len(points))
+        if self.belief is not None and note == START:
+            weights = self.belief.weights(space, points)
+        drawn = space.chosen(rng, points, BATCH, self._power(note), weights)
+        best = drawn[self._of_kind(space, points.take(drawn), view, note)[0]]
+        return replace(pool[int(kept[best])], note=note)
+
+    def _rule(self, view: Snapshot, rng: np.random.Generator) -> str:
+        """The rule that the next candidate is chosen by."""
         scored = {trial.candidate for trial in self.models.scored(view)}
         few = len(view.candidates) < self._starts or len(scored) < LEAST_SCORED
         control = self._problem.next_control(view)
         most_cheap = MOST_CHEAP * self._starts
         if few and (view.workers > most_cheap or (not control and len(view.candidates) >= most_cheap)):
-            yield from (Suggestion(params, "start") for params in self._spread.suggest(view))
-            return
+            return SPREAD
         if few or control:
-            yield from self._drawn(space, rng, view, self._start_power, "start")
-            return
-        if rng.random() < self._random:
-            yield from self._drawn(space, rng, view, RANDOM_POWER, "random")
-            return
-        try:
-            surrogate = self.models.surrogate(view)
-            least = self._problem.threshold
-            choice = Choice(self.models.space, surrogate, view, rng, self._gradient, self.belief, least)
-        except np.linalg.LinAlgError as error:
-            yield from self._drawn(
-                space, rng, view, RANDOM_POWER, f"fallback; the models cannot be fitted: {error}"
-            )
-            return
-        yield from choice.suggestions()
-        yield from self._drawn(space, rng, view, RANDOM_POWER, "fallback; every point of the pool is known")
+            return START
+        return AT_RANDOM if rng.random() < self._random else MODEL
 
-    def _drawn(
-        self, space: PoolSpace, rng: np.random.Generator, view: Snapshot, power: float, note: str
-    ) -> Iterator[Suggestion]:
+    def _choice(self, view: Snapshot, rng: np.random.Generator) -> "tuple[Choice | None, str]":
+        """A choice by the models, and their rule; without them if they cannot be fitted, and why."""
+        try:
+            surrogate, least = self.models.surrogate(view), self._problem.threshold
+            space = self.models.space
+            choice = Choice(space, surrogate, view, rng, self._gradient, self.belief, least)
+        except np.linalg.LinAlgError as error:
+            return None, f"fallback; the models cannot be fitted: {error}"
+        return choice, MODEL
+
+    def _power(self, note: str) -> float:
+        """Power of the FLOPs with which bins of cost are drawn."""
+        return self._start_power if note == START else RANDOM_POWER
+
+    def _drawn(self, rng: np.random.Generator, view: Snapshot, note: str) -> Iterator[Suggestion]:
         """Random points without end; with the control mixture where the next candidate tries it."""
         control = self._problem.next_control(view)
-        dense = len(view.candidates) % DENSE_EVERY == 0
+        space, power = self.models.space, self._power(note)
         while True:
-            if self.belief is not None and note == "start":
+            if self.belief is not None and note == START:
                 pool = self.belief.pool(space, rng, BATCH, power)
             else:
                 pool = space.random(rng, BATCH, power)
-            wanted = np.flatnonzero(space.points(pool).sparse != dense) if note == "start" else np.array([])
-            for index in wanted if len(wanted) else range(len(pool)):
-                yield Suggestion({**space.params(pool, int(index)), **control}, note)
+            for index in self._of_kind(space, pool, view, note):
+                yield Suggestion({**space.params(pool, index), **control}, note)
+
+    @staticmethod
+    def _of_kind(space: PoolSpace, pool: Pool, view: Snapshot, note: str) -> list[int]:
+        """Points of a pool; at the start only those of the kind whose turn it is, if there are any."""
+        dense = len(view.candidates) % DENSE_EVERY == 0
+        wanted = np.flatnonzero(space.points(pool).sparse != dense).tolist() if note == START else []
+        return wanted or list(range(len(pool)))
 
 
 class Choice:
@@ -162,6 +198,7 @@ class Choice:
         least_score: float = 0.0,
     ) -> None:
         self._belief = belief
+        self._priors = belief if belief is not None and belief.states_priors else None
         self._space, self._encoder, self._surrogate = space, surrogate.encoder, surrogate
         self._view, self._rng, self._gradient = view, rng, gradient
         self._known, kept = space.encode([candidate.params for candidate in view.candidates])
@@ -175,10 +212,10 @@ class Choice:
         self._front = surrogate.front(known, predicted, least_score)
         self._ranked = np.column_stack((predicted.mixed_mean, known.costs))
         self.power = 0.0
-        if belief is not None:
+        if self._priors is not None:
             above = _above(predicted.mixed_mean, known.costs)
-            density = belief.log_density(space, self._alive)
-            self.power = belief.power(len(np.unique(surrogate.seen.candidate)), density, above)
+            density = self._priors.prior_density(space, self._alive)
+            self.power = self._priors.power(len(np.unique(surrogate.seen.candidate)), density, above)
 
     def suggestions(self) -> Iterator[Suggestion]:
         """Points of the pool, the best first."""
@@ -192,10 +229,22 @@ class Choice:
             added = Pool.joined(children)
             pool = Pool.joined((pool, added))
             value = np.append(value, self._value(added))
-        note = f"model; the law weighs {self._surrogate.law_weight:.2f}"
+        for index in self._kinds_first(pool, value):
+            yield Suggestion(self._space.params(pool, index), self.note)
+
+    @property
+    def note(self) -> str:
+        """The rule, and how much the scaling law counts."""
+        return f"{MODEL}; the law weighs {self._surrogate.law_weight:.2f}"
+
+    def order(self, pool: Pool) -> list[int]:
+        """Indices of given points, the best first."""
+        return self._kinds_first(pool, self._value(pool))
+
+    def _kinds_first(self, pool: Pool, value: np.ndarray) -> list[int]:
+        """Indices by falling value; those of a kind that is rare among the study's candidates first."""
         sparse, known = self._space.points(pool).sparse, self._space.points(self._known).sparse
-        for index in rare_kind_first(np.argsort(-value, kind="stable"), sparse, known).tolist():
-            yield Suggestion(self._space.params(pool, index), note)
+        return rare_kind_first(np.argsort(-value, kind="stable"), sparse, known).tolist()
 
     def _pool(self) -> Pool:
         space, rng = self._space, self._rng
@@ -209,15 +258,15 @@ class Choice:
         return Pool.joined(parts)
 
     def _value(self, pool: Pool) -> np.ndarray:
-        """Expected gain of each point for its compute, times the belief, (points,)."""
+        """Expected gain of each point for its compute, times the priors, (points,)."""
         return self.expected(pool).value
 
     def expected(self, pool: Pool) -> "Expected":
         """What is expected of points, from which the next candidate is chosen."""
         points = self._space.points(pool)
         factor = np.ones(len(pool))
-        if self._belief is not None:
-            factor = np.exp(self.power * self._belief.log_density(self._space, pool))
+        if self._priors is not None:
+            factor = np.exp(self.power * self._priors.prior_density(self._space, pool))
         return Expected(
             gain=self._front.gain(points, self._space.most_log_costs),
             survives=self._divergence.survives(points),
@@ -263,7 +312,7 @@ class Expected:
         gain: of the front in hypervolume, if training does not diverge.
         survives: probability that it does not diverge.
         cost: FLOPs per token, and those of the cheapest candidate.
-        belief: factor of the study's belief; 1 without one.
+        belief: factor of the study's priors; 1 without them.
     """
 
     gain: np.ndarray

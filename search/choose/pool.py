@@ -6,8 +6,8 @@ decide costs and feasibility, so each is built and priced once.
 
 import copy
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -67,10 +67,15 @@ class PoolSpace:
 
     Args:
         problem: the study's space, tasks, limits and seed.
+        earlier: space and pool -> what an earlier study expects of the pool's points, (points,), as in
+            `Points.earlier`; None without one.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(
+        self, problem: Problem, earlier: "Callable[[PoolSpace, Pool], np.ndarray] | None" = None
+    ) -> None:
         self._problem = problem
+        self._earlier = earlier
         space, suite = problem.space, problem.suite
         self._shares, self.groups = problem.shares, problem.shares.groups.names
         self.mixed = bool(space.mixture.parameters(suite))
@@ -89,7 +94,7 @@ class PoolSpace:
         self._log_costs: list[list[float]] = []
         self.drawn = self._draw_shapes()
         self._first = len(self._keys)
-        drawn = self.points(self._of_shapes(self.drawn))
+        drawn = self.own_points(self._of_shapes(self.drawn))
         log_flops = drawn.log_flops
         self.edges = np.linspace(log_flops.min(), log_flops.max(), COST_BINS + 1)
         bins = self.bin_of(log_flops)
@@ -157,7 +162,12 @@ class PoolSpace:
         return Pool(shapes, np.log(np.array(rates)[kept]), logits), kept
 
     def points(self, pool: Pool) -> Points:
-        """The points of a pool as numbers."""
+        """The points of a pool as numbers, with what an earlier study expects of them."""
+        points = self.own_points(pool)
+        return points if self._earlier is None else replace(points, earlier=self._earlier(self, pool))
+
+    def own_points(self, pool: Pool) -> Points:
+        """The points of a pool as numbers, without an earlier study."""
         rows = np.array([self._rows[number] for number in pool.shape]).reshape(-1, len(self._rows[0]))
         shares = self._uncapped(pool)
         if self._shares.caps is not None:
@@ -191,8 +201,8 @@ class PoolSpace:
 
     def chosen(
         self, rng: np.random.Generator, pool: Pool, count: int, power: float, weights: np.ndarray
-    ) -> Pool:
-        """Points of a pool, some more than once, whose bins of cost are drawn as `random` draws them.
+    ) -> np.ndarray:
+        """Indices of points of a pool, some more than once, whose bins of cost are drawn as in `random`.
 
         Args:
             rng: random numbers.
@@ -201,10 +211,11 @@ class PoolSpace:
             power: of the FLOPs at the centre of a bin.
             weights: (points,) of the points of a bin.
         """
-        of = self.bin_of(self.points(pool).log_flops)
+        of = self.bin_of(self.own_points(pool).log_flops)
         bins = self._drawn_bins(rng, np.unique(of).tolist(), count, power)
-        taken = [rng.choice(np.flatnonzero(of == one), p=_normal(weights[of == one])) for one in bins]
-        return pool.take(np.array(taken))
+        return np.array(
+            [rng.choice(np.flatnonzero(of == one), p=_normal(weights[of == one])) for one in bins]
+        )
 
     def _drawn_bins(
         self, rng: np.random.Generator, full: Sequence[int], count: int, power: float

@@ -3,7 +3,7 @@
 Proposals depend only on the seed and on what the ledger holds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,9 +129,7 @@ class Proposer:
         if given is not None:
             return _proposal(given, Provenance(START, "given by the study file").origin)
         control = bool(self.problem.next_control(view))
-        source = (
-            Provenance("control", self.problem.control_note) if control else Provenance(self._fallback_name)
-        )
+        source = self._control if control else Provenance(self._fallback_name)
         if self.sampler is not self._fallback and (not control or self._draws_controls):
             with suggesting(self.config.search):
                 suggested = self.sampler.suggest(view)
@@ -141,11 +139,41 @@ class Proposer:
                     looked_at = Counted(self._checked(suggested))
                     found = next(self.problem.usable(looked_at, view), None)
                     if found is not None:
-                        noted = one_line(f"{self.name} {found.note}")[:LENGTH]
-                        return _proposal(found, source.origin if control else noted)
+                        return _proposal(found, source.origin if control else self._noted(found))
                     source = Provenance(self.name + FALLBACK, _unusable(looked_at.count))
         drawn = next(self.problem.usable(self._fallback.suggest(view), view), None)
         return None if drawn is None else _proposal(drawn, source.origin)
+
+    def choose_among(self, view: Snapshot, pool: Sequence[Feasible]) -> Proposal | None:
+        """One of listed candidates; None if the sampler suggests parameters only.
+
+        Args:
+            view: the study's candidates and trials.
+            pool: candidates that the study has not seen, at least one.
+
+        Raises:
+            StudyFileError: the study's sampler raises an error, or returns what is not in the pool.
+        """
+        choose = getattr(self.sampler, "choose_among", None)
+        if choose is None:
+            return None
+        with suggesting(self.config.search):
+            found = choose(view, pool)
+            if found is None:
+                return None
+            if found.candidate.id not in {listed.candidate.id for listed in pool}:
+                raise StudyFileError("choose_among returns one of the candidates that it gets")
+        control = bool(self.problem.next_control(view))
+        return _proposal(found, self._control.origin if control else self._noted(found))
+
+    @property
+    def _control(self) -> Provenance:
+        """Of a candidate that tries a control mixture."""
+        return Provenance("control", self.problem.control_note)
+
+    def _noted(self, found: Feasible) -> str:
+        """The origin of a suggestion: the sampler, and what it says of the suggestion."""
+        return one_line(f"{self.name} {found.note}")[:LENGTH]
 
     def _why_none(self, view: Snapshot) -> str:
         """Why the sampler suggests nothing yet, in its own words if it has some."""

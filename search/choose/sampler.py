@@ -55,6 +55,11 @@ class Sampler(Protocol):
 
     A sampler may also have a method `waiting_for(view) -> str`, which says why `suggest` returned None, such
     as "3 of 10 candidates". The reason becomes part of the origin of the candidate that is drawn instead.
+
+    Where only listed candidates can be tried, as in a replay on the rows of a table, the nearest one to the
+    first suggestion is tried. A sampler that can compare listed candidates has a method
+    `choose_among(view, pool)` besides: it gets those that are left, as a sequence of `Feasible`, never empty,
+    and returns one of them, whose `note` may say why; or None for the nearest one.
     """
 
     def suggest(self, view: Snapshot) -> Iterator[Parameters | Suggestion] | None:
@@ -85,7 +90,13 @@ class Feasible:
 
 
 class DrawsPoints(Protocol):
-    """What is believed before there are scores; see `search.choose.belief`."""
+    """What is believed before there are scores; see `search.choose.belief`.
+
+    Attributes:
+        above: as `PoolSpace` takes an earlier study; None without one.
+    """
+
+    above: Any
 
     def draws(self, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
         """Parameters without end, drawn by the belief; some of them cannot be built."""

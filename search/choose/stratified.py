@@ -75,6 +75,14 @@ class Stratified:
         if chosen is not None:
             yield chosen.params
 
+    def choose_among(self, view: Snapshot, pool: Sequence[Feasible]) -> Feasible:
+        """The next candidate where only those of a pool can be tried."""
+        rng = self._problem.rng(view)
+        shuffled = [pool[number] for number in rng.permutation(len(pool))]
+        found = self.choose(shuffled, view, rng)
+        assert found is not None, "the pool is not empty"
+        return found
+
     def choose(self, pool: Sequence[Feasible], view: Snapshot, rng: np.random.Generator) -> Feasible | None:
         """The first of a pool in the cell on which least was spent; ties are broken by `rng`."""
         dense = len(view.candidates) % self._dense_every == 0

@@ -41,12 +41,15 @@ class Points:
         shares: (points, tasks) mixture.
         log_costs: (points, costs) logarithms of the costs that are objectives of the study; None where no
             front is asked for.
+        earlier: (points,) how far an earlier study expects their scores above those of others of their cost,
+            the less the less sure it is; None for a study that begins without one.
     """
 
     shapes: np.ndarray
     log_rate: np.ndarray
     shares: np.ndarray
     log_costs: np.ndarray | None = None
+    earlier: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -64,7 +67,8 @@ class Points:
     def take(self, kept: np.ndarray) -> "Points":
         """Some of the points."""
         log_costs = None if self.log_costs is None else self.log_costs[kept]
-        return Points(self.shapes[kept], self.log_rate[kept], self.shares[kept], log_costs)
+        earlier = None if self.earlier is None else self.earlier[kept]
+        return Points(self.shapes[kept], self.log_rate[kept], self.shares[kept], log_costs, earlier)
 
     @property
     def costs(self) -> np.ndarray:
@@ -76,11 +80,13 @@ class Points:
     def joined(parts: Sequence["Points"]) -> "Points":
         """All points of several sets."""
         costs = [part.log_costs for part in parts if part.log_costs is not None]
+        earlier = [part.earlier for part in parts if part.earlier is not None]
         return Points(
             np.concatenate([part.shapes for part in parts]),
             np.concatenate([part.log_rate for part in parts]),
             np.concatenate([part.shares for part in parts]),
             np.concatenate(costs) if len(costs) == len(parts) else None,
+            np.concatenate(earlier) if len(earlier) == len(parts) else None,
         )
 
 

@@ -3,6 +3,9 @@
 Two models are fitted. One is a scaling law for each task (`search.surrogate.law`) and a Gaussian process on
 what it leaves of the score; the other is a Gaussian process on the score, for studies that follow no such
 law. Cross-validation over candidates weighs the two and calibrates their standard deviations.
+
+In a study that begins with an earlier one both expect, beside this, what that one expects (`Points.earlier`)
+times a slope that is learnt from this study's scores.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,7 @@ from scipy.special import ndtr
 from search.pareto import reached
 from search.surrogate.columns import Encoder, Points
 from search.surrogate.ehvi import LEAST_STD, steps
-from search.surrogate.fitted import Fitted
+from search.surrogate.fitted import Fitted, Slope
 from search.surrogate.fronts import DrawnScores, Front
 from search.surrogate.gp import GaussianProcess, Kernel, tuned
 from search.surrogate.law import Law, Rows, fit
@@ -30,6 +33,8 @@ INFLATION = 1.2  # of standard deviations, without cross-validation
 CALIBRATED, PSEUDO = 40, 8.0  # latest candidates whose errors calibrate, and what the prior counts for
 SCALES = (0.7, 3.0)  # range of the calibration
 MOST_KNOWN = 64  # points of a front, those nearest to it
+SLOPE, SLOPE_STD = 0.5, 0.5  # prior of how much scores rise with those that an earlier study expects
+LEAST_LEFT = 0.01  # standard deviation of a score around its expectation, at least, for that slope
 
 
 @dataclass(frozen=True)
@@ -144,10 +149,12 @@ class Surrogate:
         if use.law:
             law = fit(self._rows(everything), encoder.prior)
             residual = seen.score - encoder.score(law.drawn_fractions(self._x)).mean(axis=0)
+            residual = self._without_earlier(residual, everything)
             kernel = tuned(self._inputs, residual, seen.stderr**2, encoder.groups) if use.residual else None
             self.models.append(_Model(law, kernel))
         if use.plain or not use.law:
             left = seen.score - self._trend(seen.points, seen.rung)
+            left = self._without_earlier(left, everything)
             self.models.append(_Model(None, tuned(self._inputs, left, seen.stderr**2, encoder.groups)))
         self._fitted = [self._fit(model, everything, model.law) for model in self.models]
         self.weights, self.scales = self._cross_validate()
@@ -210,14 +217,31 @@ class Surrogate:
 
     def _fit(self, model: "_Model", kept: np.ndarray, law: Law | None) -> Fitted:
         """Condition a model on some of the scores."""
-        fitted = Fitted(self.encoder, law, self._trend, None)
-        if model.kernel is None:
-            return fitted
+        fitted, slope = Fitted(self.encoder, law, self._trend), None
         rows = kept[-MOST_ROWS:]
         expected = fitted.expected(self.seen.points.take(rows), self.seen.rung[rows]).mean(axis=0)
         left, noise = self.seen.score[rows] - expected, self.seen.stderr[rows] ** 2
-        process = GaussianProcess(self._inputs[rows], left, noise, model.kernel)
-        return Fitted(self.encoder, law, self._trend, process)
+        if self.seen.points.earlier is not None:
+            slope = self._slope(left, rows)
+            left = left - slope.mean * self.seen.points.earlier[rows]
+        process = None
+        if model.kernel is not None:
+            process = GaussianProcess(self._inputs[rows], left, noise, model.kernel)
+        return Fitted(self.encoder, law, self._trend, process, slope)
+
+    def _without_earlier(self, left: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """What a model leaves of scores, (rows,), without what an earlier study explains of it."""
+        earlier = self.seen.points.earlier
+        return left if earlier is None else left - self._slope(left, rows).mean * earlier[rows]
+
+    def _slope(self, left: np.ndarray, rows: np.ndarray) -> Slope:
+        """How much scores rise with what the earlier study expects, by what a model leaves, (rows,)."""
+        assert self.seen.points.earlier is not None
+        last = _last_of_each(self.seen.candidate[rows])  # scores of one candidate are not independent
+        x, y = self.seen.points.earlier[rows][last], left[last]
+        noise = LEAST_LEFT**2 + float(np.var(y))
+        precision = SLOPE_STD**-2 + float(x @ x) / noise
+        return Slope((SLOPE * SLOPE_STD**-2 + float(x @ y) / noise) / precision, precision**-0.5)
 
     def _cross_validate(self) -> tuple[np.ndarray, np.ndarray]:
         """Weights (models,) and scales of the standard deviations (models,)."""

@@ -1,4 +1,7 @@
-"""Search among the rows of a table: what a sampler suggests becomes the nearest candidate that is unused.
+"""Search among the rows of a table, each of which is tried once.
+
+A sampler that can compare listed candidates chooses one of those that are left. What another one suggests
+becomes the nearest of them.
 
 Distances are Euclidean over the parameters of the space, each scaled to a range of 1: numbers by their place
 between the least and the largest, the learning rate by its logarithm, listed numbers by their place in the
@@ -12,6 +15,7 @@ import numpy as np
 
 from search.choose.propose import Proposal, Proposer
 from search.choose.provenance import provenance
+from search.choose.sampler import Feasible
 from search.choose.snapshot import Snapshot
 from search.choose.stratified import Random
 from search.table.draws import CONTROL
@@ -29,6 +33,7 @@ class Rows:
     """Proposes candidates of a table.
 
     The sampler sees the candidates of the table that it has tried. `random` draws them by their weights.
+    While a study tries control mixtures, samplers choose among the candidates that have them.
 
     Args:
         table: the table.
@@ -42,7 +47,8 @@ class Rows:
         self._ranges = {n: k for n, k in self._problem.parameters.items() if not n.startswith(MIXTURE_PREFIX)}
         self._places = np.array([self._place(row.params) for row in table.rows])
         self._roots = np.array([self._root(row.config) for row in table.rows])
-        self._costs = [price(row.config.architecture, suite) for row in table.rows]
+        costs = [price(row.config.architecture, suite) for row in table.rows]
+        self._rows = [Feasible(r.config, dict(r.params), c) for r, c in zip(table.rows, costs, strict=True)]
 
     def propose(self, view: Snapshot) -> Proposal | None:
         """The next candidate; None if all candidates of the table are used."""
@@ -52,17 +58,28 @@ class Rows:
             return None
         if isinstance(self._proposer.sampler, Random):
             return self._row(self._drawn(left, view), "random")
+        pool = [self._rows[n] for n in self._due(left, view)]
+        chosen = self._proposer.choose_among(view, pool)
+        if chosen is not None:
+            return chosen
         wanted = self._proposer.propose(view)
         if wanted is None:
             return None
         return self._row(self._nearest(left, wanted), wanted.origin)
 
+    def _due(self, left: np.ndarray, view: Snapshot) -> np.ndarray:
+        """Rows that may be next: those of a control mixture while a study tries these, if some are left."""
+        if not self._problem.next_control(view):
+            return left
+        controls = [n for n in left if provenance(self.table.rows[n].origin).rule == CONTROL]
+        return np.array(controls or left, dtype=int)
+
     def _drawn(self, left: np.ndarray, view: Snapshot) -> int:
         """A row by its weight; of a control mixture while a study tries these."""
         rng = self._problem.rng(view)
-        controls = [n for n in left if provenance(self.table.rows[n].origin).rule == CONTROL]
-        if controls and self._problem.next_control(view):
-            return int(rng.choice(controls))
+        due = self._due(left, view)
+        if len(due) < len(left):
+            return int(rng.choice(due))
         weights = self.table.weights[left]
         if weights.sum() <= 0:
             return int(rng.choice(left))
@@ -77,8 +94,8 @@ class Rows:
         return int(left[np.argmin(squares + mixture)])
 
     def _row(self, number: int, origin: str) -> Proposal:
-        row = self.table.rows[number]
-        return Proposal(row.config, dict(row.params), self._costs[number], origin)
+        row = self._rows[number]
+        return Proposal(row.candidate, row.params, row.cost, origin)
 
     def _place(self, params: Mapping[str, Any]) -> list[float]:
         return [_scaled(n, k, params[n]) for n, k in self._ranges.items() if not _is_words(k)]

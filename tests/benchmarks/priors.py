@@ -2,6 +2,7 @@
 
     python tests/benchmarks/priors.py --out priors.jsonl
     python tests/benchmarks/priors.py --out priors.jsonl --report
+    python tests/benchmarks/priors.py --related
 
 Pathfront's sampler plays studies of the space of `quick` under a simulated clock, without a belief and with
 one, on surfaces of the table of trained candidates and of simulated families. For each belief it prints the
@@ -17,6 +18,9 @@ miss counts as the budget.
 - `warm-wrong`: such a study whose scores were dealt anew among its candidates.
 - `oracle`: no belief but knowledge: it proposes the candidates that are best without noise. What it saves is
   the most that proposals can save.
+
+What a warm start can save depends on how much the two surfaces have in common. `--related` prints the rank
+correlation of their scores without noise, of random candidates, after the part that the cost explains.
 
 Runs are lines of a file; a run that is there is not played again. Surfaces 0 to 9 are for development, those
 from 100 on for reports.
@@ -35,10 +39,12 @@ from typing import Any
 import numpy as np
 from contest.runs import read
 from peers.oracle import Oracle
+from scipy.stats import spearmanr
 from surfaces.families import make_surface
 from surfaces.settings import study
 
 from search.choose.copies import copy_of
+from search.choose.earlier import by_cost
 from search.choose.sampler import Feasible, Problem
 from search.choose.snapshot import Snapshot
 from search.planning.clock import KnownSurface, play
@@ -67,7 +73,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, required=True, help="file of results")
+    parser.add_argument("--out", type=Path, help="file of results")
     parser.add_argument("--families", nargs="+", default=list(FAMILIES))
     parser.add_argument("--surfaces", nargs="+", type=int, default=[104, 105], help="numbers")
     parser.add_argument("--seeds", type=int, default=10, help="of each surface")
@@ -78,12 +84,20 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--at", type=float, default=0.5, help="share of the budget that sets the level")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--report", action="store_true", help="report what the file holds; play nothing")
-    return parser.parse_args()
+    parser.add_argument("--related", action="store_true", help="how related the surfaces are; play nothing")
+    given = parser.parse_args()
+    if given.out is None and not given.related:
+        parser.error("--out is needed, unless --related is given")
+    return given
 
 
 def main() -> None:
     """Play what is missing, and report."""
     given = arguments()
+    if given.related:
+        for family, number in itertools.product(given.families, given.surfaces):
+            print(f"{family} {number} and {number + FURTHER}: {related(family, number):.2f}")
+        return
     wanted = [
         {
             "family": family,
@@ -237,6 +251,18 @@ def earlier(family: str, number: int, seed: int, workers: int, wrong: bool) -> s
     suite = suite_of(family)
     view = play(config, suite, surface_of(family, number + FURTHER), workers).snapshot
     return copy_of(config, suite, dealt(view, np.random.default_rng(seed)) if wrong else view)
+
+
+def related(family: str, number: int) -> float:
+    """Rank correlation, at equal cost, of the scores on a surface and on that of its earlier study."""
+    judge, other = measured(family, number)[0], measured(family, number + FURTHER)[0]
+    drawn = judge.random(np.random.default_rng([number, 3]), CANDIDATES)
+    pairs = [(found, judge.truth(found), other.truth(found)) for found in drawn]
+    trained = [(found, *scores) for found, *scores in pairs if None not in scores]
+    columns = by_cost(np.log([found.cost.flops_per_token for found, *_ in trained]))
+    scores = np.array([of for _, *of in trained], dtype=float)
+    left = scores - columns @ np.linalg.lstsq(columns, scores, rcond=None)[0]
+    return float(spearmanr(left).statistic)
 
 
 def dealt(view: Snapshot, rng: np.random.Generator) -> Snapshot:

@@ -2,7 +2,10 @@
 
     python tests/benchmarks/real_search.py --out runs/
     python tests/benchmarks/real_search.py --out runs/ --samplers pathfront stratified --seeds 3 --flops 4T
+    python tests/benchmarks/real_search.py --out runs/ --samplers pathfront 'n6=nsga2 {"population_size": 6}'
     python tests/benchmarks/real_search.py --out runs/ --report
+
+Samplers are named as in `peers.methods`, or as NAME=SAMPLER with arguments as JSON.
 
 Every sampler searches a study with every seed until it has spent the same training FLOPs. The candidates of
 the front with the best scores are then trained again to the highest rung with a seed that no search has used,
@@ -23,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from peers.methods import Method, method
 
 from search.commands.options import number, whole
 from search.engines.child import python
@@ -36,6 +40,7 @@ SAMPLERS = ("pathfront", "stratified", "nsga2")
 FRESH_SEED = 1_000  # added to a study's seed
 DRAWS, LEVEL = 10_000, 0.95  # of the bootstrap over seeds
 RESULTS = "results.jsonl"
+BENCHMARKS = Path(__file__).resolve().parent  # where workers find the peers
 
 Line = dict[str, Any]
 
@@ -60,23 +65,25 @@ def arguments() -> argparse.Namespace:
 
 def run(place: Path, *command: str) -> None:
     """Run the console script in a folder, with its progress on the terminal."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    peers = os.pathsep.join(filter(None, (str(BENCHMARKS), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": peers}
     subprocess.run(python("-m", "search.cli", *command), cwd=place, env=environment, check=True)
 
 
-def search(place: Path, study: StudyConfig, sampler: str, seed: int, flops: float, workers: int) -> str:
-    """Run a study until it has spent so many training FLOPs; returns its name."""
-    name = f"{sampler.rpartition(':')[2]}-{seed}"
+def search(
+    place: Path, study: StudyConfig, name: str, of: Method, seed: int, flops: float, workers: int
+) -> None:
+    """Run a study until it has spent so many training FLOPs."""
     data = study.model_dump(mode="json", exclude_unset=True)
+    rules = {"sampler": of.sampler, "sampler_args": of.arguments, "promotion": of.promotion, "seed": seed}
     data |= {
         "study": name,
-        "search": {**data.get("search", {}), "sampler": sampler, "seed": seed},
+        "search": {**data.get("search", {}), **rules},
         "stop": {"training_flops": flops},
         "logger": "none",
     }
     (place / f"{name}.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
     run(place, "launch", f"{name}.yaml", "--workers", str(workers))
-    return name
 
 
 def train_again(place: Path, name: str, trial: int, times: float = 1.0) -> Path:
@@ -185,17 +192,19 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     place, results = given.out.resolve(), given.out / RESULTS
     known = {(line["sampler"], line["seed"]) for line in read(results)}
+    methods = dict(method(named) for named in given.samplers)
     for seed in range(given.first_seed, given.first_seed + given.seeds):
-        for sampler in given.samplers:  # seed by seed, so that a part of the results is already paired
+        for sampler, of in methods.items():  # seed by seed, so that a part of the results is already paired
             if given.report or (sampler, seed) in known:
                 continue
-            name = search(place, study, sampler, seed, given.flops, given.workers)
+            name = f"{sampler}-{seed}"
+            search(place, study, name, of, seed, given.flops, given.workers)
             line = judge(place, name, sampler, seed, given.best)
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
     most = 1.1 * study.space.feasible(study.suite_record(), study.limits)[-1][1].flops_per_token
     for least in given.least_score:
-        report([x for x in read(results) if x["sampler"] in given.samplers], least, most)
+        report([x for x in read(results) if x["sampler"] in methods], least, most)
 
 
 if __name__ == "__main__":

@@ -133,6 +133,63 @@ def test_it_finds_the_learning_rate_that_the_scores_prefer(ours, grown):
     assert np.abs(np.log(np.divide(found, 2e-3))).max() < 0.8  # the range reaches from 3e-4 to 1e-2
 
 
+def listed(proposer, seed, count):
+    """Random candidates."""
+    rng = np.random.default_rng(seed)
+    drawn = (proposer.problem.feasible(params) for params in proposer.problem.plain_draws(rng))
+    return list(islice((found for found in drawn if found is not None), count))
+
+
+def test_among_listed_candidates_it_takes_what_its_models_think_best(ours, grown):
+    pool = listed(ours, 5, 60)
+    chosen = ours.sampler.choose_among(grown, pool)
+    assert chosen.note.startswith("model; the law weighs 0.")
+    assert replace(chosen, note="") in pool
+    rest = [found for found in pool if found.candidate.id != chosen.candidate.id]
+    assert ours.sampler.choose_among(grown, list(reversed(pool))) == chosen
+    assert ours.sampler.choose_among(grown, rest) != chosen
+    assert ours.sampler.choose_among(grown, rest[:1]) == replace(rest[0], note=chosen.note)
+    best = []
+    while len(best) < 10:
+        best.append(ours.sampler.choose_among(grown, [one for one in pool if one not in best]))
+        best[-1] = replace(best[-1], note="")
+    off = [
+        np.mean([abs(np.log(found.params["learning_rate"] / 2e-3)) for found in some])
+        for some in (best, pool)
+    ]
+    assert off[0] < 0.7 * off[1]  # the scores prefer 2e-3
+
+
+def test_among_listed_candidates_it_starts_with_cheap_ones_of_both_kinds(ours):
+    pool = listed(ours, 6, 80)
+    flops = {found.candidate.id: np.log(found.cost.flops_per_token) for found in pool}
+    chosen = {dense: [] for dense in (False, True)}
+    for seed in range(40):
+        proposer = proposer_of(seed=seed)
+        for ordinal in (2, 3):
+            view = replace(
+                EMPTY, candidates=tuple(Candidate(str(n), n, {}, 1e5, True) for n in range(ordinal))
+            )
+            found = proposer.sampler.choose_among(view, pool)
+            assert found.note == "start"
+            chosen[ordinal == 3].append(found)
+    assert {found.candidate.architecture.sparse for found in chosen[False]} == {True}
+    assert {found.candidate.architecture.sparse for found in chosen[True]} == {False}
+    costs = [flops[found.candidate.id] for of in chosen.values() for found in of]
+    assert np.mean(costs) < np.mean(list(flops.values())) - 0.3
+    many = Snapshot((), (), 0.0, workers=MOST_CHEAP * STARTS + 1)
+    assert ours.sampler.choose_among(many, pool).note == "start"
+
+
+def test_among_listed_candidates_some_are_taken_at_random(grown):
+    always = proposer_of(random=1)
+    pool = listed(always, 7, 60)
+    views = [replace(grown, candidates=grown.candidates + grown.candidates[:n]) for n in range(10)]
+    found = [always.sampler.choose_among(view, pool) for view in views]
+    assert {one.note for one in found} == {"random"}
+    assert len({one.candidate.id for one in found}) > 5
+
+
 def running(view, proposal, **changes):
     """The view once a proposal is running."""
     flops, name = proposal.cost.flops_per_token, proposal.candidate.id

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,6 +54,46 @@ def test_a_suggestion_of_a_row_is_that_row(table):
         own = rows._row(int(number), "")
         assert rows._nearest(everyone, own) == number
         assert rows._nearest(np.delete(everyone, number), own) != number
+
+
+class Cheapest:
+    """A sampler that chooses among listed candidates, or wants the nearest one; it counts what it sees."""
+
+    def __init__(self, problem, chooses=True, invents=False):
+        self.problem, self.chooses, self.invents = problem, chooses, invents
+        self.seen = []
+
+    def suggest(self, view):
+        return self.problem.draws(np.random.default_rng(0), view)
+
+    def choose_among(self, view, pool):
+        self.seen.append(len(pool))
+        if self.invents:
+            return next(self.problem.usable(self.suggest(view), view))
+        found = min(pool, key=lambda one: one.cost.flops_per_token)
+        return replace(found, note="cheapest") if self.chooses else None
+
+
+def played_by(table, **arguments):
+    config = searched(table, "random")
+    search = Search(sampler=f"{__name__}:Cheapest", sampler_args=arguments)
+    return Rows(table, config.model_copy(update={"search": search}))
+
+
+def test_a_sampler_may_choose_among_the_rows_that_are_left(table):
+    rows = played_by(table)
+    found = all_of(rows)
+    assert [proposal.origin for proposal in found[:3]] == ["control", "control", "Cheapest cheapest"]
+    assert rows._proposer.sampler.seen == [2, 1, *range(38, 0, -1)]  # controls first
+    costs = [proposal.cost.flops_per_token for proposal in found[2:]]
+    assert costs == sorted(costs)
+    left_to_nearness = played_by(table, chooses=False)
+    assert left_to_nearness.propose(Snapshot((), (), 0.0)).origin.startswith("control")
+
+
+def test_a_sampler_that_chooses_what_is_no_row_is_refused(table):
+    with pytest.raises(StudyFileError, match=r"Cheapest': choose_among returns one of the candidates"):
+        played_by(table, invents=True).propose(Snapshot((), (), 0.0))
 
 
 def test_distances_by_hand():

@@ -10,6 +10,7 @@ from toy_trainers import TWO_NETWORKS, toy_config
 
 from search.choose.belief import Belief
 from search.choose.copies import copy_of, copy_study, read_copy
+from search.choose.models import models_of
 from search.choose.pool import PoolSpace
 from search.choose.propose import Proposer
 from search.choose.sampler import Problem
@@ -94,6 +95,43 @@ def test_its_scores_are_a_density_over_other_budgets_and_another_space():
     stream = Proposer(config, suite()).problem.draws(np.random.default_rng(0), EMPTY)
     rates = np.log([next(stream)["learning_rate"] for _ in range(200)])
     assert np.abs(rates - np.log(5e-3)).mean() < near.mean()
+
+
+def test_a_study_learns_from_its_own_scores_how_much_the_earlier_one_is_worth():
+    """The models expect what it expects while there are few scores, and less if these contradict it."""
+    config = toy_config()
+    slopes = {}
+    for name, sign in {"agrees": 1, "contradicts": -1}.items():
+        for count in (4, 24):
+            own = scored(config, lambda c, sign=sign: 0.5 + sign * (by_rate(c) - 0.5), count)
+            _, _, warm = belief_from(config, scored(config, by_rate), config)
+            problem = Proposer(warm, suite()).problem
+            models = models_of(problem)
+            points = models.space.points(models.space.random(np.random.default_rng(0), 200, 0.0))
+            surrogate = models.surrogate(own)
+            with_, without = (
+                surrogate.predict(p).mixed_mean for p in (points, replace(points, earlier=None))
+            )
+            x = points.earlier - points.earlier.mean()
+            slopes[name, count] = float(x @ (with_ - without) / (x @ x))
+            assert np.corrcoef(points.earlier, -abs(points.log_rate - np.log(5e-3)))[0, 1] > 0.6
+    assert slopes["agrees", 24] > slopes["agrees", 4] > 0.2
+    assert slopes["contradicts", 24] < slopes["contradicts", 4] < 0.2
+
+
+def test_what_an_earlier_study_expects_is_as_large_as_what_it_knows():
+    """A Gaussian process expects little where it knows little; that must not be shrunk once more."""
+    config = toy_config()
+    belief, space, _ = belief_from(config, scored(config, by_rate), config)
+    pool = space.random(np.random.default_rng(0), 300, 0.0)
+    points = space.points(pool)
+    log_flops = points.log_flops
+    true = -0.15 * np.abs(points.log_rate - np.log(5e-3))
+    x = np.column_stack((np.ones(len(pool)), log_flops, log_flops**2))
+    true -= x @ np.linalg.lstsq(x, true, rcond=None)[0]
+    expected = belief.above(space, pool)
+    assert 0.5 < np.polyfit(expected, true, 1)[0] < 5  # score over score
+    assert np.corrcoef(expected, true)[0, 1] > 0.7
 
 
 def test_uncertain_predictions_count_less():

@@ -3,7 +3,7 @@
 It is the largest lever that does not depend on a model, so peers get it too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -40,14 +40,23 @@ class CheapDraws:
         """One new candidate; none where no feasible one is left."""
         rng = self._problem.rng(view)
         drawn = list(islice(self._problem.usable(self._problem.draws(rng, view), view), DRAWN))
+        if drawn:
+            yield self._chosen(rng, drawn).params
+
+    def choose_among(self, view: Snapshot, pool: Sequence[Feasible]) -> Feasible:
+        """The next candidate where only those of a pool can be tried."""
+        rng = self._problem.rng(view)
+        return self._chosen(rng, [pool[number] for number in rng.permutation(len(pool))])
+
+    def _chosen(self, rng: np.random.Generator, drawn: Sequence[Feasible]) -> Feasible:
+        """The first candidate of a bin of cost that is drawn."""
         flops = np.array([found.cost.flops_per_token for found in drawn])
         bins: dict[int, list[Feasible]] = {}
         for found, cell in zip(drawn, self.cells(flops).tolist(), strict=True):
             bins.setdefault(cell, []).append(found)
         cells = sorted(bins)
-        if cells:
-            weights = np.array([1 / np.mean([f.cost.flops_per_token for f in bins[cell]]) for cell in cells])
-            yield bins[int(rng.choice(cells, p=weights / weights.sum()))][0].params
+        weights = np.array([1 / np.mean([f.cost.flops_per_token for f in bins[cell]]) for cell in cells])
+        return bins[int(rng.choice(cells, p=weights / weights.sum()))][0]
 
 
 class CheapStart:
@@ -69,3 +78,10 @@ class CheapStart:
         """Cheap draws at first, and while the sampler has too few results; then its suggestions."""
         later = self._sampler.suggest(view) if len(view.candidates) >= self._start else None
         return iter(self._draws.suggest(view) if later is None else later)
+
+    def choose_among(self, view: Snapshot, pool: Sequence[Feasible]) -> Feasible | None:
+        """A cheap draw of a pool at first; then what the sampler chooses, None if it only suggests."""
+        if len(view.candidates) < self._start or self._sampler.suggest(view) is None:
+            return self._draws.choose_among(view, pool)
+        choose = getattr(self._sampler, "choose_among", None)
+        return None if choose is None else choose(view, pool)

@@ -61,8 +61,21 @@ class KnownCostGP:
             yield from self._cheap.suggest(view)
             return
         pool = self._pool(rng, view, scores)
-        if not pool:
-            return
+        for i in self._order(view, rng, scores, pool) if pool else ():
+            yield pool[i].params
+
+    def choose_among(self, view: Snapshot, pool: Sequence[Feasible]) -> Feasible:
+        """The next candidate where only those of a pool can be tried."""
+        rng = self._problem.rng(view)
+        scores = corrected_scores(view)
+        if len(view.candidates) < self._start or len(scores) < 4:
+            return self._cheap.choose_among(view, pool)
+        return pool[self._order(view, rng, scores, pool)[0]]
+
+    def _order(
+        self, view: Snapshot, rng: np.random.Generator, scores: dict[str, float], pool: Sequence[Feasible]
+    ) -> list[int]:
+        """Indices of a pool, the best first."""
         params = {c.id: c.params for c in view.candidates}
         running = {trial.candidate for trial in view.trials if not trial.final}
         alive = [c for c in view.candidates if c.id in scores or c.id in running]
@@ -74,8 +87,7 @@ class KnownCostGP:
         gain = expected_improvement(mean, deviation, flops, front, 1.1 * self._most)
         value = gain / (flops + self._least) ** self._power
         first = self._least_spent(view, flops) if rng.random() < BY_BIN else np.ones(len(pool), dtype=bool)
-        for i in np.lexsort((-value, ~first)):
-            yield pool[i].params
+        return np.lexsort((-value, ~first)).tolist()
 
     def _least_spent(self, view: Snapshot, flops: np.ndarray) -> np.ndarray:
         """Which candidates lie in the bin of cost on which least was spent. Shape (candidates,)."""
