@@ -33,7 +33,8 @@ class Rows:
     """Proposes candidates of a table.
 
     The sampler sees the candidates of the table that it has tried. `random` draws them by their weights.
-    While a study tries control mixtures, samplers choose among the candidates that have them.
+    While a study tries control mixtures, samplers choose among the candidates that have them. What the study
+    lists as its `start` is left out: it need not be in the table.
 
     Args:
         table: the table.
@@ -42,7 +43,7 @@ class Rows:
 
     def __init__(self, table: Table, config: StudyConfig) -> None:
         self.table, suite = table, table.header.suite
-        self._proposer = Proposer(config, suite)
+        self._proposer = Proposer(config.model_copy(update={"start": []}), suite)
         self._problem = self._proposer.problem
         self._ranges = {n: k for n, k in self._problem.parameters.items() if not n.startswith(MIXTURE_PREFIX)}
         self._places = np.array([self._place(row.params) for row in table.rows])

@@ -91,6 +91,14 @@ def test_a_sampler_may_choose_among_the_rows_that_are_left(table):
     assert left_to_nearness.propose(Snapshot((), (), 0.0)).origin.startswith("control")
 
 
+def test_a_start_that_is_no_row_is_left_out(table):
+    """It would never count as tried, so that each proposal would be the row next to it."""
+    given = searched(table, "random").model_copy(update={"start": [{"learning_rate": 2e-3}]})
+    search = Search(sampler=f"{__name__}:Cheapest", sampler_args={"chooses": False})
+    found = all_of(Rows(table, given.model_copy(update={"search": search})))
+    assert [proposal.origin for proposal in found][:3] == ["control", "control", "Cheapest"]
+
+
 def test_a_sampler_that_chooses_what_is_no_row_is_refused(table):
     with pytest.raises(StudyFileError, match=r"Cheapest': choose_among returns one of the candidates"):
         played_by(table, invents=True).propose(Snapshot((), (), 0.0))
