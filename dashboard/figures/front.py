@@ -280,7 +280,7 @@ def _everything(scored: Iterable[TrialRow], front: Sequence[FrontRow], cost: str
     low, high = costs.min(), costs.max()
     least, most = scores.min(), max(scores.max(), 0.0)  # the floor is in view even if all scores are below it
     pad, rise = 0.06 * max(high - low, 0.3), 0.07 * max(most - least, 0.05)
-    left = 1.7 * pad  # room for the label of the cheapest point
+    left = 2.8 * pad  # room for "best, knee" at the cheapest point, beside an open panel, too
     return (low - left, high + pad), (least - rise, most + rise)
 
 
