@@ -112,8 +112,8 @@ def _run(
     engine = make_engine(config)
     _, count = engine.plan(workers)
     files = open_files(database, url, study, artifacts)
-    launcher = Launcher(database, url, study, artifacts, files.folder("logs"), engine, count)
-    launcher.on_replaced = on_replaced
+    logs = files.folder("logs")
+    launcher = Launcher(database, url, study, artifacts, logs, engine, count, on_replaced)
 
     def ask() -> None:
         launcher.interrupt()
@@ -189,6 +189,7 @@ class Launcher:
         logs: Path,
         engine: Engine,
         count: int,
+        on_replaced: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._database = database
         self._url = url
@@ -199,7 +200,7 @@ class Launcher:
         self._refused: PathfrontError | None = None  # why no further worker is started
         self._given_up: _Place | None = None
         self._patience = patience_seconds()
-        self.on_replaced: Callable[[str], None] = lambda line: None
+        self._on_replaced = on_replaced
         self.request = StopRequest()
         self.confirming = False  # whether the workers train confirmations only
         self._insisted = False
@@ -356,7 +357,7 @@ class Launcher:
         else:
             place.early_deaths = place.early_deaths + 1 if ending.early else 0
             if place.early_deaths < EARLY_DEATHS:
-                self.on_replaced(f"worker {place.index} {place.ended}; another one begins; see {place.log}")
+                self._on_replaced(f"worker {place.index} {place.ended}; another one begins; see {place.log}")
                 self._start(place)
             else:
                 self._given_up = place

@@ -149,12 +149,12 @@ class Surrogate:
         if use.law:
             law = fit(self._rows(everything), encoder.prior)
             residual = seen.score - encoder.score(law.drawn_fractions(self._x)).mean(axis=0)
-            residual = self._without_earlier(residual, everything)
+            _, residual = self._leaning(residual, everything)
             kernel = tuned(self._inputs, residual, seen.stderr**2, encoder.groups) if use.residual else None
             self.models.append(_Model(law, kernel))
         if use.plain or not use.law:
             left = seen.score - self._trend(seen.points, seen.rung)
-            left = self._without_earlier(left, everything)
+            _, left = self._leaning(left, everything)
             self.models.append(_Model(None, tuned(self._inputs, left, seen.stderr**2, encoder.groups)))
         self._fitted = [self._fit(model, everything, model.law) for model in self.models]
         self.weights, self.scales = self._cross_validate()
@@ -217,31 +217,32 @@ class Surrogate:
 
     def _fit(self, model: "_Model", kept: np.ndarray, law: Law | None) -> Fitted:
         """Condition a model on some of the scores."""
-        fitted, slope = Fitted(self.encoder, law, self._trend), None
+        fitted = Fitted(self.encoder, law, self._trend)
         rows = kept[-MOST_ROWS:]
         expected = fitted.expected(self.seen.points.take(rows), self.seen.rung[rows]).mean(axis=0)
         left, noise = self.seen.score[rows] - expected, self.seen.stderr[rows] ** 2
-        if self.seen.points.earlier is not None:
-            slope = self._slope(left, rows)
-            left = left - slope.mean * self.seen.points.earlier[rows]
+        slope, left = self._leaning(left, rows)
         process = None
         if model.kernel is not None:
             process = GaussianProcess(self._inputs[rows], left, noise, model.kernel)
         return Fitted(self.encoder, law, self._trend, process, slope)
 
-    def _without_earlier(self, left: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """What a model leaves of scores, (rows,), without what an earlier study explains of it."""
-        earlier = self.seen.points.earlier
-        return left if earlier is None else left - self._slope(left, rows).mean * earlier[rows]
+    def _leaning(self, left: np.ndarray, rows: np.ndarray) -> tuple[Slope | None, np.ndarray]:
+        """How much scores rise with what the earlier study expects, and what that leaves of them, (rows,).
 
-    def _slope(self, left: np.ndarray, rows: np.ndarray) -> Slope:
-        """How much scores rise with what the earlier study expects, by what a model leaves, (rows,)."""
-        assert self.seen.points.earlier is not None
+        Args:
+            left: (rows,) what a model leaves of the scores.
+            rows: (rows,) which scores.
+        """
+        earlier = self.seen.points.earlier
+        if earlier is None:
+            return None, left
         last = _last_of_each(self.seen.candidate[rows])  # scores of one candidate are not independent
-        x, y = self.seen.points.earlier[rows][last], left[last]
+        x, y = earlier[rows][last], left[last]
         noise = LEAST_LEFT**2 + float(np.var(y))
         precision = SLOPE_STD**-2 + float(x @ x) / noise
-        return Slope((SLOPE * SLOPE_STD**-2 + float(x @ y) / noise) / precision, precision**-0.5)
+        slope = Slope((SLOPE * SLOPE_STD**-2 + float(x @ y) / noise) / precision, precision**-0.5)
+        return slope, left - slope.mean * earlier[rows]
 
     def _cross_validate(self) -> tuple[np.ndarray, np.ndarray]:
         """Weights (models,) and scales of the standard deviations (models,)."""

@@ -29,6 +29,12 @@ from space.study import StudyConfig
 RATE = "learning_rate"
 
 
+def feasible_rows(table: Table) -> list[Feasible]:
+    """The candidates of a table, in its order."""
+    suite = table.header.suite
+    return [Feasible(r.config, dict(r.params), price(r.config.architecture, suite)) for r in table.rows]
+
+
 class Rows:
     """Proposes candidates of a table.
 
@@ -42,14 +48,13 @@ class Rows:
     """
 
     def __init__(self, table: Table, config: StudyConfig) -> None:
-        self.table, suite = table, table.header.suite
-        self._proposer = Proposer(config.model_copy(update={"start": []}), suite)
+        self.table = table
+        self._proposer = Proposer(config.model_copy(update={"start": []}), table.header.suite)
         self._problem = self._proposer.problem
         self._ranges = {n: k for n, k in self._problem.parameters.items() if not n.startswith(MIXTURE_PREFIX)}
         self._places = np.array([self._place(row.params) for row in table.rows])
         self._roots = np.array([self._root(row.config) for row in table.rows])
-        costs = [price(row.config.architecture, suite) for row in table.rows]
-        self._rows = [Feasible(r.config, dict(r.params), c) for r, c in zip(table.rows, costs, strict=True)]
+        self._rows = feasible_rows(table)
 
     def propose(self, view: Snapshot) -> Proposal | None:
         """The next candidate; None if all candidates of the table are used."""

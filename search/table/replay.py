@@ -18,10 +18,9 @@ from search.planning.clock import ClockRun, KnownSurface, play
 from search.planning.reach import LEAST, RANDOM, Judge, first_reach, prepare
 from search.planning.simulate import executed_flops_per_token
 from search.table.ensemble import Ensemble, Series
-from search.table.nearest import Rows
+from search.table.nearest import Rows, feasible_rows
 from search.table.records import Table
 from search.table.surfaces import RowsSurface
-from space.cost import price
 from space.errors import StudyFileError
 from space.parsing import parse
 from space.study import Search, Stop, StudyConfig
@@ -243,10 +242,7 @@ def _best(surface: KnownSurface, run: ClockRun, top: int) -> float | None:
 
 def _rows_draw(table: Table) -> Draw:
     """Draws rows by their weights, with repetitions."""
-    suite = table.header.suite
-    rows = [
-        Feasible(row.config, dict(row.params), price(row.config.architecture, suite)) for row in table.rows
-    ]
+    rows = feasible_rows(table)
     weights = table.weights if table.weights.sum() > 0 else np.full(len(rows), 1 / len(rows))
     return lambda rng, count: [rows[i] for i in rng.choice(len(rows), size=count, p=weights)]
 

@@ -304,10 +304,10 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
         cells = []
         for family in families:
             some = [r for (name, _, _), r in ratios.items() if name == family]
-            cells.append(f"{family} {_interval(some)}" if some else "")
+            cells.append(f"{family} {interval(some)}" if some else "")
         hits = sum(line["hit"] for line in of)
         spent = float(np.exp(np.mean(np.log([line["reached"] for line in of]))))
-        over = _interval(list(ratios.values()))
+        over = interval(list(ratios.values()))
         rows.append(f"| {belief} | {over} | {', '.join(cells)} | {hits}/{len(of)} | {spent:.2f} |")
     return "\n".join(rows)
 
@@ -324,7 +324,8 @@ def _pair(line: Mapping[str, Any]) -> tuple[str, int, int]:
     return line["family"], line["number"], line["seed"]
 
 
-def _interval(logs: Sequence[float]) -> str:
+def interval(logs: Sequence[float]) -> str:
+    """Geometric mean of ratios, by their logarithms, and its 95% bootstrap interval."""
     drawn = np.random.default_rng(0).choice(logs, size=(BOOTSTRAP, len(logs))).mean(axis=1)
     low, high = np.exp(np.quantile(drawn, (0.025, 0.975)))
     return f"{np.exp(np.mean(logs)):.2f} [{low:.2f}, {high:.2f}]"

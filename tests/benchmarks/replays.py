@@ -15,20 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-DRAWS, LEVEL = 10_000, 0.95
+from priors import interval
 
 
 def reached(replay: dict[str, Any]) -> dict[int, float]:
     """Seed -> logarithm of the W at which the run reaches the level."""
     return {run["seed"]: float(np.log(run["reached"] or replay["budget"])) for run in replay["runs"]}
-
-
-def interval(logs: list[float]) -> str:
-    """Geometric mean and interval."""
-    drawn = np.random.default_rng(0).choice(logs, (DRAWS, len(logs))).mean(axis=1)
-    low, high = np.exp(np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    return f"{np.exp(np.mean(logs)):.2f} [{low:.2f}, {high:.2f}]"
 
 
 def main() -> None:

@@ -144,6 +144,14 @@ def test_best_and_knee_stand_beside_their_points():
     }
 
 
+def test_the_label_of_the_cheapest_point_has_room_beside_the_axis():
+    """It is 72 pixels wide and 12 away from its point; beside an open panel the plot is 635 wide."""
+    figure = figures.front_figure(TRIALS, FRONT, RUNGS, marks={1: "best, knee"})
+    low, high = figure.layout.xaxis.range
+    cheapest = np.log10(min(row.flops_per_token for row in TRIALS if row.state == "done"))
+    assert 635 * (cheapest - low) / (high - low) > 72 + 12
+
+
 def test_axes_are_titled_with_units():
     layout = figures.front_figure(TRIALS, FRONT, RUNGS).layout
     assert layout.xaxis.type == "log"

@@ -12,8 +12,8 @@ from search.choose.snapshot import Snapshot
 from search.planning.reach import LEAST, Judge
 from search.planning.simulate import executed_flops_per_token
 from search.table.files import read_table
+from search.table.nearest import feasible_rows
 from search.table.surfaces import RowsSurface
-from space.cost import price
 
 
 class RowOracle:
@@ -26,14 +26,9 @@ class RowOracle:
 
     def __init__(self, problem: Problem, table: str = "quick") -> None:
         known = read_table(table)
-        rows, surface = known.rows, RowsSurface(known)
-        costs = [price(row.config.architecture, problem.suite) for row in rows]
-        truths = [surface.truth(row.config, cost) for row, cost in zip(rows, costs, strict=True)]
-        found = [
-            Feasible(row.config, dict(row.params), cost)
-            for row, cost, truth in zip(rows, costs, truths, strict=True)
-            if truth is not None
-        ]
+        rows, surface = feasible_rows(known), RowsSurface(known)
+        truths = [surface.truth(row.candidate, row.cost) for row in rows]
+        found = [row for row, truth in zip(rows, truths, strict=True) if truth is not None]
         least = float(np.quantile([truth for truth in truths if truth is not None], LEAST))
         self._order = _greedy(found, Judge(problem, surface, least), problem)
 
