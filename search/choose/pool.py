@@ -147,7 +147,7 @@ class PoolSpace:
 
     def number_of(self, params: Parameters) -> int | None:
         """Number of the shape of parameters; None if it cannot be built or exceeds a limit."""
-        key = tuple(params.get(name) for name in self._knobs)
+        key = tuple(map(params.get, self._knobs))
         if key not in self._numbers:
             self._numbers[key] = self._price(key)
         return self._numbers[key]
@@ -155,11 +155,12 @@ class PoolSpace:
     def encode(self, params: Sequence[Parameters]) -> tuple[Pool, np.ndarray]:
         """Known candidates as a pool, and the indices of those that the space still holds."""
         numbers = [self.number_of(p) for p in params]
-        kept = np.array([i for i, number in enumerate(numbers) if number is not None], dtype=int)
-        rates = [float(p.get(RATE, self._fixed_rate)) for p in params]
-        logits = np.array([logits_of(params[i], self.groups) for i in kept]).reshape(-1, len(self.groups))
+        kept = [i for i, number in enumerate(numbers) if number is not None]
+        fixed = self._fixed_rate
+        rates = np.array([params[i].get(RATE, fixed) for i in kept], dtype=float)
         shapes = np.array([numbers[i] for i in kept], dtype=int)
-        return Pool(shapes, np.log(np.array(rates)[kept]), logits), kept
+        logits = logits_of([params[i] for i in kept], self.groups)
+        return Pool(shapes, np.log(rates), logits), np.array(kept, dtype=int)
 
     def points(self, pool: Pool) -> Points:
         """The points of a pool as numbers, with what an earlier study expects of them."""

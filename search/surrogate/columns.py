@@ -162,6 +162,8 @@ class Encoder:
         self._mixed = bool(space.mixture.parameters(suite))
         self._groups = space.mixture.groups(suite)
         self._inverse = len(suite.tasks) / self._groups.sizes  # of the groups' uniform shares
+        groups = np.arange(len(self._groups.names))
+        self._others = np.array([groups[groups != own] for own in self._groups.of])  # (tasks, groups - 1)
         self._columns = self._law_columns(sample.shapes.shape[1])
         probe = self._all_shared(sample, np.arange(len(sample)) % self.rungs)
         kept = [i for i, c in enumerate(self._columns) if c.name == "1" or probe[:, i].std() > 1e-9]
@@ -189,11 +191,12 @@ class Encoder:
         if not self.per_task:
             return np.concatenate((shared, others[None]), axis=2)
         own = np.log(np.maximum(points.shares * tasks, LEAST_SHARE))
-        parts = np.empty((tasks, len(points), others.shape[1]))
-        for task in range(tasks):
-            parts[task, :, 0] = own[:, task]
-            parts[task, :, 1:] = np.delete(others, self._groups.of[task], axis=1)
-        return np.concatenate((shared, parts), axis=2)
+        found = np.empty((tasks, len(points), shared.shape[2] + others.shape[1]))
+        first = shared.shape[2]
+        found[:, :, :first] = shared
+        found[:, :, first] = own.T
+        found[:, :, first + 1 :] = others.T[self._others].transpose(0, 2, 1)
+        return found
 
     def by_share(self, points: Points, beta: np.ndarray) -> np.ndarray:
         """Derivative of each law's linear predictor by the shares.
@@ -214,11 +217,11 @@ class Encoder:
         first = len(self._kept)
         if not self.per_task:
             return ((beta[..., first:] * self._inverse) * free)[:, :, self._groups.of]
-        for task in range(tasks):
-            of_groups = np.insert(beta[task, :, first + 1 :], self._groups.of[task], 0.0, axis=1)
-            slopes[task] = (of_groups * self._inverse * free)[:, self._groups.of]
-            own, least = points.shares[:, task], LEAST_SHARE / tasks
-            slopes[task][:, task] = np.where(own > least, beta[task, :, first] / np.maximum(own, least), 0.0)
+        of_groups = np.zeros((tasks, beta.shape[1], len(self._inverse)))
+        np.put_along_axis(of_groups, self._others[:, None], beta[:, :, first + 1 :], axis=2)
+        slopes[:] = (of_groups * self._inverse * free)[:, :, self._groups.of]
+        own, least, each = points.shares.T, LEAST_SHARE / tasks, np.arange(tasks)
+        slopes[each, :, each] = np.where(own > least, beta[:, :, first] / np.maximum(own, least), 0.0)
         return slopes
 
     def by_rate(self, points: Points, rungs: np.ndarray, beta: np.ndarray) -> np.ndarray:
@@ -359,6 +362,8 @@ def shares_of(logits: np.ndarray, prior: np.ndarray, floor: float) -> np.ndarray
     return floor + (1 - logits.shape[1] * floor) * p / p.sum(axis=1, keepdims=True)
 
 
-def logits_of(params: Mapping[str, Any], groups: Sequence[str]) -> np.ndarray:
-    """Log-ratios of the mixture in parameters, (groups,)."""
-    return np.array([float(params.get(MIXTURE_PREFIX + group, 0.0)) for group in groups])
+def logits_of(params: Sequence[Mapping[str, Any]], groups: Sequence[str]) -> np.ndarray:
+    """Log-ratios of the mixtures in parameters, (points, groups)."""
+    names = [MIXTURE_PREFIX + group for group in groups]
+    found = [[each.get(name, 0.0) for name in names] for each in params]
+    return np.array(found, dtype=float).reshape(len(params), len(groups))

@@ -112,8 +112,13 @@ class Law:
 
 def fraction(eta: np.ndarray, floor: np.ndarray) -> np.ndarray:
     """Fraction of expert performance at a linear predictor; shapes broadcast."""
-    rate = np.exp(np.clip(eta, ETA_LOW, ETA_HIGH))
-    return 1 - floor + (WORST - floor) * np.expm1(-rate)
+    share = np.clip(eta, ETA_LOW, ETA_HIGH)  # in place below: it is large, and takes time
+    np.exp(share, out=share)
+    np.negative(share, out=share)
+    np.expm1(share, out=share)
+    share *= WORST - floor
+    share += 1 - floor
+    return share
 
 
 def _slope(eta: np.ndarray, floor: np.ndarray) -> np.ndarray:
@@ -156,6 +161,8 @@ class Fit:
         self.mean0 = _with_floor(prior.mean, prior.floor)
         self.precision0 = np.append(prior.std, 1e-6) ** -2.0  # the floors are not pooled
         groups = len(self.y)
+        fits = np.shape(prior.floor)
+        self.scaled = np.empty((*fits, *self.x.shape[:-1], self.x.shape[-1] + 1))  # see `_solve`
         if start is None:
             self.spread = _with_floor(prior.spread, prior.floor_spread)
             self.misfit = np.full(groups, prior.misfit)
@@ -214,11 +221,14 @@ class Fit:
         self.weight = self.known / variance * np.minimum(1.0, ROBUST / np.maximum(size, 1e-9))
 
     def _solve(self) -> np.ndarray:
-        """The posterior mode of the linearised model, (..., groups, columns + 1)."""
+        """The posterior mode of the linearised model, (..., groups, columns + 1).
+
+        `scaled` becomes the Jacobian times the roots of the weights, (..., groups, rows, columns + 1).
+        """
         root = np.sqrt(self.weight)
-        by_floor = (self.by_floor * root)[..., None]
-        scaled = np.concatenate((self.x * (self.slope * root)[..., None], by_floor), axis=-1)
-        self.scaled = scaled  # the Jacobian times the roots of the weights
+        scaled: np.ndarray = self.scaled
+        np.multiply(self.x, (self.slope * root)[..., None], out=scaled[..., :-1])
+        scaled[..., -1] = self.by_floor * root
         rows = scaled.reshape(-1, *scaled.shape[-2:])
         products = np.stack([part.T @ part for part in rows])  # faster than one batched product
         information = products.reshape(*scaled.shape[:-2], *products.shape[-2:])

@@ -8,6 +8,7 @@ In a study that begins with an earlier one both expect, beside this, what that o
 times a slope that is learnt from this study's scores.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from search.surrogate.paths import Paths
 
 MOST_ROWS = 250  # of a Gaussian process, the highest rungs first
 FOLDS = 4
+HELD_OUT = 100  # candidates that are held out: with more than this, the remaining folds are left out
 LEAST_CANDIDATES = 8  # for cross-validation
 LAW_WEIGHT = 0.75  # without cross-validation
 WEIGHTS = np.linspace(0.02, 0.98, 25)
@@ -148,14 +150,9 @@ class Surrogate:
         self.models: list[_Model] = []
         if use.law:
             law = fit(self._rows(everything), encoder.prior)
-            residual = seen.score - encoder.score(law.drawn_fractions(self._x)).mean(axis=0)
-            _, residual = self._leaning(residual, everything)
-            kernel = tuned(self._inputs, residual, seen.stderr**2, encoder.groups) if use.residual else None
-            self.models.append(_Model(law, kernel))
+            self.models.append(_Model(law, self._tuned(law) if use.residual else None))
         if use.plain or not use.law:
-            left = seen.score - self._trend(seen.points, seen.rung)
-            _, left = self._leaning(left, everything)
-            self.models.append(_Model(None, tuned(self._inputs, left, seen.stderr**2, encoder.groups)))
+            self.models.append(_Model(None, self._tuned(None)))
         self._fitted = [self._fit(model, everything, model.law) for model in self.models]
         self.weights, self.scales = self._cross_validate()
 
@@ -215,17 +212,27 @@ class Surrogate:
         seen = self.seen
         return Rows(self._x[:, kept], seen.fractions[:, kept], seen.fraction_stderr[:, kept])
 
+    def _tuned(self, law: Law | None) -> Kernel:
+        """The kernel of what a law, or the trend, leaves of the scores."""
+        rows = np.arange(len(self.seen))[-MOST_ROWS:]
+        _, left = self._left(law, rows)
+        return tuned(self._inputs[rows], left, self.seen.stderr[rows] ** 2, self.encoder.groups)
+
     def _fit(self, model: "_Model", kept: np.ndarray, law: Law | None) -> Fitted:
         """Condition a model on some of the scores."""
-        fitted = Fitted(self.encoder, law, self._trend)
         rows = kept[-MOST_ROWS:]
-        expected = fitted.expected(self.seen.points.take(rows), self.seen.rung[rows]).mean(axis=0)
-        left, noise = self.seen.score[rows] - expected, self.seen.stderr[rows] ** 2
-        slope, left = self._leaning(left, rows)
+        slope, left = self._left(law, rows)
         process = None
         if model.kernel is not None:
+            noise = self.seen.stderr[rows] ** 2
             process = GaussianProcess(self._inputs[rows], left, noise, model.kernel)
         return Fitted(self.encoder, law, self._trend, process, slope)
+
+    def _left(self, law: Law | None, rows: np.ndarray) -> tuple[Slope | None, np.ndarray]:
+        """What a law, or the trend, and the earlier study leave of some scores; see `_leaning`."""
+        fitted = Fitted(self.encoder, law, self._trend)
+        expected = fitted.expected(self.seen.points.take(rows), self.seen.rung[rows]).mean(axis=0)
+        return self._leaning(self.seen.score[rows] - expected, rows)
 
     def _leaning(self, left: np.ndarray, rows: np.ndarray) -> tuple[Slope | None, np.ndarray]:
         """How much scores rise with what the earlier study expects, and what that leaves of them, (rows,).
@@ -251,10 +258,12 @@ class Surrogate:
         if len(names) < LEAST_CANDIDATES:
             weights = np.array([LAW_WEIGHT, 1 - LAW_WEIGHT]) if count == 2 else np.ones(1)
             return weights, np.full(count, INFLATION)
-        last = _last_of_each(self.seen.candidate)
-        errors, deviations = np.empty((count, len(last))), np.empty((count, len(last)))
+        folds = min(FOLDS, math.ceil(HELD_OUT * FOLDS / len(names)))
         fold_of = np.searchsorted(names, self.seen.candidate) % FOLDS
-        for fold in range(FOLDS):
+        last = _last_of_each(self.seen.candidate)
+        last = last[fold_of[last] < folds]
+        errors, deviations = np.empty((count, len(last))), np.empty((count, len(last)))
+        for fold in range(folds):
             kept = np.flatnonzero(fold_of != fold)
             held = np.flatnonzero(fold_of[last] == fold)
             rows = last[held]

@@ -116,7 +116,7 @@ def test_shares_equal_those_of_the_mixture(logits, prior, floor):
 
 
 def test_log_ratios_of_a_candidate_without_some_are_those_of_the_prior():
-    assert logits_of({"mixture.b": 1.5, "depth": 3}, ["a", "b"]).tolist() == [0.0, 1.5]
+    assert logits_of([{"mixture.b": 1.5, "depth": 3}, {}], ["a", "b"]).tolist() == [[0.0, 1.5], [0.0, 0.0]]
 
 
 @pytest.mark.parametrize(

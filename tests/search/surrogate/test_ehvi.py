@@ -69,6 +69,13 @@ def test_nothing_is_gained_beyond_the_reference_nor_by_what_is_surely_dominated(
     assert gain(0.55, 1e-3, np.log(6e5))[0] > 0.01
 
 
+def test_a_point_far_below_the_front_gains_nothing_and_one_near_it_what_is_expected_of_it():
+    near = gain(0.5 - 7 * 0.01, 0.01, np.log(6e5))[0]
+    assert 0 < near < 1e-12
+    assert gain(0.5 - 9 * 0.01, 0.01, np.log(6e5))[0] == 0
+    assert gain(np.full(3, -5.0), np.full(3, 1e-3), np.log([1e4, 1e5, 1e6])).tolist() == [0, 0, 0]
+
+
 def test_dominated_points_and_the_order_of_the_front_change_nothing():
     at = np.linspace(-0.5, 1, 9), np.full(9, 0.2), np.linspace(10, 13.5, 9)
     expected = gain(*at)

@@ -61,6 +61,19 @@ def test_the_law_weighs_much_where_scores_follow_it_and_little_where_they_do_not
 
 
 @pytest.mark.parametrize("follows_law", [True, False])
+def test_some_held_out_candidates_weigh_the_models_of_many_like_all_of_them(
+    problem, follows_law, monkeypatch
+):
+    seen = study(problem, 5, 300, follows_law, luck=0.03)[0]
+    some = Surrogate(problem[1], seen)
+    monkeypatch.setattr("search.surrogate.surrogate.HELD_OUT", 300)
+    everyone = Surrogate(problem[1], seen)
+    assert (some.weights != everyone.weights).all()  # half of the candidates are held out, or all
+    assert some.weights == pytest.approx(everyone.weights, abs=0.2)
+    assert some.scales == pytest.approx(everyone.scales, rel=0.35)
+
+
+@pytest.mark.parametrize("follows_law", [True, False])
 def test_later_scores_lie_in_the_90_percent_interval(problem, follows_law):
     inside = []
     for seed in range(8):
