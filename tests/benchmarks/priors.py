@@ -4,17 +4,17 @@
     python tests/benchmarks/priors.py --out priors.jsonl --report
     python tests/benchmarks/priors.py --related
 
-Pathfront's sampler plays studies of the space of `quick` under a simulated clock, without a belief and with
-one, on surfaces of the table of trained candidates and of simulated families. For each belief it prints the
-training FLOPs until the study reports a front of the same value for good, over those without a belief: the
-geometric mean over pairs of runs with the same surface and seed, with a bootstrap interval. The value is the
-mean that the runs without a belief report on that surface after `--at` of the budget, judged without noise. A
-miss counts as the budget.
+A sampler plays studies of the space of `quick` under a simulated clock, without a belief and with one, on
+surfaces of the table of trained candidates and of simulated families. For each belief it prints the training
+FLOPs until the study reports a front of the same value for good, over those without a belief: the geometric
+mean over pairs of runs with the same surface and seed, with a bootstrap interval. The value is the mean that
+the runs without a belief report on that surface after `--at` of the budget, judged without noise. A miss
+counts as the budget.
 
 - `good`: priors on all knobs and shares at the best of 1,000 random candidates, blurred as much as their
   strength says.
 - `bad`: the same, at the candidate that nine in ten candidates of about the same cost surpass.
-- `warm`: a study of 16 candidates on another surface of the same family.
+- `warm`: a study of 16 candidates (`--earlier`) on another surface of the same family.
 - `warm-wrong`: such a study whose scores were dealt anew among its candidates.
 - `oracle`: no belief but knowledge: it proposes the candidates that are best without noise. What it saves is
   the most that proposals can save.
@@ -83,6 +83,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--at", type=float, default=0.5, help="share of the budget that sets the level")
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--sampler", default="pathfront", choices=("pathfront", "stratified"))
+    parser.add_argument("--earlier", type=int, default=EARLIER, help="candidates that a warm start copies")
     parser.add_argument("--report", action="store_true", help="report what the file holds; play nothing")
     parser.add_argument("--related", action="store_true", help="how related the surfaces are; play nothing")
     given = parser.parse_args()
@@ -98,6 +100,7 @@ def main() -> None:
         for family, number in itertools.product(given.families, given.surfaces):
             print(f"{family} {number} and {number + FURTHER}: {related(family, number):.2f}")
         return
+    other_size = {} if given.earlier == EARLIER else {"candidates": given.earlier}
     wanted = [
         {
             "family": family,
@@ -106,6 +109,8 @@ def main() -> None:
             "belief": belief,
             "budget": given.budget,
             "workers": given.workers,
+            "sampler": given.sampler,
+            **(other_size if belief.startswith("warm") else {}),
         }
         for seed, family, number, belief in itertools.product(
             range(given.seeds), given.families, given.surfaces, given.beliefs
@@ -125,14 +130,23 @@ def main() -> None:
     print(table(reaching(lines, given.at)))
 
 
-def played(family: str, number: int, seed: int, belief: str, budget: float, workers: int) -> dict[str, Any]:
-    """Play one study."""
+def played(
+    family: str,
+    number: int,
+    seed: int,
+    belief: str,
+    budget: float,
+    workers: int,
+    sampler: str,
+    candidates: int = EARLIER,
+) -> dict[str, Any]:
+    """Play one study; a warm start copies one of so many candidates."""
     judge, full_flops = measured(family, number)
     config = config_of(family)
-    search = config.search.model_copy(update={"seed": seed})
+    search = study(sampler=sampler, seed=seed).search
     stop = config.stop.model_copy(update={"training_flops": budget * full_flops, "candidates": None})
     config = config.model_copy(update={"search": search, "stop": stop})
-    config = believing(config, belief, family, number, seed, workers)
+    config = believing(config, belief, family, number, seed, workers, candidates)
     begun = time.process_time()
     propose = Oracle(judge, seed).propose if belief == CEILING else None
     run = play(config, judge.problem.suite, judge.surface, workers, propose)
@@ -148,13 +162,13 @@ def played(family: str, number: int, seed: int, belief: str, budget: float, work
 
 
 def believing(
-    config: StudyConfig, belief: str, family: str, number: int, seed: int, workers: int
+    config: StudyConfig, belief: str, family: str, number: int, seed: int, workers: int, candidates: int
 ) -> StudyConfig:
     """A study with a belief."""
     if belief in (BASE, CEILING):
         return config
     if belief.startswith("warm"):
-        copied = earlier(family, number, seed, workers, belief == "warm-wrong")
+        copied = earlier(family, number, seed, workers, candidates, belief == "warm-wrong")
         stated: dict[str, Any] = {"warm": {"study": "earlier", "copied": copied}}
     else:
         rng = np.random.default_rng([number, seed, 7])
@@ -171,11 +185,10 @@ def ensemble() -> Ensemble:
 
 @cache
 def config_of(family: str) -> StudyConfig:
-    """The study that is played."""
+    """The space and the rungs of the study that is played."""
     if family != "table":
         return study()
-    own = read_table("quick").header.config
-    return own.model_copy(update={"search": study().search})
+    return read_table("quick").header.config
 
 
 @cache
@@ -242,11 +255,11 @@ def moved(knob: Between | Choices, value: Any, rng: np.random.Generator) -> Any:
 
 
 @cache
-def earlier(family: str, number: int, seed: int, workers: int, wrong: bool) -> str:
+def earlier(family: str, number: int, seed: int, workers: int, candidates: int, wrong: bool) -> str:
     """The copy of a study of another surface of the same family."""
     config = config_of(family)
-    search = config.search.model_copy(update={"seed": 1_000 + seed})
-    stop = config.stop.model_copy(update={"training_flops": None, "candidates": EARLIER})
+    search = study(seed=1_000 + seed).search
+    stop = config.stop.model_copy(update={"training_flops": None, "candidates": candidates})
     config = config.model_copy(update={"search": search, "stop": stop})
     suite = suite_of(family)
     view = play(config, suite, surface_of(family, number + FURTHER), workers).snapshot

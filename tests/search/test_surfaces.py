@@ -7,6 +7,7 @@ from benchmarks.surfaces.settings import SETTINGS, study
 from scipy.stats import spearmanr
 
 from search.choose.sampler import Problem
+from space.study import read_study
 
 COUNT = 80
 
@@ -82,3 +83,7 @@ def test_every_family_can_be_played_in_every_setting(setting):
             for of in found:
                 result = surface.trial(of.candidate, of.cost, rung, 0)
                 assert result.diverged or set(result.tasks) == set(config.suite_record().tasks)
+
+
+def test_studies_of_benchmarks_are_searched_as_those_of_the_users_are():
+    assert study().search == read_study("quick").search

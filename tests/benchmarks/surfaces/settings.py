@@ -45,7 +45,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def study(
     setting: str = "quick",
-    sampler: str = "stratified",
+    sampler: str = "pathfront",
     arguments: dict[str, Any] | None = None,
     seed: int = 0,
     promotion: str = "gain",
