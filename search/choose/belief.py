@@ -54,7 +54,7 @@ class Belief:
         problem: its space, tasks, limits and seed.
 
     Attributes:
-        above: as `PoolSpace` takes an earlier study; None without one.
+        earlier: the study that this one begins with; None without one.
         states_priors: whether there are priors.
 
     Raises:
@@ -75,10 +75,9 @@ class Belief:
         self._shares = None
         if shares:
             self._shares = SharePriors(problem, shares, self._space.points(self._sample).shares)
-        self._earlier = None
+        self.earlier = None
         if config.warm is not None:
-            self._earlier = EarlierStudy(config.warm, problem, self._space, self._sample)
-        self.above = None if self._earlier is None else self._earlier.above
+            self.earlier = EarlierStudy(config.warm, problem, self._space, self._sample)
         self.states_priors = bool(self._knobs or shares)
         self._tempered = {whole: self._tempering(whole) for whole in (True, False)}
 
@@ -133,8 +132,8 @@ class Belief:
             density += np.log(self._knobs[RATE].densities(points.log_rate))
         if self._shares is not None:
             density += self._shares.log_density(points.shares)
-        if self._earlier is not None and whole:
-            density += self._earlier.log_density(space, pool)
+        if self.earlier is not None and whole:
+            density += self.earlier.log_density(space, pool)
         return density
 
     def _of_shape(self, key: tuple[Any, ...]) -> float:
@@ -153,12 +152,12 @@ class Belief:
         while True:
             if rng.random() < OWN_DRAWS:
                 yield next(plain)
-            elif self._earlier is None:
+            elif self.earlier is None:
                 yield self._by_priors(rng, next(plain))
             else:
                 tried = [self._by_priors(rng, next(plain)) for _ in range(TRIED)]
                 pool, kept = self._space.encode(tried)
-                density = self._earlier.log_density(self._space, pool)
+                density = self.earlier.log_density(self._space, pool)
                 weight = np.exp(density - density.max(initial=0.0))
                 if len(kept):
                     taken = rng.choice(len(kept), size=TAKEN, p=weight / weight.sum())

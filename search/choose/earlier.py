@@ -3,8 +3,9 @@
 The earlier study has other tasks or other budgets, so its scores are no scores of this study. Its own
 surrogate predicts, for each point, how far the score lies above what others of the same cost reach. The
 prediction counts the less the more uncertain it is: as a density of what is drawn at random, and in this
-study's surrogate, which learns from its own scores how much they rise with it. The knobs that only one of
-both studies varies say nothing, nor do tasks that only one of both has.
+study's surrogate, which learns from its own scores how much they rise with it. The first candidates are those
+that the earlier study expects most of (`search.choose.warm_start`). The knobs that only one of both studies
+varies say nothing, nor do tasks that only one of both has.
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ from search.choose.models import Models
 from search.choose.pool import Pool, PoolSpace
 from search.choose.sampler import Problem
 from search.surrogate.columns import Points
+from search.surrogate.fronts import Front
 from search.surrogate.surrogate import ALL
 from space.errors import StudyFileError
 from space.knobs import Between, Choices
@@ -56,6 +58,7 @@ class EarlierStudy:
         models = Models(self._problem, ALL, per_task=True)
         self._surrogate = models.surrogate(copy.view)
         self._space = models.space
+        self._candidates = [candidate.params for candidate in copy.view.candidates]
         self._rows: dict[tuple[Any, ...], np.ndarray | None] = {}
         self._usual = np.zeros(3)
         self._std = 1.0
@@ -82,20 +85,59 @@ class EarlierStudy:
         above[known] = np.clip(beyond, -most, most)[known]
         return above
 
+    def candidates(self, space: PoolSpace, rng: np.random.Generator) -> Pool:
+        """Its candidates, as this study would have them.
+
+        Args:
+            space: this study's space in numbers.
+            rng: draws what only this study varies.
+        """
+        plain = self._here.plain_draws(rng)
+        found = []
+        for params in self._candidates:
+            common = {
+                name: _nearest(knob, params[name])
+                for name, knob in self._here.parameters.items()
+                if name in params
+            }
+            found.append(self._here.space.snapped({**next(plain), **common}))
+        return space.encode(found)[0]
+
+    def front(self, space: PoolSpace, known: Pool, least_score: float) -> Front:
+        """The front of points of this study, by scores that the earlier study expects.
+
+        Args:
+            space: this study's space in numbers.
+            known: the points; those that cannot be built in the earlier study are left out.
+            least_score: scores at or below it are not on the front.
+        """
+        return self._surrogate.front(self._points(space, known)[0], least_score=least_score)
+
+    def gain(self, front: Front, space: PoolSpace, pool: Pool) -> np.ndarray:
+        """Expected gain of points over such a front, (points,); 0 where the earlier study knows nothing."""
+        points, known = self._points(space, pool)
+        gain = np.zeros(len(pool))
+        if len(known):
+            gain[known] = front.gain(points, space.most_log_costs)
+        return gain
+
     def _predicted(self, space: PoolSpace, pool: Pool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean and standard deviation (points,) of the earlier study's score, and the indices with one."""
-        rows = [self._row(space.key(number), space) for number in pool.shape.tolist()]
-        known = np.flatnonzero([row is not None for row in rows])
+        points, known = self._points(space, pool)
         mean, std = np.zeros(len(pool)), np.zeros(len(pool))
         if len(known):
-            points = Points(
-                np.array([rows[i] for i in known]),
-                np.clip(pool.log_rate[known], *self._space.rate_ends),
-                self._shares(space.own_points(pool.take(known)).shares),
-            )
             predicted = self._surrogate.predict(points)
             mean[known], std[known] = predicted.mixed_mean, predicted.mixed_std
         return mean, std, known
+
+    def _points(self, space: PoolSpace, pool: Pool) -> tuple[Points, np.ndarray]:
+        """Points as the earlier study would have them, with their costs here, and their indices."""
+        rows = [self._row(space.key(number), space) for number in pool.shape.tolist()]
+        known = np.array([i for i, row in enumerate(rows) if row is not None], dtype=int)
+        own = space.own_points(pool.take(known))
+        shapes = np.array([rows[i] for i in known]).reshape(len(known), len(self._space.row(0)))
+        rates = np.clip(pool.log_rate[known], *self._space.rate_ends)
+        return Points(shapes, rates, self._shares(own.shares), own.costs), known
 
     def _row(self, key: tuple[Any, ...], space: PoolSpace) -> np.ndarray | None:
         """Numbers of a shape as the earlier study would have it; None if it cannot be built there."""

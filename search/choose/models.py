@@ -47,8 +47,8 @@ class Models:
     @cached_property
     def space(self) -> PoolSpace:
         """The space in numbers."""
-        belief = self._problem.belief
-        return PoolSpace(self._problem, None if belief is None else belief.above)
+        earlier = None if self._problem.belief is None else self._problem.belief.earlier
+        return PoolSpace(self._problem, None if earlier is None else earlier.above)
 
     def _encoder(self, per_task: bool) -> Encoder:
         """The columns of the models, with a law for each task or one for the score."""

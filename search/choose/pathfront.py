@@ -1,6 +1,7 @@
 """Pathfront's own sampler: a cheap start, then the largest expected gain of the front for its compute.
 
-1. The first candidates are drawn over bins of cost, the cheap ones more often. Where so many workers are
+1. The first candidates are drawn over bins of cost, the cheap ones more often; in a study that begins with an
+   earlier one they are those that this expects most of. Where so many workers are
    alive that they ask for more than twice as many before there are scores, all are drawn as by the stratified
    sampler: nothing is learnt from cheap candidates before the rest has begun.
 2. Then two models predict scores at the top rung (`search.surrogate`): a scaling law for each task with a
@@ -21,12 +22,14 @@ import numpy as np
 
 from search.choose.belief import Belief
 from search.choose.divergence import Divergence
+from search.choose.improve import improved
 from search.choose.kinds import rare_kind_first
 from search.choose.models import models_of
 from search.choose.pool import Pool, PoolSpace
-from search.choose.sampler import Feasible, Problem, Suggestion
+from search.choose.sampler import Feasible, Parameters, Problem, Suggestion
 from search.choose.snapshot import Snapshot
 from search.choose.stratified import Stratified
+from search.choose.warm_start import WarmStart
 from search.pareto import nondominated_rank
 from search.surrogate.surrogate import Surrogate, Use
 from space.errors import StudyFileError
@@ -38,12 +41,13 @@ START_POWER, RANDOM_POWER = -1.0, -0.5  # of FLOPs
 RANDOM_SHARE = 0.1  # of the candidates after the start
 RANDOM, MUTANTS, CROSSED = 200, 200, 100  # points of the pool
 PARENTS_LAYERS = 2  # non-dominated layers whose candidates are mutated
-BEST, GRADIENT_STEPS, ROUNDS, CHILDREN = 24, 12, 2, 120
+GRADIENT_STEPS, CHILDREN = 12, 120  # near the best points
 DENSE_EVERY = 3  # one candidate of the start in so many is dense, where the space holds both kinds
 BELIEVED = 100  # points that are drawn by a belief
 BATCH = 32  # points that are drawn at once
 
 START, AT_RANDOM, MODEL = "start", "random", "model"  # rules, as they are noted
+WARM = f"{START}; the earlier study expects most of it"
 SPREAD = "spread"  # as the stratified sampler draws, noted as a start
 
 
@@ -107,6 +111,8 @@ class Pathfront:
         if choice is not None:
             yield from choice.suggestions()
             note = "fallback; every point of the pool is known"
+        if note == START:
+            yield from self._warm(rng, view)
         yield from self._drawn(rng, view, note)
 
     def choose_among(self, view: Snapshot, pool: Sequence[Feasible]) -> Feasible:
@@ -121,6 +127,12 @@ class Pathfront:
         if choice is not None:
             best = choice.order(points)[0]
             return replace(pool[int(kept[best])], note=choice.note)
+        warm = self._warm_start(rng, view) if note == START else None
+        value = np.zeros(len(points)) if warm is None else warm.value(points)
+        if value.any():
+            order = np.argsort(-value, kind="stable")[: np.count_nonzero(value)]
+            best = order[self._of_kind(space, points.take(order), view, note)[0]]
+            return replace(pool[int(kept[best])], note=WARM)
         weights = np.ones(len(points))
         if self.belief is not None and note == START:
             weights = self.belief.weights(space, points)
@@ -153,6 +165,26 @@ class Pathfront:
     def _power(self, note: str) -> float:
         """Power of the FLOPs with which bins of cost are drawn."""
         return self._start_power if note == START else RANDOM_POWER
+
+    def _warm_start(
+        self, rng: np.random.Generator, view: Snapshot, control: Parameters | None = None
+    ) -> WarmStart | None:
+        """The choice of a first candidate by an earlier study; None without one."""
+        if self.belief is None or self.belief.earlier is None:
+            return None
+        space, least = self.models.space, self._problem.threshold
+        return WarmStart(space, view, rng, self.belief, self.belief.earlier, least, control)
+
+    def _warm(self, rng: np.random.Generator, view: Snapshot) -> Iterator[Suggestion]:
+        """First candidates that an earlier study expects most of, best first; none if it expects nothing."""
+        control, space = self._problem.next_control(view), self.models.space
+        choice = self._warm_start(rng, view, control)
+        if choice is None:
+            return
+        pool, value = choice.pool()
+        ranked = pool.take(np.argsort(-value, kind="stable")[: np.count_nonzero(value)])
+        for index in self._of_kind(space, ranked, view, START):
+            yield Suggestion({**space.params(ranked, index), **control}, WARM)
 
     def _drawn(self, rng: np.random.Generator, view: Snapshot, note: str) -> Iterator[Suggestion]:
         """Random points without end; with the control mixture where the next candidate tries it."""
@@ -219,18 +251,16 @@ class Choice:
 
     def suggestions(self) -> Iterator[Suggestion]:
         """Points of the pool, the best first."""
-        pool = self._pool()
-        value = self._value(pool)
-        for _ in range(ROUNDS):
-            best = pool.take(np.argsort(-value, kind="stable")[:BEST])
-            children = [self._space.mutants(self._rng, best, CHILDREN, size=0.4)]
-            if self._gradient and self._surrogate.law_weight > 0.1:
-                children.append(self._climbed(best))
-            added = Pool.joined(children)
-            pool = Pool.joined((pool, added))
-            value = np.append(value, self._value(added))
+        pool, value = improved(self._pool(), self._value, self._children)
         for index in self._kinds_first(pool, value):
             yield Suggestion(self._space.params(pool, index), self.note)
+
+    def _children(self, best: Pool) -> Pool:
+        """Points near the best ones."""
+        children = [self._space.mutants(self._rng, best, CHILDREN, size=0.4)]
+        if self._gradient and self._surrogate.law_weight > 0.1:
+            children.append(self._climbed(best))
+        return Pool.joined(children)
 
     @property
     def note(self) -> str:
@@ -251,6 +281,9 @@ class Choice:
         parts = [space.random(rng, RANDOM, 0.0)]
         if self._belief is not None:
             parts.append(self._belief.pool(space, rng, BELIEVED, 0.0))
+            old = None if self._belief.earlier is None else self._belief.earlier.candidates(space, rng)
+            if old is not None and len(old):
+                parts += [old, space.mutants(rng, old, CROSSED)]
         if len(self._alive):
             layers = nondominated_rank(self._ranked)
             parents = self._alive.take(np.flatnonzero(layers < PARENTS_LAYERS))
@@ -270,7 +303,7 @@ class Choice:
         return Expected(
             gain=self._front.gain(points, self._space.most_log_costs),
             survives=self._divergence.survives(points),
-            cost=np.exp(points.log_flops) + self._space.least_flops,
+            cost=self._space.compute(points),
             belief=factor,
         )
 

@@ -141,6 +141,10 @@ class PoolSpace:
             [self.most_log_cost if name == FLOPS else end for name, end in zip(costs, ends, strict=True)]
         )
 
+    def compute(self, points: Points) -> np.ndarray:
+        """What points are compared by: FLOPs per token, and those of the cheapest candidate, (points,)."""
+        return np.exp(points.log_flops) + self.least_flops
+
     def bin_of(self, log_flops: np.ndarray) -> np.ndarray:
         """Bin of cost of each value, from 0."""
         return np.clip(np.searchsorted(self.edges[1:-1], log_flops, side="right"), 0, COST_BINS - 1)

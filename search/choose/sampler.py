@@ -93,10 +93,10 @@ class DrawsPoints(Protocol):
     """What is believed before there are scores; see `search.choose.belief`.
 
     Attributes:
-        above: as `PoolSpace` takes an earlier study; None without one.
+        earlier: the study that this one begins with (`search.choose.earlier.EarlierStudy`), or None.
     """
 
-    above: Any
+    earlier: Any
 
     def draws(self, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
         """Parameters without end, drawn by the belief; some of them cannot be built."""

@@ -10,11 +10,12 @@ from toy_trainers import TWO_NETWORKS, toy_config
 
 from search.choose.belief import Belief
 from search.choose.copies import copy_of, copy_study, read_copy
+from search.choose.earlier import EarlierStudy
 from search.choose.models import models_of
 from search.choose.pool import PoolSpace
 from search.choose.propose import Proposer
 from search.choose.sampler import Problem
-from search.choose.snapshot import Snapshot, TaskFraction, take_snapshot
+from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial, TaskFraction, take_snapshot
 from search.database.storage import open_writer
 from search.operations.warm import warmed
 from search.store.studies import create_or_resume, load_study
@@ -29,8 +30,6 @@ SMALL = {"stop": {"candidates": 6}, "rungs": {"tokens": [3_000, 6_000], "eta": 2
 
 def scored(config, score, count=24):
     """A study of random candidates whose scores are a function of the candidate."""
-    from search.choose.snapshot import Candidate, SnapshotTrial
-
     problem = Problem(config.space, suite(), config.limits, 3, config.rungs)
     rng, candidates, trials = np.random.default_rng(3), [], []
     while len(candidates) < count:
@@ -49,6 +48,11 @@ def scored(config, score, count=24):
 def by_rate(candidate):
     """The best learning rate is 5e-3."""
     return 0.8 - 0.15 * abs(np.log(candidate.learning_rate / 5e-3))
+
+
+def by_size_and_rate(candidate):
+    """Larger ones are better, too."""
+    return by_rate(candidate) - 0.3 + 0.2 * np.log(candidate.architecture.width / 64)
 
 
 def test_a_copy_holds_the_study():
@@ -129,7 +133,7 @@ def test_what_an_earlier_study_expects_is_as_large_as_what_it_knows():
     true = -0.15 * np.abs(points.log_rate - np.log(5e-3))
     x = np.column_stack((np.ones(len(pool)), log_flops, log_flops**2))
     true -= x @ np.linalg.lstsq(x, true, rcond=None)[0]
-    expected = belief.above(space, pool)
+    expected = belief.earlier.above(space, pool)
     assert 0.5 < np.polyfit(expected, true, 1)[0] < 5  # score over score
     assert np.corrcoef(expected, true)[0, 1] > 0.7
 
@@ -144,6 +148,79 @@ def test_uncertain_predictions_count_less():
         pool = space.random(np.random.default_rng(0), 300, 0.0)
         spreads.append(belief.log_density(space, pool).std())
     assert spreads[1] < spreads[0]
+
+
+def warm_study(earlier, score, **changes):
+    """A study with `pathfront` that begins with an earlier one, and the earlier one's belief and space."""
+    config = toy_config(search={"sampler": "pathfront"}, **changes)
+    belief, space, config = belief_from(earlier, scored(earlier, score), config)
+    return Proposer(config, suite()), belief, space
+
+
+def begun(proposer, count):
+    """The first candidates of a study, all of them still being trained, and the rules that proposed them."""
+    view, rules = EMPTY, []
+    while len(view.candidates) < count:
+        found = proposer.propose(view)
+        rules.append(found.origin)
+        name, flops = found.candidate.id, found.cost.flops_per_token
+        added = Candidate(name, len(rules) - 1, found.params, flops, found.candidate.architecture.sparse)
+        trial = SnapshotTrial(name, 0, "running", False, None, None, flops, flops)
+        view = Snapshot((*view.candidates, added), (*view.trials, trial), 0.0)
+    return view, rules
+
+
+def test_the_first_candidates_are_those_that_it_expects_most_of():
+    proposer, belief, space = warm_study(toy_config(), by_size_and_rate)
+    view, rules = begun(proposer, 6)
+    assert rules == ["control"] * 2 + ["pathfront start; the earlier study expects most of it"] * 4
+    cold, rules = begun(Proposer(toy_config(search={"sampler": "pathfront"}), suite()), 6)
+    assert rules == ["control"] * 2 + ["pathfront start"] * 4
+    expected, drawn = (
+        belief.earlier.above(space, space.encode([candidate.params for candidate in of.candidates])[0])
+        for of in (view, cold)
+    )
+    assert expected.mean() > 0.02
+    assert drawn.mean() < 0
+    flops = [candidate.flops_per_token for candidate in view.candidates]
+    assert max(flops) > 2 * min(flops)  # along the front, not one of its points six times
+
+
+def test_its_own_candidates_are_compared_as_this_study_would_have_them():
+    earlier = toy_config(space={"window": {"low": 0, "high": 32}})
+    config = toy_config(space={"depth": {"low": 2, "high": 3}, "mixture": {"fixed": True}})
+    view = scored(earlier, by_rate)
+    belief, space, _ = belief_from(earlier, view, config)
+    pool = belief.earlier.candidates(space, np.random.default_rng(0))
+    assert 0 < len(pool) <= len(view.candidates)
+    for index in range(len(pool)):
+        params = space.params(pool, index)
+        near = [c.params for c in view.candidates if c.params["learning_rate"] == params["learning_rate"]]
+        assert near, params
+        assert params["depth"] == np.clip(near[0]["depth"], 2, 3)
+        assert "window" not in params
+
+
+def test_where_it_knows_nothing_candidates_are_drawn(monkeypatch):
+    proposer, _, _ = warm_study(toy_config(), by_rate)
+    monkeypatch.setattr(EarlierStudy, "_row", lambda self, key, space: None)  # it could build none of them
+    assert begun(proposer, 4)[1] == ["control"] * 2 + ["pathfront start"] * 2
+
+
+def test_among_listed_candidates_the_first_ones_are_those_that_it_expects_most_of():
+    config = toy_config()
+    proposer, belief, space = warm_study(config, by_size_and_rate)
+    view, _ = begun(proposer, 2)  # the control mixture is no row's
+    problem, rng, pool = proposer.problem, np.random.default_rng(5), []
+    while len(pool) < 60:
+        found = problem.feasible(config.space.sample(suite(), rng))
+        if found is not None:
+            pool.append(found)
+    chosen = proposer.choose_among(view, pool)
+    assert chosen.origin == "pathfront start; the earlier study expects most of it"
+    points, _ = space.encode([found.params for found in pool])
+    expected = dict(zip([f.candidate.id for f in pool], belief.earlier.above(space, points), strict=True))
+    assert expected[chosen.candidate.id] > np.quantile(list(expected.values()), 0.7)
 
 
 def test_nothing_in_common_is_one_line():
