@@ -202,7 +202,7 @@ class Pathfront:
     def _of_kind(space: PoolSpace, pool: Pool, view: Snapshot, note: str) -> list[int]:
         """Points of a pool; at the start only those of the kind whose turn it is, if there are any."""
         dense = len(view.candidates) % DENSE_EVERY == 0
-        wanted = np.flatnonzero(space.points(pool).sparse != dense).tolist() if note == START else []
+        wanted = np.flatnonzero(space.own_points(pool).sparse != dense).tolist() if note == START else []
         return wanted or list(range(len(pool)))
 
 
@@ -273,7 +273,7 @@ class Choice:
 
     def _kinds_first(self, pool: Pool, value: np.ndarray) -> list[int]:
         """Indices by falling value; those of a kind that is rare among the study's candidates first."""
-        sparse, known = self._space.points(pool).sparse, self._space.points(self._known).sparse
+        sparse, known = (self._space.own_points(of).sparse for of in (pool, self._known))
         return rare_kind_first(np.argsort(-value, kind="stable"), sparse, known).tolist()
 
     def _pool(self) -> Pool:
@@ -314,7 +314,7 @@ class Choice:
         encoder, top = self._encoder, self._encoder.rungs - 1
         low, high = self._space.rate_ends
         for step in range(GRADIENT_STEPS):
-            points = self._space.points(best)
+            points = self._space.own_points(best)  # the earlier study is no part of the law
             rungs = np.full(len(best), top)
             x = encoder.law(points, rungs)
             inside = np.abs(law.fractions(x)) < 1
