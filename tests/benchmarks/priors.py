@@ -15,7 +15,8 @@ counts as the budget.
   strength says.
 - `bad`: the same, at the candidate that nine in ten candidates of about the same cost surpass.
 - `warm`: a study of 16 candidates (`--earlier`) on another surface of the same family.
-- `warm-wrong`: such a study whose scores were dealt anew among its candidates.
+- `warm-wrong`: a study of as many random candidates, whose scores were dealt anew among them. (Candidates
+  that a search has chosen are good ones, whatever scores they are given afterwards.)
 - `oracle`: no belief but knowledge: it proposes the candidates that are best without noise. What it saves is
   the most that proposals can save.
 
@@ -258,7 +259,7 @@ def moved(knob: Between | Choices, value: Any, rng: np.random.Generator) -> Any:
 def earlier(family: str, number: int, seed: int, workers: int, candidates: int, wrong: bool) -> str:
     """The copy of a study of another surface of the same family."""
     config = config_of(family)
-    search = study(seed=1_000 + seed).search
+    search = study(sampler="stratified" if wrong else "pathfront", seed=1_000 + seed).search
     stop = config.stop.model_copy(update={"training_flops": None, "candidates": candidates})
     config = config.model_copy(update={"search": search, "stop": stop})
     suite = suite_of(family)
