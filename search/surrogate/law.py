@@ -112,13 +112,13 @@ class Law:
 
 def fraction(eta: np.ndarray, floor: np.ndarray) -> np.ndarray:
     """Fraction of expert performance at a linear predictor; shapes broadcast."""
-    share = np.clip(eta, ETA_LOW, ETA_HIGH)  # in place below: it is large, and takes time
-    np.exp(share, out=share)
-    np.negative(share, out=share)
-    np.expm1(share, out=share)
-    share *= WORST - floor
-    share += 1 - floor
-    return share
+    found = np.clip(eta, ETA_LOW, ETA_HIGH)  # in place below: it is large, and takes time
+    np.exp(found, out=found)
+    np.negative(found, out=found)
+    np.expm1(found, out=found)
+    found *= WORST - floor
+    found += 1 - floor
+    return found
 
 
 def _slope(eta: np.ndarray, floor: np.ndarray) -> np.ndarray:
