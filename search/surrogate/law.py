@@ -112,13 +112,11 @@ class Law:
 
 def fraction(eta: np.ndarray, floor: np.ndarray) -> np.ndarray:
     """Fraction of expert performance at a linear predictor; shapes broadcast."""
-    found = np.clip(eta, ETA_LOW, ETA_HIGH)  # in place below: it is large, and takes time
-    np.exp(found, out=found)
-    np.negative(found, out=found)
-    np.expm1(found, out=found)
-    found *= WORST - floor
-    found += 1 - floor
-    return found
+    rate = np.asarray(np.clip(eta, ETA_LOW, ETA_HIGH))  # in place below: it is large, and takes time
+    np.exp(rate, out=rate)
+    np.negative(rate, out=rate)
+    np.expm1(rate, out=rate)
+    return 1 - floor + (WORST - floor) * rate
 
 
 def _slope(eta: np.ndarray, floor: np.ndarray) -> np.ndarray:

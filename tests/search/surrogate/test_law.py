@@ -187,3 +187,13 @@ def test_the_law_is_a_power_law_for_small_regrets_and_saturates_for_large_ones()
     assert 1 - fraction(eta, np.zeros(2)) == pytest.approx(1.1 * np.exp(eta), rel=0.02)
     assert fraction(np.array([3.0, 9.0]), np.full(2, 0.05)) == pytest.approx(-0.1, abs=1e-6)
     assert (np.diff(fraction(np.linspace(-7, 2, 50), np.array(0.1))) < 0).all()
+
+
+def test_a_fraction_of_numbers_is_that_of_arrays():
+    etas, floors = np.linspace(-9, 4, 7), np.array([[0.0], [0.1]])
+    table = fraction(etas, floors)
+    assert table.shape == (2, 7)
+    alone = [[float(fraction(eta, float(floor))) for eta in etas] for floor in floors[:, 0]]
+    assert table == pytest.approx(np.array(alone), abs=1e-12)
+    assert fraction(etas[3], floors[:, 0]) == pytest.approx(table[:, 3], abs=1e-12)
+    assert etas[0] == -9  # what is given stays as it is
