@@ -85,12 +85,13 @@ class EarlierStudy:
         above[known] = np.clip(beyond, -most, most)[known]
         return above
 
-    def candidates(self, space: PoolSpace, rng: np.random.Generator) -> Pool:
-        """Its candidates, as this study would have them.
+    def candidates(self, space: PoolSpace, rng: np.random.Generator, near: int = 0) -> Pool:
+        """Its candidates, as this study would have them, and points near them.
 
         Args:
             space: this study's space in numbers.
             rng: draws what only this study varies.
+            near: points near them, at most.
         """
         plain = self._here.plain_draws(rng)
         found = []
@@ -101,7 +102,8 @@ class EarlierStudy:
                 if name in params
             }
             found.append(self._here.space.snapped({**next(plain), **common}))
-        return space.encode(found)[0]
+        pool, _ = space.encode(found)
+        return Pool.joined((pool, space.mutants(rng, pool, near))) if near and len(pool) else pool
 
     def front(self, space: PoolSpace, known: Pool, least_score: float) -> Front:
         """The front of points of this study, by scores that the earlier study expects.

@@ -1,9 +1,9 @@
 """Pathfront's own sampler: a cheap start, then the largest expected gain of the front for its compute.
 
 1. The first candidates are drawn over bins of cost, the cheap ones more often; in a study that begins with an
-   earlier one they are those that this expects most of. Where so many workers are
-   alive that they ask for more than twice as many before there are scores, all are drawn as by the stratified
-   sampler: nothing is learnt from cheap candidates before the rest has begun.
+   earlier one, that one chooses them. Where so many workers are alive that they ask for more than twice as
+   many before there are scores, all are drawn as by the stratified sampler: nothing is learnt from cheap
+   candidates before the rest has begun.
 2. Then two models predict scores at the top rung (`search.surrogate`): a scaling law for each task with a
    Gaussian process on what it leaves, and a plain Gaussian process.
 3. Many points are compared: random ones, mutants and crossings of the best candidates, and points whose
@@ -43,11 +43,11 @@ RANDOM, MUTANTS, CROSSED = 200, 200, 100  # points of the pool
 PARENTS_LAYERS = 2  # non-dominated layers whose candidates are mutated
 GRADIENT_STEPS, CHILDREN = 12, 120  # near the best points
 DENSE_EVERY = 3  # one candidate of the start in so many is dense, where the space holds both kinds
-BELIEVED = 100  # points that are drawn by a belief
+BELIEVED, NEAR_EARLIER = 100, 100  # points that are drawn by a belief, near an earlier study's candidates
 BATCH = 32  # points that are drawn at once
 
 START, AT_RANDOM, MODEL = "start", "random", "model"  # rules, as they are noted
-WARM = f"{START}; the earlier study expects most of it"
+WARM = f"{START}; chosen by the earlier study"
 SPREAD = "spread"  # as the stratified sampler draws, noted as a start
 
 
@@ -128,9 +128,8 @@ class Pathfront:
             best = choice.order(points)[0]
             return replace(pool[int(kept[best])], note=choice.note)
         warm = self._warm_start(rng, view) if note == START else None
-        value = np.zeros(len(points)) if warm is None else warm.value(points)
-        if value.any():
-            order = np.argsort(-value, kind="stable")[: np.count_nonzero(value)]
+        order = np.arange(0) if warm is None else warm.order(points)
+        if len(order):
             best = order[self._of_kind(space, points.take(order), view, note)[0]]
             return replace(pool[int(kept[best])], note=WARM)
         weights = np.ones(len(points))
@@ -172,8 +171,8 @@ class Pathfront:
         """The choice of a first candidate by an earlier study; None without one."""
         if self.belief is None or self.belief.earlier is None:
             return None
-        space, least = self.models.space, self._problem.threshold
-        return WarmStart(space, view, rng, self.belief, self.belief.earlier, least, control)
+        least = self._problem.threshold
+        return WarmStart(self.models.space, view, rng, self.belief, least, control)
 
     def _warm(self, rng: np.random.Generator, view: Snapshot) -> Iterator[Suggestion]:
         """First candidates that an earlier study expects most of, best first; none if it expects nothing."""
@@ -181,8 +180,7 @@ class Pathfront:
         choice = self._warm_start(rng, view, control)
         if choice is None:
             return
-        pool, value = choice.pool()
-        ranked = pool.take(np.argsort(-value, kind="stable")[: np.count_nonzero(value)])
+        ranked = choice.ranked()
         for index in self._of_kind(space, ranked, view, START):
             yield Suggestion({**space.params(ranked, index), **control}, WARM)
 
@@ -281,9 +279,8 @@ class Choice:
         parts = [space.random(rng, RANDOM, 0.0)]
         if self._belief is not None:
             parts.append(self._belief.pool(space, rng, BELIEVED, 0.0))
-            old = None if self._belief.earlier is None else self._belief.earlier.candidates(space, rng)
-            if old is not None and len(old):
-                parts += [old, space.mutants(rng, old, CROSSED)]
+            if self._belief.earlier is not None:
+                parts.append(self._belief.earlier.candidates(space, rng, NEAR_EARLIER))
         if len(self._alive):
             layers = nondominated_rank(self._ranked)
             parents = self._alive.take(np.flatnonzero(layers < PARENTS_LAYERS))

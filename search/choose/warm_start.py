@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 
 from search.choose.belief import Belief
-from search.choose.earlier import EarlierStudy
 from search.choose.improve import improved
 from search.choose.pool import Pool, PoolSpace
 from search.choose.sampler import Parameters
@@ -29,7 +28,6 @@ class WarmStart:
         view: its candidates.
         rng: random numbers.
         belief: of the study, with its earlier study.
-        earlier: that study.
         least_score: that gains anything.
         control: mixture parameters of all points, where the next candidate tries them.
     """
@@ -40,27 +38,28 @@ class WarmStart:
         view: Snapshot,
         rng: np.random.Generator,
         belief: Belief,
-        earlier: EarlierStudy,
         least_score: float,
         control: Parameters | None = None,
     ) -> None:
-        self._control = control
-        self._space, self._rng, self._belief, self._earlier = space, rng, belief, earlier
+        assert belief.earlier is not None
+        self._space, self._rng, self._belief, self._control = space, rng, belief, control
+        self._earlier = belief.earlier
         known, _ = space.encode([candidate.params for candidate in view.candidates])
-        self._front = earlier.front(space, known, least_score)
+        self._front = self._earlier.front(space, known, least_score)
 
-    def pool(self) -> tuple[Pool, np.ndarray]:
-        """Points with their values, (points,)."""
+    def ranked(self) -> Pool:
+        """Points that gain anything, the best first."""
         space, rng = self._space, self._rng
-        parts = [space.random(rng, RANDOM, 0.0), self._belief.pool(space, rng, BELIEVED, 0.0)]
-        old = self._earlier.candidates(space, rng)
-        if len(old):
-            parts += [old, space.mutants(rng, old, NEAR)]
-        return improved(
-            Pool.joined(parts), self.value, lambda best: space.mutants(rng, best, CHILDREN, size=0.4)
-        )
+        drawn = space.random(rng, RANDOM, 0.0), self._belief.pool(space, rng, BELIEVED, 0.0)
+        first = Pool.joined((*drawn, self._earlier.candidates(space, rng, NEAR)))
+        pool, value = improved(first, self._value, lambda best: space.mutants(rng, best, CHILDREN, size=0.4))
+        return pool.take(_best_first(value))
 
-    def value(self, pool: Pool) -> np.ndarray:
+    def order(self, pool: Pool) -> np.ndarray:
+        """Indices of given points that gain anything, the best first."""
+        return _best_first(self._value(pool))
+
+    def _value(self, pool: Pool) -> np.ndarray:
         """Expected gain of points for their compute, times the priors, (points,)."""
         space = self._space
         if self._control:
@@ -71,3 +70,7 @@ class WarmStart:
         if self._belief.states_priors:
             value = value * np.exp(self._belief.prior_density(space, pool))
         return value
+
+
+def _best_first(value: np.ndarray) -> np.ndarray:
+    return np.argsort(-value, kind="stable")[: np.count_nonzero(value)]

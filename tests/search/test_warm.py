@@ -173,7 +173,7 @@ def begun(proposer, count):
 def test_the_first_candidates_are_those_that_it_expects_most_of():
     proposer, belief, space = warm_study(toy_config(), by_size_and_rate)
     view, rules = begun(proposer, 6)
-    assert rules == ["control"] * 2 + ["pathfront start; the earlier study expects most of it"] * 4
+    assert rules == ["control"] * 2 + ["pathfront start; chosen by the earlier study"] * 4
     cold, rules = begun(Proposer(toy_config(search={"sampler": "pathfront"}), suite()), 6)
     assert rules == ["control"] * 2 + ["pathfront start"] * 4
     expected, drawn = (
@@ -217,7 +217,7 @@ def test_among_listed_candidates_the_first_ones_are_those_that_it_expects_most_o
         if found is not None:
             pool.append(found)
     chosen = proposer.choose_among(view, pool)
-    assert chosen.origin == "pathfront start; the earlier study expects most of it"
+    assert chosen.origin == "pathfront start; chosen by the earlier study"
     points, _ = space.encode([found.params for found in pool])
     expected = dict(zip([f.candidate.id for f in pool], belief.earlier.above(space, points), strict=True))
     assert expected[chosen.candidate.id] > np.quantile(list(expected.values()), 0.7)
