@@ -23,34 +23,43 @@ def expected_gain(
     least_score: float,
     most_log_cost: float,
 ) -> np.ndarray:
-    """Expected gain in hypervolume of each of many points, alone.
+    """Expected gain in hypervolume of each of many points, alone; its mean over draws, if there are several.
 
     Args:
-        mean: (points,) of the score.
-        std: (points,) of the score.
+        mean: (points,) of the score, or (draws, points).
+        std: (points,) of the score, the same for each draw.
         log_cost: (points,).
-        front: (known,) scores and (known,) log costs of known points; dominated ones do no harm.
+        front: (known,) scores, or (draws, known), and (known,) log costs of known points; dominated ones do
+            no harm.
         least_score: scores at or below it gain nothing.
         most_log_cost: where the area ends; dearer points gain nothing.
 
     Returns:
         (points,) area in units of score times log cost.
     """
-    edges, heights = steps(front, least_score)
+    means = np.atleast_2d(mean)
+    draw, edges, heights = _staircases(np.atleast_2d(front[0]), front[1], least_score)
     right = np.append(edges[1:], np.inf)
-    left = np.maximum(edges[None, :], log_cost[:, None])
-    width = np.clip(np.minimum(right[None, :], most_log_cost) - left, 0.0, None)
-    return _gained(width, mean, std, heights)
+    right[right == -np.inf] = np.inf  # the next step is the first one of another draw
+    width = np.minimum(right, most_log_cost) - np.maximum(edges, log_cost[:, None])
+    return _gained(width, means.T[:, draw], std, heights) / len(means)
 
 
 def _gained(size: np.ndarray, mean: np.ndarray, std: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """Sum over parts of their size (points, parts) times the expected improvement over their height."""
+    """Sum over parts of their size times the expected improvement over their height, (points,).
+
+    Args:
+        size: (points, parts); nothing is gained where it is not above 0.
+        mean: (points, parts), or (points, 1), of the score.
+        std: (points,).
+        heights: (parts,).
+    """
     spread = np.maximum(std, LEAST_STD)
-    z = (mean[:, None] - heights[None, :]) / spread[:, None]
-    point, part = np.nonzero((size > 0) & (z > HOPELESS))
-    z = z[point, part]
+    above = mean - heights
+    point, part = np.nonzero((size > 0) & (above > HOPELESS * spread[:, None]))
+    z = above[point, part] / spread[point]
     expected = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi) + z * ndtr(z)
-    return np.bincount(point, size[point, part] * spread[point] * expected, len(mean))
+    return np.bincount(point, size[point, part] * spread[point] * expected, len(size))
 
 
 class Terraces(NamedTuple):
@@ -130,7 +139,7 @@ class Terraces(NamedTuple):
             low = np.maximum(self.low[:, axis], log_costs[:, axis, None])
             sizes *= np.maximum(high[:, axis] - low, 0.0)
         sizes = np.add.reduceat(sizes, self.first, axis=1)
-        return _gained(sizes, mean, std, self.heights[self.first])
+        return _gained(sizes, mean[:, None], std, self.heights[self.first])
 
 
 def steps(front: tuple[np.ndarray, np.ndarray], least_score: float) -> tuple[np.ndarray, np.ndarray]:
@@ -144,8 +153,27 @@ def steps(front: tuple[np.ndarray, np.ndarray], least_score: float) -> tuple[np.
         (steps,) rising log costs at which steps begin, the first -inf, and (steps,) their heights.
     """
     scores, log_costs = front
-    order = np.lexsort((-scores, log_costs))
-    heights = np.maximum.accumulate(np.append(least_score, scores[order]))
-    rises = np.flatnonzero(np.diff(heights) > 0)
-    edges = np.append(-np.inf, log_costs[order][rises])
-    return edges, heights[np.append(0, rises + 1)]
+    return _staircases(scores[None], log_costs, least_score)[1:]
+
+
+def _staircases(
+    scores: np.ndarray, log_costs: np.ndarray, least_score: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The staircases of several fronts over the same costs, one after the other.
+
+    Args:
+        scores: (draws, known).
+        log_costs: (known,).
+        least_score: height before the first step of each.
+
+    Returns:
+        (steps,) number of the draw, log costs at which steps begin and their heights; see `steps`.
+    """
+    order = np.argsort(log_costs, kind="stable")
+    costs = log_costs[order]
+    last = np.append(costs[1:] > costs[:-1], True)[: len(costs)]  # of those at one cost
+    best = np.maximum.accumulate(scores[:, order], axis=1)[:, last]
+    heights = np.maximum(np.insert(best, 0, least_score, axis=1), least_score)
+    begins = np.insert(heights[:, 1:] > heights[:, :-1], 0, True, axis=1)
+    draw, place = np.nonzero(begins)
+    return draw, np.append(-np.inf, costs[last])[place], heights[begins]

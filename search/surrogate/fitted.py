@@ -11,6 +11,7 @@ from search.surrogate.gp import GaussianProcess
 from search.surrogate.law import Law
 
 UNEXPLAINED = 1e-3  # standard deviation of a score around its law, where no Gaussian process is fitted
+BLOCK = 32  # points whose fractions are drawn at once: large arrays cost page faults
 
 Trend = Callable[[Points, np.ndarray], np.ndarray]  # of points and rungs, both (points,): scores, (points,)
 
@@ -61,10 +62,18 @@ class Fitted:
         if self._law is None:
             scores = self._trend(points, rungs)[None]
         else:
-            scores = self._encoder.score(self._law.drawn_fractions(self._encoder.law(points, rungs)))
+            scores = self._by_draws(self._law, self._encoder.law(points, rungs))
         if self._slope is None or points.earlier is None:
             return scores
         return scores + self._slope.draws(len(scores))[:, None] * points.earlier
+
+    def _by_draws(self, law: Law, x: np.ndarray) -> np.ndarray:
+        """Scores by each draw of a law, (draws, points), for columns (laws, points, columns)."""
+        scores = np.empty((len(law.draws), x.shape[1]))
+        for first in range(0, x.shape[1], BLOCK):
+            some = slice(first, first + BLOCK)
+            scores[:, some] = self._encoder.score(law.drawn_fractions(x[:, some]))
+        return scores
 
     def inputs(self, points: Points, rungs: np.ndarray) -> np.ndarray:
         """Inputs of the Gaussian process, (points, inputs)."""

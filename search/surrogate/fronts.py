@@ -5,6 +5,7 @@ copy of a known point gains nothing, however uncertain its score is. The same ho
 is being trained. (Noisy expected hypervolume improvement, Daulton 2021, https://arxiv.org/abs/2105.08195.)
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,8 @@ from search.surrogate.ehvi import Terraces, expected_gain
 from search.surrogate.fitted import UNEXPLAINED, Fitted
 from search.surrogate.gp import DrawnProcess
 from search.surrogate.law import DRAWS
+
+BLOCK = 4  # draws whose gains are computed at once: larger arrays cost page faults
 
 
 class DrawnScores:
@@ -95,24 +98,22 @@ class Front:
         """
         gain = np.zeros(len(points))
         for weight, model in zip(self.weights, self.drawn, strict=True):
-            means, std = model.predict(points)
-            for draw, mean in enumerate(means):
-                gain += weight / len(means) * self._of_draw(model, draw, (mean, std), points, most)
+            gain += weight * self._by_model(model, points, most)
         return gain
 
-    def _of_draw(
-        self,
-        model: DrawnScores,
-        draw: int,
-        score: tuple[np.ndarray, np.ndarray],
-        points: Points,
-        most: np.ndarray,
-    ) -> np.ndarray:
-        """Expected gain over one draw of known scores, (points,), by mean and deviation of new ones."""
-        if points.costs.shape[1] == 1:
-            front = model.scores[draw], self.known.costs[:, 0]
-            return expected_gain(*score, points.costs[:, 0], front, self.least_score, float(most[0]))
-        return self._terraces[id(model)][draw].expected_gain(*score, points.costs, most)
+    def _by_model(self, model: DrawnScores, points: Points, most: np.ndarray) -> np.ndarray:
+        """Expected gain by one model, the mean over its draws, (points,)."""
+        means, std = model.predict(points)
+        if points.costs.shape[1] > 1:
+            drawn = zip(self._terraces[id(model)], means, strict=True)
+            gains = [terraces.expected_gain(mean, std, points.costs, most) for terraces, mean in drawn]
+            return np.mean(gains, axis=0)
+        gain, cost, known = np.zeros(len(points)), points.costs[:, 0], self.known.costs[:, 0]
+        for draws in np.array_split(np.arange(len(means)), math.ceil(len(means) / BLOCK)):
+            front = model.scores[draws], known
+            mean = expected_gain(means[draws], std, cost, front, self.least_score, float(most[0]))
+            gain += mean * len(draws) / len(means)
+        return gain
 
     @cached_property
     def _terraces(self) -> dict[int, list[Terraces]]:

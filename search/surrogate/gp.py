@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
 LENGTH, LENGTH_SPREAD = 2.0, 0.8  # prior of a length scale: median, standard deviation of its logarithm
@@ -18,6 +19,7 @@ TUNED_ROWS = 120  # that hyperparameters are found on
 ROOT5 = 5.0**0.5
 JITTER = 1e-6  # of the variance, added to a covariance that is factorised
 LEAST_VARIANCE = 1e-12
+BLOCK = 16  # rows of a covariance that are computed at once: large arrays cost page faults
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,15 @@ class Kernel:
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Covariance of the function between points (m, inputs) and (n, inputs): (m, n)."""
         a, b = a / self.lengths, b / self.lengths
-        square = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * a @ b.T
-        r = ROOT5 * np.sqrt(np.maximum(square, 0.0))
-        return self.signal**2 * (1 + r + r**2 / 3) * np.exp(-r)
+        squares = (a**2).sum(axis=1)[:, None], (b**2).sum(axis=1)
+        found = np.empty((len(a), len(b)))
+        for first in range(0, len(a), BLOCK):
+            rows = slice(first, first + BLOCK)
+            square = squares[0][rows] + squares[1] - 2 * a[rows] @ b.T
+            form, _, decay = _matern(np.maximum(square, 0.0, out=square))
+            decay *= self.signal**2
+            np.multiply(form, decay, out=found[rows])
+        return found
 
 
 class GaussianProcess:
@@ -69,7 +77,7 @@ class GaussianProcess:
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the function at points, without noise: both (points,)."""
         mean, explained = self.explain(x)
-        variance = self.kernel.signal**2 - (explained**2).sum(axis=0)
+        variance = self.kernel.signal**2 - _sums_of_squares(explained)
         return mean, np.maximum(variance, LEAST_VARIANCE)
 
     def explain(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,8 +87,8 @@ class GaussianProcess:
             Mean of the function, (points,), and an array (rows, points) whose squares, summed over rows, are
             the variance that the rows explain.
         """
-        between = self.kernel(self.x, x)
-        return between.T @ self.alpha, solve_triangular(self.factor, between, lower=True)
+        between = self.kernel(x, self.x)
+        return between @ self.alpha, _solved(self.factor, between)
 
 
 class DrawnProcess:
@@ -114,9 +122,10 @@ class DrawnProcess:
         """
         kernel = self._process.kernel
         mean, explained = self._process.explain(x)
-        between = kernel(self._x, x) - self._explained.T @ explained
-        given = solve_triangular(self._factor, between, lower=True)
-        variance = kernel.signal**2 - (explained**2).sum(axis=0) - (given**2).sum(axis=0)
+        between = kernel(x, self._x)
+        between -= explained.T @ self._explained
+        given = _solved(self._factor, between)
+        variance = kernel.signal**2 - _sums_of_squares(explained) - _sums_of_squares(given)
         return mean + self._normal @ given, np.maximum(variance, LEAST_VARIANCE)
 
 
@@ -132,27 +141,25 @@ def tuned(x: np.ndarray, y: np.ndarray, variance: np.ndarray, groups: np.ndarray
     x, y, variance = (values[-TUNED_ROWS:] for values in (x, y, variance))
     scale = max(float(np.sqrt(np.mean(y**2))), 1e-3)
     count = int(groups.max()) + 1
-    squares = np.stack([_squares(x[:, groups == group]) for group in range(count)])
+    pair = np.tril_indices(len(y), -1)  # matrices are symmetric: one half holds all
+    squares = np.stack([_squares(x[:, groups == group])[pair] for group in range(count)])
     centre = np.log([LENGTH] * count + [SIGNAL * scale, NOISE * scale])
     spread = np.array([LENGTH_SPREAD] * count + [SIGNAL_SPREAD, NOISE_SPREAD])
-    diagonal = np.diag_indices(len(y))
 
     def loss(logs: np.ndarray) -> tuple[float, np.ndarray]:
-        lengths, signal, noise = np.exp(logs[:count]), np.exp(logs[-2]), np.exp(logs[-1])
-        parts = squares / lengths[:, None, None] ** 2
-        r = ROOT5 * np.sqrt(parts.sum(axis=0))
-        decay = np.exp(-r)
-        covariance = signal**2 * (1 + r + r**2 / 3) * decay
-        total = covariance.copy()
-        total[diagonal] += variance + noise**2 + 1e-8 * signal**2
-        factor = cho_factor(total, lower=True)
-        alpha = cho_solve(factor, y)
-        inner = np.outer(alpha, alpha) - cho_solve(factor, np.eye(len(y)))
-        by_length = signal**2 * 5 / 3 * (1 + r) * decay * inner  # times the part of each group
-        gradient = np.append(
-            np.einsum("gij,ij->g", parts, by_length),
-            [2 * (covariance * inner).sum(), 2 * noise**2 * np.trace(inner)],
-        )
+        precisions, signal, noise = np.exp(-2 * logs[:count]), np.exp(logs[-2]), np.exp(logs[-1])
+        form, r, decay = _matern(precisions @ squares)
+        covariance = signal**2 * form * decay
+        total = np.diag(variance + noise**2 + (1 + 1e-8) * signal**2)
+        total[pair] = covariance
+        factor = cho_factor(total, lower=True, overwrite_a=True, check_finite=False)
+        alpha = cho_solve(factor, y, check_finite=False)
+        inverse = dpotri(factor[0], lower=1)[0]  # its lower half
+        inner, on_diagonal = alpha[pair[0]] * alpha[pair[1]] - inverse[pair], alpha**2 - np.diag(inverse)
+        by_length = signal**2 * 10 / 3 * (1 + r) * decay * inner  # times the part of each group
+        by_signal = 2 * (2 * covariance @ inner + signal**2 * on_diagonal.sum())
+        by_noise = 2 * noise**2 * on_diagonal.sum()
+        gradient = np.append(precisions * (squares @ by_length), [by_signal, by_noise])
         likelihood = -0.5 * y @ alpha - np.log(np.diag(factor[0])).sum()
         z = (logs - centre) / spread
         return -likelihood + 0.5 * z @ z, -0.5 * gradient + z / spread
@@ -167,6 +174,27 @@ def tuned(x: np.ndarray, y: np.ndarray, variance: np.ndarray, groups: np.ndarray
     )
     lengths = np.exp(found.x[:count])[groups]
     return Kernel(lengths, float(np.exp(found.x[-2])), float(np.exp(found.x[-1])))
+
+
+def _matern(square: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of squared distances in length scales: the polynomial, the scaled distance r, and exp(-r)."""
+    r = np.sqrt(square)
+    r *= ROOT5
+    form = r / 3
+    form += 1
+    form *= r
+    form += 1
+    return form, r, np.exp(-r)
+
+
+def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """A Cholesky factor's inverse times the transpose of (points, rows), in its memory: (rows, points)."""
+    return solve_triangular(factor, right.T, lower=True, overwrite_b=True, check_finite=False)
+
+
+def _sums_of_squares(columns: np.ndarray) -> np.ndarray:
+    """Sum of the squares of each column, (columns,)."""
+    return np.einsum("rc,rc->c", columns, columns)
 
 
 def _squares(x: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ import numpy as np
 WORST = 1.1  # regret where nothing has been learnt
 FLOOR, FLOOR_SPREAD = 0.05, 0.08  # prior of the lowest regret of a group
 STEPS, STEPS_AGAIN = 6, 2  # Gauss-Newton steps, from the prior and from an earlier fit
+FEW = 300  # rows: with twice as many, the first steps from the prior see a half or less, spread over all
 LARGEST_STEP = 1.5  # of any row's linear predictor
 ETA_LOW, ETA_HIGH = -8.0, 3.0  # range of the linear predictor
 LEAST_NOISE = 0.01  # standard error of a fraction; a few perfect episodes do not prove perfection
@@ -115,8 +116,8 @@ def fraction(eta: np.ndarray, floor: np.ndarray) -> np.ndarray:
     rate = np.asarray(np.clip(eta, ETA_LOW, ETA_HIGH))  # in place below: it is large, and takes time
     np.exp(rate, out=rate)
     np.negative(rate, out=rate)
-    np.expm1(rate, out=rate)
-    return 1 - floor + (WORST - floor) * rate
+    np.exp(rate, out=rate)
+    return 1 - WORST + (WORST - floor) * rate
 
 
 def _slope(eta: np.ndarray, floor: np.ndarray) -> np.ndarray:
@@ -132,9 +133,18 @@ def fit(rows: Rows, prior: Prior, start: Law | None = None) -> Law:
         prior: of the coefficients.
         start: an earlier fit to nearly the same scores; its spreads and misfits are kept.
     """
-    found = Fit(rows, prior, start).run(STEPS if start is None else STEPS_AGAIN)
+    found = _from_prior(rows, prior) if start is None else Fit(rows, prior, start).run(STEPS_AGAIN)
     each = found.draw(DRAWS, np.random.default_rng(0))[1]
     return found.law(each.transpose(2, 0, 1))
+
+
+def _from_prior(rows: Rows, prior: Prior) -> "Fit":
+    """A fit from the prior; where there are many rows, only the last steps see all of them."""
+    count = rows.y.shape[1]
+    if count < 2 * FEW:
+        return Fit(rows, prior).run(STEPS)
+    few = rows.take(np.arange(0, count, count // FEW))
+    return Fit(few, prior).run(STEPS - STEPS_AGAIN).on(rows).run(STEPS_AGAIN)
 
 
 class Fit:
@@ -150,17 +160,12 @@ class Fit:
     """
 
     def __init__(self, rows: Rows, prior: Prior, start: Law | None = None) -> None:
-        self.known = np.isfinite(rows.y)
-        self.y = np.where(self.known, rows.y, 0.0)
-        self.x = rows.x
-        self.noise = np.maximum(rows.stderr, LEAST_NOISE) ** 2
         self.prior = prior
+        self._see(rows)
         self.learns = start is None
         self.mean0 = _with_floor(prior.mean, prior.floor)
         self.precision0 = np.append(prior.std, 1e-6) ** -2.0  # the floors are not pooled
         groups = len(self.y)
-        fits = np.shape(prior.floor)
-        self.scaled = np.empty((*fits, *self.x.shape[:-1], self.x.shape[-1] + 1))  # see `_solve`
         if start is None:
             self.spread = _with_floor(prior.spread, prior.floor_spread)
             self.misfit = np.full(groups, prior.misfit)
@@ -170,6 +175,19 @@ class Fit:
             self.spread = _with_floor(start.spread, prior.floor_spread)
             self.misfit = start.misfit
             self.theta = np.concatenate((start.beta, start.floor[..., None]), axis=-1)
+
+    def _see(self, rows: Rows) -> None:
+        self.known = np.isfinite(rows.y)
+        self.y = np.where(self.known, rows.y, 0.0)
+        self.x = rows.x
+        self.noise = np.maximum(rows.stderr, LEAST_NOISE) ** 2
+        fits = np.shape(self.prior.floor)
+        self.scaled = np.empty((*fits, *self.x.shape[:-1], self.x.shape[-1] + 1))  # see `_solve`
+
+    def on(self, rows: Rows) -> "Fit":
+        """Go on with more scores of the same groups, from the coefficients, spreads and misfits so far."""
+        self._see(rows)
+        return self
 
     def _level(self) -> np.ndarray:
         """What to add to each intercept so that each law has about the mean of its scores, (groups,)."""
@@ -268,7 +286,8 @@ class Fit:
             expected = PSEUDO * np.mean(self.prior.spread[members] ** 2) + squares[members].sum()
             spread[members] = np.sqrt(expected / (PSEUDO + count))
         self.spread = _with_floor(spread, self.prior.floor_spread)
-        fitted = np.einsum("trc,trc->tr", self.scaled @ self.covariance, self.scaled)
+        parts = zip(self.scaled, self.covariance, strict=True)  # faster than all groups at once
+        fitted = np.stack([np.einsum("rc,rc->r", part @ covariance, part) for part, covariance in parts])
         fitted = fitted / np.where(self.known, self.weight, 1.0)
         robust = np.minimum(1.0, self.weight * (self.noise + self.misfit[:, None] ** 2))
         excess = ((self.residual**2 * robust + fitted - self.noise) * self.known).sum(axis=1)

@@ -91,6 +91,23 @@ def test_points_do_not_influence_each_other():
     assert gain(means, np.full(3, 0.1), costs) == pytest.approx(alone, abs=1e-15)
 
 
+def test_the_gain_over_draws_is_the_mean_of_the_gains_over_each():
+    rng = np.random.default_rng(0)
+    means, fronts = rng.normal(0.4, 0.2, (5, 3)), rng.normal(0.3, 0.3, (5, 6))
+    fronts[1] = -1.0  # a draw in which no known point gains anything
+    costs = np.log([1e5, 2e5, 2e5, 5e5, 8e5, 2e6])  # two of one cost, and one beyond the end
+    std, at = np.full(3, 0.1), np.log([8e4, 2e5, 6e5])
+    each = [gain(mean, std, at, front, costs) for mean, front in zip(means, fronts, strict=True)]
+    together = expected_gain(means, std, at, (fronts, costs), 0.0, MOST)
+    assert together == pytest.approx(np.mean(each, axis=0), abs=1e-15)
+    exact = [
+        area([*zip(front, costs, strict=True), (9.0, at[0])]) - area(zip(front, costs, strict=True))
+        for front in fronts
+    ]
+    certain = expected_gain(np.full((5, 3), 9.0), np.zeros(3), at, (fronts, costs), 0.0, MOST)
+    assert certain[0] == pytest.approx(np.mean(exact))
+
+
 def test_the_staircase_holds_the_best_score_that_each_cost_buys():
     edges, heights = steps((SCORES, COSTS), 0.0)
     assert edges == pytest.approx([-np.inf, *np.log([1e5, 2e5, 5e5])])

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search.surrogate.law import Prior, Rows, fit, fraction
+from search.surrogate.law import FEW, STEPS, Fit, Prior, Rows, fit, fraction
 
 PRIOR = Prior(  # intercept, size, learning rate squared, tokens
     mean=np.array([-0.2, -0.08, 0.12, -0.35]),
@@ -197,3 +197,24 @@ def test_a_fraction_of_numbers_is_that_of_arrays():
     assert table == pytest.approx(np.array(alone), abs=1e-12)
     assert fraction(etas[3], floors[:, 0]) == pytest.approx(table[:, 3], abs=1e-12)
     assert etas[0] == -9  # what is given stays as it is
+
+
+@pytest.mark.parametrize("by_rung", [False, True])
+def test_first_steps_on_few_rows_end_at_the_law_of_all_rows(by_rung):
+    rows, *_ = study(rows=3 * FEW + 7)
+    if by_rung:  # as a study's rows come: those of the first rung first
+        order = np.argsort(rows.x[0, :, 3], kind="stable")
+        rows = rows.take(order)
+    found, all_rows = fit(rows, PRIOR), Fit(rows, PRIOR).run(STEPS)
+    law = all_rows.law(found.draws)
+    assert everywhere(found)[0] == pytest.approx(everywhere(law)[0], abs=2e-3)
+    assert found.misfit == pytest.approx(law.misfit, rel=0.1, abs=2e-3)
+    assert found.spread == pytest.approx(law.spread, rel=0.1)
+
+
+def test_a_task_without_a_score_among_the_first_rows_is_fitted_too():
+    rows, beta, floor = study(rows=3 * FEW)
+    y = rows.y.copy()
+    y[2, ::3] = np.nan  # all that the first steps see
+    found, x = everywhere(fit(replace(rows, y=y), PRIOR))
+    assert np.abs(found - true_fractions(x, beta, floor))[2].mean() < 0.02
