@@ -7,8 +7,7 @@ gradients. Rows have noise of their own, which is known, and a common noise, whi
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
-from scipy.linalg.lapack import dpotri
+from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs, solve_triangular
 from scipy.optimize import minimize
 
 LENGTH, LENGTH_SPREAD = 2.0, 0.8  # prior of a length scale: median, standard deviation of its logarithm
@@ -20,6 +19,8 @@ ROOT5 = 5.0**0.5
 JITTER = 1e-6  # of the variance, added to a covariance that is factorised
 LEAST_VARIANCE = 1e-12
 BLOCK = 16  # rows of a covariance that are computed at once: large arrays cost page faults
+
+(_inverted,) = get_lapack_funcs(("potri",), dtype=np.float64)  # the inverse by a Cholesky factor
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def tuned(x: np.ndarray, y: np.ndarray, variance: np.ndarray, groups: np.ndarray
         total[pair] = covariance
         factor = cho_factor(total, lower=True, overwrite_a=True, check_finite=False)
         alpha = cho_solve(factor, y, check_finite=False)
-        inverse = dpotri(factor[0], lower=1)[0]  # its lower half
+        inverse = _inverted(factor[0], lower=1)[0]  # its lower half
         inner, on_diagonal = alpha[pair[0]] * alpha[pair[1]] - inverse[pair], alpha**2 - np.diag(inverse)
         by_length = signal**2 * 10 / 3 * (1 + r) * decay * inner  # times the part of each group
         by_signal = 2 * (2 * covariance @ inner + signal**2 * on_diagonal.sum())
