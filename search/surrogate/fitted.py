@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from search.surrogate.blocks import blocks
 from search.surrogate.columns import Encoder, Points
 from search.surrogate.gp import GaussianProcess
 from search.surrogate.law import Law
 
 UNEXPLAINED = 1e-3  # standard deviation of a score around its law, where no Gaussian process is fitted
-BLOCK = 32  # points whose fractions are drawn at once: large arrays cost page faults
+BLOCK = 32  # points whose fractions are drawn at once
 
 Trend = Callable[[Points, np.ndarray], np.ndarray]  # of points and rungs, both (points,): scores, (points,)
 
@@ -70,8 +71,7 @@ class Fitted:
     def _by_draws(self, law: Law, x: np.ndarray) -> np.ndarray:
         """Scores by each draw of a law, (draws, points), for columns (laws, points, columns)."""
         scores = np.empty((len(law.draws), x.shape[1]))
-        for first in range(0, x.shape[1], BLOCK):
-            some = slice(first, first + BLOCK)
+        for some in blocks(x.shape[1], BLOCK):
             scores[:, some] = self._encoder.score(law.drawn_fractions(x[:, some]))
         return scores
 

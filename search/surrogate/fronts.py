@@ -5,20 +5,20 @@ copy of a known point gains nothing, however uncertain its score is. The same ho
 is being trained. (Noisy expected hypervolume improvement, Daulton 2021, https://arxiv.org/abs/2105.08195.)
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from search.surrogate.blocks import blocks
 from search.surrogate.columns import Points
 from search.surrogate.ehvi import Terraces, expected_gain
 from search.surrogate.fitted import UNEXPLAINED, Fitted
 from search.surrogate.gp import DrawnProcess
 from search.surrogate.law import DRAWS
 
-BLOCK = 4  # draws whose gains are computed at once: larger arrays cost page faults
+BLOCK = 4  # draws whose gains are computed at once
 
 
 class DrawnScores:
@@ -109,10 +109,10 @@ class Front:
             gains = [terraces.expected_gain(mean, std, points.costs, most) for terraces, mean in drawn]
             return np.mean(gains, axis=0)
         gain, cost, known = np.zeros(len(points)), points.costs[:, 0], self.known.costs[:, 0]
-        for draws in np.array_split(np.arange(len(means)), math.ceil(len(means) / BLOCK)):
-            front = model.scores[draws], known
-            mean = expected_gain(means[draws], std, cost, front, self.least_score, float(most[0]))
-            gain += mean * len(draws) / len(means)
+        for draws in blocks(len(means), BLOCK):
+            some, front = means[draws], (model.scores[draws], known)
+            gained = expected_gain(some, std, cost, front, self.least_score, float(most[0]))
+            gain += gained * len(some) / len(means)
         return gain
 
     @cached_property

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs, solve_triangular
 from scipy.optimize import minimize
 
+from search.surrogate.blocks import blocks
+
 LENGTH, LENGTH_SPREAD = 2.0, 0.8  # prior of a length scale: median, standard deviation of its logarithm
 SIGNAL_SPREAD, NOISE_SPREAD = 0.7, 0.8  # of the logarithms of the standard deviations
 SIGNAL, NOISE = 1.0, 0.3  # prior medians, as shares of the standard deviation of the values
@@ -18,7 +20,7 @@ TUNED_ROWS = 120  # that hyperparameters are found on
 ROOT5 = 5.0**0.5
 JITTER = 1e-6  # of the variance, added to a covariance that is factorised
 LEAST_VARIANCE = 1e-12
-BLOCK = 16  # rows of a covariance that are computed at once: large arrays cost page faults
+BLOCK = 16  # rows of a covariance that are computed at once
 
 (_inverted,) = get_lapack_funcs(("potri",), dtype=np.float64)  # the inverse by a Cholesky factor
 
@@ -42,8 +44,7 @@ class Kernel:
         a, b = a / self.lengths, b / self.lengths
         squares = (a**2).sum(axis=1)[:, None], (b**2).sum(axis=1)
         found = np.empty((len(a), len(b)))
-        for first in range(0, len(a), BLOCK):
-            rows = slice(first, first + BLOCK)
+        for rows in blocks(len(a), BLOCK):
             square = squares[0][rows] + squares[1] - 2 * a[rows] @ b.T
             form, _, decay = _matern(np.maximum(square, 0.0, out=square))
             decay *= self.signal**2
@@ -153,8 +154,8 @@ def tuned(x: np.ndarray, y: np.ndarray, variance: np.ndarray, groups: np.ndarray
         covariance = signal**2 * form * decay
         total = np.diag(variance + noise**2 + (1 + 1e-8) * signal**2)
         total[pair] = covariance
-        factor = cho_factor(total, lower=True, overwrite_a=True, check_finite=False)
-        alpha = cho_solve(factor, y, check_finite=False)
+        factor = cho_factor(total, lower=True, overwrite_a=True)
+        alpha = cho_solve(factor, y)
         inverse = _inverted(factor[0], lower=1)[0]  # its lower half
         inner, on_diagonal = alpha[pair[0]] * alpha[pair[1]] - inverse[pair], alpha**2 - np.diag(inverse)
         by_length = signal**2 * 10 / 3 * (1 + r) * decay * inner  # times the part of each group
@@ -190,7 +191,7 @@ def _matern(square: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
     """A Cholesky factor's inverse times the transpose of (points, rows), in its memory: (rows, points)."""
-    return solve_triangular(factor, right.T, lower=True, overwrite_b=True, check_finite=False)
+    return solve_triangular(factor, right.T, lower=True, overwrite_b=True)
 
 
 def _sums_of_squares(columns: np.ndarray) -> np.ndarray:

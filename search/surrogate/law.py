@@ -22,7 +22,7 @@ import numpy as np
 WORST = 1.1  # regret where nothing has been learnt
 FLOOR, FLOOR_SPREAD = 0.05, 0.08  # prior of the lowest regret of a group
 STEPS, STEPS_AGAIN = 6, 2  # Gauss-Newton steps, from the prior and from an earlier fit
-FEW = 300  # rows: with twice as many, the first steps from the prior see a half or less, spread over all
+FEW = 300  # rows: of twice as many or more the first steps from the prior see 300 to 450, spread over all
 LARGEST_STEP = 1.5  # of any row's linear predictor
 ETA_LOW, ETA_HIGH = -8.0, 3.0  # range of the linear predictor
 LEAST_NOISE = 0.01  # standard error of a fraction; a few perfect episodes do not prove perfection
@@ -144,7 +144,7 @@ def _from_prior(rows: Rows, prior: Prior) -> "Fit":
     if count < 2 * FEW:
         return Fit(rows, prior).run(STEPS)
     few = rows.take(np.arange(0, count, count // FEW))
-    return Fit(few, prior).run(STEPS - STEPS_AGAIN).on(rows).run(STEPS_AGAIN)
+    return Fit(few, prior).run(STEPS - STEPS_AGAIN).see(rows).run(STEPS_AGAIN)
 
 
 class Fit:
@@ -161,7 +161,7 @@ class Fit:
 
     def __init__(self, rows: Rows, prior: Prior, start: Law | None = None) -> None:
         self.prior = prior
-        self._see(rows)
+        self.see(rows)
         self.learns = start is None
         self.mean0 = _with_floor(prior.mean, prior.floor)
         self.precision0 = np.append(prior.std, 1e-6) ** -2.0  # the floors are not pooled
@@ -176,17 +176,14 @@ class Fit:
             self.misfit = start.misfit
             self.theta = np.concatenate((start.beta, start.floor[..., None]), axis=-1)
 
-    def _see(self, rows: Rows) -> None:
+    def see(self, rows: Rows) -> "Fit":
+        """Take these scores of the same groups; coefficients, spreads and misfits stay as they are."""
         self.known = np.isfinite(rows.y)
         self.y = np.where(self.known, rows.y, 0.0)
         self.x = rows.x
         self.noise = np.maximum(rows.stderr, LEAST_NOISE) ** 2
         fits = np.shape(self.prior.floor)
         self.scaled = np.empty((*fits, *self.x.shape[:-1], self.x.shape[-1] + 1))  # see `_solve`
-
-    def on(self, rows: Rows) -> "Fit":
-        """Go on with more scores of the same groups, from the coefficients, spreads and misfits so far."""
-        self._see(rows)
         return self
 
     def _level(self) -> np.ndarray:
