@@ -1,10 +1,10 @@
 """What is believed before a study has scores: a person's priors, and the scores of an earlier study.
 
-Both are a log density of points over the space's own distribution, and draws. The density of the priors is
-multiplied to the value of a point with a power that falls as scores accrue (Hvarfner 2022, piBO,
-https://arxiv.org/abs/2204.11051), so that they are forgotten: sooner if the scores contradict them. The
-earlier study is part of the surrogate instead (`search.surrogate`), as soon as that is asked. Nothing is
-excluded: a share of the draws, and a part of each density, is the space's own.
+Both are a log density of points over the space's own distribution, and draws. They choose a study's first
+candidates (`search.choose.believed`), and shape those that are drawn at random until there are scores. Later
+they only add points to those that are compared: scores decide. The earlier study is part of the surrogate,
+too (`search.surrogate`). Nothing is excluded: a share of the draws, and a part of each density, is the
+space's own.
 
 A belief compares points of about the same cost. A study seeks a front, in which every cost counts, and the
 values that are best of all belong to expensive candidates.
@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
 
 from search.choose.earlier import EarlierStudy, by_cost
 from search.choose.pool import Pool, PoolSpace
@@ -27,10 +26,8 @@ from space.study import StudyConfig
 SAMPLE = 400  # points drawn from the space
 OWN_DRAWS = 0.4  # share of draws without regard to the belief
 WIDEST = 2.0  # largest standard deviation of the log density over the space
-SLOPE, SLOPE_STD = 0.5, 0.5  # prior of how scores rise with the log density, both standardised
 TRIED, TAKEN = 64, 8  # points of which some are drawn by the density of an earlier study
 AMONG = 4  # random points for each that is drawn
-POWER = 10.0  # over the number of scores: the power of the density in the value of a point
 RATE = "learning_rate"
 
 
@@ -80,22 +77,6 @@ class Belief:
             self.earlier = EarlierStudy(config.warm, problem, self._space, self._sample)
         self.states_priors = bool(self._knobs or shares)
         self._tempered = {whole: self._tempering(whole) for whole in (True, False)}
-
-    def power(self, scores: int, density: np.ndarray, above: np.ndarray) -> float:
-        """Power of the density in the value of a point.
-
-        It falls with the number of scores, and with the probability that scores do not rise with the density:
-        a straight line through the candidates' scores has a prior slope that takes the belief's side.
-
-        Args:
-            scores: number of candidates with scores.
-            density: (candidates,) log density of the study's candidates.
-            above: (candidates,) their scores over what is usual at their costs, in standard deviations.
-        """
-        x = (density - density.mean()) / max(float(density.std()), 1e-9) if len(density) else density
-        precision = SLOPE_STD**-2 + float(x @ x)
-        slope = (SLOPE * SLOPE_STD**-2 + float(x @ above)) / precision
-        return max(0.0, 2 * float(ndtr(slope * precision**0.5)) - 1) * POWER / max(scores, 1)
 
     def log_density(self, space: PoolSpace, pool: Pool) -> np.ndarray:
         """Log density of points over what is usual at their costs, (points,).

@@ -4,8 +4,8 @@ The earlier study has other tasks or other budgets, so its scores are no scores 
 surrogate predicts, for each point, how far the score lies above what others of the same cost reach. The
 prediction counts the less the more uncertain it is: as a density of what is drawn at random, and in this
 study's surrogate, which learns from its own scores how much they rise with it. The first candidates are those
-that the earlier study expects most of (`search.choose.warm_start`). The knobs that only one of both studies
-varies say nothing, nor do tasks that only one of both has.
+that it finds likeliest (`search.choose.believed`). The knobs that only one of both studies varies say
+nothing, nor do tasks that only one of both has.
 """
 
 from typing import Any
@@ -17,7 +17,6 @@ from search.choose.models import Models
 from search.choose.pool import Pool, PoolSpace
 from search.choose.sampler import Problem
 from search.surrogate.columns import Points
-from search.surrogate.fronts import Front
 from search.surrogate.surrogate import ALL
 from space.errors import StudyFileError
 from space.knobs import Between, Choices
@@ -104,24 +103,6 @@ class EarlierStudy:
             found.append(self._here.space.snapped({**next(plain), **common}))
         pool, _ = space.encode(found)
         return Pool.joined((pool, space.mutants(rng, pool, near))) if near and len(pool) else pool
-
-    def front(self, space: PoolSpace, known: Pool, least_score: float) -> Front:
-        """The front of points of this study, by scores that the earlier study expects.
-
-        Args:
-            space: this study's space in numbers.
-            known: the points; those that cannot be built in the earlier study are left out.
-            least_score: scores at or below it are not on the front.
-        """
-        return self._surrogate.front(self._points(space, known)[0], least_score=least_score)
-
-    def gain(self, front: Front, space: PoolSpace, pool: Pool) -> np.ndarray:
-        """Expected gain of points over such a front, (points,); 0 where the earlier study knows nothing."""
-        points, known = self._points(space, pool)
-        gain = np.zeros(len(pool))
-        if len(known):
-            gain[known] = front.gain(points, space.most_log_costs)
-        return gain
 
     def _predicted(self, space: PoolSpace, pool: Pool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mean and standard deviation (points,) of the earlier study's score, and the indices with one."""

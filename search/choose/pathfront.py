@@ -1,9 +1,8 @@
 """Pathfront's own sampler: a cheap start, then the largest expected gain of the front for its compute.
 
-1. The first candidates are drawn over bins of cost, the cheap ones more often; in a study that begins with an
-   earlier one, that one chooses them. Where so many workers are alive that they ask for more than twice as
-   many before there are scores, all are drawn as by the stratified sampler: nothing is learnt from cheap
-   candidates before the rest has begun.
+1. The first candidates are drawn over bins of cost, the cheap ones more often. Where so many workers are
+   alive that they ask for more than twice as many before there are scores, all are drawn as by the
+   stratified sampler: nothing is learnt from cheap candidates before the rest has begun.
 2. Then two models predict scores at the top rung (`search.surrogate`): a scaling law for each task with a
    Gaussian process on what it leaves, and a plain Gaussian process.
 3. Many points are compared: random ones, mutants and crossings of the best candidates, and points whose
@@ -26,10 +25,9 @@ from search.choose.improve import improved
 from search.choose.kinds import rare_kind_first
 from search.choose.models import models_of
 from search.choose.pool import Pool, PoolSpace
-from search.choose.sampler import Feasible, Parameters, Problem, Suggestion
+from search.choose.sampler import Feasible, Problem, Suggestion
 from search.choose.snapshot import Snapshot
 from search.choose.stratified import Stratified
-from search.choose.warm_start import WarmStart
 from search.pareto import nondominated_rank
 from search.surrogate.surrogate import Surrogate, Use
 from space.errors import StudyFileError
@@ -47,7 +45,6 @@ BELIEVED, NEAR_EARLIER = 100, 100  # points that are drawn by a belief, near an 
 BATCH = 32  # points that are drawn at once
 
 START, AT_RANDOM, MODEL = "start", "random", "model"  # rules, as they are noted
-WARM = f"{START}; chosen by the earlier study"
 SPREAD = "spread"  # as the stratified sampler draws, noted as a start
 
 
@@ -111,8 +108,6 @@ class Pathfront:
         if choice is not None:
             yield from choice.suggestions()
             note = "fallback; every point of the pool is known"
-        if note == START:
-            yield from self._warm(rng, view)
         yield from self._drawn(rng, view, note)
 
     def choose_among(self, view: Snapshot, pool: Sequence[Feasible]) -> Feasible:
@@ -127,11 +122,6 @@ class Pathfront:
         if choice is not None:
             best = choice.order(points)[0]
             return replace(pool[int(kept[best])], note=choice.note)
-        warm = self._warm_start(rng, view) if note == START else None
-        order = np.arange(0) if warm is None else warm.order(points)
-        if len(order):
-            best = order[self._of_kind(space, points.take(order), view, note)[0]]
-            return replace(pool[int(kept[best])], note=WARM)
         weights = np.ones(len(points))
         if self.belief is not None and note == START:
             weights = self.belief.weights(space, points)
@@ -164,25 +154,6 @@ class Pathfront:
     def _power(self, note: str) -> float:
         """Power of the FLOPs with which bins of cost are drawn."""
         return self._start_power if note == START else RANDOM_POWER
-
-    def _warm_start(
-        self, rng: np.random.Generator, view: Snapshot, control: Parameters | None = None
-    ) -> WarmStart | None:
-        """The choice of a first candidate by an earlier study; None without one."""
-        if self.belief is None or self.belief.earlier is None:
-            return None
-        least = self._problem.threshold
-        return WarmStart(self.models.space, view, rng, self.belief, least, control)
-
-    def _warm(self, rng: np.random.Generator, view: Snapshot) -> Iterator[Suggestion]:
-        """First candidates that an earlier study expects most of, best first; none if it expects nothing."""
-        control, space = self._problem.next_control(view), self.models.space
-        choice = self._warm_start(rng, view, control)
-        if choice is None:
-            return
-        ranked = choice.ranked()
-        for index in self._of_kind(space, ranked, view, START):
-            yield Suggestion({**space.params(ranked, index), **control}, WARM)
 
     def _drawn(self, rng: np.random.Generator, view: Snapshot, note: str) -> Iterator[Suggestion]:
         """Random points without end; with the control mixture where the next candidate tries it."""
@@ -228,7 +199,6 @@ class Choice:
         least_score: float = 0.0,
     ) -> None:
         self._belief = belief
-        self._priors = belief if belief is not None and belief.states_priors else None
         self._space, self._encoder, self._surrogate = space, surrogate.encoder, surrogate
         self._view, self._rng, self._gradient = view, rng, gradient
         self._known, kept = space.encode([candidate.params for candidate in view.candidates])
@@ -241,11 +211,6 @@ class Choice:
         predicted = surrogate.predict(known)
         self._front = surrogate.front(known, predicted, least_score)
         self._ranked = np.column_stack((predicted.mixed_mean, known.costs))
-        self.power = 0.0
-        if self._priors is not None:
-            above = _above(predicted.mixed_mean, known.costs)
-            density = self._priors.prior_density(space, self._alive)
-            self.power = self._priors.power(len(np.unique(surrogate.seen.candidate)), density, above)
 
     def suggestions(self) -> Iterator[Suggestion]:
         """Points of the pool, the best first."""
@@ -288,20 +253,16 @@ class Choice:
         return Pool.joined(parts)
 
     def _value(self, pool: Pool) -> np.ndarray:
-        """Expected gain of each point for its compute, times the priors, (points,)."""
+        """Expected gain of each point for its compute, (points,)."""
         return self.expected(pool).value
 
     def expected(self, pool: Pool) -> "Expected":
         """What is expected of points, from which the next candidate is chosen."""
         points = self._space.points(pool)
-        factor = np.ones(len(pool))
-        if self._priors is not None:
-            factor = np.exp(self.power * self._priors.prior_density(self._space, pool))
         return Expected(
             gain=self._front.gain(points, self._space.most_log_costs),
             survives=self._divergence.survives(points),
             cost=self._space.compute(points),
-            belief=factor,
         )
 
     def _climbed(self, best: Pool) -> Pool:
@@ -327,13 +288,6 @@ class Choice:
         return best
 
 
-def _above(scores: np.ndarray, log_costs: np.ndarray) -> np.ndarray:
-    """Scores over a linear function of the logarithms of the costs, in standard deviations, (points,)."""
-    x = np.column_stack((np.ones(len(scores)), log_costs))
-    left = scores - x @ np.linalg.lstsq(x, scores, rcond=None)[0]
-    return left / max(float(left.std()), 1e-9)
-
-
 @dataclass(frozen=True)
 class Expected:
     """What is expected of points, each (points,).
@@ -342,18 +296,16 @@ class Expected:
         gain: of the front in hypervolume, if training does not diverge.
         survives: probability that it does not diverge.
         cost: FLOPs per token, and those of the cheapest candidate.
-        belief: factor of the study's priors; 1 without them.
     """
 
     gain: np.ndarray
     survives: np.ndarray
     cost: np.ndarray
-    belief: np.ndarray
 
     @property
     def value(self) -> np.ndarray:
         """By which points are compared."""
-        return self.gain * self.survives / self.cost * self.belief
+        return self.gain * self.survives / self.cost
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -115,6 +115,11 @@ class PoolSpace:
         """Numbers of a shape, as `Points.shapes` holds them."""
         return self._rows[number]
 
+    @property
+    def bins(self) -> list[int]:
+        """Numbers of the bins of cost that hold shapes, from the cheapest on."""
+        return [number for number, shapes in enumerate(self._bins) if len(shapes)]
+
     def fresh(self) -> "PoolSpace":
         """This space; without the shapes that were met since it was made, if they are very many."""
         if len(self._numbers) <= REMEMBERED:
@@ -199,8 +204,7 @@ class PoolSpace:
             count: of points.
             power: of the FLOPs at the centre of a bin.
         """
-        full = [number for number in range(COST_BINS) if len(self._bins[number])]
-        bins = self._drawn_bins(rng, full, count, power)
+        bins = self._drawn_bins(rng, self.bins, count, power)
         shapes = np.array([self._bins[number][rng.integers(len(self._bins[number]))] for number in bins])
         return Pool(shapes, self._random_rates(rng, count), self._random_logits(rng, count))
 

@@ -5,6 +5,9 @@ rank, or by a function of the user's. Candidates within one standard error of th
 since the cheapest candidate of all is always non-dominated. The rule "all" promotes every candidate that has
 a score.
 
+The first candidates of a study with a belief (`search.choose.believed`) do not compete: they train on at once
+unless they are at the floor, and neither take nor make places for the others.
+
 `search.choose.promotion` is the same rule for any Optuna study.
 """
 
@@ -19,8 +22,10 @@ from search.choose.ranking import best_first
 from search.choose.sampler import Problem
 from search.choose.snapshot import Snapshot, SnapshotTrial
 from space.objectives import DEFAULT, Objectives
-from space.study import Rungs, Search
+from space.study import Rungs, Search, StudyConfig
 
+MOST_BELIEVED = 4  # candidates that a belief chooses
+BELIEVED_OF = 3  # one in so many candidates of a small study, and one at least
 PEERS = 1  # times eta: with fewer ended trials at a rung, new candidates come first
 EVERY = "all"  # the rule that promotes every candidate with a score
 
@@ -77,7 +82,13 @@ def promote(
         able = [trial for trial in ended if not trial.at_floor]
         return ranked(able, search.seed, objectives) if order is None else order(able, view)
 
-    of_rungs = [view.rungs.get(rung, []) for rung in range(len(rungs.tokens))]
+    believed = next_believed(view, len(rungs.tokens))
+    if believed is not None:
+        return believed
+    of_rungs = [
+        [trial for trial in view.rungs.get(rung, []) if trial.candidate not in view.believed]
+        for rung in range(len(rungs.tokens))
+    ]
     return next_promotion(
         [[trial for trial in trials if trial.ended] for trials in of_rungs],
         [{trial.candidate for trial in trials} for trials in of_rungs],
@@ -121,6 +132,30 @@ def next_promotion(
         for trial in order(ended[rung])[:places]:
             if trial.candidate not in taken[rung + 1]:
                 return Promotion(trial.candidate, rung + 1)
+    return None
+
+
+def most_believed(config: StudyConfig) -> int:
+    """How many candidates a study's belief chooses: none without priors and a warm start."""
+    if not config.priors and config.warm is None:
+        return 0
+    candidates = config.stop.candidates
+    return MOST_BELIEVED if candidates is None else min(MOST_BELIEVED, max(1, candidates // BELIEVED_OF))
+
+
+def next_believed(view: Snapshot, rungs: int) -> Promotion | None:
+    """The next promotion of a candidate that the study's belief chose; None if none can train on now.
+
+    Args:
+        view: the study's candidates and trials.
+        rungs: how many there are.
+    """
+    begun = {(trial.candidate, trial.rung) for trial in view.trials}
+    for trial in view.trials:
+        if trial.candidate in view.believed and trial.state == "done" and not trial.at_floor:
+            onwards = Promotion(trial.candidate, trial.rung + 1)
+            if onwards.rung < rungs and onwards not in begun:
+                return onwards
     return None
 
 

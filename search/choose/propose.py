@@ -9,7 +9,8 @@ from typing import Any
 
 from search.choose.given import Given, next_start
 from search.choose.orders import make_order
-from search.choose.provenance import FALLBACK, LENGTH, START, WAITS, Provenance
+from search.choose.promote import most_believed
+from search.choose.provenance import BELIEVED, FALLBACK, LENGTH, START, WAITS, Provenance
 from search.choose.sampler import Feasible, Parameters, Problem, Suggestion
 from search.choose.samplers import make_sampler, origin, suggesting
 from search.choose.snapshot import Snapshot
@@ -27,10 +28,10 @@ class Proposal:
     """A feasible candidate that the study has not seen.
 
     Attributes:
-        origin: "start" if the study file gives the candidate, "control", or the sampler that suggested it,
-            with the note of its suggestion; the sampler's name with " fallback" where the candidate was drawn
-            because no suggestion could be used. The reason follows after "; "; see
-            `search.choose.provenance`.
+        origin: "start" if the study file gives the candidate, "believed" if the study's belief chooses it,
+            "control", or the sampler that suggested it, with the note of its suggestion; the sampler's name
+            with " fallback" where the candidate was drawn because no suggestion could be used. The reason
+            follows after "; "; see `search.choose.provenance`.
     """
 
     candidate: CandidateConfig
@@ -77,10 +78,13 @@ class Proposer:
         self.config = config
         suite = self.suite
         self.problem = Problem.of(config, suite)
+        self._believed = None
         if config.priors or config.warm is not None:
             from search.choose.belief import make_belief  # with scipy, which other studies may do without
+            from search.choose.believed import Believed
 
             self.problem.belief = make_belief(config, self.problem)
+            self._believed = Believed(self.problem, self.problem.belief, most_believed(config))
         self.parameters = self.problem.parameters
         self._starts = [Given(point, self.problem) for point in config.start]
         self.sampler = make_sampler(config.search, self.problem)
@@ -128,6 +132,10 @@ class Proposer:
         given = next_start(self._starts, view, self.problem)
         if given is not None:
             return _proposal(given, Provenance(START, "given by the study file").origin)
+        if self._believed is not None and self._believed.due(view):
+            likely = next(self.problem.usable(self._believed.suggest(view), view), None)
+            if likely is not None:
+                return _proposal(likely, Provenance(BELIEVED, likely.note).origin)
         control = bool(self.problem.next_control(view))
         source = self._control if control else Provenance(self._fallback_name)
         if self.sampler is not self._fallback and (not control or self._draws_controls):
@@ -154,6 +162,10 @@ class Proposer:
         Raises:
             StudyFileError: the study's sampler raises an error, or returns what is not in the pool.
         """
+        if self._believed is not None and self._believed.due(view):
+            likely = self._believed.choose_among(view, pool)
+            if likely is not None:
+                return _proposal(likely, Provenance(BELIEVED, likely.note).origin)
         choose = getattr(self.sampler, "choose_among", None)
         if choose is None:
             return None

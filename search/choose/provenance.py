@@ -2,7 +2,7 @@
 
 Examples are "control", "tpe", "stratified; tpe waits for results: 3 of 10 candidates" and
 "pathfront model; the law weighs 0.83". A person's own candidates are "start; given by the study file" and
-"enqueued".
+"enqueued", the first ones of a study with a belief "believed; the likeliest at its cost by the priors".
 """
 
 from typing import NamedTuple
@@ -13,6 +13,8 @@ FALLBACK = " fallback"  # ends a rule that draws candidates because no suggestio
 START = "start"  # rule of candidates that the study file gives
 ENQUEUED = "enqueued"  # rule of those that were given while the study ran
 GIVEN = (START, ENQUEUED)
+BELIEVED = "believed"  # rule of the first candidates of a study with priors or a warm start
+NOT_OWN = (*GIVEN, BELIEVED)  # rules of candidates that come before those that the study chooses by itself
 WAITS = " waits for results"  # in the reason of candidates that are drawn because of too few results
 
 

@@ -176,7 +176,7 @@ class Problem:
     def next_control(self, view: Snapshot) -> dict[str, float]:
         """Mixture parameters of the control that a study's next candidate tries; empty if it tries none.
 
-        Candidates that a person gives take no control's place.
+        Candidates that a person gives, or a belief chooses, take no control's place.
         """
         return self.control(view.own)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, and_, func, select
 
-from search.choose.provenance import GIVEN, provenance
+from search.choose.provenance import BELIEVED, NOT_OWN, provenance
 from search.database.tables import candidates, studies, task_scores, trials
 from search.store.aims import aims_of, known_costs
 from search.store.memory import memory_ceiling
@@ -111,8 +111,13 @@ class Snapshot:
 
     @cached_property
     def own(self) -> int:
-        """Number of candidates that the study chose itself: neither `start` nor `enqueue` gave them."""
-        return sum(provenance(candidate.origin).rule not in GIVEN for candidate in self.candidates)
+        """Number of candidates that the study chose itself: neither a person nor a belief gave them."""
+        return sum(provenance(candidate.origin).rule not in NOT_OWN for candidate in self.candidates)
+
+    @cached_property
+    def believed(self) -> frozenset[str]:
+        """Candidates that the study's belief chose, which are trained to the top rung at once."""
+        return frozenset(c.id for c in self.candidates if provenance(c.origin).rule == BELIEVED)
 
     @cached_property
     def waiting(self) -> tuple[str, ...]:

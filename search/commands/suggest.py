@@ -80,7 +80,8 @@ def _print(suggested: "Suggested", config: "StudyConfig", place: int) -> None:
         f"   predicted score at the top rung: {expected.score:.3f}, 90% interval"
         f" [{expected.low:.3f}, {expected.high:.3f}]; the law weighs {expected.law_weight:.2f}"
     )
-    belief = f", times {expected.belief:.3g} by priors" if expected.belief != 1 else ""
+    likelier = f"{expected.belief:.3g} times as likely by the priors as usual at its cost"
+    belief = f", {likelier}" if expected.belief != 1 else ""
     logs = " times ".join(
         f"log {'FLOPs' if name in DEFAULT.costs else COSTS[name].column}" for name in suggested.costs
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.choose.promote import quota
+from search.choose.promote import most_believed, quota
 from space.candidate import Architecture
 from space.cost import TRAINING_FACTOR, Cost, price
 from space.knobs import Between
@@ -19,32 +19,37 @@ from space.study import Rungs, Search, StudyConfig
 PATCHES = 1.2  # times the mean share of patches that windows drawn by chance may hold
 
 
-def expected_trials(rungs: Rungs, candidates: int, search: Search) -> list[int]:
+def expected_trials(rungs: Rungs, candidates: int, search: Search, believed: int = 0) -> list[int]:
     """Trials at each rung when the study ends, with those that are repeated with another seed.
 
     Args:
         rungs: the study's rungs.
         candidates: that the study tries.
         search: its rule of promotion, and the share of its candidates that is repeated.
+        believed: those of them that its belief chooses.
     """
-    counts = promoted(rungs, candidates, search)
+    counts = promoted(rungs, candidates, search, believed)
     if search.promotion == "all":
         return [count + repeated(candidates, search) for count in counts]
     return [count + round(count * search.repeats) for count in counts]
 
 
-def most_trials(rungs: Rungs, candidates: int, search: Search) -> list[int]:
+def most_trials(rungs: Rungs, candidates: int, search: Search, believed: int = 0) -> list[int]:
     """Trials at each rung that a study cannot exceed: all candidates that are repeated are promoted."""
     repeats = repeated(candidates, search)
-    return [count + min(count, repeats) for count in promoted(rungs, candidates, search)]
+    return [count + min(count, repeats) for count in promoted(rungs, candidates, search, believed)]
 
 
-def promoted(rungs: Rungs, candidates: int, search: Search) -> list[int]:
-    """Candidates that are trained to each rung with the study's own seed: all of them, or one of `eta`."""
-    counts = [candidates]
+def promoted(rungs: Rungs, candidates: int, search: Search, believed: int = 0) -> list[int]:
+    """Candidates that are trained to each rung with the study's own seed.
+
+    They are all of them, or one of `eta` and those that a belief chooses.
+    """
+    believed = min(believed, candidates)
+    counts = [candidates - believed]
     for _ in rungs.tokens[1:]:
-        counts.append(candidates if search.promotion == "all" else quota(counts[-1], rungs.eta))
-    return counts
+        counts.append(counts[0] if search.promotion == "all" else quota(counts[-1], rungs.eta))
+    return [count + believed for count in counts]
 
 
 def repeated(candidates: int, search: Search) -> int:
@@ -158,7 +163,7 @@ def most_flops(
     tokens = [most_tokens(config.rungs, rung, suite) for rung in range(len(config.rungs.tokens))]
     bounds = []
     if candidates is not None:
-        trials = most_trials(config.rungs, candidates, config.search)
+        trials = most_trials(config.rungs, candidates, config.search, most_believed(config))
         bounds.append(per_token * sum(n * each for n, each in zip(trials, tokens, strict=True)))
     if config.stop.training_flops is not None:
         bounds.append(config.stop.training_flops + workers * per_token * max(tokens))

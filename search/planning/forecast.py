@@ -13,6 +13,7 @@ from operator import mul
 
 import numpy as np
 
+from search.choose.promote import most_believed
 from search.pareto import pareto
 from search.planning.bounds import (
     all_priced,
@@ -186,7 +187,7 @@ def _most_tokens(
     cheapest = TRAINING_FACTOR * min(cost.body_flops_per_token for cost in costs)
     bounds = [math.ceil(flops / cheapest)]
     if limit is not None:
-        trials = enumerate(most_trials(config.rungs, limit, config.search))
+        trials = enumerate(most_trials(config.rungs, limit, config.search, most_believed(config)))
         bounds.append(sum(count * most_tokens(config.rungs, rung, suite) for rung, count in trials))
     return min(bounds)
 
@@ -234,7 +235,7 @@ def _expected(
         ends.append(math.ceil(stop.training_flops / each))
     if stop.wall_minutes is not None:
         ends.append(math.ceil(60 * stop.wall_minutes * workers / busy))
-    trials = expected_trials(config.rungs, min(ends), config.search)
+    trials = expected_trials(config.rungs, min(ends), config.search, most_believed(config))
     return _Expected(
         candidates=min(ends),
         trials=trials,
@@ -294,7 +295,7 @@ def _disk(
     bound = None
     if most is not None:
         corner = largest if all_priced(config) else files(most_expensive(config), "adamw")
-        trials = sum(most_trials(config.rungs, most, config.search))
+        trials = sum(most_trials(config.rungs, most, config.search, most_believed(config)))
         bound = trials * corner[1] + most * corner[0] + workers * ((SPARE_TRUNKS + 1) * corner[0] + corner[1])
     return DiskForecast(
         trunk=(least[0], largest[0]),

@@ -8,6 +8,7 @@ sampler takes is not known. Candidates that a study promotes by expected gain ar
 number of promotions is the same, and scores that are made up hold nothing that a model could learn.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,8 @@ import numpy as np
 
 from search.choose.next_trial import next_trial, promotion_of
 from search.choose.orders import make_order
-from search.choose.promote import Promotion, repeat
+from search.choose.promote import Promotion, most_believed, repeat
+from search.choose.provenance import BELIEVED
 from search.choose.sampler import Feasible, Problem
 from search.choose.samplers import make_sampler
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
@@ -144,14 +146,18 @@ class _FromPool:
         self.models = self.name not in ("stratified", "random")
         self._problem = Problem.of(config, suite)
         self._sampler = make_sampler(search, self._problem)
-        own = self._sampler
+        own, self._believed = self._sampler, most_believed(config)
+        self._cheap = sorted(pool, key=lambda found: found.cost.flops_per_token)[: math.ceil(len(pool) / 2)]
         self._stratified = own if isinstance(own, Stratified) else Stratified(self._problem)
         by_gain = config.search.promotion == "gain"
         ordered = config.search.model_copy(update={"promotion": "rank"}) if by_gain else config.search
         self.order = make_order(ordered, self._problem)
 
     def draw(self, view: Snapshot, rng: np.random.Generator) -> Feasible | None:
-        """The next candidate."""
+        """The next candidate; the first ones as if a belief had chosen them, in a study that has one."""
+        if not view.own and len(view.believed) < self._believed:
+            found = self._cheap[int(rng.integers(len(self._cheap)))]
+            return replace(found, note=BELIEVED)
         drawn = (self.pool[i] for i in rng.integers(len(self.pool), size=PEEK))
         if self.name == "random":
             return next(drawn)
@@ -197,7 +203,8 @@ def _play(
         if isinstance(choice, Feasible):
             number, flops = len(candidates), choice.cost.flops_per_token
             sparse = choice.candidate.architecture.sparse
-            candidates.append(Candidate(str(number), number, choice.params, flops, sparse))
+            origin = BELIEVED if choice.note == BELIEVED else ""
+            candidates.append(Candidate(str(number), number, choice.params, flops, sparse, origin))
             proposals.append(choice)
             choice = Promotion(str(number), 0)
         trial = _trial(proposer, proposals[int(choice.candidate)], *choice, scores)

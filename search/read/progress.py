@@ -4,13 +4,15 @@ These functions read through an open connection and never write.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, func, select
 from sqlalchemy.engine import Connection
 
+from search.choose.promote import most_believed
+from search.choose.provenance import BELIEVED, NOT_OWN
 from search.database.tables import candidates, checkpoints, clock, curves, events, trials, workers
 from search.planning.bounds import expected_trials
 from search.read import queries
@@ -42,6 +44,7 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
     running = _running(connection, study.name, config)
     finalists = highest_rungs(connection, study.name)
     origins, reasons = queries.proposals(connection, study.name)
+    believed = _believed(config, origins)
     failures, for_good = _failures(connection, study.name)
     searching = [run for run in running if run.split == "select"]
     confirmation = confirmation_status(connection, study.name, len(config.rungs.tokens) - 1)
@@ -49,7 +52,7 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
     spent = total["select"] + total["report"]
     fraction = 1.0
     if not study.finished_at:
-        fraction = _fraction(config, counts, searching, total["select"].training_flops, study)
+        fraction = _fraction(config, counts, searching, total["select"].training_flops, study, believed)
     busy, at_work = total["select"], searching
     if confirmation is not None and not confirmation.ended:
         confirmed = _confirmed_fraction(confirmation, running)
@@ -63,7 +66,7 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
         stopping=bool(study.stop_requested),
         candidates=sum(origins.values()),
         states=dict(states),
-        rungs=_rungs(config, counts),
+        rungs=_rungs(config, counts, believed),
         best=_best(connection, study.name, finalists),
         training_flops=spent.training_flops,
         wall_seconds=spent.wall_seconds,
@@ -119,9 +122,17 @@ def _counts(connection: Connection, study: str) -> dict[tuple[str, int, str], in
     return dict(counts)
 
 
-def _rungs(config: StudyConfig, counts: dict[tuple[str, int], int]) -> list[RungStatus]:
+def _believed(config: StudyConfig, origins: Mapping[str, int]) -> int:
+    """How many candidates the study's belief chooses; it has chosen all once there are others."""
+    begun = any(rule not in NOT_OWN for rule in origins)
+    return origins.get(BELIEVED, 0) if begun else most_believed(config)
+
+
+def _rungs(config: StudyConfig, counts: dict[tuple[str, int], int], believed: int) -> list[RungStatus]:
     ladder, total = config.rungs, config.stop.candidates
-    expected = [None] * len(ladder.tokens) if total is None else expected_trials(ladder, total, config.search)
+    expected: list[int | None] = [None] * len(ladder.tokens)
+    if total is not None:
+        expected = [*expected_trials(ladder, total, config.search, believed)]
     return [
         RungStatus(
             rung=rung,
@@ -141,6 +152,7 @@ def _fraction(
     running: list[RunningTrial],
     training_flops: float,
     study: Row[Any],
+    believed: int,
 ) -> float:
     """Progress towards the stop rule that will be reached first, in [0, 1].
 
@@ -149,7 +161,7 @@ def _fraction(
     stop, ladder, shares = config.stop, config.rungs, [0.0]
     if stop.candidates is not None:
         cost = [ladder.trial_tokens(rung) for rung in range(len(ladder.tokens))]
-        trials_of = expected_trials(ladder, stop.candidates, config.search)
+        trials_of = expected_trials(ladder, stop.candidates, config.search, believed)
         expected = sum(n * c for n, c in zip(trials_of, cost, strict=True))
         ended = sum(
             count * cost[rung]

@@ -41,7 +41,7 @@ class Expectation:
         gain: expected gain of the front in score times log costs, if training does not diverge.
         survives: probability that training does not diverge.
         law_weight: weight of the scaling law in the prediction.
-        belief: factor by which priors or a warm start multiply the value; 1 without them.
+        belief: how much likelier the priors find it than what is usual at its cost; 1 without priors.
     """
 
     score: float
@@ -175,6 +175,9 @@ class _Asked:
             choice = Choice(models.space, surrogate, view, rng, belief=belief, least_score=least)
             pool, _ = models.space.encode([found.params])
             expected = choice.expected(pool)
+            likelier = 1.0
+            if belief is not None and belief.states_priors:
+                likelier = float(np.exp(belief.prior_density(models.space, pool)[0]))
         except np.linalg.LinAlgError:
             return None
         predicted = surrogate.predict(models.space.points(pool))
@@ -185,7 +188,7 @@ class _Asked:
             gain=float(expected.gain[0]),
             survives=float(expected.survives[0]),
             law_weight=surrogate.law_weight,
-            belief=float(expected.belief[0]),
+            belief=likelier,
         )
 
 

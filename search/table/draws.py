@@ -2,7 +2,7 @@
 
 Stratified candidates are random draws within a cell of cost. So the probability of a candidate is that of its
 cell, divided equally among the candidates that were drawn from the cell. Candidates of the control mixtures
-have weight 0, because no random draw has such a mixture.
+have weight 0, because no random draw has such a mixture; so have those that a person gave.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from search.choose.provenance import provenance
+from search.choose.provenance import GIVEN, provenance
 from search.choose.sampler import Problem
 from search.choose.samplers import make_sampler
 from search.choose.stratified import Cell as Stratum
@@ -45,9 +45,11 @@ def weigh(
     """
     if config.search.promotion != "all" and len(config.rungs.tokens) > 1:
         return None, []
+    if config.priors or config.warm is not None:
+        return None, []  # they shape what is drawn
     problem = Problem.of(config, suite)
     sampler = make_sampler(config.search, problem)
-    random = [provenance(origin).rule != CONTROL for origin, _, _ in drawn]
+    random = [provenance(origin).rule not in (CONTROL, *GIVEN) for origin, _, _ in drawn]
     if isinstance(sampler, Random):
         return _normalised([float(is_random) for is_random in random]), []
     if not isinstance(sampler, Stratified):

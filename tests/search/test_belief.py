@@ -1,4 +1,4 @@
-"""Priors: densities that exclude nothing, draws that follow them, and a power that evidence takes away."""
+"""Priors: densities that exclude nothing, draws that follow them, and scores that decide in the end."""
 
 from dataclasses import replace
 
@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_trainers import toy_config
 
-from search.choose.belief import POWER, WIDEST, Belief
+from search.choose.belief import WIDEST, Belief
 from search.choose.pool import PoolSpace
 from search.choose.priors import OWN, KnobPrior
+from search.choose.promote import MOST_BELIEVED
 from search.choose.propose import Proposer
 from search.choose.provenance import provenance
 from search.choose.sampler import Problem
@@ -117,7 +118,7 @@ def test_every_sampler_with_a_random_start_draws_it_by_the_prior(sampler):
     def proposals(priors, seed):
         config = toy_config(priors=priors, search={"sampler": sampler, "seed": seed})
         proposer, view, found = Proposer(config, suite()), EMPTY, []
-        for ordinal in range(3):
+        for ordinal in range(MOST_BELIEVED + 3):
             proposal = proposer.propose(view)
             assert proposal is not None
             found.append(proposal.candidate)
@@ -126,9 +127,9 @@ def test_every_sampler_with_a_random_start_draws_it_by_the_prior(sampler):
                 proposal.cost.flops_per_token,
                 found[-1].architecture.sparse,
             )
-            known = Candidate(name, ordinal, proposal.params, flops, sparse)
+            known = Candidate(name, ordinal, proposal.params, flops, sparse, proposal.origin)
             view = replace(view, candidates=(*view.candidates, known))
-        return found
+        return found[len(view.believed) :][:3]
 
     def mean_rate(priors):
         return np.mean([np.log(c.learning_rate) for seed in range(10) for c in proposals(priors, seed)])
@@ -147,52 +148,24 @@ def test_a_sampler_without_a_random_start_refuses_priors(sampler):
     Proposer(study({}, sampler), suite())
 
 
-@pytest.fixture(scope="module")
-def shallow():
-    return belief_of({"depth": 2})
-
-
-class TestForgetting:
-    def test_the_power_falls_with_scores(self, shallow):
-        belief, _ = shallow
-        none = np.zeros(0)
-        powers = [belief.power(scores, none, none) for scores in (3, 6, 12, 100)]
-        assert powers == sorted(powers, reverse=True)
-        assert powers[-1] < 0.1 < powers[0] <= POWER / 3
-
-    @given(seed=st.integers(0, 1000), count=st.integers(12, 60))
-    @settings(max_examples=30, deadline=None)
-    def test_scores_that_contradict_take_it_away(self, shallow, seed, count):
-        belief, _ = shallow
-        density = np.random.default_rng(seed).normal(size=count)
-        agree, contradict = (
-            (density - density.mean()) / density.std(),
-            -(density - density.mean()) / density.std(),
-        )
-        assert belief.power(count, density, contradict) == 0
-        assert belief.power(count, density, agree) > belief.power(count, density, agree * 0)
-
-    @pytest.mark.slow
-    def test_a_density_multiplies_what_is_expected(self):
-        """The next candidate of a study with a few scores is nearer to the prior than without it."""
-
-        def chosen(priors):
-            proposer = Proposer(study(priors), suite())
-            plain, view = Proposer(study({}), suite()), EMPTY
-            for ordinal in range(8):
-                proposal = plain.propose(view)
-                assert proposal is not None
-                name, flops = proposal.candidate.id, proposal.cost.flops_per_token
-                known = Candidate(
-                    name, ordinal, proposal.params, flops, proposal.candidate.architecture.sparse
-                )
-                score = 0.3 + 0.01 * (ordinal * 7 % 5)
-                trial = SnapshotTrial(name, 0, "done", True, score, 0.05, flops, flops)
-                view = replace(view, candidates=(*view.candidates, known), trials=(*view.trials, trial))
-            proposal = proposer.propose(view)
-            assert proposal is not None
-            assert provenance(proposal.origin).rule == "pathfront model"
-            return proposal.candidate.learning_rate
-
-        high, low = (chosen({"learning_rate": {"value": v, "strength": 6}}) for v in (9e-3, 4e-4))
-        assert high > low * 1.5
+def test_once_there_are_scores_they_decide():
+    """Listed candidates are compared as without the priors, which only add points to those of the study."""
+    priors = {"learning_rate": {"value": 9e-3, "strength": 6}}
+    plain, believing = Proposer(study({}), suite()), Proposer(study(priors), suite())
+    view = EMPTY
+    for ordinal in range(8):
+        proposal = plain.propose(view)
+        assert proposal is not None
+        name, flops = proposal.candidate.id, proposal.cost.flops_per_token
+        sparse = proposal.candidate.architecture.sparse
+        known = Candidate(name, ordinal, proposal.params, flops, sparse, proposal.origin)
+        score = 0.3 + 0.01 * (ordinal * 7 % 5)
+        trial = SnapshotTrial(name, 0, "done", True, score, 0.05, flops, flops)
+        view = replace(view, candidates=(*view.candidates, known), trials=(*view.trials, trial))
+    rng, problem = np.random.default_rng(0), plain.problem
+    drawn = (problem.feasible(problem.sample(rng)) for _ in range(60))
+    pool = [found for found in drawn if found is not None]
+    one, other = (proposer.choose_among(view, pool) for proposer in (plain, believing))
+    assert one is not None
+    assert provenance(one.origin).rule == "pathfront model"
+    assert one == other
