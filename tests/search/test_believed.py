@@ -1,10 +1,12 @@
 """The first candidates of a study with a belief: the likeliest ones, trained to the end at once."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from factories import suite
+from sqlalchemy import create_engine, update
 from test_clock import RUNGS, Toy, run_of
 from test_forecast import SPEED, study
 from test_promote import RUNGS as THREE
@@ -19,10 +21,13 @@ from search.choose.propose import Proposer
 from search.choose.provenance import BELIEVED, provenance
 from search.choose.sampler import Problem
 from search.choose.snapshot import Candidate, Snapshot
+from search.database import tables
 from search.planning.bounds import expected_trials, most_trials
 from search.planning.clock import Result, play
 from search.planning.forecast import forecast
+from search.read.results import Reader
 from search.table.draws import weigh
+from search.worker import run_worker
 from space.study import Search, StudyConfig
 
 BY_PRIORS = "the likeliest at its cost by the priors"
@@ -184,6 +189,33 @@ def test_counts_and_forecasts_have_them():
     assert [rung.trials for rung in plain.rungs] == [12, 6, 3]
     assert [rung.trials for rung in believing.rungs] == [12, 8, 6]
     assert believing.training_flops <= believing.training_flops_most
+
+
+class TestLaunched:
+    def test_a_worker_trains_them_first_and_progress_counts_them(self, launch, url, rows):
+        launch(priors=PRIORS)
+        with closing(Reader(url)) as reader:
+            assert [rung.expected for rung in reader.status("toy").rungs] == [12, 8, 6]
+        run_worker(url, "toy")
+        with closing(Reader(url)) as reader:
+            status = reader.status("toy")
+        assert [rung.expected for rung in status.rungs] == [rung.done for rung in status.rungs] == [12, 8, 6]
+        assert status.fraction_done == 1
+        assert status.origins[BELIEVED] == MOST_BELIEVED
+        order = sorted(rows(tables.trials), key=lambda row: row["started_at"])
+        first = order[0]["candidate"]
+        assert [row["rung"] for row in order if row["candidate"] == first] == [0, 1, 2]
+        assert [row["candidate"] for row in order[:3]] == [first] * 3
+
+    def test_a_study_of_before_counts_as_before(self, launch, url):
+        launch(priors=PRIORS)
+        run_worker(url, "toy")
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(update(tables.candidates).values(origin="stratified"))
+        engine.dispose()
+        with closing(Reader(url)) as reader:
+            assert [rung.expected for rung in reader.status("toy").rungs] == [12, 6, 3]
 
 
 def warm_study(**changes):
