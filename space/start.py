@@ -377,4 +377,4 @@ def _why_not(params: Mapping[str, Any], space: SearchSpace, suite: SuiteRecord, 
             f"a candidate is within the limits, and this one has {limits.broken(price(architecture, suite))}"
         )
     values = ", ".join(f"{n} {v}" for n, v in params.items() if not n.startswith(MIXTURE_PREFIX))
-    return f"a candidate can be built within the limits, and none is found with {values}"
+    return f"no candidate with {values} can be built within the limits"

@@ -78,6 +78,11 @@ class Belief:
         self.states_priors = bool(self._knobs or shares)
         self._tempered = {whole: self._tempering(whole) for whole in (True, False)}
 
+    @property
+    def weighs_mixtures(self) -> bool:
+        """Whether it says anything of mixtures."""
+        return self._shares is not None or (self.earlier is not None and self.earlier.mixed)
+
     def log_density(self, space: PoolSpace, pool: Pool) -> np.ndarray:
         """Log density of points over what is usual at their costs, (points,).
 

@@ -76,13 +76,19 @@ class Believed:
         drawn = [self._belief.pool(space, rng, DRAWN, 0.0), space.random(rng, DRAWN, 0.0)]
         if self._belief.earlier is not None:
             drawn.append(self._belief.earlier.candidates(space, rng, NEAR))
-        pool = Pool.joined(drawn)
+        pool = self._mixed(Pool.joined(drawn))
         best = pool.take(self._in_bin(space, view, pool))
         for _ in range(ROUNDS if len(best) else 0):
             best = best.take(np.arange(min(KEPT, len(best))))
-            near = Pool.joined((best, space.mutants(rng, best, MUTANTS, size=0.4)))
+            near = self._mixed(Pool.joined((best, space.mutants(rng, best, MUTANTS, size=0.4))))
             best = near.take(self._in_bin(space, view, near))
         return best
+
+    def _mixed(self, pool: Pool) -> Pool:
+        """Points with their mixtures; where nothing is believed of these, with the study's own one."""
+        if self._belief.weighs_mixtures:
+            return pool
+        return replace(pool, logits=np.zeros_like(pool.logits))
 
     def _in_bin(self, space: PoolSpace, view: Snapshot, pool: Pool) -> np.ndarray:
         """Indices of the points of a pool in the bin of cost whose turn it is, the likeliest first."""

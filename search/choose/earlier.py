@@ -37,6 +37,9 @@ class EarlierStudy:
         space: this study's space in numbers.
         sample: points drawn from this space, which say what scores are usual at a cost.
 
+    Attributes:
+        mixed: whether mixtures are compared.
+
     Raises:
         StudyFileError: both have no knob and no tasks in common.
         StorageError: another version of Pathfront made the copy.
@@ -48,8 +51,8 @@ class EarlierStudy:
         config = copy.config
         self._here = problem
         self._problem = Problem(config.space, copy.suite, Limits(), config.search.seed, config.rungs)
-        self._mixed = len(common_tasks(self._problem, problem)) >= LEAST_TASKS
-        if not common_knobs(self._problem, problem) and not self._mixed:
+        self.mixed = len(common_tasks(self._problem, problem)) >= LEAST_TASKS
+        if not common_knobs(self._problem, problem) and not self.mixed:
             raise StudyFileError(
                 "warm.study: both studies vary at least one knob, or the shares of two tasks, and"
                 f" '{warm.study}' has none in common with this one"
@@ -139,7 +142,7 @@ class EarlierStudy:
         """Mixtures of the earlier study's tasks: common ones in proportion to this study's shares."""
         tasks = self._problem.suite.tasks
         there = np.full((len(shares), len(tasks)), 1 / len(tasks))
-        if self._mixed:
+        if self.mixed:
             common = common_tasks(self._problem, self._here)
             at = [tasks.index(task) for task in common]
             here = shares[:, [self._here.suite.tasks.index(task) for task in common]]

@@ -160,17 +160,16 @@ class Pathfront:
         control = self._problem.next_control(view)
         space, power = self.models.space, self._power(note)
         while True:
-            if self.belief is not None and note == START:
-                pool = self.belief.pool(space, rng, BATCH, power)
-            else:
-                pool = space.random(rng, BATCH, power)
+            pool = space.random(rng, BATCH, power)
+            if self.belief is not None and note == START:  # which may hold hardly any of a kind
+                pool = Pool.joined((self.belief.pool(space, rng, BATCH, power), pool))
             for index in self._of_kind(space, pool, view, note):
                 yield Suggestion({**space.params(pool, index), **control}, note)
 
     @staticmethod
     def _of_kind(space: PoolSpace, pool: Pool, view: Snapshot, note: str) -> list[int]:
         """Points of a pool; at the start only those of the kind whose turn it is, if there are any."""
-        dense = len(view.candidates) % DENSE_EVERY == 0
+        dense = view.own % DENSE_EVERY == 0
         wanted = np.flatnonzero(space.own_points(pool).sparse != dense).tolist() if note == START else []
         return wanted or list(range(len(pool)))
 

@@ -82,11 +82,12 @@ def promote(
         able = [trial for trial in ended if not trial.at_floor]
         return ranked(able, search.seed, objectives) if order is None else order(able, view)
 
-    believed = next_believed(view, len(rungs.tokens))
-    if believed is not None:
-        return believed
+    believed = frozenset() if every else view.believed
+    onwards = next_believed(view, len(rungs.tokens)) if believed else None
+    if onwards is not None:
+        return onwards
     of_rungs = [
-        [trial for trial in view.rungs.get(rung, []) if trial.candidate not in view.believed]
+        [trial for trial in view.rungs.get(rung, []) if trial.candidate not in believed]
         for rung in range(len(rungs.tokens))
     ]
     return next_promotion(

@@ -85,7 +85,7 @@ class Stratified:
 
     def choose(self, pool: Sequence[Feasible], view: Snapshot, rng: np.random.Generator) -> Feasible | None:
         """The first of a pool in the cell on which least was spent; ties are broken by `rng`."""
-        dense = len(view.candidates) % self._dense_every == 0
+        dense = view.own % self._dense_every == 0
         pool = [found for found in pool if found.candidate.architecture.sparse != dense] or pool
         cell_of = [self.cell(f.candidate.architecture.sparse, f.cost.flops_per_token) for f in pool]
         cells = sorted(set(cell_of))
@@ -97,15 +97,20 @@ class Stratified:
         return pool[cell_of.index(emptiest)]
 
     def spent(self, view: Snapshot) -> dict[Cell, float]:
-        """Cell -> training FLOPs, spent and planned, or number of candidates; 0 for any other cell."""
-        cells = {c.id: self.cell(c.sparse, c.flops_per_token) for c in view.candidates}
+        """Cell -> training FLOPs, spent and planned, or number of candidates; 0 for any other cell.
+
+        Candidates that the study's belief chose do not count: what they cost says nothing of the others.
+        """
+        own = [c for c in view.candidates if c.id not in view.believed]
+        cells = {c.id: self.cell(c.sparse, c.flops_per_token) for c in own}
         spent: dict[Cell, float] = defaultdict(float)
         if self._by == "candidates":
             for cell in cells.values():
                 spent[cell] += 1
         else:
             for trial in view.trials:
-                spent[cells[trial.candidate]] += trial.training_flops
+                if trial.candidate in cells:
+                    spent[cells[trial.candidate]] += trial.training_flops
         return spent
 
     def cell(self, sparse: bool, flops_per_token: float) -> Cell:

@@ -182,7 +182,7 @@ def _print_plan(
         rows.setdefault(each.candidate, []).append(str(each.seed))
     controls = {each.candidate: each.control_of for each in planned.wanted}
     output.print_table(
-        ["candidate", ">FLOPs/token", "seeds", "what"],
+        ["candidate", ">FLOPs/token", "trained with seed", "what"],
         [
             (
                 name,

@@ -12,7 +12,7 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.engine import Connection
 
 from search.choose.promote import most_believed
-from search.choose.provenance import BELIEVED, NOT_OWN
+from search.choose.provenance import BELIEVED, ENQUEUED, NOT_OWN
 from search.database.tables import candidates, checkpoints, clock, curves, events, trials, workers
 from search.planning.bounds import expected_trials
 from search.read import queries
@@ -44,7 +44,7 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
     running = _running(connection, study.name, config)
     finalists = highest_rungs(connection, study.name)
     origins, reasons = queries.proposals(connection, study.name)
-    believed = _believed(config, origins)
+    believed, total_candidates = _believed(config, origins), _total(config, origins)
     failures, for_good = _failures(connection, study.name)
     searching = [run for run in running if run.split == "select"]
     confirmation = confirmation_status(connection, study.name, len(config.rungs.tokens) - 1)
@@ -52,7 +52,9 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
     spent = total["select"] + total["report"]
     fraction = 1.0
     if not study.finished_at:
-        fraction = _fraction(config, counts, searching, total["select"].training_flops, study, believed)
+        fraction = _fraction(
+            config, counts, searching, total["select"].training_flops, study, believed, total_candidates
+        )
     busy, at_work = total["select"], searching
     if confirmation is not None and not confirmation.ended:
         confirmed = _confirmed_fraction(confirmation, running)
@@ -66,7 +68,7 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
         stopping=bool(study.stop_requested),
         candidates=sum(origins.values()),
         states=dict(states),
-        rungs=_rungs(config, counts, believed),
+        rungs=_rungs(config, counts, believed, total_candidates),
         best=_best(connection, study.name, finalists),
         training_flops=spent.training_flops,
         wall_seconds=spent.wall_seconds,
@@ -128,8 +130,18 @@ def _believed(config: StudyConfig, origins: Mapping[str, int]) -> int:
     return origins.get(BELIEVED, 0) if begun else most_believed(config)
 
 
-def _rungs(config: StudyConfig, counts: dict[tuple[str, int], int], believed: int) -> list[RungStatus]:
-    ladder, total = config.rungs, config.stop.candidates
+def _total(config: StudyConfig, origins: Mapping[str, int]) -> int | None:
+    """How many candidates the study tries, with those that were enqueued beyond; None without a limit."""
+    if config.stop.candidates is None:
+        return None
+    beyond = max(0, sum(origins.values()) - config.stop.candidates)
+    return config.stop.candidates + min(beyond, origins.get(ENQUEUED, 0))
+
+
+def _rungs(
+    config: StudyConfig, counts: dict[tuple[str, int], int], believed: int, total: int | None
+) -> list[RungStatus]:
+    ladder = config.rungs
     expected: list[int | None] = [None] * len(ladder.tokens)
     if total is not None:
         expected = [*expected_trials(ladder, total, config.search, believed)]
@@ -153,15 +165,16 @@ def _fraction(
     training_flops: float,
     study: Row[Any],
     believed: int,
+    total: int | None,
 ) -> float:
     """Progress towards the stop rule that will be reached first, in [0, 1].
 
     A candidate whose first trial failed does not count towards it; one that failed at a higher rung does.
     """
     stop, ladder, shares = config.stop, config.rungs, [0.0]
-    if stop.candidates is not None:
+    if total is not None:
         cost = [ladder.trial_tokens(rung) for rung in range(len(ladder.tokens))]
-        trials_of = expected_trials(ladder, stop.candidates, config.search, believed)
+        trials_of = expected_trials(ladder, total, config.search, believed)
         expected = sum(n * c for n, c in zip(trials_of, cost, strict=True))
         ended = sum(
             count * cost[rung]

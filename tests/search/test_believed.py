@@ -20,7 +20,8 @@ from search.choose.promote import MOST_BELIEVED, most_believed, promote
 from search.choose.propose import Proposer
 from search.choose.provenance import BELIEVED, provenance
 from search.choose.sampler import Problem
-from search.choose.snapshot import Candidate, Snapshot
+from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
+from search.choose.stratified import Stratified
 from search.database import tables
 from search.planning.bounds import expected_trials, most_trials
 from search.planning.clock import Result, play
@@ -28,6 +29,7 @@ from search.planning.forecast import forecast
 from search.read.results import Reader
 from search.table.draws import weigh
 from search.worker import run_worker
+from space.mixture import TaskMixture
 from space.study import Search, StudyConfig
 
 BY_PRIORS = "the likeliest at its cost by the priors"
@@ -63,7 +65,11 @@ def test_the_first_ones_are_the_likeliest_at_cheap_costs_with_every_sampler(samp
     found, _ = proposed(config, MOST_BELIEVED + 3)
     first, after = found[:MOST_BELIEVED], found[MOST_BELIEVED:]
     assert {proposal.origin for proposal in first} == {f"{BELIEVED}; {BY_PRIORS}"}
-    assert rules(after)[:2] == ["control", "control"]  # the control mixtures keep their number
+    assert rules(after)[:2] == ["control", "control"]  # the control mixtures keep their number and kinds
+    if sampler != "random":
+        assert [proposal.candidate.architecture.sparse for proposal in after[:2]] == [False, True]
+    uniform = TaskMixture.uniform(suite().tasks)
+    assert all(proposal.candidate.mixture == uniform for proposal in first)  # nothing is believed of mixtures
     assert BELIEVED not in rules(after)
     costs = [proposal.cost.flops_per_token for proposal in first]
     assert costs == sorted(costs)
@@ -110,7 +116,8 @@ def test_a_persons_own_candidates_come_first_and_take_no_place():
 def test_where_all_costs_are_alike_they_are_not():
     fixed = {"depth": 2, "width": 64, "experts": 4, "top_k": 1, "expert_ratio": 1}
     space = {name: {"choices": [value]} for name, value in fixed.items()} | {"mixture": {"spread": 1.0}}
-    config = toy_config(space=space, priors={"learning_rate": {"value": 3e-3, "strength": 2}})
+    share = {f"mixture.{suite().tasks[0]}": {"value": 0.3, "strength": 1}}
+    config = toy_config(space=space, priors={"learning_rate": {"value": 3e-3, "strength": 2}, **share})
     found, view = proposed(config, MOST_BELIEVED)
     assert rules(found) == [BELIEVED] * MOST_BELIEVED
     problem = Problem.of(config, suite())
@@ -151,6 +158,11 @@ class TestPromotion:
     def test_those_that_cannot_climb_do_not(self, trials):
         assert promote(of_study(*trials), THREE, SEARCH, True) is None
 
+    def test_where_all_are_promoted_they_are_so_at_the_floor_too(self):
+        every = SEARCH.model_copy(update={"promotion": "all"})
+        for name in ("b", "x"):
+            assert promote(of_study(standing(name, score=0.01, stderr=0.02)), THREE, every, True) == (name, 1)
+
     def test_they_take_and_make_no_places_for_others(self):
         believed = [standing(name, rung, score=0.9) for name in ("b1", "b2") for rung in range(3)]
         alone = of_study(*believed, standing("x"))
@@ -178,6 +190,18 @@ def test_one_that_diverges_ends():
 
     run = run_of(2, Diverges(), priors=PRIORS)
     assert {trial.rung for trial in run.snapshot.trials} == {0}
+
+
+def test_what_they_cost_says_nothing_of_the_cells_of_the_others():
+    config = toy_config(priors=PRIORS)
+    problem = Problem.of(config, suite())
+    _, view = proposed(config, MOST_BELIEVED + 1)
+    trials = tuple(
+        SnapshotTrial(c.id, 0, "done", True, 0.5, 0.01, c.flops_per_token, 10.0 + c.ordinal)
+        for c in view.candidates
+    )
+    spent = Stratified(problem).spent(replace(view, trials=trials))
+    assert sum(spent.values()) == 10.0 + MOST_BELIEVED
 
 
 def test_counts_and_forecasts_have_them():
