@@ -22,7 +22,7 @@ CHEAP_BINS = COST_BINS // 2  # of the costs, which take turns
 DRAWN, NEAR = 400, 200  # points: of the space and by the belief, near an earlier study's candidates
 MUTANTS, KEPT, ROUNDS = 200, 24, 3  # points near the likeliest ones
 FEW = 64  # points, of all bins, where all have had their turn
-LISTED = 50  # suggestions, of which the first one that is feasible and new is taken
+LEAST_DENSITY = 1e-9  # in the logarithm: a smaller one is rounding
 PRIORS, EARLIER = "the priors", "the earlier study"
 
 
@@ -46,7 +46,7 @@ class Believed:
         """Suggest parameters: points of the bin of cost whose turn it is, the likeliest first."""
         space, rng = models_of(self._problem).space, self._problem.rng(view)
         likeliest = self._likeliest(space, view, rng)
-        for index in range(min(LISTED, len(likeliest))):
+        for index in range(len(likeliest)):
             yield Suggestion(space.params(likeliest, index), self._why)
 
     def choose_among(self, view: Snapshot, pool: Sequence[Feasible]) -> Feasible | None:
@@ -77,12 +77,12 @@ class Believed:
         if self._belief.earlier is not None:
             drawn.append(self._belief.earlier.candidates(space, rng, NEAR))
         pool = self._mixed(Pool.joined(drawn))
-        best = pool.take(self._in_bin(space, view, pool))
+        first = best = pool.take(self._in_bin(space, view, pool))
         for _ in range(ROUNDS if len(best) else 0):
             best = best.take(np.arange(min(KEPT, len(best))))
             near = self._mixed(Pool.joined((best, space.mutants(rng, best, MUTANTS, size=0.4))))
             best = near.take(self._in_bin(space, view, near))
-        return best
+        return Pool.joined((best, first))  # in a small space the best may all be the same candidate
 
     def _mixed(self, pool: Pool) -> Pool:
         """Points with their mixtures; where nothing is believed of these, with the study's own one."""
@@ -96,9 +96,9 @@ class Believed:
         turn = bins[len(view.believed) % len(bins)]
         at = np.flatnonzero(space.bin_of(space.own_points(pool).log_flops) == turn)
         density = self._belief.log_density(space, pool.take(at))
-        return (
-            at[np.argsort(-density, kind="stable")] if density.any() else at[:0]
-        )  # nothing is known of them
+        if np.abs(density).max(initial=0.0) < LEAST_DENSITY:
+            return at[:0]  # nothing is known of them
+        return at[np.argsort(-density, kind="stable")]
 
 
 def _bins(space: PoolSpace) -> list[int]:

@@ -162,10 +162,9 @@ class Proposer:
         Raises:
             StudyFileError: the study's sampler raises an error, or returns what is not in the pool.
         """
-        if self._believed is not None and self._believed.due(view):
-            likely = self._believed.choose_among(view, pool)
-            if likely is not None:
-                return _proposal(likely, Provenance(BELIEVED, likely.note).origin)
+        likely = self.believed_among(view, pool)
+        if likely is not None:
+            return likely
         choose = getattr(self.sampler, "choose_among", None)
         if choose is None:
             return None
@@ -177,6 +176,13 @@ class Proposer:
                 raise StudyFileError("choose_among returns one of the candidates that it gets")
         control = bool(self.problem.next_control(view))
         return _proposal(found, self._control.origin if control else self._noted(found))
+
+    def believed_among(self, view: Snapshot, pool: Sequence[Feasible]) -> Proposal | None:
+        """One of listed candidates that the study's belief chooses; None if it chooses none of them now."""
+        if self._believed is None or not self._believed.due(view):
+            return None
+        likely = self._believed.choose_among(view, pool)
+        return None if likely is None else _proposal(likely, Provenance(BELIEVED, likely.note).origin)
 
     @property
     def _control(self) -> Provenance:

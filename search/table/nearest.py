@@ -64,6 +64,9 @@ class Rows:
             return None
         if isinstance(self._proposer.sampler, Random):
             return self._row(self._drawn(left, view), "random")
+        likely = self._proposer.believed_among(view, [self._rows[n] for n in left])  # before the controls
+        if likely is not None:
+            return likely
         pool = [self._rows[n] for n in self._due(left, view)]
         chosen = self._proposer.choose_among(view, pool)
         if chosen is not None:

@@ -137,6 +137,29 @@ def of_study(*trials):
     return Snapshot(tuple(candidates), trials, 0.0)
 
 
+def test_in_a_small_space_the_likeliest_that_are_left_come_next():
+    fixed = {"experts": 1, "top_k": 1, "expert_ratio": 1}
+    space = {"depth": {"choices": [1, 2, 3]}, "width": {"choices": [48, 64]}, "mixture": {"fixed": True}}
+    space |= {name: {"choices": [value]} for name, value in fixed.items()}
+    space |= {"learning_rate": {"choices": [1e-3, 3e-3]}}
+    changes = {"space": space, "priors": {"learning_rate": {"value": 3e-3, "strength": 2}}}
+    likeliest = proposed(toy_config(**changes), 1)[0][0].candidate
+    start = {"depth": likeliest.architecture.depth, "width": likeliest.architecture.width}
+    start |= {"learning_rate": likeliest.learning_rate}
+    found, _ = proposed(toy_config(**changes, start=[start]), 2)
+    assert rules(found) == ["start", BELIEVED]
+    assert found[0].candidate == likeliest
+
+
+@pytest.mark.parametrize("prior", [{"weights": {"200": 1}}, {"value": 200, "strength": 10}])
+def test_priors_that_tell_nothing_apart_choose_none(prior):
+    """The limits exclude the one value that they name."""
+    config = toy_config(
+        space={"depth": {"choices": [1, 2, 200]}, "mixture": {"spread": 1.0}}, priors={"depth": prior}
+    )
+    assert BELIEVED not in rules(proposed(config, 2)[0])
+
+
 class TestPromotion:
     def test_they_wait_for_no_peers(self):
         assert promote(of_study(standing("b", score=0.1)), THREE, SEARCH, True) == ("b", 1)
@@ -212,6 +235,7 @@ def test_counts_and_forecasts_have_them():
     plain, believing = (forecast(study(priors=priors), 2, "cpu", SPEED) for priors in ({}, ONE_PRIOR))
     assert [rung.trials for rung in plain.rungs] == [12, 6, 3]
     assert [rung.trials for rung in believing.rungs] == [12, 8, 6]
+    assert believing.training_flops_most is not None
     assert believing.training_flops <= believing.training_flops_most
 
 
