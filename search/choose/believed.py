@@ -1,10 +1,9 @@
 """The first candidates of a study with a belief: where it is right, they are nearly the front.
 
 Candidates that good priors find likeliest are, at their cost, as good as the best of some fifty random ones,
-and an earlier study of a related problem knows as much. Those few cost little: at cheap costs, which the
-whole range of scores is measured from. A study that lets them compete for its rungs, as it does its other
-candidates, waits for peers that are worse. So they are trained to the top rung at once
-(`search.choose.promote`), and the study goes on as it would without a belief.
+and an earlier study of a related problem knows as much. If they competed for the rungs as others do, the
+study would wait for peers that are worse. So a few of them, in the cheaper half of the costs, are trained to
+the top rung at once (`search.choose.promote`), and the study goes on as it would without a belief.
 """
 
 from collections.abc import Iterator, Sequence

@@ -137,11 +137,16 @@ def next_promotion(
 
 
 def most_believed(config: StudyConfig) -> int:
-    """How many candidates a study's belief chooses: none without priors and a warm start."""
+    """How many candidates a study's belief chooses: none without priors and a warm start.
+
+    In a small study they are a part of the candidates that its `start` leaves.
+    """
     if not config.priors and config.warm is None:
         return 0
-    candidates = config.stop.candidates
-    return MOST_BELIEVED if candidates is None else min(MOST_BELIEVED, max(1, candidates // BELIEVED_OF))
+    if config.stop.candidates is None:
+        return MOST_BELIEVED
+    left = max(0, config.stop.candidates - len(config.start))
+    return min(MOST_BELIEVED, left, max(1, left // BELIEVED_OF))
 
 
 def next_believed(view: Snapshot, rungs: int) -> Promotion | None:

@@ -135,7 +135,7 @@ class Proposer:
         if self._believed is not None and self._believed.due(view):
             likely = next(self.problem.usable(self._believed.suggest(view), view), None)
             if likely is not None:
-                return _proposal(likely, Provenance(BELIEVED, likely.note).origin)
+                return _believed(likely)
         control = bool(self.problem.next_control(view))
         source = self._control if control else Provenance(self._fallback_name)
         if self.sampler is not self._fallback and (not control or self._draws_controls):
@@ -182,7 +182,7 @@ class Proposer:
         if self._believed is None or not self._believed.due(view):
             return None
         likely = self._believed.choose_among(view, pool)
-        return None if likely is None else _proposal(likely, Provenance(BELIEVED, likely.note).origin)
+        return None if likely is None else _believed(likely)
 
     @property
     def _control(self) -> Provenance:
@@ -228,3 +228,7 @@ def _unusable(count: int) -> str:
 
 def _proposal(found: Feasible, source: str) -> Proposal:
     return Proposal(found.candidate, found.params, found.cost, source)
+
+
+def _believed(found: Feasible) -> Proposal:
+    return _proposal(found, Provenance(BELIEVED, found.note).origin)

@@ -227,15 +227,16 @@ def _expected(
         _by_rung(played, config.rungs, lambda t, of=of: getattr(t, of) / t.tokens) for of in FLOPS
     )
     tokens = [config.rungs.trial_tokens(rung) for rung in rungs]
-    shares = _shares(config)
+    shares, believed = _shares(config), most_believed(config)
     each = sum(s * f * n for s, f, n in zip(shares, flops, tokens, strict=True))
+    beyond = believed * sum(max(0.0, 1 - s) * f * n for s, f, n in zip(shares, flops, tokens, strict=True))
     busy = sum(s * seconds(p * n) for s, p, n in zip(shares, planned, tokens, strict=True))
     ends = [limit] if limit is not None else []
     if stop.training_flops is not None:
-        ends.append(math.ceil(stop.training_flops / each))
+        ends.append(math.ceil(max(0.0, stop.training_flops - beyond) / each))
     if stop.wall_minutes is not None:
         ends.append(math.ceil(60 * stop.wall_minutes * workers / busy))
-    trials = expected_trials(config.rungs, min(ends), config.search, most_believed(config))
+    trials = expected_trials(config.rungs, min(ends), config.search, believed)
     return _Expected(
         candidates=min(ends),
         trials=trials,

@@ -44,7 +44,7 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
     running = _running(connection, study.name, config)
     finalists = highest_rungs(connection, study.name)
     origins, reasons = queries.proposals(connection, study.name)
-    believed, total_candidates = _believed(config, origins), _total(config, origins)
+    expected = _expected(config, origins)
     failures, for_good = _failures(connection, study.name)
     searching = [run for run in running if run.split == "select"]
     confirmation = confirmation_status(connection, study.name, len(config.rungs.tokens) - 1)
@@ -52,9 +52,7 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
     spent = total["select"] + total["report"]
     fraction = 1.0
     if not study.finished_at:
-        fraction = _fraction(
-            config, counts, searching, total["select"].training_flops, study, believed, total_candidates
-        )
+        fraction = _fraction(config, counts, searching, total["select"].training_flops, study, expected)
     busy, at_work = total["select"], searching
     if confirmation is not None and not confirmation.ended:
         confirmed = _confirmed_fraction(confirmation, running)
@@ -68,7 +66,7 @@ def study_status(connection: Connection, study: Row[Any], config: StudyConfig) -
         stopping=bool(study.stop_requested),
         candidates=sum(origins.values()),
         states=dict(states),
-        rungs=_rungs(config, counts, believed, total_candidates),
+        rungs=_rungs(config, counts, expected),
         best=_best(connection, study.name, finalists),
         training_flops=spent.training_flops,
         wall_seconds=spent.wall_seconds,
@@ -124,27 +122,26 @@ def _counts(connection: Connection, study: str) -> dict[tuple[str, int, str], in
     return dict(counts)
 
 
-def _believed(config: StudyConfig, origins: Mapping[str, int]) -> int:
-    """How many candidates the study's belief chooses; it has chosen all once there are others."""
-    begun = any(rule not in NOT_OWN for rule in origins)
-    return origins.get(BELIEVED, 0) if begun else most_believed(config)
+def _expected(config: StudyConfig, origins: Mapping[str, int]) -> list[int] | None:
+    """Trials at each rung when the study ends; None if it has no limit on candidates.
 
-
-def _total(config: StudyConfig, origins: Mapping[str, int]) -> int | None:
-    """How many candidates the study tries, with those that were enqueued beyond; None without a limit."""
-    if config.stop.candidates is None:
+    Candidates that were enqueued beyond the limit count, too. Once the study has chosen others, its belief
+    has chosen all that it will.
+    """
+    total = config.stop.candidates
+    if total is None:
         return None
-    beyond = max(0, sum(origins.values()) - config.stop.candidates)
-    return config.stop.candidates + min(beyond, origins.get(ENQUEUED, 0))
+    beyond = max(0, sum(origins.values()) - total)
+    begun = any(rule not in NOT_OWN for rule in origins)
+    believed = origins.get(BELIEVED, 0) if begun else most_believed(config)
+    return expected_trials(
+        config.rungs, total + min(beyond, origins.get(ENQUEUED, 0)), config.search, believed
+    )
 
 
 def _rungs(
-    config: StudyConfig, counts: dict[tuple[str, int], int], believed: int, total: int | None
+    config: StudyConfig, counts: dict[tuple[str, int], int], expected: list[int] | None
 ) -> list[RungStatus]:
-    ladder = config.rungs
-    expected: list[int | None] = [None] * len(ladder.tokens)
-    if total is not None:
-        expected = [*expected_trials(ladder, total, config.search, believed)]
     return [
         RungStatus(
             rung=rung,
@@ -152,9 +149,9 @@ def _rungs(
             done=counts.get(("done", rung), 0),
             running=counts.get(("running", rung), 0),
             failed=counts.get(("failed", rung), 0),
-            expected=expected[rung],
+            expected=None if expected is None else expected[rung],
         )
-        for rung, tokens in enumerate(ladder.tokens)
+        for rung, tokens in enumerate(config.rungs.tokens)
     ]
 
 
@@ -164,25 +161,23 @@ def _fraction(
     running: list[RunningTrial],
     training_flops: float,
     study: Row[Any],
-    believed: int,
-    total: int | None,
+    expected: list[int] | None,
 ) -> float:
     """Progress towards the stop rule that will be reached first, in [0, 1].
 
     A candidate whose first trial failed does not count towards it; one that failed at a higher rung does.
     """
     stop, ladder, shares = config.stop, config.rungs, [0.0]
-    if total is not None:
+    if expected is not None:
         cost = [ladder.trial_tokens(rung) for rung in range(len(ladder.tokens))]
-        trials_of = expected_trials(ladder, total, config.search, believed)
-        expected = sum(n * c for n, c in zip(trials_of, cost, strict=True))
+        whole = sum(n * c for n, c in zip(expected, cost, strict=True))
         ended = sum(
             count * cost[rung]
             for (state, rung), count in counts.items()
             if state == "done" or (state == "failed" and rung > 0)
         )
         under_way = sum(min(t.progress_tokens - t.start_tokens, cost[t.rung]) for t in running)
-        shares.append((ended + under_way) / expected)
+        shares.append((ended + under_way) / whole)
     if stop.training_flops is not None:
         shares.append(training_flops / stop.training_flops)
     if stop.wall_minutes is not None:

@@ -19,7 +19,8 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from priors import BOOTSTRAP, config_of, measured, suite_of, surface_of
+from priors import config_of, measured, suite_of, surface_of
+from real_search import interval
 from surfaces.settings import study
 
 from search.planning.clock import FinishedTrial, play
@@ -94,13 +95,6 @@ def optimism(
         scores(after, seeds[-1:]) - truth(after),
         truth(after) - truth(before),
     )
-
-
-def interval(values: np.ndarray) -> str:
-    """Mean, and its 95% bootstrap interval over the studies."""
-    drawn = np.random.default_rng(0).choice(values, size=(BOOTSTRAP, len(values))).mean(axis=1)
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return f"{values.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 if __name__ == "__main__":

@@ -95,6 +95,8 @@ def test_a_small_study_has_fewer(candidates, expected):
     config = toy_config(priors=PRIORS, stop=stop)
     assert most_believed(config) == expected
     assert most_believed(toy_config(stop=stop)) == 0
+    starts = toy_config(priors=PRIORS, stop={"candidates": 12}, start=[{"depth": 2}] * 12)
+    assert most_believed(starts) == 0  # no room is left
     found, _ = proposed(config, expected + 1)
     assert rules(found) == [BELIEVED] * expected + ["control"]
 
@@ -107,7 +109,7 @@ def test_a_study_that_has_gone_on_to_others_does_not_go_back():
 
 
 def test_a_persons_own_candidates_come_first_and_take_no_place():
-    config = toy_config(priors=PRIORS, start=[{"depth": 2}, {"depth": 1}])
+    config = toy_config(priors=PRIORS, start=[{"depth": 2}, {"depth": 1}], stop={"candidates": 14})
     found, view = proposed(config, MOST_BELIEVED + 3)
     assert rules(found) == ["start"] * 2 + [BELIEVED] * MOST_BELIEVED + ["control"]
     assert view.own == 1
@@ -264,6 +266,15 @@ class TestLaunched:
         engine.dispose()
         with closing(Reader(url)) as reader:
             assert [rung.expected for rung in reader.status("toy").rungs] == [12, 6, 3]
+
+
+def test_a_forecast_that_flops_end_stays_within_them():
+    """Also where only the study's beginning is simulated."""
+    stop = {"training_flops": 1e12}
+    plain, believing = (forecast(study(priors=of, stop=stop), 2, "cpu", SPEED) for of in ({}, ONE_PRIOR))
+    assert believing.training_flops_most is not None
+    assert believing.training_flops <= believing.training_flops_most
+    assert believing.training_flops == pytest.approx(plain.training_flops, rel=0.1)
 
 
 def warm_study(**changes):
