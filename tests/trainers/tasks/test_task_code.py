@@ -351,6 +351,7 @@ def own_key(folder, begin="pass"):
     )
     command = [sys.executable, "-P", "-c", code]
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # it goes by size and second: a test writes faster than that
     return subprocess.check_output(command, cwd=folder, env=environment, text=True)
 
 
