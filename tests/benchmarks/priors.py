@@ -29,7 +29,6 @@ from 100 on for reports.
 
 import argparse
 import itertools
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -38,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contest.runs import read
+from contest.runs import results
 from peers.oracle import Oracle
 from scipy.stats import spearmanr
 from surfaces.families import make_surface
@@ -117,17 +116,7 @@ def main() -> None:
             range(given.seeds), given.families, given.surfaces, given.beliefs
         )
     ]
-    keys = [json.dumps(run, sort_keys=True) for run in wanted]
-    if not given.report:
-        known = {line["key"] for line in read(given.out)}
-        left = [(key, run) for key, run in zip(keys, wanted, strict=True) if key not in known]
-        with given.out.open("a", encoding="utf-8") as file:
-            for done, (key, run) in enumerate(left, start=1):
-                line = played(**run)
-                file.write(json.dumps({"key": key, **run, **line}) + "\n")
-                file.flush()
-                print(f"{done}/{len(left)} {run} {line['cpu_seconds']} s", flush=True)
-    lines = [line for line in read(given.out) if line["key"] in set(keys)]
+    lines = results(given.out, wanted, None if given.report else played)
     print(table(reaching(lines, given.at)))
 
 

@@ -22,12 +22,11 @@ from 100 on for reports.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from contest.runs import read
+from contest.runs import results
 from peers.beyond_quotas import Beyond, Known
 from peers.oracle import Oracle
 from priors import BASE, config_of, measured, reaching, suite_of, table
@@ -75,19 +74,10 @@ def main() -> None:
         for rule in given.rules
         if not (family == ROWS and rule.startswith("oracle"))  # it suggests other candidates
     ]
-    keys = [json.dumps(run, sort_keys=True) for run in wanted]
-    if not given.report:
-        known = {line["key"] for line in read(given.out)}
-        left = [(key, run) for key, run in zip(keys, wanted, strict=True) if key not in known]
-        with given.out.open("a", encoding="utf-8") as file:
-            for done, (key, run) in enumerate(left, start=1):
-                line = played(**run)
-                file.write(json.dumps({"key": key, **run, **line}) + "\n")
-                file.flush()
-                print(f"{done}/{len(left)} {run} {line['trials']} {line['cpu_seconds']} s", flush=True)
-    lines = [line for line in read(given.out) if line["key"] in set(keys)]
+    lines = results(given.out, wanted, None if given.report else played)
     named = [{**line, "belief": BASE if line["rule"] == QUOTAS else line["rule"]} for line in lines]
-    print(table(reaching(named, given.at)).replace("| belief |", "| rule |", 1))
+    text = table(reaching(named, given.at))
+    print(text.replace("| belief |", "| rule |", 1).replace(f"| {BASE} |", f"| {QUOTAS} |", 1))
 
 
 def played(family: str, number: int, seed: int, rule: str, budget: float, workers: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ A run that is in the file is not played again, so a contest that was stopped con
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -107,6 +107,30 @@ def read(path: Path) -> list[dict[str, Any]]:
     if whole != content:
         path.write_text(whole, encoding="utf-8")
     return [json.loads(line) for line in whole.splitlines()]
+
+
+def results(
+    path: Path, wanted: Sequence[Mapping[str, Any]], play: Callable[..., dict[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """The lines of a file of results that are wanted, each a run and what it brought.
+
+    Args:
+        path: the file.
+        wanted: the runs, as arguments of `play`.
+        play: plays the runs that the file lacks, which are added to it; its result holds "cpu_seconds". None
+            plays nothing.
+    """
+    keys = [json.dumps(run, sort_keys=True) for run in wanted]
+    if play is not None:
+        known = {line["key"] for line in read(path)}
+        left = [(key, run) for key, run in zip(keys, wanted, strict=True) if key not in known]
+        with path.open("a", encoding="utf-8") as file:
+            for done, (key, run) in enumerate(left, start=1):
+                line = play(**run)
+                file.write(json.dumps({"key": key, **run, **line}) + "\n")
+                file.flush()
+                print(f"{done}/{len(left)} {dict(run)} {line['cpu_seconds']} s", flush=True)
+    return [line for line in read(path) if line["key"] in set(keys)]
 
 
 def _played(task: tuple[Run, Method, int]) -> dict[str, Any]:

@@ -24,9 +24,8 @@ FACTOR = 0.5  # of the gain of a promotion, where it is compared with that of a 
 class Beyond:
     """The quotas, and where these promote nothing, promotions that gain more than a new candidate.
 
-    The gain is that of the front at the top rung over the compute that is left to reach it. A promotion is
-    compared with the candidates that are trained to the top rung or train on towards it, a new candidate with
-    all of them.
+    The gain is that of the front at the top rung over the compute that is left to reach it. A promotion has
+    to improve on the candidates that have trained, or train, at the top rung, a new candidate on all of them.
 
     Args:
         config: the study.
