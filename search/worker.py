@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from search.choose.next_trial import next_trial, promotion_of
+from search.choose.next_trial import next_trial
 from search.choose.optuna_samplers import distributions
 from search.choose.promote import Promotion, repeat
 from search.choose.propose import Proposal, Proposer
@@ -284,9 +284,7 @@ class Worker:
                 return None
             if repeated is not None:
                 return repeated, search.seed + 1
-        choice = next_trial(
-            view, self.config.stop, self._propose, promotion_of(self.config, self.proposer.order)
-        )
+        choice = next_trial(view, self.config.stop, self._propose, self.proposer.promotions)
         return (choice, search.seed) if isinstance(choice, Promotion) else choice
 
     def _propose(self, view: Snapshot) -> Proposal | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from search.choose.orders import make_order
 from search.choose.propose import Proposal, Proposer
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
 from space.catalog import load_catalog
@@ -108,13 +109,14 @@ def check_promotion(promotion: str) -> None:
     config = Subject("stratified", {}).config(0, SPACE, NO_LIMITS)
     search = config.search.model_validate({"promotion": promotion})
     proposer = Proposer(config.model_copy(update={"search": search}), load_catalog().suite(SUITE))
+    order = make_order(search, proposer.problem)
     _, view = _simulated(proposer, COUNT)
     higher = [replace(trial, rung=1, score=(trial.score or 0) + 0.1) for trial in view.trials[::2]]
     view = replace(view, trials=(*view.trials, *higher))
     equal = [replace(trial, score=0.5) for trial in view.rungs[0]]
     for trials in (view.rungs[0], view.rungs[1], equal, view.rungs[0][:1], []):
         given = list(trials)
-        first, second = ([t.candidate for t in proposer.order(trials, view)] for _ in range(2))
+        first, second = ([t.candidate for t in order(trials, view)] for _ in range(2))
         _require(first == second, f"the same study gives the same order, got {first} and {second}", ORDERS)
         _require(trials == given, "an order does not change the trials that it is given", ORDERS)
 

@@ -6,6 +6,7 @@ from itertools import chain
 
 import numpy as np
 
+from search.choose.outlook import Outlook
 from search.choose.pool import PoolSpace
 from search.choose.sampler import Problem
 from search.choose.snapshot import Snapshot, SnapshotTrial
@@ -43,6 +44,7 @@ class Models:
         self._problem, self._use, self._per_task = problem, use, per_task
         self._encoders: dict[bool, Encoder] = {}
         self._fitted: tuple[frozenset[object], Surrogate] | None = None
+        self._looked: tuple[Snapshot, Outlook] | None = None
 
     @cached_property
     def space(self) -> PoolSpace:
@@ -82,6 +84,17 @@ class Models:
             seen = self._observations(view, scored, per_task)
             self._fitted = key, Surrogate(self._encoder(per_task), seen, self._use)
         return self._fitted[1]
+
+    def outlook(self, view: Snapshot) -> Outlook:
+        """What is expected of candidates now; made again only for another snapshot.
+
+        Raises:
+            numpy.linalg.LinAlgError: the surrogate cannot be fitted.
+        """
+        if self._looked is None or self._looked[0] is not view:
+            surrogate = self.surrogate(view)
+            self._looked = view, Outlook(self.space, surrogate, view, self._problem.threshold)
+        return self._looked[1]
 
     def _observations(self, view: Snapshot, scored: Sequence[SnapshotTrial], per_task: bool) -> Observations:
         """The scores of done trials as numbers, rounded, by rising rung."""

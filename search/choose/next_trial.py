@@ -4,9 +4,12 @@ Workers, the simulated clock and the forecast of a launch all decide here.
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
-from search.choose.promote import Order, Promotion, promote
+from search.choose.orders import make_order
+from search.choose.promote import Order, Promotion, goes_ahead, promote
+from search.choose.sampler import Problem
 from search.choose.snapshot import Snapshot
 from space.study import Stop, StudyConfig
 
@@ -21,8 +24,40 @@ class Promote(Protocol):
         ...
 
 
-def promotion_of(config: StudyConfig, order: Order | None = None) -> Promote:
-    """The rule of promotion that a study names.
+@dataclass(frozen=True)
+class Promotions:
+    """How a study promotes candidates.
+
+    Attributes:
+        quotas: the rule that comes before new candidates, and again where none is left.
+        ahead: chooses a promotion instead of a new candidate that is proposed, or nothing; see
+            `search.choose.ahead`. None where new candidates always go first.
+    """
+
+    quotas: Promote
+    ahead: Callable[[Snapshot, Any], Promotion | None] | None = None
+
+
+def make_promotions(config: StudyConfig, problem: Problem) -> Promotions:
+    """Make the rules of promotion that a study names.
+
+    Args:
+        config: the study.
+        problem: its space, tasks, limits, rungs and seed.
+
+    Raises:
+        StudyFileError: the order of promotion that it names cannot be made.
+    """
+    quotas = quotas_of(config, make_order(config.search, problem))
+    if not goes_ahead(config):
+        return Promotions(quotas)
+    from search.choose.ahead import Ahead  # with scipy, which other studies may do without
+
+    return Promotions(quotas, Ahead(problem))
+
+
+def quotas_of(config: StudyConfig, order: Order | None = None) -> Promote:
+    """The promotion of one in `eta`, or of all, by the rule that a study names.
 
     Args:
         config: the study.
@@ -36,17 +71,18 @@ def promotion_of(config: StudyConfig, order: Order | None = None) -> Promote:
 
 
 def next_trial(
-    view: Snapshot, stop: Stop, propose: Callable[[Snapshot], Proposed | None], promotion: Promote
+    view: Snapshot, stop: Stop, propose: Callable[[Snapshot], Proposed | None], promotions: Promotions
 ) -> Promotion | Proposed | None:
     """Choose a promotion from a rung with enough peers, else a new candidate, else any promotion.
 
     Before all of these come the candidates that wait for their first trial: a person has enqueued them.
+    Instead of a new candidate, one may be promoted ahead of the quotas.
 
     Args:
         view: the study's candidates and trials.
         stop: when the study ends.
         propose: makes a new candidate; None where there is none left.
-        promotion: the rule of promotion.
+        promotions: the rules of promotion.
 
     Returns:
         The promotion or what `propose` returned; None if nothing can be started.
@@ -55,8 +91,11 @@ def next_trial(
         return None
     if view.waiting:
         return Promotion(view.waiting[0], 0)  # claimed as a promotion is: the candidate is known
-    promoted = promotion(view, enough_peers=True)
+    promoted = promotions.quotas(view, enough_peers=True)
     if promoted is not None:
         return promoted
     proposed = propose(view) if view.may_propose(stop) else None
-    return promotion(view, enough_peers=False) if proposed is None else proposed
+    if proposed is None:
+        return promotions.quotas(view, enough_peers=False)
+    ahead = None if promotions.ahead is None else promotions.ahead(view, proposed)
+    return proposed if ahead is None else ahead

@@ -15,21 +15,21 @@ space holds both.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from search.choose.belief import Belief
-from search.choose.divergence import Divergence
 from search.choose.improve import improved
 from search.choose.kinds import rare_kind_first
 from search.choose.models import models_of
+from search.choose.outlook import Outlook
 from search.choose.pool import Pool, PoolSpace
 from search.choose.sampler import Feasible, Problem, Suggestion
 from search.choose.snapshot import Snapshot
 from search.choose.stratified import Stratified
 from search.pareto import nondominated_rank
-from search.surrogate.surrogate import Surrogate, Use
+from search.surrogate.surrogate import Use
 from space.errors import StudyFileError
 
 STARTS = 6  # candidates before the models are asked
@@ -144,9 +144,7 @@ class Pathfront:
     def _choice(self, view: Snapshot, rng: np.random.Generator) -> "tuple[Choice | None, str]":
         """A choice by the models, and their rule; without them if they cannot be fitted, and why."""
         try:
-            surrogate, least = self.models.surrogate(view), self._problem.threshold
-            space = self.models.space
-            choice = Choice(space, surrogate, view, rng, self._gradient, self.belief, least)
+            choice = Choice(self.models.outlook(view), rng, self._gradient, self.belief)
         except np.linalg.LinAlgError as error:
             return None, f"fallback; the models cannot be fitted: {error}"
         return choice, MODEL
@@ -175,41 +173,21 @@ class Pathfront:
 
 
 class Choice:
-    """One choice of the next candidate, or what is expected of given points.
+    """One choice of the next candidate.
 
     Args:
-        space: the study's space in numbers.
-        surrogate: fitted to its scores.
-        view: its candidates and trials.
+        outlook: what is expected of points.
         rng: random numbers.
         gradient: whether mixtures and learning rates are improved by gradient.
         belief: of the study; None if it states none.
-        least_score: that gains anything.
     """
 
     def __init__(
-        self,
-        space: PoolSpace,
-        surrogate: Surrogate,
-        view: Snapshot,
-        rng: np.random.Generator,
-        gradient: bool = True,
-        belief: Belief | None = None,
-        least_score: float = 0.0,
+        self, outlook: Outlook, rng: np.random.Generator, gradient: bool = True, belief: Belief | None = None
     ) -> None:
-        self._belief = belief
-        self._space, self._encoder, self._surrogate = space, surrogate.encoder, surrogate
-        self._view, self._rng, self._gradient = view, rng, gradient
-        self._known, kept = space.encode([candidate.params for candidate in view.candidates])
-        candidates = [view.candidates[i] for i in kept]
-        points = space.points(self._known)
-        self._divergence = Divergence(points, candidates, view)
-        failed = {trial.candidate for trial in view.trials if trial.state == "failed" and trial.final}
-        alive = np.flatnonzero([candidate.id not in failed for candidate in candidates])
-        self._alive, known = self._known.take(alive), points.take(alive)
-        predicted = surrogate.predict(known)
-        self._front = surrogate.front(known, predicted, least_score)
-        self._ranked = np.column_stack((predicted.mixed_mean, known.costs))
+        self._outlook, self._space, self._surrogate = outlook, outlook.space, outlook.surrogate
+        self._encoder = outlook.surrogate.encoder
+        self._rng, self._gradient, self._belief = rng, gradient, belief
 
     def suggestions(self) -> Iterator[Suggestion]:
         """Points of the pool, the best first."""
@@ -235,7 +213,7 @@ class Choice:
 
     def _kinds_first(self, pool: Pool, value: np.ndarray) -> list[int]:
         """Indices by falling value; those of a kind that is rare among the study's candidates first."""
-        sparse, known = (self._space.own_points(of).sparse for of in (pool, self._known))
+        sparse, known = (self._space.own_points(of).sparse for of in (pool, self._outlook.known))
         return rare_kind_first(np.argsort(-value, kind="stable"), sparse, known).tolist()
 
     def _pool(self) -> Pool:
@@ -245,24 +223,16 @@ class Choice:
             parts.append(self._belief.pool(space, rng, BELIEVED, 0.0))
             if self._belief.earlier is not None:
                 parts.append(self._belief.earlier.candidates(space, rng, NEAR_EARLIER))
-        if len(self._alive):
-            layers = nondominated_rank(self._ranked)
-            parents = self._alive.take(np.flatnonzero(layers < PARENTS_LAYERS))
+        alive = self._outlook.alive
+        if len(alive):
+            layers = nondominated_rank(self._outlook.ranked)
+            parents = alive.take(np.flatnonzero(layers < PARENTS_LAYERS))
             parts += [space.mutants(rng, parents, MUTANTS), space.crossed(rng, parents, CROSSED)]
         return Pool.joined(parts)
 
     def _value(self, pool: Pool) -> np.ndarray:
         """Expected gain of each point for its compute, (points,)."""
-        return self.expected(pool).value
-
-    def expected(self, pool: Pool) -> "Expected":
-        """What is expected of points, from which the next candidate is chosen."""
-        points = self._space.points(pool)
-        return Expected(
-            gain=self._front.gain(points, self._space.most_log_costs),
-            survives=self._divergence.survives(points),
-            cost=self._space.compute(points),
-        )
+        return self._outlook.of(pool).value
 
     def _climbed(self, best: Pool) -> Pool:
         """Points whose mixture and learning rate are improved under the law, by gradient."""
@@ -285,26 +255,6 @@ class Choice:
             rates = best.log_rate + 0.15 * size * (high - low) * np.sign(by_rate)
             best = self._space.clipped(Pool(best.shape, rates, logits))
         return best
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What is expected of points, each (points,).
-
-    Attributes:
-        gain: of the front in hypervolume, if training does not diverge.
-        survives: probability that it does not diverge.
-        cost: FLOPs per token, and those of the cheapest candidate.
-    """
-
-    gain: np.ndarray
-    survives: np.ndarray
-    cost: np.ndarray
-
-    @property
-    def value(self) -> np.ndarray:
-        """By which points are compared."""
-        return self.gain * self.survives / self.cost
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

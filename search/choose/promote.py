@@ -28,6 +28,7 @@ MOST_BELIEVED = 4  # candidates that a belief chooses
 BELIEVED_OF = 3  # one in so many candidates of a small study, and one at least
 PEERS = 1  # times eta: with fewer ended trials at a rung, new candidates come first
 EVERY = "all"  # the rule that promotes every candidate with a score
+GAIN = "gain"  # the rule that goes by what models expect
 
 Order = Callable[[Sequence[SnapshotTrial], Snapshot], Sequence[SnapshotTrial]]
 
@@ -147,6 +148,14 @@ def most_believed(config: StudyConfig) -> int:
         return MOST_BELIEVED
     left = max(0, config.stop.candidates - len(config.start))
     return min(MOST_BELIEVED, left, max(1, left // BELIEVED_OF))
+
+
+def goes_ahead(config: StudyConfig) -> bool:
+    """Whether a study promotes candidates ahead of the quotas; see `search.choose.ahead`.
+
+    Where `stop.candidates` says how many are tried, a promotion would save no new candidate.
+    """
+    return config.search.promotion == GAIN and config.stop.candidates is None
 
 
 def next_believed(view: Snapshot, rungs: int) -> Promotion | None:

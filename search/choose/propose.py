@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.choose.given import Given, next_start
-from search.choose.orders import make_order
+from search.choose.next_trial import make_promotions
 from search.choose.promote import most_believed
-from search.choose.provenance import BELIEVED, FALLBACK, LENGTH, START, WAITS, Provenance
+from search.choose.provenance import BELIEVED, CONTROL, FALLBACK, LENGTH, START, WAITS, Provenance
 from search.choose.sampler import Feasible, Parameters, Problem, Suggestion
 from search.choose.samplers import make_sampler, origin, suggesting
 from search.choose.snapshot import Snapshot
@@ -38,6 +38,11 @@ class Proposal:
     params: dict[str, Any]
     cost: Cost
     origin: str
+
+    @classmethod
+    def of(cls, found: Feasible, origin: str) -> "Proposal":
+        """A proposal of a feasible candidate."""
+        return cls(found.candidate, found.params, found.cost, origin)
 
     def row(self, ordinal: int, distributions: Mapping[str, str]) -> dict[str, Any]:
         """The candidate's row of `pf_candidates`, without study and time.
@@ -88,7 +93,7 @@ class Proposer:
         self.parameters = self.problem.parameters
         self._starts = [Given(point, self.problem) for point in config.start]
         self.sampler = make_sampler(config.search, self.problem)
-        self.order = make_order(config.search, self.problem)
+        self.promotions = make_promotions(config, self.problem)
         self.name = origin(config.search.sampler)
         self._draws_controls = getattr(self.sampler, "draws_controls", False)
         self._fallback, self._fallback_name = Stratified(self.problem), "stratified"
@@ -131,7 +136,7 @@ class Proposer:
         self._keep_below(view.memory_ceiling)
         given = next_start(self._starts, view, self.problem)
         if given is not None:
-            return _proposal(given, Provenance(START, "given by the study file").origin)
+            return Proposal.of(given, Provenance(START, "given by the study file").origin)
         if self._believed is not None and self._believed.due(view):
             likely = next(self.problem.usable(self._believed.suggest(view), view), None)
             if likely is not None:
@@ -147,10 +152,10 @@ class Proposer:
                     looked_at = Counted(self._checked(suggested))
                     found = next(self.problem.usable(looked_at, view), None)
                     if found is not None:
-                        return _proposal(found, source.origin if control else self._noted(found))
+                        return Proposal.of(found, source.origin if control else self._noted(found))
                     source = Provenance(self.name + FALLBACK, _unusable(looked_at.count))
         drawn = next(self.problem.usable(self._fallback.suggest(view), view), None)
-        return None if drawn is None else _proposal(drawn, source.origin)
+        return None if drawn is None else Proposal.of(drawn, source.origin)
 
     def choose_among(self, view: Snapshot, pool: Sequence[Feasible]) -> Proposal | None:
         """One of listed candidates; None if the sampler suggests parameters only.
@@ -175,7 +180,7 @@ class Proposer:
             if found.candidate.id not in {listed.candidate.id for listed in pool}:
                 raise StudyFileError("choose_among returns one of the candidates that it gets")
         control = bool(self.problem.next_control(view))
-        return _proposal(found, self._control.origin if control else self._noted(found))
+        return Proposal.of(found, self._control.origin if control else self._noted(found))
 
     def believed_among(self, view: Snapshot, pool: Sequence[Feasible]) -> Proposal | None:
         """One of listed candidates that the study's belief chooses; None if it chooses none of them now."""
@@ -187,7 +192,7 @@ class Proposer:
     @property
     def _control(self) -> Provenance:
         """Of a candidate that tries a control mixture."""
-        return Provenance("control", self.problem.control_note)
+        return Provenance(CONTROL, self.problem.control_note)
 
     def _noted(self, found: Feasible) -> str:
         """The origin of a suggestion: the sampler, and what it says of the suggestion."""
@@ -226,9 +231,5 @@ def _unusable(count: int) -> str:
     return f"no suggestion of {count:,} was new and within the limits"
 
 
-def _proposal(found: Feasible, source: str) -> Proposal:
-    return Proposal(found.candidate, found.params, found.cost, source)
-
-
 def _believed(found: Feasible) -> Proposal:
-    return _proposal(found, Provenance(BELIEVED, found.note).origin)
+    return Proposal.of(found, Provenance(BELIEVED, found.note).origin)

@@ -15,6 +15,8 @@ ENQUEUED = "enqueued"  # rule of those that were given while the study ran
 GIVEN = (START, ENQUEUED)
 BELIEVED = "believed"  # rule of the first candidates of a study with priors or a warm start
 NOT_OWN = (*GIVEN, BELIEVED)  # rules of candidates that come before those that the study chooses by itself
+CONTROL = "control"  # rule of the first candidates, which try the control mixtures
+TRIED_ANYWAY = (*NOT_OWN, CONTROL, "pathfront start", "pathfront random")  # whatever models expect of them
 WAITS = " waits for results"  # in the reason of candidates that are drawn because of too few results
 
 

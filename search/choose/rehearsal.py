@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from search.choose.orders import make_order
 from search.choose.propose import Proposer
 from search.choose.sampler import Problem
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
@@ -24,8 +25,9 @@ def rehearse_sampler(config: StudyConfig, suite: SuiteRecord) -> None:
     proposer = Proposer(config, suite)
     if config.search.promotion not in PROMOTIONS:
         view = _made_up(proposer.problem)
-        proposer.order([trial for trial in view.trials if trial.ended], view)
-        proposer.order([], view)
+        order = make_order(config.search, proposer.problem)
+        order([trial for trial in view.trials if trial.ended], view)
+        order([], view)
     if config.search.sampler in SAMPLERS and not config.search.sampler_args:
         return
     proposer.propose(Snapshot((), (), 0.0))

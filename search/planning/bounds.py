@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.choose.promote import most_believed, quota
+from search.choose.promote import goes_ahead, most_believed, quota
 from space.candidate import Architecture
 from space.cost import TRAINING_FACTOR, Cost, price
 from space.knobs import Between
@@ -34,10 +34,16 @@ def expected_trials(rungs: Rungs, candidates: int, search: Search, believed: int
     return [count + round(count * search.repeats) for count in counts]
 
 
-def most_trials(rungs: Rungs, candidates: int, search: Search, believed: int = 0) -> list[int]:
-    """Trials at each rung that a study cannot exceed: all candidates that are repeated are promoted."""
-    repeats = repeated(candidates, search)
-    return [count + min(count, repeats) for count in promoted(rungs, candidates, search, believed)]
+def most_trials(config: StudyConfig, candidates: int) -> list[int]:
+    """Trials at each rung that a study cannot exceed: all candidates that are repeated are promoted.
+
+    Promotion ahead of the quotas may promote all of them.
+    """
+    repeats = repeated(candidates, config.search)
+    counts = promoted(config.rungs, candidates, config.search, most_believed(config))
+    if goes_ahead(config):
+        counts = [candidates for _ in counts]
+    return [count + min(count, repeats) for count in counts]
 
 
 def promoted(rungs: Rungs, candidates: int, search: Search, believed: int = 0) -> list[int]:
@@ -163,7 +169,7 @@ def most_flops(
     tokens = [most_tokens(config.rungs, rung, suite) for rung in range(len(config.rungs.tokens))]
     bounds = []
     if candidates is not None:
-        trials = most_trials(config.rungs, candidates, config.search, most_believed(config))
+        trials = most_trials(config, candidates)
         bounds.append(per_token * sum(n * each for n, each in zip(trials, tokens, strict=True)))
     if config.stop.training_flops is not None:
         bounds.append(config.stop.training_flops + workers * per_token * max(tokens))

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from search.choose.next_trial import Promote, next_trial, promotion_of
+from search.choose.next_trial import Promotions, next_trial
 from search.choose.promote import Promotion
 from search.choose.propose import Proposal, Proposer
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial, TaskFraction
@@ -135,7 +135,7 @@ def play(
     surface: Surface,
     workers: int,
     propose: Propose | None = None,
-    promotion: Promote | None = None,
+    promotions: Promotions | None = None,
 ) -> ClockRun:
     """Play a study until its stop rule is reached and all trials have ended.
 
@@ -148,7 +148,7 @@ def play(
         surface: gives the scores.
         workers: trials side by side.
         propose: makes new candidates; None uses the study's sampler.
-        promotion: chooses promotions; None uses the study's rule.
+        promotions: rules of promotion; None uses the study's.
 
     Raises:
         StudyFileError: the study has a limit on time or repeats trials, which the clock does not simulate,
@@ -164,10 +164,10 @@ def play(
     clock = _Clock(config, suite, surface, workers)
     proposer = Proposer(config, suite)
     propose = propose or proposer.propose
-    promotion = promotion or promotion_of(config, proposer.order)
+    promotions = promotions or proposer.promotions
     while True:
         while len(clock.running) < workers:
-            choice = next_trial(clock.view(), config.stop, clock.timed(propose), promotion)
+            choice = next_trial(clock.view(), config.stop, clock.timed(propose), promotions)
             if choice is None:
                 break
             clock.start(choice)

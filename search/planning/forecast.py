@@ -13,7 +13,7 @@ from operator import mul
 
 import numpy as np
 
-from search.choose.promote import most_believed
+from search.choose.promote import goes_ahead, most_believed
 from search.pareto import pareto
 from search.planning.bounds import (
     all_priced,
@@ -187,7 +187,7 @@ def _most_tokens(
     cheapest = TRAINING_FACTOR * min(cost.body_flops_per_token for cost in costs)
     bounds = [math.ceil(flops / cheapest)]
     if limit is not None:
-        trials = enumerate(most_trials(config.rungs, limit, config.search, most_believed(config)))
+        trials = enumerate(most_trials(config, limit))
         bounds.append(sum(count * most_tokens(config.rungs, rung, suite) for rung, count in trials))
     return min(bounds)
 
@@ -211,8 +211,8 @@ def _expected(
     def seconds(planned: float) -> float:
         return planned / speed.flops_per_second + speed.evaluation_seconds
 
-    stop = config.stop.model_copy(update={"candidates": limit})
-    played = courses(config.model_copy(update={"stop": stop}), suite, workers, seconds)
+    stop = config.stop
+    played = courses(config, suite, workers, seconds, limit)
     rungs = range(len(config.rungs.tokens))
     if all(course.ended for course in played):
         counts = [[sum(t.rung == rung for t in course.trials) for course in played] for rung in rungs]
@@ -227,7 +227,7 @@ def _expected(
         _by_rung(played, config.rungs, lambda t, of=of: getattr(t, of) / t.tokens) for of in FLOPS
     )
     tokens = [config.rungs.trial_tokens(rung) for rung in rungs]
-    shares, believed = _shares(config), most_believed(config)
+    shares, believed = _shares(config, played), most_believed(config)
     each = sum(s * f * n for s, f, n in zip(shares, flops, tokens, strict=True))
     beyond = believed * sum(max(0.0, 1 - s) * f * n for s, f, n in zip(shares, flops, tokens, strict=True))
     busy = sum(s * seconds(p * n) for s, p, n in zip(shares, planned, tokens, strict=True))
@@ -236,7 +236,9 @@ def _expected(
         ends.append(math.ceil(max(0.0, stop.training_flops - beyond) / each))
     if stop.wall_minutes is not None:
         ends.append(math.ceil(60 * stop.wall_minutes * workers / busy))
-    trials = expected_trials(config.rungs, min(ends), config.search, believed)
+    trials = [round(min(ends) * share + believed * max(0.0, 1 - share)) for share in shares]
+    if not goes_ahead(config):
+        trials = expected_trials(config.rungs, min(ends), config.search, believed)
     return _Expected(
         candidates=min(ends),
         trials=trials,
@@ -246,10 +248,16 @@ def _expected(
     )
 
 
-def _shares(config: StudyConfig) -> list[float]:
-    """Trials at each rung for one candidate, in a study of many."""
+def _shares(config: StudyConfig, played: Sequence[Course]) -> list[float]:
+    """Trials at each rung for one candidate that no belief chose, in a study of many.
+
+    They follow from the quotas; with promotion ahead of these, from what was simulated.
+    """
     search, rungs = config.search, range(len(config.rungs.tokens))
     climb = [1.0 if search.promotion == "all" else config.rungs.eta**-rung for rung in rungs]
+    if goes_ahead(config):
+        climbed = [t.rung for course in played for t in course.trials if not (t.repeats or t.believed)]
+        climb = [climbed.count(rung) / max(1, climbed.count(0)) for rung in rungs]
     return [share * (1 + search.repeats) for share in climb]
 
 
@@ -296,7 +304,7 @@ def _disk(
     bound = None
     if most is not None:
         corner = largest if all_priced(config) else files(most_expensive(config), "adamw")
-        trials = sum(most_trials(config.rungs, most, config.search, most_believed(config)))
+        trials = sum(most_trials(config, most))
         bound = trials * corner[1] + most * corner[0] + workers * ((SPARE_TRUNKS + 1) * corner[0] + corner[1])
     return DiskForecast(
         trunk=(least[0], largest[0]),

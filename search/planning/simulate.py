@@ -2,10 +2,11 @@
 
 What a study spends depends on which candidates it tries and promotes, and these depend on the scores. So it
 is simulated several times with the code that a worker runs. Scores rise with the logarithm of the cost, as in
-studies seen, with random noise; every candidate is above its floor, and no attempt crashes. A sampler that is
-not in `PLAYED` is simulated by TPE: a Gaussian process is a hundred times as slow, and how long a user's
-sampler takes is not known. Candidates that a study promotes by expected gain are promoted by rank here: the
-number of promotions is the same, and scores that are made up hold nothing that a model could learn.
+studies seen; the knobs, which models can learn, and chance do the rest. Every candidate is above its floor,
+and no attempt crashes. A sampler that is not in `PLAYED` is simulated by TPE: a Gaussian process is a hundred
+times as slow, and how long a user's sampler takes is not known. Where quotas alone say how many candidates
+are promoted by expected gain, they are promoted by rank here: the number is the same. Promotion ahead of the
+quotas is played as it is, since the number depends on what the models expect.
 """
 
 import math
@@ -14,10 +15,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from search.choose.next_trial import next_trial, promotion_of
-from search.choose.orders import make_order
-from search.choose.promote import Promotion, most_believed, repeat
-from search.choose.provenance import BELIEVED
+from search.choose.next_trial import make_promotions, next_trial
+from search.choose.promote import GAIN, Promotion, most_believed, repeat
+from search.choose.propose import Proposal
+from search.choose.provenance import BELIEVED, CONTROL, provenance
 from search.choose.sampler import Feasible, Problem
 from search.choose.samplers import make_sampler
 from search.choose.snapshot import Candidate, Snapshot, SnapshotTrial
@@ -27,7 +28,7 @@ from space.candidate import CandidateConfig
 from space.cost import TRAINING_FACTOR, Cost
 from space.mixture import TaskMixture
 from space.records import SuiteRecord
-from space.study import Search, StudyConfig
+from space.study import Search, Stop, StudyConfig
 
 POOL = 400  # feasible draws of the space that the proposals of all courses come from
 DRAWS = 4000  # at most, to fill the pool
@@ -35,6 +36,7 @@ LONGEST, LONGEST_MODEL = 100, 30  # candidates of a course; of a longer study it
 COURSES, COURSES_MODEL = 6, 5
 PLAYED = ("pathfront", "stratified", "random", "tpe", "nsga2")
 COST_WEIGHT = 0.5  # correlation of the score with the logarithm of the cost
+KNOBS_WEIGHT = 0.8  # of what the cost leaves, with the knobs; the rest is chance
 SCORED = {"text": 1.0, "image": 0.4, "audio": 0.2, "discrete": 0.15, "continuous": 0.2}
 # share of a modality's tokens that the loss scores, measured on the tasks of `quick`
 
@@ -56,7 +58,7 @@ class Trial:
     """
 
     candidate: int
-    proposal: Feasible
+    proposal: Proposal
     rung: int
     tokens: int
     training_flops: float
@@ -64,6 +66,11 @@ class Trial:
     score: float
     costs: tuple[float, ...]
     repeats: bool = False
+
+    @property
+    def believed(self) -> bool:
+        """Whether its candidate is as if a belief had chosen it."""
+        return provenance(self.proposal.origin).rule == BELIEVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,11 @@ def _cheapest(config: StudyConfig, suite: SuiteRecord) -> list[Feasible]:
 
 
 def courses(
-    config: StudyConfig, suite: SuiteRecord, workers: int, seconds: Callable[[float], float]
+    config: StudyConfig,
+    suite: SuiteRecord,
+    workers: int,
+    seconds: Callable[[float], float],
+    candidates: int | None,
 ) -> list[Course]:
     """Simulate a study several times.
 
@@ -124,11 +135,13 @@ def courses(
         suite: its tasks.
         workers: trials side by side.
         seconds: planned training FLOPs of a trial -> how long it takes, its scoring included.
+        candidates: how many the study can try; None for no limit.
     """
     pool = draw_pool(config, suite, np.random.default_rng(config.search.seed))
     proposer = _FromPool(config, suite, pool)
+    stop = config.stop.model_copy(update={"candidates": candidates})
     return [
-        _play(proposer, np.random.default_rng(n), workers, seconds)
+        _play(proposer, stop, np.random.default_rng(n), workers, seconds)
         for n in range(COURSES_MODEL if proposer.models else COURSES)
     ]
 
@@ -149,15 +162,25 @@ class _FromPool:
         own, self._believed = self._sampler, most_believed(config)
         self._cheap = sorted(pool, key=lambda found: found.cost.flops_per_token)[: math.ceil(len(pool) / 2)]
         self._stratified = own if isinstance(own, Stratified) else Stratified(self._problem)
-        by_gain = config.search.promotion == "gain"
-        ordered = config.search.model_copy(update={"promotion": "rank"}) if by_gain else config.search
-        self.order = make_order(ordered, self._problem)
+        self.promotions = make_promotions(config, self._problem)
+        if config.search.promotion == GAIN:
+            ranked = config.model_copy(
+                update={"search": config.search.model_copy(update={"promotion": "rank"})}
+            )
+            self.promotions = replace(self.promotions, quotas=make_promotions(ranked, self._problem).quotas)
 
-    def draw(self, view: Snapshot, rng: np.random.Generator) -> Feasible | None:
+    def draw(self, view: Snapshot, rng: np.random.Generator) -> Proposal | None:
         """The next candidate; the first ones as if a belief had chosen them, in a study that has one."""
         if not view.own and len(view.believed) < self._believed:
-            found = self._cheap[int(rng.integers(len(self._cheap)))]
-            return replace(found, note=BELIEVED)
+            return Proposal.of(self._cheap[int(rng.integers(len(self._cheap)))], BELIEVED)
+        found = self._drawn(view, rng)
+        if found is None:
+            return None
+        origin = CONTROL if self._problem.next_control(view) else f"{self.name} {found.note}".strip()
+        return Proposal.of(found, origin)
+
+    def _drawn(self, view: Snapshot, rng: np.random.Generator) -> Feasible | None:
+        """A candidate, as the sampler suggests it."""
         drawn = (self.pool[i] for i in rng.integers(len(self.pool), size=PEEK))
         if self.name == "random":
             return next(drawn)
@@ -168,19 +191,23 @@ class _FromPool:
 
 
 def _play(
-    proposer: _FromPool, rng: np.random.Generator, workers: int, seconds: Callable[[float], float]
+    proposer: _FromPool,
+    stop: Stop,
+    rng: np.random.Generator,
+    workers: int,
+    seconds: Callable[[float], float],
 ) -> Course:
     config, scores = proposer.config, _Scores(proposer.pool, rng)
     longest = LONGEST_MODEL if proposer.models else LONGEST
     candidates: list[Candidate] = []
-    proposals: list[Feasible] = []
+    proposals: list[Proposal] = []
     trials: list[Trial] = []
     standings: list[SnapshotTrial] = []
     repeats: list[SnapshotTrial] = []
     busy = 0.0
     cut = False  # whether the course has all candidates that are simulated
 
-    def draw(view: Snapshot) -> Feasible | None:
+    def draw(view: Snapshot) -> Proposal | None:
         nonlocal cut
         cut = len(candidates) == longest
         return None if cut else proposer.draw(view, rng)
@@ -188,7 +215,7 @@ def _play(
     while True:
         view = Snapshot(tuple(candidates), tuple(standings), busy / workers, workers)
         again = replace(view, trials=tuple(repeats))
-        if not view.joined(again).may_start(config.stop):
+        if not view.joined(again).may_start(stop):
             return Course(tuple(trials), ended=True)
         repeated = repeat(view, again, config.search.repeats)
         if repeated is not None:
@@ -197,14 +224,13 @@ def _play(
             repeats.append(_standing(first))
             busy += seconds(first.planned_flops)
             continue
-        choice = next_trial(view, config.stop, draw, promotion_of(config, proposer.order))
+        choice = next_trial(view, stop, draw, proposer.promotions)
         if choice is None or cut:
             return Course(tuple(trials), ended=not cut)
-        if isinstance(choice, Feasible):
+        if isinstance(choice, Proposal):
             number, flops = len(candidates), choice.cost.flops_per_token
             sparse = choice.candidate.architecture.sparse
-            origin = BELIEVED if choice.note == BELIEVED else ""
-            candidates.append(Candidate(str(number), number, choice.params, flops, sparse, origin))
+            candidates.append(Candidate(str(number), number, choice.params, flops, sparse, choice.origin))
             proposals.append(choice)
             choice = Promotion(str(number), 0)
         trial = _trial(proposer, proposals[int(choice.candidate)], *choice, scores)
@@ -213,7 +239,7 @@ def _play(
         busy += seconds(trial.planned_flops)
 
 
-def _trial(proposer: _FromPool, proposal: Feasible, candidate: str, rung: int, scores: "_Scores") -> Trial:
+def _trial(proposer: _FromPool, proposal: Proposal, candidate: str, rung: int, scores: "_Scores") -> Trial:
     """The trial of a candidate at a rung."""
     suite, optimizer = proposer.suite, proposal.candidate.optimizer
     tokens = proposer.config.rungs.trial_tokens(rung)
@@ -226,7 +252,7 @@ def _trial(proposer: _FromPool, proposal: Feasible, candidate: str, rung: int, s
         tokens=tokens,
         training_flops=executed * tokens,
         planned_flops=planned * tokens,
-        score=scores.score(int(candidate), proposal.cost.flops_per_token, rung),
+        score=scores.score(int(candidate), proposal, rung),
         costs=proposer.config.costs(proposal.cost, optimizer, suite),
     )
 
@@ -247,17 +273,30 @@ def _standing(trial: Trial) -> SnapshotTrial:
 
 
 class _Scores:
-    """Scores that rise with the logarithm of the cost and from rung to rung, with random noise."""
+    """Scores that rise with the logarithm of the cost and from rung to rung, by the knobs and by chance."""
 
     def __init__(self, pool: Sequence[Feasible], rng: np.random.Generator) -> None:
-        logs = np.log([proposal.cost.flops_per_token for proposal in pool])
-        self._mean, self._spread = logs.mean(), max(float(logs.std()), 1e-9)
+        self._names = [name for name, value in pool[0].params.items() if isinstance(value, int | float)]
+        self._logs = np.array(
+            [min(found.params[name] for found in pool) > 0 for name in self._names], dtype=bool
+        )
+        known = np.array([self._numbers(found) for found in pool])
+        self._mean, self._spread = known.mean(axis=0), np.maximum(known.std(axis=0), 1e-9)
+        self._slopes = rng.standard_normal(len(self._names))
+        self._slopes /= max(1e-9, float(np.linalg.norm(self._slopes)))
         self._rng = rng
-        self._own: dict[int, float] = {}
+        self._chance: dict[int, float] = {}
 
-    def score(self, candidate: int, flops_per_token: float, rung: int) -> float:
+    def _numbers(self, found: Feasible | Proposal) -> list[float]:
+        """The logarithm of the cost, and the knobs that are numbers."""
+        knobs = [float(found.params[name]) for name in self._names]
+        logs = [math.log(x) if of else x for x, of in zip(knobs, self._logs, strict=True)]
+        return [math.log(found.cost.flops_per_token), *logs]
+
+    def score(self, candidate: int, proposal: Proposal, rung: int) -> float:
         """The score of a candidate at a rung."""
-        own = self._own.setdefault(candidate, float(self._rng.standard_normal()))
-        cost = (np.log(flops_per_token) - self._mean) / self._spread
+        chance = self._chance.setdefault(candidate, float(self._rng.standard_normal()))
+        cost, *knobs = (np.array(self._numbers(proposal)) - self._mean) / self._spread
+        own = KNOBS_WEIGHT * float(self._slopes @ knobs) + (1 - KNOBS_WEIGHT**2) ** 0.5 * chance
         z = COST_WEIGHT * cost + (1 - COST_WEIGHT**2) ** 0.5 * own
         return float(0.5 + 0.1 * np.tanh(z) + 0.05 * np.tanh(rung))

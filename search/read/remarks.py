@@ -5,7 +5,7 @@ A study that makes progress without failures has no remarks.
 
 from collections.abc import Sequence
 
-from search.choose.provenance import FALLBACK, NOT_OWN, WAITS
+from search.choose.provenance import CONTROL, FALLBACK, NOT_OWN, WAITS
 from search.read.confirm_rows import ConfirmationStatus
 from search.read.results import Reader, storage_option
 from search.read.rows import FailureGroup, StudyStatus, StudySummary, TrialRow
@@ -123,7 +123,7 @@ def by_chance(status: StudyStatus) -> list[str]:
                 f"{count:,} of {counted(status.candidates, 'candidate')} ({count / status.candidates:.0%})"
             )
             said.append(f"{share} fell back to chance ({rule}): {why}")
-    drawn = [rule for rule in status.origins if rule not in ("control", *NOT_OWN)]
+    drawn = [rule for rule in status.origins if rule not in (CONTROL, *NOT_OWN)]
     if status.finished and len(drawn) == 1 and WAITS in status.reasons.get(drawn[0], ""):
         said.append(f"no candidate was suggested by the study's sampler: {status.reasons[drawn[0]]}")
     return said

@@ -11,8 +11,8 @@ from scipy.special import ndtr
 
 from search.choose.belief import Belief
 from search.choose.models import models_of
-from search.choose.next_trial import next_trial, promotion_of
-from search.choose.pathfront import LEAST_SCORED, Choice
+from search.choose.next_trial import next_trial
+from search.choose.pathfront import LEAST_SCORED
 from search.choose.promote import Promotion, repeat
 from search.choose.propose import Proposal, Proposer
 from search.choose.provenance import provenance
@@ -126,8 +126,8 @@ class _Asked:
             choice = repeat(views[0], views[1], config.search.repeats)
             of = 0 if choice is None else 1
         if choice is None:
-            rule = promotion_of(config, self._proposer.order)
-            choice = next_trial(views[0], config.stop, self._proposer.propose, rule)
+            ask = self._proposer
+            choice = next_trial(views[0], config.stop, ask.propose, ask.promotions)
         if choice is None:
             return None
         if isinstance(choice, Proposal):
@@ -169,12 +169,9 @@ class _Asked:
             return None
         belief = self._problem.belief if isinstance(self._problem.belief, Belief) else None
         try:
-            surrogate = models.surrogate(view)
-            rng = np.random.default_rng(0)
-            least = self._problem.threshold
-            choice = Choice(models.space, surrogate, view, rng, belief=belief, least_score=least)
+            surrogate, outlook = models.surrogate(view), models.outlook(view)
             pool, _ = models.space.encode([found.params])
-            expected = choice.expected(pool)
+            expected = outlook.of(pool)
             likelier = 1.0
             if belief is not None and belief.states_priors:
                 likelier = float(np.exp(belief.prior_density(models.space, pool)[0]))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from search.choose.provenance import GIVEN, provenance
+from search.choose.provenance import CONTROL, GIVEN, provenance
 from search.choose.sampler import Problem
 from search.choose.samplers import make_sampler
 from search.choose.stratified import Cell as Stratum
@@ -25,7 +25,6 @@ from space.ranges import MIXTURE_PREFIX, MOST_ARCHITECTURES
 from space.records import SuiteRecord
 from space.study import StudyConfig
 
-CONTROL = "control"  # origin of the candidates of the control mixtures
 DRAWS = 20_000  # random draws, where the architectures of a space cannot be listed
 
 

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from search.choose.propose import Proposal, Proposer
-from search.choose.provenance import provenance
+from search.choose.provenance import CONTROL, provenance
 from search.choose.sampler import Feasible
 from search.choose.snapshot import Snapshot
 from search.choose.stratified import Random
-from search.table.draws import CONTROL
 from search.table.records import Table
 from space.candidate import CandidateConfig
 from space.cost import price
@@ -103,8 +102,7 @@ class Rows:
         return int(left[np.argmin(squares + mixture)])
 
     def _row(self, number: int, origin: str) -> Proposal:
-        row = self._rows[number]
-        return Proposal(row.candidate, row.params, row.cost, origin)
+        return Proposal.of(self._rows[number], origin)
 
     def _place(self, params: Mapping[str, Any]) -> list[float]:
         return [_scaled(n, k, params[n]) for n, k in self._ranges.items() if not _is_words(k)]

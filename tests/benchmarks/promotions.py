@@ -1,4 +1,4 @@
-"""What do the quotas of promotion cost, and what would a rule save that goes beyond them?
+"""What do the quotas of promotion cost, and what does promotion ahead of them save?
 
     python tests/benchmarks/promotions.py --out promotions.jsonl
     python tests/benchmarks/promotions.py --out promotions.jsonl --report
@@ -10,8 +10,9 @@ for good, over those with the quotas: the geometric mean over pairs of runs with
 with a bootstrap interval. Levels and misses are those of `priors.py`.
 
 - `quotas`: one in eta of the candidates that ended at a rung is promoted.
-- `beyond`: where the quotas promote nothing, the promotion that gains more for the compute that it takes to
-  the top rung than the best new candidate does (`peers/beyond_quotas.py`); `beyond-1.0` with another factor.
+- `ahead`: as studies promote that FLOPs or time end (`search/choose/ahead.py`): where the quotas promote
+  nothing, the promotion that gains more for the compute that it takes to the top rung than the new candidate
+  that is proposed; `ahead-1.0` with another factor.
 - `eta-1.5`: the quotas, with another eta.
 - `known`: promotes, at once, what is on the front without noise of the candidates that were tried.
 - `oracle`: the quotas, with proposals that know every score (not on `rows`).
@@ -27,20 +28,21 @@ from pathlib import Path
 from typing import Any
 
 from contest.runs import results
-from peers.beyond_quotas import Beyond, Known
+from peers.known_promotion import Known
 from peers.oracle import Oracle
 from priors import BASE, config_of, measured, reaching, suite_of, table
 
-from search.choose.next_trial import Promote
-from search.choose.sampler import Feasible, Problem
+from search.choose.ahead import FACTOR, Ahead
+from search.choose.next_trial import Promotions, make_promotions
+from search.choose.sampler import Problem
 from search.planning.clock import play
 from search.planning.reach import Judge
 from search.table.files import read_table
-from search.table.nearest import Rows, feasible_rows
+from search.table.nearest import Rows
 from space.study import Search, StudyConfig
 
 QUOTAS, ROWS = "quotas", "rows"
-RULES = [QUOTAS, "beyond", "known", "oracle", "oracle-known"]
+RULES = [QUOTAS, "ahead", "known", "oracle", "oracle-known"]
 FAMILIES = ["table", "quick", "smooth", "foreign", "law"]
 
 
@@ -92,12 +94,10 @@ def played(family: str, number: int, seed: int, rule: str, budget: float, worker
         rungs = config.rungs.model_copy(update={"eta": float(rule.removeprefix("eta-"))})
         config = config.model_copy(update={"rungs": rungs})
     propose = Oracle(judge, seed).propose if rule.startswith("oracle") else None
-    rows = None
     if family == ROWS:
-        known = read_table("quick")
-        propose, rows = Rows(known, config).propose, feasible_rows(known)
+        propose = Rows(read_table("quick"), config).propose
     begun = time.process_time()
-    run = play(config, suite, judge.surface, workers, propose, rule_of(rule, config, judge, rows))
+    run = play(config, suite, judge.surface, workers, propose, rules_of(rule, config, judge))
     curve: list[list[float]] = []  # W and value where the value changes
     for point in judge.curve(run.trials):
         if not curve or point.value != curve[-1][1]:
@@ -106,15 +106,16 @@ def played(family: str, number: int, seed: int, rule: str, budget: float, worker
     return {"curve": curve, "trials": at_rungs, "cpu_seconds": round(time.process_time() - begun, 2)}
 
 
-def rule_of(rule: str, config: StudyConfig, judge: Judge, rows: list[Feasible] | None) -> Promote | None:
-    """A rule of promotion; None for the study's quotas."""
+def rules_of(rule: str, config: StudyConfig, judge: Judge) -> Promotions:
+    """The rules of promotion of a study that is played."""
     if rule.endswith("known"):
-        return Known(judge, len(config.rungs.tokens))
-    if not rule.startswith("beyond"):
-        return None
+        return Promotions(Known(judge, len(config.rungs.tokens)))
     problem = Problem.of(config, judge.problem.suite)
-    factor = rule.removeprefix("beyond").removeprefix("-")
-    return Beyond(config, problem, rows, float(factor)) if factor else Beyond(config, problem, rows)
+    quotas = make_promotions(config, problem).quotas
+    if not rule.startswith("ahead"):
+        return Promotions(quotas)
+    factor = rule.removeprefix("ahead").removeprefix("-")
+    return Promotions(quotas, Ahead(problem, float(factor or FACTOR)))
 
 
 if __name__ == "__main__":

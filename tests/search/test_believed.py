@@ -205,7 +205,7 @@ def test_all_of_them_reach_the_top_and_the_others_are_counted_apart(workers):
     assert view.believed <= at_top
     config = toy_config(priors=PRIORS)
     counts = [len(view.rungs[rung]) for rung in range(len(RUNGS))]
-    assert counts == most_trials(config.rungs, 12, config.search, most_believed(config)) == [12, 8, 6]
+    assert counts == most_trials(config, 12) == [12, 8, 6]
 
 
 def test_one_that_diverges_ends():
@@ -230,8 +230,7 @@ def test_what_they_cost_says_nothing_of_the_cells_of_the_others():
 
 
 def test_counts_and_forecasts_have_them():
-    twelve = expected_trials(THREE, 12, Search(), 4)
-    assert twelve == most_trials(THREE, 12, Search(), 4) == [12, 8, 6]
+    assert expected_trials(THREE, 12, Search(), 4) == most_trials(study(priors=ONE_PRIOR), 12) == [12, 8, 6]
     assert expected_trials(THREE, 2, Search(), 4) == [2, 2, 2]
     assert expected_trials(THREE, 12, Search(promotion="all"), 4) == [12, 12, 12]
     plain, believing = (forecast(study(priors=priors), 2, "cpu", SPEED) for priors in ({}, ONE_PRIOR))

@@ -7,6 +7,7 @@ import pytest
 from factories import suite
 from toy_trainers import RUNGS, quality, score, toy_config
 
+from search.choose.next_trial import Promotions
 from search.choose.promote import Promotion
 from search.choose.propose import Proposer
 from search.choose.sampler import Problem
@@ -145,7 +146,14 @@ def test_wrong_proposals_and_promotions_are_refused():
     with pytest.raises(ValueError, match="has not seen"):
         run_of(propose=lambda view: once)
     with pytest.raises(ValueError, match="at the rung below"):
-        play(toy_config(), suite(), Toy(), 1, promotion=lambda view, enough_peers: Promotion("unknown", 1))
+        play(
+            toy_config(),
+            suite(),
+            Toy(),
+            1,
+            None,
+            Promotions(lambda view, enough_peers: Promotion("unknown", 1)),
+        )
 
 
 def judge(surface):

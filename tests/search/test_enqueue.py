@@ -12,7 +12,7 @@ from factories import suite
 from sqlalchemy import create_engine, text
 
 from search.choose.enqueue import enqueue
-from search.choose.next_trial import next_trial
+from search.choose.next_trial import Promotions, next_trial
 from search.choose.promote import Promotion
 from search.choose.snapshot import Candidate, Snapshot, take_snapshot
 from search.database import tables
@@ -63,10 +63,12 @@ def test_a_candidate_that_waits_comes_before_all_others():
         raise AssertionError("nothing is proposed or promoted before")
 
     stop = Stop(candidates=1)  # reached, and the candidates wait all the same
-    assert next_trial(view, stop, never, never) == Promotion("a", 0)
-    assert next_trial(view, Stop(training_flops=1e-9, candidates=9), never, lambda *_, **__: None) is not None
+    neither = Promotions(never, never)
+    assert next_trial(view, stop, never, neither) == Promotion("a", 0)
+    none = Promotions(lambda *_, **__: None)
+    assert next_trial(view, Stop(training_flops=1e-9, candidates=9), never, none) is not None
     over = Snapshot(tuple(known), (), launched_seconds=100.0)
-    assert next_trial(over, Stop(wall_minutes=1), never, never) is None
+    assert next_trial(over, Stop(wall_minutes=1), never, neither) is None
 
 
 def test_it_is_trained_first_and_counts(toy, ask, rows, audit, url, pathfront):

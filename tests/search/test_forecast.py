@@ -38,11 +38,13 @@ def test_one_of_eta_climbs():
 def test_promotion_of_all_and_repeats_are_counted():
     rungs = Rungs(tokens=(1, 2, 3), eta=2)
     table = Search(promotion="all", repeats=0.1)
-    assert expected_trials(rungs, 192, table) == most_trials(rungs, 192, table) == [211, 211, 211]
+    every = study(search={"promotion": "all", "repeats": 0.1})
+    assert expected_trials(rungs, 192, table) == most_trials(every, 192) == [211, 211, 211]
     assert expected_trials(rungs, 12, Search(promotion="all")) == [12, 12, 12]
     some = Search(repeats=0.25)
     assert expected_trials(rungs, 12, some) == [15, 8, 4]  # a quarter of 12, 6 and 3
-    assert most_trials(rungs, 12, some) == [15, 9, 6]  # if the repeated ones are promoted
+    repeating = study(search={"repeats": 0.25})
+    assert most_trials(repeating, 12) == [15, 9, 6]  # if the repeated ones are promoted
 
 
 @pytest.mark.slow

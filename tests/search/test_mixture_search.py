@@ -80,7 +80,7 @@ def test_draws_mutants_crossings_and_gradient_steps_keep_simplex_floor_and_cap(n
     models = ours.sampler.models
     space, rng = models.space, np.random.default_rng(0)
     drawn = space.random(rng, 30, 0.0)
-    choice = pathfront.Choice(space, models.surrogate(view), view, rng, gradient=True)
+    choice = pathfront.Choice(models.outlook(view), rng, gradient=True)
     climbed = choice._climbed(drawn.take(np.arange(10)))
     assert np.abs(climbed.logits - drawn.logits[:10]).max() > 0.1
     everything = Pool.joined((drawn, space.mutants(rng, drawn, 30), space.crossed(rng, drawn, 30), climbed))

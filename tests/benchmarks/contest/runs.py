@@ -20,6 +20,7 @@ from peers.oracle import Oracle
 from surfaces.families import make_surface
 from surfaces.settings import study
 
+from search.choose.next_trial import Promotions
 from search.choose.sampler import Problem
 from search.planning.clock import play
 from search.planning.reach import Judge, Level, first_reach, lasting_reach, within
@@ -149,7 +150,7 @@ def _played(task: tuple[Run, Method, int]) -> dict[str, Any]:
         judges["decile"].surface,
         run.workers,
         propose,
-        _rule(method, config),
+        _rules(method, config),
     )
     seconds = time.process_time() - begun
     line: dict[str, Any] = {
@@ -178,10 +179,10 @@ def _played(task: tuple[Run, Method, int]) -> dict[str, Any]:
     return line
 
 
-def _rule(method: Method, config: StudyConfig) -> MOASHA | None:
+def _rules(method: Method, config: StudyConfig) -> Promotions | None:
     if method.promotion not in RELEASED:
         return None
-    return MOASHA(len(config.rungs.tokens), config.rungs.eta, mended=RELEASED[method.promotion])
+    return Promotions(MOASHA(len(config.rungs.tokens), config.rungs.eta, mended=RELEASED[method.promotion]))
 
 
 @cache
