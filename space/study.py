@@ -41,7 +41,7 @@ class Rungs(Frozen):
 
     Attributes:
         tokens: trunk tokens at each rung, increasing.
-        eta: one of `eta` candidates at a rung is promoted to the next.
+        eta: one of `eta` candidates at a rung is promoted to the next; with promotion by gain more may be.
         decay: tokens of the decay branch as a share of its rung's tokens.
         episodes: share of each task's evaluation episodes that is used at each rung. A rung uses the first
             episodes, so the episodes of a lower rung are a subset of those of a higher one. Empty: all
@@ -121,9 +121,9 @@ class Search(Frozen):
         sampler_args: arguments of its class.
         seed: seed of the sampler and of the trials.
         promotion: which candidates are promoted to the next rung. "gain" promotes one in `rungs.eta`, in the
-            order of the expected gain of the front; "rank" the same number, by non-dominated rank; "all"
-            promotes every candidate that has a score; `package.module:function`, one in `rungs.eta` in the
-            order of that function.
+            order of the expected gain of the front, and without a limit on candidates others that gain more
+            than a new one; "rank" one in `rungs.eta`, by non-dominated rank; "all" every candidate that has
+            a score; `package.module:function`, one in `rungs.eta` in the order of that function.
         repeats: share of the candidates that are trained again with another seed, at each of their rungs.
     """
 

@@ -1,9 +1,9 @@
 """Promotion: which candidates train on to the next rung.
 
 One in `eta` of the candidates that ended at a rung is promoted, in an order that `search.promotion` names: by
-rank, or by a function of the user's. Candidates within one standard error of the floor are never promoted,
-since the cheapest candidate of all is always non-dominated. The rule "all" promotes every candidate that has
-a score.
+gain, by rank, or by a function of the user's. Candidates within one standard error of the floor are never
+promoted, since the cheapest candidate of all is always non-dominated. The rule "all" promotes every candidate
+that has a score. Others may be promoted ahead of these quotas by gain (`search.choose.ahead`).
 
 The first candidates of a study with a belief (`search.choose.believed`) do not compete: they train on at once
 unless they are at the floor, and neither take nor make places for the others.

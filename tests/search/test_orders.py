@@ -9,9 +9,10 @@ from test_promote import RUNGS, standing, view
 from toy_trainers import toy_config
 
 from search.choose.contract import check_promotion
+from search.choose.orders import make_order
 from search.choose.promote import promote
-from search.choose.propose import Proposer
 from search.choose.rehearsal import rehearse_sampler
+from search.choose.sampler import Problem
 from space.errors import PathfrontError, StudyFileError
 from space.shipped import PROMOTIONS
 from space.study import Search
@@ -105,7 +106,7 @@ def test_an_unknown_name_is_refused_with_the_nearest():
 
 def test_the_order_of_a_study_decides_and_the_floor_and_the_quota_hold():
     config = toy_config(search={"promotion": "bad_orders:cheapest"})
-    order = Proposer(config, suite()).order
+    order = make_order(config.search, Problem.of(config, suite()))
     field = [standing(str(n), score=0.1 + n / 10, flops=1e6 + n) for n in range(7)]
     lost = standing("lost", score=0.0, flops=1)
     found = []
