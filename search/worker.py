@@ -15,7 +15,7 @@ from pathlib import Path
 
 from search.choose.next_trial import next_trial
 from search.choose.optuna_samplers import distributions
-from search.choose.promote import Promotion, repeat
+from search.choose.promote import Promotion, PromotionAhead, repeat
 from search.choose.propose import Proposal, Proposer
 from search.choose.snapshot import Fractions, Snapshot, take_snapshot
 from search.database.storage import (
@@ -259,7 +259,8 @@ class Worker:
             else:
                 promotion, seed = choice
                 config = CandidateConfig.model_validate(self.ledger.candidate(promotion.candidate).config)
-                claim = self.ledger.claim(self.new_trial(config, promotion.rung, seed))
+                ahead = isinstance(promotion, PromotionAhead)
+                claim = self.ledger.claim(self.new_trial(config, promotion.rung, seed), ahead=ahead)
             if claim is not None:
                 return claim
 

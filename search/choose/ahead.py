@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from search.choose.models import models_of
-from search.choose.promote import Promotion
+from search.choose.promote import Promotion, PromotionAhead
 from search.choose.provenance import TRIED_ANYWAY, provenance
 from search.choose.sampler import Problem
 from search.choose.snapshot import Snapshot, SnapshotTrial
@@ -48,8 +48,7 @@ class Ahead:
     """
 
     def __init__(self, problem: Problem, factor: float = FACTOR) -> None:
-        self._problem, self._factor = problem, factor
-        self._models = models_of(problem)
+        self._models, self._factor = models_of(problem), factor
         tokens = np.array(problem.rungs.tokens, dtype=float)
         self._left = 1 - tokens / tokens[-1]  # of a full training, at each rung
         self._top = len(tokens) - 1
@@ -75,24 +74,15 @@ class Ahead:
     def _best(self, view: Snapshot, able: Sequence[SnapshotTrial], proposed: Proposed) -> Promotion | None:
         """The best promotion, if it is better than the new candidate."""
         outlook = self._models.outlook(view)
-        space, surrogate = outlook.space, outlook.surrogate
         params = {candidate.id: candidate.params for candidate in view.candidates}
-        pool, kept = space.encode([params[trial.candidate] for trial in able])
+        pool, kept = outlook.space.encode([params[trial.candidate] for trial in able])
         if not len(kept):
             return None
-        points, able = space.points(pool), [able[i] for i in kept]
-        above, _ = space.encode([params[name] for name in self._above(view)])
-        front = surrogate.front(space.points(above), least_score=self._problem.threshold)
-        compute = space.compute(points) * self._left[[trial.rung for trial in able]]
-        value = front.gain(points, space.most_log_costs) / compute
+        able = [able[i] for i in kept]
+        expected = outlook.of_promotions(pool)
+        value = expected.gain / (expected.cost * self._left[[trial.rung for trial in able]])
         best = int(np.argmax(value))
-        new, _ = space.encode([proposed.params])
+        new, _ = outlook.space.encode([proposed.params])
         if self._factor * value[best] < outlook.of(new).value[0]:
             return None
-        return Promotion(able[best].candidate, able[best].rung + 1)
-
-    def _above(self, view: Snapshot) -> list[str]:
-        """Candidates whose trial at the top rung, or a promotion to a lower one, is under way, or is done."""
-        begun = [trial for trial in view.trials if trial.state != "failed" and trial.rung > 0]
-        alive = [trial for trial in begun if trial.rung == self._top or trial.state != "done"]
-        return list(dict.fromkeys(trial.candidate for trial in alive))
+        return PromotionAhead(able[best].candidate, able[best].rung + 1)

@@ -1,12 +1,14 @@
 """What a study may expect of candidates, by its models and what has ended so far."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from search.choose.divergence import Divergence
 from search.choose.pool import Pool, PoolSpace
 from search.choose.snapshot import Snapshot
+from search.surrogate.fronts import Front
 from search.surrogate.surrogate import Surrogate
 
 
@@ -27,6 +29,7 @@ class Outlook:
 
     def __init__(self, space: PoolSpace, surrogate: Surrogate, view: Snapshot, least_score: float) -> None:
         self.space, self.surrogate = space, surrogate
+        self._view, self._least_score = view, least_score
         self.known, kept = space.encode([candidate.params for candidate in view.candidates])
         candidates = [view.candidates[i] for i in kept]
         points = space.points(self.known)
@@ -39,13 +42,32 @@ class Outlook:
         self.ranked = np.column_stack((predicted.mixed_mean, known.costs))
 
     def of(self, pool: Pool) -> "Expected":
-        """What is expected of points as new candidates."""
+        """What is expected of points as new candidates, beside all that are known."""
+        return self._expected(pool, self._front)
+
+    def of_promotions(self, pool: Pool) -> "Expected":
+        """What is expected of known candidates that train on.
+
+        They gain on those whose trial at the top rung, or a promotion to a lower one, is under way or done.
+        """
+        return self._expected(pool, self._promoted)
+
+    def _expected(self, pool: Pool, front: Front) -> "Expected":
         points = self.space.points(pool)
         return Expected(
-            gain=self._front.gain(points, self.space.most_log_costs),
+            gain=front.gain(points, self.space.most_log_costs),
             survives=self._divergence.survives(points),
             cost=self.space.compute(points),
         )
+
+    @cached_property
+    def _promoted(self) -> Front:
+        """The front of the candidates at the top rung and of those on their way to it."""
+        top = self.surrogate.encoder.rungs - 1
+        begun = [trial for trial in self._view.trials if trial.state != "failed" and trial.rung > 0]
+        names = {trial.candidate for trial in begun if trial.rung == top or trial.state != "done"}
+        pool, _ = self.space.encode([c.params for c in self._view.candidates if c.id in names])
+        return self.surrogate.front(self.space.points(pool), least_score=self._least_score)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,10 @@ class Promotion(NamedTuple):
     rung: int
 
 
+class PromotionAhead(Promotion):
+    """A promotion ahead of the quotas; see `search.choose.ahead`."""
+
+
 class Ended(Protocol):
     """A trial that ended at a rung."""
 

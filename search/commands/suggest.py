@@ -59,9 +59,10 @@ def _print(suggested: "Suggested", config: "StudyConfig", place: int) -> None:
     from space.objectives import COSTS, DEFAULT
 
     rungs = len(config.rungs.tokens)
+    ahead = " ahead of the quotas" if suggested.ahead else ""
     print(
-        f"{place}. {KINDS[suggested.kind]}: {suggested.candidate}, to rung {suggested.rung} of {rungs - 1},"
-        f" {output.short(suggested.flops_per_token)} FLOPs per token"
+        f"{place}. {KINDS[suggested.kind]}{ahead}: {suggested.candidate},"
+        f" to rung {suggested.rung} of {rungs - 1}, {output.short(suggested.flops_per_token)} FLOPs per token"
     )
     if tuple(suggested.costs) != DEFAULT.costs:
         said = ", ".join(COSTS[name].value(amount) for name, amount in suggested.costs.items())

@@ -13,7 +13,7 @@ from search.choose.belief import Belief
 from search.choose.models import models_of
 from search.choose.next_trial import next_trial
 from search.choose.pathfront import LEAST_SCORED
-from search.choose.promote import Promotion, repeat
+from search.choose.promote import Promotion, PromotionAhead, repeat
 from search.choose.propose import Proposal, Proposer
 from search.choose.provenance import provenance
 from search.choose.sampler import Feasible
@@ -38,7 +38,8 @@ class Expectation:
         score: predicted at the top rung.
         low: of its 90% interval, the noise of one training included.
         high: of the same.
-        gain: expected gain of the front in score times log costs, if training does not diverge.
+        gain: expected gain of the front in score times log costs, if training does not diverge; of a
+            promotion, on the candidates at the top rung and on their way to it.
         survives: probability that training does not diverge.
         law_weight: weight of the scaling law in the prediction.
         belief: how much likelier the priors find it than what is usual at its cost; 1 without priors.
@@ -59,6 +60,7 @@ class Suggested:
 
     Attributes:
         kind: a new candidate, a promotion, an enqueued candidate's first trial, or a repetition.
+        ahead: whether it is a promotion ahead of the quotas; see `search.choose.ahead`.
         rung: index of the rung that it is trained to.
         rule: that proposed the candidate, as `show` names it.
         reason: of the rule; "" if it gives none.
@@ -78,6 +80,7 @@ class Suggested:
     config: CandidateConfig
     expected: Expectation | None
     costs: dict[str, float]
+    ahead: bool
 
 
 def suggest(reader: Reader, study: str, count: int) -> list[Suggested]:
@@ -142,7 +145,7 @@ class _Asked:
             assert candidate is not None, "a known candidate can be built"
             found = Feasible(candidate, known.params, price(candidate.architecture, self._problem.suite))
             origin, name, rung = known.origin, known.id, choice.rung
-        expected = self._expected(found, views[0])
+        expected = self._expected(found, views[0], kind)
         costs = self._problem.costs(found.candidate, found.cost)
         _begin(views, of, found, name, rung, origin, costs)
         rule_of = provenance(origin)
@@ -159,10 +162,11 @@ class _Asked:
             config=found.candidate,
             expected=expected,
             costs=dict(zip(config.objectives.costs, costs, strict=True)),
+            ahead=isinstance(choice, PromotionAhead),
         )
 
-    def _expected(self, found: Feasible, view: Snapshot) -> Expectation | None:
-        """What the models expect of a candidate."""
+    def _expected(self, found: Feasible, view: Snapshot, kind: Kind) -> Expectation | None:
+        """What the models expect of a candidate; of a known one, if it trains on."""
         models = getattr(self._proposer.sampler, "models", None) or models_of(self._problem)
         scored = {trial.candidate for trial in models.scored(view)}
         if len(scored) < LEAST_SCORED:
@@ -171,7 +175,7 @@ class _Asked:
         try:
             surrogate, outlook = models.surrogate(view), models.outlook(view)
             pool, _ = models.space.encode([found.params])
-            expected = outlook.of(pool)
+            expected = outlook.of_promotions(pool) if kind == "promotion" else outlook.of(pool)
             likelier = 1.0
             if belief is not None and belief.states_priors:
                 likelier = float(np.exp(belief.prior_density(models.space, pool)[0]))

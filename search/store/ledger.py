@@ -73,12 +73,15 @@ class Ledger(Transactions):
         self.engine.dispose()
 
     @patient
-    def claim(self, trial: NewTrial, candidate: Mapping[str, Any] | None = None) -> Claim | None:
+    def claim(
+        self, trial: NewTrial, candidate: Mapping[str, Any] | None = None, ahead: bool = False
+    ) -> Claim | None:
         """Claim a trial that no worker has begun.
 
         Args:
             trial: the trial, at rung 0 that of an enqueued candidate if `candidate` is None.
             candidate: its row of `pf_candidates` (without study and time), if the candidate is new.
+            ahead: whether it is a promotion ahead of the quotas, which is noted.
 
         Returns:
             The claim; None if another worker was faster.
@@ -107,7 +110,10 @@ class Ledger(Transactions):
                 elif trial.rung == 0:
                     add_event(connection, self.study, "begun", "first trial of an enqueued candidate", claim)
                 else:
-                    add_event(connection, self.study, "promoted", f"promoted to rung {trial.rung}", claim)
+                    how = " ahead of the quotas" if ahead else ""
+                    add_event(
+                        connection, self.study, "promoted", f"promoted to rung {trial.rung}{how}", claim
+                    )
         except IntegrityError:
             return claim if self._is_ours(claim) else None
         step("claimed")

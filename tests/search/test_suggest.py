@@ -64,6 +64,44 @@ def test_several_follow_each_other(begun):
     assert found[0] == suggest(Reader(begun), "toy", 1)[0]
 
 
+AHEAD = {
+    "search": {"sampler": "pathfront", "promotion": "gain"},
+    "trainer": "toy_trainers:climb_at_cost",
+}
+
+
+@pytest.fixture
+def ahead(launch, url, once):
+    """A study that FLOPs end, whose candidates were promoted ahead of the quotas, and which goes on."""
+
+    def study():
+        launch(**AHEAD, stop={"training_flops": 2e11})
+        run_worker(url, "toy")
+        launch(**AHEAD, stop={"training_flops": 9e11})
+
+    once("ahead", study)
+    return url
+
+
+def test_promotions_ahead_of_the_quotas_are_named(ahead, rows, pathfront):
+    noted = [row["text"] for row in rows(tables.events) if row["kind"] == "promoted"]
+    of_quotas = [message for message in noted if message in ("promoted to rung 1", "promoted to rung 2")]
+    before = [message for message in noted if message.endswith(" ahead of the quotas")]
+    assert of_quotas
+    assert before
+    assert len(of_quotas) + len(before) == len(noted)
+    found = suggest(Reader(ahead), "toy", 12)
+    assert {each.kind for each in found if each.ahead} == {"promotion"}
+    out = pathfront("suggest", "toy", "--storage", ahead, "-n", "12")[1]
+    assert out.count(" a promotion ahead of the quotas: ") == sum(each.ahead for each in found)
+
+
+def test_a_promotion_gains_on_those_that_train_to_the_top(ahead):
+    promoted = [each.expected for each in suggest(Reader(ahead), "toy", 12) if each.ahead]
+    assert all(expected is not None and expected.gain > 0 for expected in promoted)
+    assert max(expected.gain for expected in promoted if expected is not None) > 0.01
+
+
 def test_a_study_that_has_ended_suggests_nothing(launch, url, once, pathfront):
     def study():
         launch(**SMALL)
