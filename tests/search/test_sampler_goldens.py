@@ -62,7 +62,7 @@ def proposed(sampler, space, seed):
 
 def simulated(sampler):
     """Trials of a study as its forecast expects them."""
-    played = courses(config_of(sampler, CHOICES, 0), suite(), 2, lambda flops: flops / 1e10)
+    played = courses(config_of(sampler, CHOICES, 0), suite(), 2, lambda flops: flops / 1e10, COUNT)
     return [[f"{t.proposal.candidate.id} {t.rung} {t.score:.9f}" for t in course.trials] for course in played]
 
 
