@@ -82,7 +82,7 @@ class Ahead:
         expected = outlook.of_promotions(pool)
         value = expected.gain / (expected.cost * self._left[[trial.rung for trial in able]])
         best = int(np.argmax(value))
-        new, _ = outlook.space.encode([proposed.params])
-        if self._factor * value[best] < outlook.of(new).value[0]:
+        new, held = outlook.space.encode([proposed.params])
+        if not len(held) or self._factor * value[best] <= outlook.of(new).value[0]:
             return None
         return PromotionAhead(able[best].candidate, able[best].rung + 1)

@@ -277,9 +277,7 @@ class _Scores:
 
     def __init__(self, pool: Sequence[Feasible], rng: np.random.Generator) -> None:
         self._names = [name for name, value in pool[0].params.items() if isinstance(value, int | float)]
-        self._logs = np.array(
-            [min(found.params[name] for found in pool) > 0 for name in self._names], dtype=bool
-        )
+        self._least = [float(min(found.params[name] for found in pool)) for name in self._names]
         known = np.array([self._numbers(found) for found in pool])
         self._mean, self._spread = known.mean(axis=0), np.maximum(known.std(axis=0), 1e-9)
         self._slopes = rng.standard_normal(len(self._names))
@@ -288,10 +286,10 @@ class _Scores:
         self._chance: dict[int, float] = {}
 
     def _numbers(self, found: Feasible | Proposal) -> list[float]:
-        """The logarithm of the cost, and the knobs that are numbers."""
-        knobs = [float(found.params[name]) for name in self._names]
-        logs = [math.log(x) if of else x for x, of in zip(knobs, self._logs, strict=True)]
-        return [math.log(found.cost.flops_per_token), *logs]
+        """The logarithm of the cost, and the knobs that are numbers: their logarithms, if all are above 0."""
+        knobs = zip((float(found.params[name]) for name in self._names), self._least, strict=True)
+        numbers = [math.log(max(x, least)) if least > 0 else x for x, least in knobs]
+        return [math.log(found.cost.flops_per_token), *numbers]
 
     def score(self, candidate: int, proposal: Proposal, rung: int) -> float:
         """The score of a candidate at a rung."""

@@ -157,6 +157,11 @@ class TestWhomItPromotes:
         floor = {f"c{n}": {"score": 0.0, "tasks": {}} for n in range(12)}
         assert eager(changed(**floor), new) is None
 
+    def test_a_new_candidate_that_the_space_does_not_hold_is_not_compared(self):
+        proposer, proposals, view = made()
+        strange = replace(proposals[-1], params={**proposals[-1].params, "depth": 99}, origin="tpe")
+        assert Ahead(proposer.problem, factor=1e9)(view, strange) is None
+
     def test_candidates_of_a_belief_train_on_without_it(self):
         proposer, proposals, view = made()
         believed = tuple(replace(c, origin="believed; the likeliest") for c in view.candidates)
